@@ -1,0 +1,156 @@
+//! Log records (opentelemetry-proto, logs.proto; data model in the OpenTelemetry logs specification).
+
+use bytes::Bytes;
+
+use super::id::{SpanId, TraceId};
+use super::packed::AttributeIter;
+use super::packed::value::{self, Value};
+use super::packed::wire::{self, Field};
+use super::time::UnixNanos;
+
+/// A severity number: 0 unknown, 1–4 trace, 5–8 debug, 9–12 info, 13–16 warn, 17–20 error, 21–24 fatal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Severity(pub u8);
+
+impl Severity {
+    /// The least severe number of each named level, in order.
+    pub const LEVELS: [(&'static str, Self); 6] = [
+        ("trace", Self(1)),
+        ("debug", Self(5)),
+        ("info", Self(9)),
+        ("warn", Self(13)),
+        ("error", Self(17)),
+        ("fatal", Self(21)),
+    ];
+    /// First number of "warn".
+    pub const WARN: Self = Self(13);
+    /// First number of "error".
+    pub const ERROR: Self = Self(17);
+
+    /// Reads OTLP's number; what lies outside 1–24 is unknown.
+    pub fn from_otlp(number: u64) -> Self {
+        Self(u8::try_from(number).ok().filter(|number| *number <= 24).unwrap_or(0))
+    }
+
+    /// Reads a level's name in any case, with the spellings that loggers use.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let level = match name.trim().to_ascii_lowercase().as_str() {
+            "trace" | "finest" | "verbose" => 1,
+            "debug" | "fine" | "dbg" => 5,
+            "info" | "information" | "informational" | "notice" => 9,
+            "warn" | "warning" => 13,
+            "error" | "err" | "severe" => 17,
+            "fatal" | "critical" | "crit" | "alert" | "emergency" | "emerg" | "panic" => 21,
+            _ => return None,
+        };
+        Some(Self(level))
+    }
+
+    /// The level's lower-case name; `unknown` for 0.
+    pub fn name(self) -> &'static str {
+        Self::LEVELS.iter().rev().find(|(_, least)| *least <= self).map_or("unknown", |(name, _)| name)
+    }
+}
+
+/// One log record. What is filtered by is a field; the rest stays packed in `detail`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// When it happened: the record's time, else when it was observed, else when it was received.
+    pub time: UnixNanos,
+    /// How severe; from the number, else from the severity text.
+    pub severity: Severity,
+    /// The trace it belongs to, if its ids are valid.
+    pub trace_id: Option<TraceId>,
+    /// The span it belongs to, if its ids are valid.
+    pub span_id: Option<SpanId>,
+    /// Everything else.
+    pub detail: LogDetail,
+}
+
+/// The packed rest of a log record: fields of an OTLP `LogRecord` message under their own numbers
+/// (severity text 3, body 5, attributes 6, flags 8, observed time 11, event name 12).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct LogDetail(Bytes);
+
+impl LogDetail {
+    /// Takes fields that were checked at the door.
+    pub const fn from_checked(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The packed bytes, for storage.
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The severity as its sender spells it; may be empty.
+    pub fn severity_text(&self) -> &str {
+        wire::text(&self.0, 3)
+    }
+
+    /// The body; may be structured.
+    pub fn body(&self) -> Value<'_> {
+        match wire::last(&self.0, 5) {
+            Some(Field::Bytes(body)) => value::any_value(body),
+            _ => Value::Empty,
+        }
+    }
+
+    /// The body as a line for people: text as it is, structure as JSON, nothing as empty.
+    pub fn body_text(&self) -> String {
+        match self.body() {
+            Value::Empty => String::new(),
+            body => body.render(),
+        }
+    }
+
+    /// The attributes in order of arrival.
+    pub fn attributes(&self) -> AttributeIter<'_> {
+        AttributeIter::within(&self.0, 6)
+    }
+
+    /// The value of attribute `key`; the last where it comes twice.
+    pub fn attribute(&self, key: &str) -> Option<Value<'_>> {
+        self.attributes().filter(|(name, _)| *name == key).last().map(|(_, value)| value)
+    }
+
+    /// The event's name; empty for plain log records.
+    pub fn event_name(&self) -> &str {
+        wire::text(&self.0, 12)
+    }
+
+    /// When the record was observed, where the sender says it.
+    pub fn observed_time(&self) -> Option<UnixNanos> {
+        match wire::last(&self.0, 11) {
+            Some(Field::Fixed64(nanos)) if nanos != 0 => i64::try_from(nanos).ok().map(UnixNanos),
+            _ => None,
+        }
+    }
+
+    /// All 32 flag bits as they came.
+    pub fn flags(&self) -> u32 {
+        match wire::last(&self.0, 8) {
+            Some(Field::Fixed32(flags)) => flags,
+            _ => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for LogDetail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LogDetail").field(&self.body_text()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severities_have_names() {
+        assert_eq!(Severity::from_name("WARNING"), Some(Severity(13)));
+        assert_eq!(Severity(18).name(), "error");
+        assert_eq!(Severity(0).name(), "unknown");
+        assert_eq!(Severity::from_otlp(25), Severity(0));
+    }
+}

@@ -1,0 +1,133 @@
+//! Attributes and other rarely read parts of telemetry, kept packed: the bytes that arrived, once checked.
+//!
+//! Four fifths of a span are attributes that nobody looks at until something breaks. They stay as one shared
+//! slice in the protobuf wire format (<https://protobuf.dev/programming-guides/encoding/>) from the socket to
+//! the disk, and are read through views that allocate nothing. `decode` checks the bytes at the door (lengths,
+//! UTF-8, nesting of at most [`DEPTH_MAX`]); after that every view is total: bytes that were never checked
+//! yield fewer fields, never a panic.
+//!
+//! Files: [`wire`] reads fields, [`value`] and [`Attributes`] give them meaning, [`write`] packs them,
+//! `json` renders values for people.
+
+mod json;
+pub mod value;
+pub mod wire;
+pub mod write;
+
+use bytes::Bytes;
+
+use self::value::Value;
+use self::wire::{Field, Fields};
+
+/// Deepest nesting of arrays and maps in an attribute value, the value itself included.
+pub const DEPTH_MAX: usize = 32;
+
+/// A list of attributes: a run of protobuf fields, each one `KeyValue` message whatever its field number.
+///
+/// The order of arrival is kept. Where a key comes twice, [`Attributes::get`] answers the last.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Attributes(Bytes);
+
+impl Attributes {
+    /// Takes bytes that were checked to be a run of `KeyValue` fields.
+    pub const fn from_checked(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The packed bytes, for storage.
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The attributes in order of arrival.
+    pub fn iter(&self) -> AttributeIter<'_> {
+        AttributeIter { fields: Fields::new(&self.0), number: None }
+    }
+
+    /// The value of `key`; the last one where it comes twice.
+    pub fn get(&self, key: &str) -> Option<Value<'_>> {
+        self.iter().filter(|(name, _)| *name == key).last().map(|(_, value)| value)
+    }
+
+    /// The text of `key`, if it is text and not empty.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.get(key) {
+            Some(Value::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Walks packed attributes; see [`Attributes::iter`].
+#[derive(Debug, Clone)]
+pub struct AttributeIter<'a> {
+    fields: Fields<'a>,
+    number: Option<u32>,
+}
+
+impl<'a> AttributeIter<'a> {
+    /// The attributes among the fields of a larger message: those with field number `number`.
+    pub const fn within(message: &'a [u8], number: u32) -> Self {
+        Self { fields: Fields::new(message), number: Some(number) }
+    }
+}
+
+impl<'a> Iterator for AttributeIter<'a> {
+    type Item = (&'a str, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (number, field) = self.fields.next()?;
+            if self.number.is_none_or(|wanted| wanted == number)
+                && let Field::Bytes(entry) = field
+            {
+                return Some(value::key_value(entry));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write::Packer;
+    use super::*;
+
+    #[test]
+    fn attributes_come_back_as_they_were_packed() {
+        let mut packer = Packer::default();
+        packer.attribute_text(9, "http.route", "/pay");
+        packer.attribute_int(9, "retries", -3);
+        packer.attribute_text(9, "http.route", "/paid");
+        packer.attribute_bool(9, "ok", true);
+        packer.attribute_double(9, "ratio", 0.5);
+        let attributes = Attributes::from_checked(packer.finish());
+        assert_eq!(attributes.iter().count(), 5);
+        assert_eq!(attributes.text("http.route"), Some("/paid"));
+        assert_eq!(attributes.get("retries"), Some(Value::Int(-3)));
+        assert_eq!(attributes.get("ok"), Some(Value::Bool(true)));
+        assert_eq!(attributes.get("ratio"), Some(Value::Double(0.5)));
+        assert_eq!(attributes.get("none"), None);
+    }
+
+    #[test]
+    fn unchecked_bytes_never_panic() {
+        let mut packer = Packer::default();
+        packer.attribute_text(9, "key", "value");
+        let good = packer.finish();
+        for cut in 0..good.len() {
+            let attributes = Attributes::from_checked(good.slice(..cut));
+            assert_eq!(attributes.iter().count(), 0, "cut at {cut}");
+        }
+    }
+}

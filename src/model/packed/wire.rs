@@ -1,0 +1,194 @@
+//! Reading protobuf fields without allocating (encoding guide, "Message Structure").
+
+/// The payload of one field.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Field<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1: eight bytes, little endian.
+    Fixed64(u64),
+    /// Wire type 2: text, bytes, a message or packed numbers.
+    Bytes(&'a [u8]),
+    /// Wire type 5: four bytes, little endian.
+    Fixed32(u32),
+}
+
+/// Iterates over the fields of one message. Stops at the first malformed byte; [`Fields::is_broken`] tells.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    broken: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads `message` from its first byte.
+    pub const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message, broken: false }
+    }
+
+    /// Bytes that were not read yet. The offset of the next field is the message's length less this.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// True when reading stopped at a malformed field.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn read(&mut self) -> Option<(u32, Field<'a>)> {
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|number| *number != 0 && *number < 1 << 29)?;
+        let field = match tag & 7 {
+            0 => Field::Varint(self.varint()?),
+            1 => Field::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => Field::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().ok()?)),
+            // Groups (3 and 4) left the language before OTLP was born.
+            _ => return None,
+        };
+        Some((number, field))
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Some(u64::from(*byte));
+        }
+        let mut value = 0_u64;
+        for (index, byte) in self.rest.iter().enumerate().take(10) {
+            // The tenth byte may carry only the 64th bit.
+            if index == 9 && *byte > 1 {
+                return None;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u32, Field<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() || self.broken {
+            return None;
+        }
+        let field = self.read();
+        self.broken = field.is_none();
+        field
+    }
+}
+
+/// The last field `number` of `message`, as protobuf readers take it.
+pub fn last<'a>(message: &'a [u8], number: u32) -> Option<Field<'a>> {
+    Fields::new(message).filter(|(found, _)| *found == number).last().map(|(_, field)| field)
+}
+
+/// The last varint `number` of `message`; zero where absent.
+pub fn varint(message: &[u8], number: u32) -> u64 {
+    match last(message, number) {
+        Some(Field::Varint(value)) => value,
+        _ => 0,
+    }
+}
+
+/// The last text `number` of `message`; empty where absent or not UTF-8.
+pub fn text(message: &[u8], number: u32) -> &str {
+    match last(message, number) {
+        Some(Field::Bytes(bytes)) => std::str::from_utf8(bytes).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// Every length-delimited field `number` of `message`, in order.
+pub fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    Fields::new(message).filter_map(move |(found, field)| match field {
+        Field::Bytes(bytes) if found == number => Some(bytes),
+        _ => None,
+    })
+}
+
+/// All doubles of the repeated field `number`, packed or not.
+pub fn doubles(message: &[u8], number: u32) -> Vec<f64> {
+    fixed64s(message, number).into_iter().map(f64::from_bits).collect()
+}
+
+/// All 64-bit values of the repeated `fixed64` or `double` field `number`, packed or not.
+pub fn fixed64s(message: &[u8], number: u32) -> Vec<u64> {
+    let mut values = Vec::new();
+    for (found, field) in Fields::new(message) {
+        match field {
+            Field::Fixed64(value) if found == number => values.push(value),
+            Field::Bytes(packed) if found == number => {
+                let (words, _) = packed.as_chunks::<8>();
+                values.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
+            }
+            _ => {}
+        }
+    }
+    values
+}
+
+/// All values of the repeated varint field `number`, packed or not.
+pub fn varints(message: &[u8], number: u32) -> Vec<u64> {
+    let mut values = Vec::new();
+    for (found, field) in Fields::new(message) {
+        match field {
+            Field::Varint(value) if found == number => values.push(value),
+            Field::Bytes(packed) if found == number => {
+                let mut reader = Fields::new(packed);
+                while !reader.rest.is_empty() {
+                    let Some(value) = reader.varint() else { break };
+                    values.push(value);
+                }
+            }
+            _ => {}
+        }
+    }
+    values
+}
+
+/// Undoes the zigzag of `sint32` and `sint64`.
+pub const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_fields_stop_the_walk() {
+        for bytes in [&[0x08][..], &[0x0a, 0x05, 1], &[0x0b, 0x00], &[0x00, 0x01], &[0xff; 11], &[0x09, 1, 2]]
+        {
+            let mut fields = Fields::new(bytes);
+            assert_eq!(fields.next(), None, "{bytes:?}");
+            assert!(fields.is_broken(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn varints_are_read_to_the_last_bit() {
+        let mut bytes = vec![0x08];
+        bytes.extend([0xff; 9]);
+        bytes.push(0x01);
+        assert_eq!(Fields::new(&bytes).next(), Some((1, Field::Varint(u64::MAX))));
+        assert_eq!(unzigzag(u64::MAX), i64::MIN);
+        assert_eq!(unzigzag(3), -2);
+    }
+}

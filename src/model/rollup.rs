@@ -1,0 +1,129 @@
+//! Roll-ups: rate, errors and duration of operations, instances and edges in buckets of time.
+//!
+//! A span is turned into [`Observation`]s; observations are added to [`Cell`]s. Adding commutes, so a cell is
+//! the same whatever the order of arrival. The store keeps cells on disk, the graph keeps the recent ones in
+//! memory, and both add the same observations.
+
+use super::id::{OperationId, ResourceId, ServiceId, TemplateId};
+use super::log::Severity;
+use super::sketch::Sketch;
+use super::time::UnixNanos;
+
+/// Width of the fine buckets, in seconds.
+pub const FINE_SECONDS: i64 = 10;
+/// Width of the coarse buckets, in seconds.
+pub const COARSE_SECONDS: i64 = 60;
+
+/// What a cell is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// All spans of an operation.
+    Operation(OperationId),
+    /// The entry spans of one service as sent by one resource: an instance or version of it.
+    Instance(ServiceId, ResourceId),
+    /// Calls from one operation to another; also within a service, and to databases, queues and hosts.
+    Edge(OperationId, OperationId),
+    /// Log records of one template and severity.
+    Logs(ServiceId, TemplateId, Severity),
+}
+
+/// One fact about a span or log record, to be added to the cell of `subject` in the bucket of `at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation {
+    /// What it is about.
+    pub subject: Subject,
+    /// The instant whose bucket counts it.
+    pub at: UnixNanos,
+    /// What was seen.
+    pub seen: Seen,
+}
+
+/// What one observation adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// A span, call or record: one more in `count`. For an edge the duration is the callee's where the callee
+    /// was seen, else the caller's.
+    Call {
+        /// How long it took; 0 for log records.
+        duration_ns: u64,
+        /// How long the caller waited, for edges; equals `duration_ns` where only one side was seen.
+        caller_ns: u64,
+        /// Whether it failed.
+        error: bool,
+    },
+    /// Time that an operation spent waiting for a child.
+    Children {
+        /// The child's duration, cut to its parent's.
+        duration_ns: u64,
+    },
+    /// A call counted earlier on this edge to an external host turned out to be answered by an instrumented
+    /// service, whose own edge counts it.
+    Answered,
+}
+
+/// The sums of one subject in one bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// Spans, calls or records.
+    pub count: u64,
+    /// Failed ones.
+    pub errors: u64,
+    /// Sum of durations.
+    pub sum_ns: u64,
+    /// Longest duration.
+    pub max_ns: u64,
+    /// Time spent waiting for children (operations), or that callers waited (edges).
+    pub other_ns: u64,
+    /// Calls that an instrumented service answered (edges to external hosts).
+    pub answered: u64,
+    /// Durations by size.
+    pub sketch: Sketch,
+}
+
+impl Cell {
+    /// Adds one observation.
+    pub fn add(&mut self, seen: &Seen) {
+        match *seen {
+            Seen::Call { duration_ns, caller_ns, error } => {
+                self.count += 1;
+                self.errors += u64::from(error);
+                self.sum_ns = self.sum_ns.saturating_add(duration_ns);
+                self.max_ns = self.max_ns.max(duration_ns);
+                self.other_ns = self.other_ns.saturating_add(caller_ns);
+                self.sketch.add(duration_ns);
+            }
+            Seen::Children { duration_ns } => self.other_ns = self.other_ns.saturating_add(duration_ns),
+            Seen::Answered => self.answered += 1,
+        }
+    }
+
+    /// Adds everything another cell holds.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.other_ns = self.other_ns.saturating_add(other.other_ns);
+        self.answered += other.answered;
+        self.sketch.merge(&other.sketch);
+    }
+
+    /// Time spent in the operation itself, not in its children; parallel children may hide some of it.
+    pub const fn self_ns(&self) -> u64 {
+        self.sum_ns.saturating_sub(self.other_ns)
+    }
+
+    /// Failed share of all, 0 to 1.
+    pub fn error_ratio(&self) -> f64 {
+        ratio(self.errors, self.count)
+    }
+
+    /// Mean duration in nanoseconds.
+    pub fn mean_ns(&self) -> f64 {
+        ratio(self.sum_ns, self.count)
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
