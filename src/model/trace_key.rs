@@ -1,0 +1,70 @@
+//! The key that finds a trace: an integer that is local in time.
+//!
+//! Trace ids are random, and a random index is the largest cost of a span store, one that grows with the table.
+//! The key's upper bits are the coarse time of the trace's first-seen span, so that new keys go to the end of
+//! the index; the lower 40 bits are a hash of the tenant and the trace id. Two traces may share a key; readers
+//! compare the id.
+
+use super::id::{TenantNumber, TraceId};
+use super::time::{NANOS_PER_SECOND, UnixNanos, Window};
+
+/// Seconds that share the upper bits.
+pub const BUCKET_SECONDS: i64 = 600;
+const HASH_BITS: u32 = 40;
+
+/// The key of a trace; ordered by the time the trace was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceKey(pub i64);
+
+impl TraceKey {
+    /// The key of a trace whose first-seen span starts at `at`.
+    pub fn new(at: UnixNanos, tenant: TenantNumber, trace: TraceId) -> Self {
+        Self::in_bucket(bucket_of(at), tenant, trace)
+    }
+
+    /// Every key the trace can have if it was first seen within `window`, earliest first.
+    pub fn candidates(window: Window, tenant: TenantNumber, trace: TraceId) -> impl Iterator<Item = Self> {
+        (bucket_of(window.from)..=bucket_of(window.to))
+            .map(move |bucket| Self::in_bucket(bucket, tenant, trace))
+    }
+
+    fn in_bucket(bucket: i64, tenant: TenantNumber, trace: TraceId) -> Self {
+        let bytes = trace.as_bytes();
+        let half =
+            |from: usize| bytes[from..from + 8].iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        let mixed = mix(half(0) ^ mix(half(8) ^ mix(u64::from(tenant.0))));
+        Self(bucket << HASH_BITS | (mixed >> (64 - HASH_BITS)) as i64)
+    }
+}
+
+/// Buckets stop at 2^22 (the year 2049) and start at 0, so that a key never overflows.
+fn bucket_of(at: UnixNanos) -> i64 {
+    (at.0.div_euclid(BUCKET_SECONDS * NANOS_PER_SECOND)).clamp(0, (1 << 22) - 1)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+const fn mix(mut word: u64) -> u64 {
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_local_in_time_and_found_again() {
+        let trace = TraceId::try_from(&[7; 16][..]).unwrap();
+        let at = |seconds| UnixNanos::from_seconds(seconds);
+        let early = TraceKey::new(at(1_800_000_000), TenantNumber(1), trace);
+        let late = TraceKey::new(at(1_800_000_600), TenantNumber(1), trace);
+        assert!(early < late);
+        let other = TraceKey::new(at(1_800_000_000), TenantNumber(2), trace);
+        assert_ne!(early, other);
+        let window = Window::new(at(1_799_999_400), at(1_800_000_700));
+        let found: Vec<_> = TraceKey::candidates(window, TenantNumber(1), trace).collect();
+        assert_eq!(found.len(), 3);
+        assert!(found.contains(&early) && found.contains(&late));
+    }
+}
