@@ -1,0 +1,364 @@
+//! From text to the options of every module, with all mistakes at once.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::model::tenant::TenantId;
+
+use super::nearest;
+use super::origin::{Environment, Origin};
+use super::variables::{self, NOT_YET};
+
+/// When an export request is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// After it was synced to disk.
+    Durable,
+    /// After it was handed to the operating system.
+    Buffered,
+}
+
+/// The whole configuration; see [`variables`] for the meaning, unit and bounds of each value.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is documented once, at its variable")]
+pub struct Config {
+    pub log_level: tracing::Level,
+    pub bind_addr: IpAddr,
+    pub grpc_port: u16,
+    pub otlp_http_port: u16,
+    pub http_port: u16,
+    pub ports_file: Option<PathBuf>,
+    pub shutdown_timeout: Duration,
+    pub data_dir: PathBuf,
+    pub database: PathBuf,
+    pub automigrate: bool,
+    pub readers: u32,
+    pub cache_kib: u32,
+    pub mmap_bytes: u64,
+    pub acknowledge: Acknowledge,
+    pub queue_requests_max: usize,
+    pub queue_bytes_max: usize,
+    pub inflight_bytes_max: usize,
+    pub journal_bytes_max: u64,
+    pub request_bytes_max: usize,
+    pub streams_max: u32,
+    pub api_key: Option<String>,
+    pub default_tenant: TenantId,
+    pub mcp_enabled: bool,
+    pub mcp_path: String,
+    pub mcp_concurrent_max: usize,
+    pub mcp_call_timeout: Duration,
+    pub mcp_cache_ttl: Duration,
+    pub mcp_allowed_hosts: Vec<String>,
+    pub mcp_allowed_origins: Vec<String>,
+    pub search_enabled: bool,
+    pub joined_spans_max: usize,
+}
+
+/// A configuration with what is to be said about it.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Things that are probably not meant, for the log.
+    pub warnings: Vec<String>,
+    /// Every variable with its value (secrets redacted) and origin, in the order of the table.
+    pub effective: Vec<(&'static str, String, Origin)>,
+}
+
+impl Config {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// All mistakes, one a line, each naming the variable and what would be right.
+    pub fn load(environment: &Environment) -> Result<Loaded, Vec<String>> {
+        let mut reader = Reader { environment, mistakes: environment.problems().to_vec(), effective: Vec::new() };
+        let config = reader.config();
+        let mut mistakes = reader.mistakes;
+        let mut warnings = Vec::new();
+        for (name, guards, what) in NOT_YET {
+            match (environment.get(name), guards) {
+                (Some(("false" | "none", _)) | None, _) => {}
+                (Some(_), true) => mistakes.push(format!("{name}: {what}; unset it to start")),
+                (Some(_), false) => warnings.push(format!("{name} has no effect: {what}")),
+            }
+        }
+        for name in environment.names() {
+            if let Some(meant) = nearest::meant_by(name) {
+                warnings.push(format!("{name} is not a variable of otelcontext; did you mean {meant}?"));
+            } else if name.starts_with("OTELCONTEXT_") && !is_known(name) {
+                warnings.push(format!("{name} is not a variable of otelcontext"));
+            }
+        }
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings, effective: reader.effective }),
+            _ => Err(mistakes),
+        }
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    variables::all().any(|variable| variable.name == name)
+}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    mistakes: Vec<String>,
+    effective: Vec<(&'static str, String, Origin)>,
+}
+
+impl Reader<'_> {
+    /// Reads every variable even after a mistake, so that all are reported; none when there was any.
+    fn config(&mut self) -> Option<Config> {
+        let production = self.one_of("APP_ENV", &["development", "production"])? == "production";
+        let log_level = self.one_of("LOG_LEVEL", &["INFO", "ERROR", "WARN", "DEBUG", "TRACE"]);
+        let bind_addr: Option<IpAddr> = self.parsed("BIND_ADDR", "an IP address such as 127.0.0.1");
+        let ports = ["GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT"]
+            .map(|name| self.parsed::<u16>(name, "a port from 0 to 65535"));
+        let ports_file = self.text("PORTS_FILE");
+        let shutdown = self.number("SHUTDOWN_TIMEOUT_MS", 100, 600_000);
+        let allow_insecure = self.flag("OTELCONTEXT_ALLOW_INSECURE");
+        let data_dir = PathBuf::from(self.text("DATA_DIR"));
+        self.one_of("DB_DRIVER", &["sqlite"]);
+        let database = self.database(&data_dir);
+        let automigrate = self.flag("DB_AUTOMIGRATE");
+        let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64);
+        let cache_kib = self.number("SQLITE_CACHE_SIZE_KB", 1024, 1 << 20);
+        let mmap_bytes = self.number("SQLITE_MMAP_SIZE_BYTES", 0, 16 << 30);
+        let allow_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
+        let acknowledge = self.one_of("INGEST_ACK", &["durable", "buffered"]);
+        let queue_requests = self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000);
+        let queue_bytes = self.number("INGEST_PIPELINE_MAX_BYTES", 1 << 20, 1 << 40);
+        let inflight_bytes = self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40);
+        let journal_mb = self.number("JOURNAL_MAX_MB", 128, 1 << 20);
+        let request_mb = self.number("GRPC_MAX_RECV_MB", 1, 256);
+        let streams = self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000);
+        let api_key = self.secret("API_KEY");
+        let tenant = self.text("DEFAULT_TENANT");
+        let default_tenant = TenantId::try_from(tenant.as_str());
+        if let Err(error) = &default_tenant {
+            self.mistake("DEFAULT_TENANT", &tenant, error);
+        }
+        let mcp_enabled = self.flag("MCP_ENABLED");
+        let mcp_path = self.path("MCP_PATH");
+        let mcp_concurrent = self.number("MCP_MAX_CONCURRENT", 0, 10_000);
+        let mcp_timeout = self.number("MCP_CALL_TIMEOUT_MS", 0, 600_000);
+        let mcp_cache = self.number("MCP_CACHE_TTL_MS", 0, 3_600_000);
+        let mcp_allowed_hosts = self.list("MCP_ALLOWED_HOSTS");
+        let mcp_allowed_origins = self.list("MCP_ALLOWED_ORIGINS");
+        let search_enabled = self.flag("LOG_FTS_ENABLED");
+        let joined_spans = self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000);
+        if bind_addr.is_some_and(|address| !address.is_loopback()) && api_key.is_none() && allow_insecure != Some(true) {
+            self.mistakes.push(
+                "BIND_ADDR: listening beyond loopback needs API_KEY, or OTELCONTEXT_ALLOW_INSECURE=true".into(),
+            );
+        }
+        if production && api_key.is_none() && allow_insecure != Some(true) {
+            self.mistakes.push("API_KEY: must be set when APP_ENV=production".into());
+        }
+        if production && allow_sqlite == Some(false) {
+            self.mistakes.push(
+                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with OTELCONTEXT_ALLOW_SQLITE_PROD=true".into(),
+            );
+        }
+        let [grpc_port, otlp_http_port, http_port] = ports;
+        Some(Config {
+            log_level: log_level?.parse().ok()?,
+            bind_addr: bind_addr?,
+            grpc_port: grpc_port?,
+            otlp_http_port: otlp_http_port?,
+            http_port: http_port?,
+            ports_file: Some(ports_file).filter(|path| !path.is_empty()).map(PathBuf::from),
+            shutdown_timeout: Duration::from_millis(shutdown?),
+            data_dir,
+            database,
+            automigrate: automigrate?,
+            readers: u32::try_from(readers?).ok()?,
+            cache_kib: u32::try_from(cache_kib?).ok()?,
+            mmap_bytes: mmap_bytes?,
+            acknowledge: if acknowledge? == "durable" { Acknowledge::Durable } else { Acknowledge::Buffered },
+            queue_requests_max: usize::try_from(queue_requests?).ok()?,
+            queue_bytes_max: usize::try_from(queue_bytes?).ok()?,
+            inflight_bytes_max: usize::try_from(inflight_bytes?).ok()?,
+            journal_bytes_max: journal_mb? << 20,
+            request_bytes_max: usize::try_from(request_mb? << 20).ok()?,
+            streams_max: u32::try_from(streams?).ok()?,
+            api_key,
+            default_tenant: default_tenant.ok()?,
+            mcp_enabled: mcp_enabled?,
+            mcp_path: mcp_path?,
+            mcp_concurrent_max: usize::try_from(mcp_concurrent?).ok()?,
+            mcp_call_timeout: Duration::from_millis(mcp_timeout?),
+            mcp_cache_ttl: Duration::from_millis(mcp_cache?),
+            mcp_allowed_hosts,
+            mcp_allowed_origins,
+            search_enabled: search_enabled?,
+            joined_spans_max: usize::try_from(joined_spans?).ok()?,
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// The value, or the default where nobody set it; noted for the list of effective values.
+    fn text(&mut self, name: &'static str) -> String {
+        let default = variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default);
+        let (value, origin) = self.environment.get(name).unwrap_or((default, Origin::Default));
+        self.effective.push((name, value.to_owned(), origin));
+        value.to_owned()
+    }
+
+    fn secret(&mut self, name: &'static str) -> Option<String> {
+        let file_name = format!("{name}_FILE");
+        let found = match (self.environment.get(name), self.environment.get(&file_name)) {
+            (Some(_), Some(_)) => {
+                self.mistakes.push(format!("{name} and {file_name} are both set; set one"));
+                None
+            }
+            (Some((value, origin)), None) => Some((value.to_owned(), origin)),
+            (None, Some((path, _))) => match std::fs::read_to_string(path) {
+                Ok(text) if !text.trim().is_empty() => Some((text.trim().to_owned(), Origin::SecretFile)),
+                Ok(_) => {
+                    self.mistakes.push(format!("{file_name}: {path} is empty"));
+                    None
+                }
+                Err(error) => {
+                    self.mistakes.push(format!("{file_name}: {path}: {error}"));
+                    None
+                }
+            },
+            (None, None) => None,
+        };
+        let origin = found.as_ref().map_or(Origin::Default, |(_, origin)| *origin);
+        let shown = if found.is_some() { "(set, not shown)" } else { "" };
+        self.effective.push((name, shown.to_owned(), origin));
+        found.map(|(value, _)| value)
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &'static str, wanted: &str) -> Option<T> {
+        let value = self.text(name);
+        let parsed = value.trim().parse().ok();
+        if parsed.is_none() {
+            self.mistake(name, &value, &format!("is not {wanted}"));
+        }
+        parsed
+    }
+
+    fn number(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
+        let wanted = format!("a whole number from {least} to {most}");
+        let value = self.parsed::<u64>(name, &wanted)?;
+        if !(least..=most).contains(&value) {
+            self.mistake(name, &value.to_string(), &format!("is not {wanted}"));
+            return None;
+        }
+        Some(value)
+    }
+
+    fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.text(name);
+        match value.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => {
+                self.mistake(name, &value, &"is not true or false");
+                None
+            }
+        }
+    }
+
+    fn one_of(&mut self, name: &'static str, allowed: &[&'static str]) -> Option<&'static str> {
+        let value = self.text(name);
+        let found = allowed.iter().copied().find(|other| other.eq_ignore_ascii_case(value.trim()));
+        if found.is_none() {
+            self.mistake(name, &value, &format!("is not one of {}", allowed.join(", ")));
+        }
+        found
+    }
+
+    fn list(&mut self, name: &'static str) -> Vec<String> {
+        let value = self.text(name);
+        value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn path(&mut self, name: &'static str) -> Option<String> {
+        let value = self.text(name);
+        let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-.".contains(&b));
+        let taken = ["/", "/live", "/ready", "/metrics", "/metrics/prometheus"].contains(&value.as_str())
+            || value.starts_with("/v1/")
+            || value.starts_with("/api/");
+        if value.starts_with('/') && plain && !taken && !value.ends_with('/') {
+            return Some(value);
+        }
+        self.mistake(name, &value, &"is not a free path such as /mcp");
+        None
+    }
+
+    fn database(&mut self, data_dir: &std::path::Path) -> PathBuf {
+        let dsn = self.text("DB_DSN");
+        let path = dsn.strip_prefix("sqlite://").or_else(|| dsn.strip_prefix("sqlite:")).unwrap_or(&dsn);
+        if path.contains("://") || path.contains(" host=") || path.starts_with("host=") || path.contains(":memory:") {
+            self.mistake("DB_DSN", "(not shown)", &"is not the path of a SQLite file");
+        }
+        if path.is_empty() { data_dir.join("otelcontext.db") } else { PathBuf::from(path) }
+    }
+
+    fn mistake(&mut self, name: &str, value: &str, why: &dyn Display) {
+        self.mistakes.push(format!("{name}: `{}` {why}", value.escape_debug()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
+        Config::load(&Environment::of_pairs(pairs.iter().copied()))
+    }
+
+    fn mistakes(pairs: &[(&str, &str)]) -> Vec<String> {
+        load(pairs).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn an_empty_environment_is_a_working_configuration() {
+        let loaded = load(&[]).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert!(loaded.warnings.is_empty());
+        assert_eq!(loaded.config.grpc_port, 4317);
+        assert_eq!(loaded.config.database, PathBuf::from("./data/otelcontext.db"));
+        assert_eq!(loaded.effective.len(), variables::all().count(), "every variable is read, once");
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let found = mistakes(&[("HTTP_PORT", "80a"), ("MCP_PATH", "mcp"), ("INGEST_ACK", "memory"), ("DEFAULT_TENANT", "a/b")]);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found[0].starts_with("HTTP_PORT: `80a` is not a port"), "{found:?}");
+    }
+
+    #[test]
+    fn open_doors_are_refused() {
+        assert_eq!(mistakes(&[("BIND_ADDR", "0.0.0.0")]).len(), 1);
+        assert!(mistakes(&[("BIND_ADDR", "0.0.0.0"), ("API_KEY", "k")]).is_empty());
+        assert!(mistakes(&[("BIND_ADDR", "0.0.0.0"), ("OTELCONTEXT_ALLOW_INSECURE", "true")]).is_empty());
+        assert_eq!(mistakes(&[("APP_ENV", "production")]).len(), 2);
+        let safe = [("APP_ENV", "production"), ("API_KEY", "k"), ("OTELCONTEXT_ALLOW_SQLITE_PROD", "true")];
+        assert!(mistakes(&safe).is_empty());
+        assert_eq!(mistakes(&[("TLS_CERT_FILE", "server.crt")]).len(), 1);
+    }
+
+    #[test]
+    fn misspellings_are_pointed_out() {
+        let warnings = load(&[("HTTP_PROT", "1"), ("OTELCONTEXT_FOO", "1"), ("SAMPLING_RATE", "0.05"), ("HOME", "x")]);
+        let warnings = warnings.map(|loaded| loaded.warnings).unwrap_or_default();
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.contains("did you mean HTTP_PORT?")), "{warnings:?}");
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let loaded = load(&[("API_KEY", "hunter2")]).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert!(loaded.effective.iter().all(|(_, value, _)| !value.contains("hunter2")));
+        assert_eq!(loaded.config.api_key.as_deref(), Some("hunter2"));
+    }
+}

@@ -1,0 +1,14 @@
+//! The environment and `.env`, read once and whole.
+//!
+//! [`variables`] is the one table of every variable: name, default, unit and effect; `.env.example` and the check of
+//! unknown names are made from it. [`Config::load`] reports all mistakes together. Nothing else in the program reads
+//! the environment.
+
+mod load;
+mod nearest;
+mod origin;
+pub mod variables;
+
+pub use self::load::{Acknowledge, Config, Loaded};
+pub use self::origin::{Environment, Origin};
+pub use self::variables::env_example;

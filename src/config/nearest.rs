@@ -1,0 +1,29 @@
+//! Names that were probably meant.
+
+use super::variables::{self, NOT_YET};
+
+/// The known variable that `name` is probably a misspelling of: at most two edits away, not itself known.
+pub(super) fn meant_by(name: &str) -> Option<&'static str> {
+    let known = || variables::all().map(|variable| variable.name).chain(NOT_YET.iter().map(|(name, ..)| *name));
+    let bare = name.strip_suffix("_FILE").unwrap_or(name);
+    if known().any(|other| other == name || other == bare) {
+        return None;
+    }
+    let scored = known().map(|other| (edits(name, other), other));
+    scored.filter(|(edits, _)| *edits <= 2).min().map(|(_, other)| other)
+}
+
+/// Levenshtein distance.
+fn edits(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}

@@ -1,0 +1,90 @@
+//! Where values come from: the environment, then `.env`, then the default.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Where a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The process environment.
+    Environment,
+    /// The `.env` file.
+    DotEnv,
+    /// A file named by the variable with `_FILE` added.
+    SecretFile,
+    /// Nobody set it.
+    Default,
+}
+
+impl Origin {
+    /// The word for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::DotEnv => ".env",
+            Self::SecretFile => "secret file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// Variables as they were found; nothing is interpreted yet.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    values: BTreeMap<String, (String, Origin)>,
+    problems: Vec<String>,
+}
+
+impl Environment {
+    /// The environment of this process, completed by the `.env` file in `folder` if there is one.
+    pub fn of_process(folder: &Path) -> Self {
+        let mut found = Self::default();
+        let path = folder.join(".env");
+        if path.exists() {
+            match dotenvy::from_path_iter(&path) {
+                Ok(pairs) => pairs.for_each(|pair| match pair {
+                    Ok((name, value)) => found.put(name, value, Origin::DotEnv),
+                    Err(error) => found.problems.push(format!("{}: {error}", path.display())),
+                }),
+                Err(error) => found.problems.push(format!("{}: {error}", path.display())),
+            }
+        }
+        for (name, value) in std::env::vars_os() {
+            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
+                found.put(name, value, Origin::Environment);
+            }
+        }
+        found
+    }
+
+    /// An environment of exactly these variables, for embedding programs and tests.
+    pub fn of_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut found = Self::default();
+        for (name, value) in pairs {
+            found.put(name.to_owned(), value.to_owned(), Origin::Environment);
+        }
+        found
+    }
+
+    /// Sets or replaces a variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.put(name.to_owned(), value.to_owned(), Origin::Environment);
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<(&str, Origin)> {
+        // An empty value means "not set", as shells and compose files make them by accident.
+        self.values.get(name).filter(|(value, _)| !value.is_empty()).map(|(value, origin)| (value.as_str(), *origin))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    fn put(&mut self, name: String, value: String, origin: Origin) {
+        self.values.insert(name, (value, origin));
+    }
+}

@@ -1,0 +1,87 @@
+//! The acknowledgement: a request is accepted once the journal has it on disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::decode::Encoding;
+use crate::journal::{Entry, Journal, Prepared};
+use crate::model::batch::Batch;
+use crate::model::tenant::Scope;
+use crate::model::time::UnixNanos;
+
+use super::error::Error;
+use super::queue::Queue;
+use super::tally::Tally;
+
+/// Bodies above this are compressed off the reactor.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// One decoded request and the bytes it came in.
+#[derive(Debug)]
+pub struct Submission {
+    /// How `body` is encoded.
+    pub encoding: Encoding,
+    /// When it was received; decoding it again with this instant gives the same batch.
+    pub received: UnixNanos,
+    /// The OTLP request, decompressed.
+    pub body: Bytes,
+    /// What it decodes to.
+    pub batch: Batch,
+}
+
+/// The way in; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) journal: Journal,
+    pub(super) queue: Arc<Queue>,
+    pub(super) tally: Arc<Tally>,
+}
+
+impl Handle {
+    /// Takes a request for the tenant of `scope`; resolves once it is durable.
+    ///
+    /// Dropping the future after it was first polled may still accept the request: the caller then does not know,
+    /// as with any lost reply.
+    ///
+    /// # Errors
+    /// Refuses when too much waits, the journal is full or failed, or the server stops. Nothing is kept then.
+    pub async fn accept(&self, scope: &Scope, submission: Submission) -> Result<(), Error> {
+        let Submission { encoding, received, body, batch } = submission;
+        let bytes = body.len();
+        let (signal, items) = (batch.signal(), batch.items() as u64);
+        let entry =
+            Entry { tenant: scope.tenant().clone(), signal, encoding: encoding.number(), received, body };
+        let prepared = if bytes > INLINE_BYTES_MAX {
+            let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));
+            work.await.map_err(|_| Error::Stopping)?
+        } else {
+            Prepared::new(&entry)
+        };
+        let outcome = match self.queue.push(&self.journal, prepared, scope.tenant(), (batch, bytes)) {
+            Ok(appended) => appended.durable().await.map_err(Error::Journal),
+            Err(error) => Err(error),
+        };
+        match &outcome {
+            Ok(()) => self.tally.accepted(signal, items),
+            Err(error) => self.tally.refused(signal, items, error),
+        }
+        outcome
+    }
+
+    /// The accounts.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Requests and bytes that wait to be stored.
+    pub fn waiting(&self) -> (usize, usize) {
+        let depth = self.queue.depth();
+        (depth.requests, depth.bytes)
+    }
+
+    /// Refuses new requests from now on and lets the applier finish what waits.
+    pub fn stop(&self) {
+        self.queue.stop();
+    }
+}

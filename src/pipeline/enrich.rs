@@ -1,0 +1,192 @@
+//! Rows from records: names become ids, peers become nodes, log lines get their templates.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::graph::join::{Arrival, Dependency};
+use crate::model::batch::{Batch, Group};
+use crate::model::id::{TemplateId, TenantNumber};
+use crate::model::log::{LogRecord, Severity};
+use crate::model::metric::Metric;
+use crate::model::node::NodeKind;
+use crate::model::rollup::{Observation, Seen, Subject};
+use crate::model::span::{Span, Status};
+use crate::model::tenant::TenantId;
+use crate::model::trace_key::TraceKey;
+use crate::store::names::Names;
+use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
+use crate::templates::Miner;
+
+use super::traits::Traits;
+
+/// Rows of some requests, not yet joined.
+#[derive(Debug, Default)]
+pub(super) struct Enriched {
+    pub(super) spans: Vec<SpanRow>,
+    /// In step with `spans`.
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) logs: Vec<LogRow>,
+    pub(super) points: Vec<PointRow>,
+    pub(super) templates: Vec<TemplateRow>,
+    /// About log records; what spans tell is found by joining them.
+    pub(super) observations: Vec<(TenantNumber, Observation)>,
+}
+
+/// Turns records into rows. Holds the template miner, which only the applier uses.
+#[derive(Debug)]
+pub(super) struct Enricher {
+    miner: Miner,
+    template_highest: u32,
+}
+
+impl Enricher {
+    /// Continues from the templates the store has; `template_highest` is the highest id ever given.
+    pub(super) fn new(templates: Vec<TemplateRow>, template_highest: u32) -> Self {
+        let mut miner = Miner::new(crate::templates::Options::default());
+        for template in templates {
+            let TemplateRow { id, tenant, service, text, sample, first_seen } = template;
+            miner.restore(tenant, service, id, &text, &sample, first_seen);
+        }
+        Self { miner, template_highest }
+    }
+
+    /// Adds the rows of `batch` to `enriched`.
+    pub(super) fn enrich(&mut self, names: &Names, tenant: &TenantId, batch: Batch, enriched: &mut Enriched) {
+        let tenant = names.tenant(tenant);
+        match batch {
+            Batch::Traces(groups) => groups.into_iter().for_each(|group| spans(names, tenant, group, enriched)),
+            Batch::Logs(groups) => groups.into_iter().for_each(|group| self.logs(names, tenant, group, enriched)),
+            Batch::Metrics(groups) => groups.into_iter().for_each(|group| points(names, tenant, group, enriched)),
+        }
+    }
+
+    fn logs(&mut self, names: &Names, tenant: TenantNumber, group: Group<LogRecord>, enriched: &mut Enriched) {
+        let Some(first) = group.items.first().map(|record| record.time) else { return };
+        let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
+        let resource = names.resource(tenant, service, &group.resource, first);
+        let instrumentation = names.instrumentation(tenant, &group.instrumentation);
+        for record in group.items {
+            let body = record.detail.body_text();
+            let line = if body.is_empty() { record.detail.event_name() } else { &body };
+            let mut next = || {
+                self.template_highest = self.template_highest.saturating_add(1);
+                TemplateId(self.template_highest)
+            };
+            let mined = self.miner.mine(tenant, service, line, record.time, &mut next);
+            if let Some(change) = mined.change {
+                let template = change.template;
+                enriched.templates.push(TemplateRow {
+                    id: template.id,
+                    tenant,
+                    service,
+                    text: template.text,
+                    sample: template.sample,
+                    first_seen: template.first_seen,
+                });
+            }
+            let error = record.severity >= Severity::ERROR;
+            let subject = Subject::Logs(service, mined.template, record.severity);
+            let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error };
+            enriched.observations.push((tenant, Observation { subject, at: record.time, seen }));
+            enriched.logs.push(LogRow {
+                tenant,
+                time: record.time,
+                severity: record.severity,
+                service,
+                resource,
+                instrumentation,
+                template: mined.template,
+                trace_id: record.trace_id,
+                span_id: record.span_id,
+                detail: record.detail,
+            });
+        }
+    }
+}
+
+fn spans(names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
+    let Some(first) = group.items.first().map(|span| span.start) else { return };
+    let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
+    let resource = names.resource(tenant, service, &group.resource, first);
+    let instrumentation = names.instrumentation(tenant, &group.instrumentation);
+    enriched.spans.reserve(group.items.len());
+    enriched.arrivals.reserve(group.items.len());
+    for span in group.items {
+        let operation = names.operation(tenant, service, span.kind, span.name.as_str(), span.start);
+        let traits = Traits::of(&span);
+        let status = traits.status(&span);
+        let peer = traits.peer(&span).map(|peer| {
+            let node = names.service(tenant, peer.kind, &peer.name, span.start);
+            let operation = names.operation(tenant, node, peer.operation_kind, &peer.operation, span.start);
+            (node, Dependency { kind: peer.kind, operation })
+        });
+        let entry = span.is_entry();
+        let http_status = traits.http_status();
+        enriched.arrivals.push(Arrival {
+            tenant,
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_id: span.parent_id,
+            service,
+            resource,
+            operation,
+            kind: span.kind,
+            error: status == Status::Error,
+            entry,
+            start: span.start,
+            duration_ns: span.duration_ns,
+            dependency: peer.as_ref().map(|(_, dependency)| *dependency),
+            links: span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
+        });
+        enriched.spans.push(SpanRow {
+            tenant,
+            trace_key: TraceKey::new(span.start, tenant, span.trace_id),
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_id: span.parent_id,
+            service,
+            operation,
+            resource,
+            instrumentation,
+            kind: span.kind,
+            status,
+            entry,
+            http_status,
+            dependency: peer.map(|(node, _)| node),
+            start: span.start,
+            duration_ns: span.duration_ns,
+            detail: span.detail,
+        });
+    }
+}
+
+fn points(names: &Names, tenant: TenantNumber, group: Group<Metric>, enriched: &mut Enriched) {
+    let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time) else {
+        return;
+    };
+    let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
+    let resource = names.resource(tenant, service, &group.resource, first);
+    let instrumentation = names.instrumentation(tenant, &group.instrumentation);
+    for metric in group.items {
+        let Metric { name, unit, description, metadata, kind, temporality, monotonic, points } = metric;
+        let series =
+            Arc::new(SeriesDefinition { name, unit, description, metadata, kind, temporality, monotonic });
+        enriched.points.extend(points.into_iter().map(|point| PointRow {
+            tenant,
+            service,
+            resource,
+            instrumentation,
+            series: Arc::clone(&series),
+            point,
+        }));
+    }
+}
+
+/// Groups the positions of arrivals by tenant, in order.
+pub(super) fn by_tenant(arrivals: &[Arrival]) -> HashMap<TenantNumber, Vec<usize>> {
+    let mut positions: HashMap<TenantNumber, Vec<usize>> = HashMap::new();
+    for (index, arrival) in arrivals.iter().enumerate() {
+        positions.entry(arrival.tenant).or_default().push(index);
+    }
+    positions
+}

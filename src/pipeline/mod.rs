@@ -1,0 +1,26 @@
+//! From an accepted request to everything that is kept of it.
+//!
+//! [`Handle::accept`] appends a request to the journal and resolves once it is durable: that is the
+//! acknowledgement. Behind it one applier takes requests in journal order, enriches them, and commits them to the
+//! store in large transactions together with the position reached, so that a restart replays exactly what is
+//! missing. What the store took is then shown to the graph. Nothing is dropped: when the store is away the
+//! applier waits and asks again, the queue fills, and new requests are refused as retryable.
+//!
+//! Reading order: [`options`], [`queue`] (what waits, bounded), [`accept`] (the acknowledgement), [`traits`] and
+//! [`enrich`] (rows from records), [`apply`] (the applier), [`replay`] (after a restart), [`tally`] (the accounts).
+
+mod accept;
+mod apply;
+mod enrich;
+mod error;
+mod options;
+mod queue;
+mod replay;
+mod tally;
+mod traits;
+
+pub use self::accept::{Handle, Submission};
+pub use self::apply::{Parts, start};
+pub use self::error::Error;
+pub use self::options::Options;
+pub use self::tally::Tally;

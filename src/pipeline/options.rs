@@ -1,0 +1,30 @@
+//! What can be chosen about the pipeline.
+
+use std::time::Duration;
+
+/// Bounds of the pipeline.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Requests that may wait; the next is refused as overload.
+    pub requests_max: usize,
+    /// Bytes of request bodies that may wait; more are refused as overload.
+    pub bytes_max: usize,
+    /// Spans, records and points that one commit takes at most, a request more or less.
+    pub commit_items_max: usize,
+    /// Longest time between two tries while the store is away.
+    pub retry_interval_max: Duration,
+    /// Spans remembered to join children to parents.
+    pub joined_spans_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            requests_max: 50_000,
+            bytes_max: 256 << 20,
+            commit_items_max: 20_000,
+            retry_interval_max: Duration::from_secs(5),
+            joined_spans_max: 2_000_000,
+        }
+    }
+}

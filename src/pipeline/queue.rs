@@ -1,0 +1,122 @@
+//! Requests between journal and store, in journal order.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::journal::{Appended, Journal, Lsn, Prepared};
+use crate::model::batch::Batch;
+use crate::model::tenant::TenantId;
+
+use super::error::Error;
+use super::options::Options;
+
+/// One request that waits to be stored.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) lsn: Lsn,
+    pub(super) tenant: TenantId,
+    pub(super) batch: Batch,
+    pub(super) bytes: usize,
+}
+
+/// The bounded queue. Appending to the journal and queueing happen under one lock, so that the queue's order is
+/// the journal's and a caller that goes away in between cannot leave a gap.
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    arrived: Notify,
+    requests_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    stopping: bool,
+}
+
+/// How much waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Depth {
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            inner: Mutex::default(),
+            arrived: Notify::new(),
+            requests_max: options.requests_max,
+            bytes_max: options.bytes_max,
+        }
+    }
+
+    /// Appends to the journal and queues, or refuses and does neither.
+    pub(super) fn push(
+        &self,
+        journal: &Journal,
+        prepared: Prepared,
+        tenant: &TenantId,
+        (batch, bytes): (Batch, usize),
+    ) -> Result<Appended, Error> {
+        let mut inner = self.lock();
+        if inner.stopping {
+            return Err(Error::Stopping);
+        }
+        if inner.waiting.len() >= self.requests_max {
+            return Err(Error::TooManyWaiting { waiting: inner.waiting.len() });
+        }
+        // One request is always let in, or a body larger than the bound could never be.
+        if inner.bytes > 0 && inner.bytes.saturating_add(bytes) > self.bytes_max {
+            return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
+        }
+        let appended = journal.append(prepared).map_err(Error::Journal)?;
+        inner.bytes += bytes;
+        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: tenant.clone(), batch, bytes });
+        drop(inner);
+        self.arrived.notify_one();
+        Ok(appended)
+    }
+
+    /// Takes requests from the front while they are durable, until they hold `items_max` items.
+    pub(super) fn take(&self, durable: Lsn, items_max: usize) -> Vec<Waiting> {
+        let mut inner = self.lock();
+        let mut taken = Vec::new();
+        let mut items = 0;
+        while items < items_max && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
+            let Some(front) = inner.waiting.pop_front() else { break };
+            inner.bytes -= front.bytes;
+            items += front.batch.items();
+            taken.push(front);
+        }
+        taken
+    }
+
+    /// Waits until something was pushed or the queue was told to stop.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub(super) fn depth(&self) -> Depth {
+        let inner = self.lock();
+        Depth { requests: inner.waiting.len(), bytes: inner.bytes }
+    }
+
+    /// Refuses everything from now on; what waits is still applied.
+    pub(super) fn stop(&self) {
+        self.lock().stopping = true;
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,211 @@
+//! What the attributes of a span say about the call it made (semantic conventions for database, messaging, HTTP
+//! and RPC spans; the older names are read too).
+
+use crate::model::node::NodeKind;
+use crate::model::packed::value::Value;
+use crate::model::span::{Span, SpanKind, Status};
+
+/// The attributes that decide; one pass over a span's attributes fills it.
+#[derive(Debug, Default)]
+pub(super) struct Traits<'a> {
+    http_status: u16,
+    database: &'a str,
+    namespace: &'a str,
+    messaging: &'a str,
+    destination: &'a str,
+    destination_template: &'a str,
+    destination_temporary: bool,
+    peer_service: &'a str,
+    address: &'a str,
+    port: i64,
+    url: &'a str,
+}
+
+/// A node that a span talked to and that sends no telemetry of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) kind: NodeKind,
+    pub(super) name: String,
+    /// The operation on that node; calls of one kind share it.
+    pub(super) operation: String,
+    pub(super) operation_kind: SpanKind,
+}
+
+impl<'a> Traits<'a> {
+    pub(super) fn of(span: &'a Span) -> Self {
+        let mut traits = Self::default();
+        for (key, value) in span.detail.attributes() {
+            traits.read(key, value);
+        }
+        traits
+    }
+
+    fn read(&mut self, key: &str, value: Value<'a>) {
+        let text = match value {
+            Value::Text(text) => text,
+            _ => "",
+        };
+        match key {
+            "http.response.status_code" | "http.status_code" => {
+                self.http_status = value.as_integer().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+            }
+            "db.system.name" => self.database = text,
+            "db.system" if self.database.is_empty() => self.database = text,
+            "db.namespace" => self.namespace = text,
+            "db.name" if self.namespace.is_empty() => self.namespace = text,
+            "messaging.system" => self.messaging = text,
+            "messaging.destination.name" => self.destination = text,
+            "messaging.destination" if self.destination.is_empty() => self.destination = text,
+            "messaging.destination.template" => self.destination_template = text,
+            "messaging.destination.temporary" => self.destination_temporary = value == Value::Bool(true),
+            "peer.service" | "service.peer.name" => self.peer_service = text,
+            "server.address" => self.address = text,
+            "net.peer.name" | "net.peer.ip" | "network.peer.address" if self.address.is_empty() => self.address = text,
+            "server.port" => self.port = value.as_integer().unwrap_or(0),
+            "net.peer.port" if self.port == 0 => self.port = value.as_integer().unwrap_or(0),
+            "url.full" => self.url = text,
+            "http.url" if self.url.is_empty() => self.url = text,
+            _ => {}
+        }
+    }
+
+    /// The HTTP status code; 0 where there is none.
+    pub(super) const fn http_status(&self) -> u16 {
+        self.http_status
+    }
+
+    /// How the span ended: as its sender says, and failed where it says nothing but a status code of 500 or more.
+    pub(super) fn status(&self, span: &Span) -> Status {
+        if span.status == Status::Unset && (500..600).contains(&self.http_status) {
+            Status::Error
+        } else {
+            span.status
+        }
+    }
+
+    /// The node behind the call, if the span tells of one.
+    pub(super) fn peer(&self, span: &Span) -> Option<Peer> {
+        let outbound = span.kind.is_outbound();
+        if !self.messaging.is_empty() && (outbound || span.kind == SpanKind::CONSUMER) {
+            return self.queue();
+        }
+        if !self.database.is_empty() && !span.kind.is_inbound() {
+            return Some(Peer {
+                kind: NodeKind::Database,
+                name: self.database_name(),
+                operation: span.name.as_str().to_owned(),
+                operation_kind: SpanKind::CLIENT,
+            });
+        }
+        let name = self.host()?;
+        (span.kind == SpanKind::CLIENT).then(|| Peer {
+            kind: NodeKind::External,
+            name,
+            operation: span.name.as_str().to_owned(),
+            operation_kind: SpanKind::CLIENT,
+        })
+    }
+
+    /// One operation a queue: what goes in comes out, and walks through the graph must find their way.
+    fn queue(&self) -> Option<Peer> {
+        let destination = if !self.destination_template.is_empty() {
+            self.destination_template
+        } else if self.destination_temporary || self.destination.is_empty() {
+            // Temporary names are made up for each client and would never be met again.
+            "(temporary)"
+        } else {
+            self.destination
+        };
+        Some(Peer {
+            kind: NodeKind::Queue,
+            name: format!("{}/{destination}", self.messaging),
+            operation: destination.to_owned(),
+            operation_kind: SpanKind::PRODUCER,
+        })
+    }
+
+    fn database_name(&self) -> String {
+        if !self.peer_service.is_empty() {
+            return self.peer_service.to_owned();
+        }
+        // Numbered databases (Redis) say nothing; the host does.
+        let telling = !self.namespace.is_empty() && !self.namespace.bytes().all(|b| b.is_ascii_digit());
+        match (telling, self.host()) {
+            (true, _) => format!("{}/{}", self.database, self.namespace),
+            (false, Some(host)) => format!("{}@{host}", self.database),
+            (false, None) => self.database.to_owned(),
+        }
+    }
+
+    fn host(&self) -> Option<String> {
+        if !self.peer_service.is_empty() {
+            return Some(self.peer_service.to_owned());
+        }
+        if !self.address.is_empty() {
+            return Some(match self.port {
+                0 | 80 | 443 => self.address.to_owned(),
+                port => format!("{}:{port}", self.address),
+            });
+        }
+        let authority = self.url.split_once("://")?.1.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        (!host.is_empty()).then(|| host.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::{SpanId, TraceId};
+    use crate::model::packed::write::Packer;
+    use crate::model::span::SpanDetail;
+    use crate::model::time::UnixNanos;
+
+    use super::*;
+
+    fn span(kind: SpanKind, attributes: &[(&str, &str)]) -> Span {
+        let mut packer = Packer::default();
+        for (key, value) in attributes {
+            packer.attribute_text(9, key, value);
+        }
+        Span {
+            trace_id: TraceId::try_from(&[1; 16][..]).unwrap(),
+            span_id: SpanId::try_from(&[1; 8][..]).unwrap(),
+            parent_id: None,
+            name: "call".into(),
+            kind,
+            status: Status::Unset,
+            start: UnixNanos(0),
+            duration_ns: 1,
+            detail: SpanDetail::from_checked(packer.finish()),
+        }
+    }
+
+    fn peer(kind: SpanKind, attributes: &[(&str, &str)]) -> Option<(NodeKind, String)> {
+        let span = span(kind, attributes);
+        Traits::of(&span).peer(&span).map(|peer| (peer.kind, peer.name))
+    }
+
+    #[test]
+    fn peers_are_named_by_the_conventions() {
+        let client = SpanKind::CLIENT;
+        let found = |kind, name: &str| Some((kind, name.to_owned()));
+        let database = NodeKind::Database;
+        assert_eq!(peer(client, &[("db.system.name", "postgresql"), ("db.namespace", "orders"), ("server.address", "db1")]), found(database, "postgresql/orders"));
+        assert_eq!(peer(client, &[("db.system", "redis"), ("db.name", "0"), ("net.peer.name", "cache"), ("net.peer.port", "6379")]), found(database, "redis@cache:6379"));
+        assert_eq!(peer(client, &[("db.system", "sqlite")]), found(database, "sqlite"));
+        assert_eq!(peer(SpanKind::PRODUCER, &[("messaging.system", "kafka"), ("messaging.destination.name", "orders")]), found(NodeKind::Queue, "kafka/orders"));
+        assert_eq!(peer(SpanKind::CONSUMER, &[("messaging.system", "kafka"), ("messaging.destination", "orders")]), found(NodeKind::Queue, "kafka/orders"));
+        assert_eq!(peer(client, &[("url.full", "https://u:p@api.bank.example:8443/pay?x=1")]), found(NodeKind::External, "api.bank.example:8443"));
+        assert_eq!(peer(client, &[("server.address", "api.bank.example"), ("server.port", "443")]), found(NodeKind::External, "api.bank.example"));
+        assert_eq!(peer(SpanKind::SERVER, &[("server.address", "me")]), None);
+        assert_eq!(peer(client, &[]), None);
+    }
+
+    #[test]
+    fn a_server_error_code_is_a_failure() {
+        let failed = span(SpanKind::SERVER, &[("http.response.status_code", "503")]);
+        assert_eq!(Traits::of(&failed).status(&failed), Status::Error);
+        let missing = span(SpanKind::SERVER, &[("http.status_code", "404")]);
+        assert_eq!(Traits::of(&missing).status(&missing), Status::Unset);
+    }
+}
