@@ -1,0 +1,61 @@
+//! Answers remembered for a few seconds, so that an agent that asks twice costs once.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::tenant::{Scope, TenantId};
+
+use super::handle::Query;
+
+/// Answers kept at most.
+const ENTRIES_MAX: u64 = 4_096;
+
+type Key = (TenantId, String);
+type Remembered = Arc<dyn Any + Send + Sync>;
+
+/// The cache; off when its time to live is zero. The tenant is part of every key.
+#[derive(Clone)]
+pub struct Cache {
+    entries: Option<moka::future::Cache<Key, Remembered>>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("on", &self.entries.is_some()).finish()
+    }
+}
+
+impl Cache {
+    /// A cache whose entries live for `ttl`.
+    pub fn new(ttl: Duration) -> Self {
+        let entries = (!ttl.is_zero())
+            .then(|| moka::future::Cache::builder().max_capacity(ENTRIES_MAX).time_to_live(ttl).build());
+        Self { entries }
+    }
+}
+
+impl Query {
+    /// The answer to `question` if it was given to this tenant a moment ago, else what `work` answers. Failures are
+    /// not remembered.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn remember<T, E, F>(&self, scope: &Scope, question: String, work: F) -> Result<Arc<T>, E>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let Some(entries) = &self.cache.entries else { return work.await.map(Arc::new) };
+        let key = (scope.tenant().clone(), question);
+        if let Some(found) = entries.get(&key).await
+            && let Ok(answer) = found.downcast::<T>()
+        {
+            return Ok(answer);
+        }
+        let answer = Arc::new(work.await?);
+        entries.insert(key, answer.clone()).await;
+        Ok(answer)
+    }
+}

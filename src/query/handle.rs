@@ -1,0 +1,95 @@
+//! What every question has at hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::graph::Graph;
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
+use crate::model::node::NodeKind;
+use crate::model::tenant::Scope;
+use crate::search::Index;
+use crate::store::Store;
+use crate::store::names::{Names, ServiceInfo};
+
+use super::cache::Cache;
+use super::error::Error;
+
+/// What can be chosen about questions.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long an answer is remembered; zero remembers none.
+    pub cache_ttl: Duration,
+}
+
+/// Answers questions; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub(super) store: Store,
+    pub(super) graph: Graph,
+    pub(super) index: Option<Index>,
+    pub(super) clock: Clock,
+    pub(super) cache: Cache,
+}
+
+impl Query {
+    /// Answers from these parts.
+    pub fn new(options: &Options, store: Store, graph: Graph, index: Option<Index>, clock: Clock) -> Self {
+        Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl) }
+    }
+
+    /// The clock that "now" in a question means.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Names of the tenant's instrumented services, sorted.
+    pub fn service_names(&self, scope: &Scope) -> Vec<String> {
+        let Some(tenant) = self.tenant(scope) else { return Vec::new() };
+        let services = self.names().services_of(tenant);
+        let mut names: Vec<String> = services
+            .iter()
+            .filter(|service| service.kind == NodeKind::Service)
+            .map(|service| service.name.to_string())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The node called `name`: a service where there is one, else a database, queue or host.
+    ///
+    /// # Errors
+    /// [`Error::UnknownService`] with all names that exist.
+    pub fn service(&self, scope: &Scope, name: &str) -> Result<Arc<ServiceInfo>, Error> {
+        let tenant = self.tenant(scope);
+        let found = tenant.and_then(|tenant| {
+            let mut found = self.names().find_services(tenant, name);
+            found.sort_by_key(|service| service.kind);
+            found.into_iter().next()
+        });
+        found.ok_or_else(|| {
+            let all = tenant.map(|tenant| self.names().services_of(tenant)).unwrap_or_default();
+            let known = all.iter().map(|service| service.name.to_string()).collect();
+            Error::UnknownService { name: name.to_owned(), known }
+        })
+    }
+
+    /// The tenant's number; none while nothing of it was ever stored.
+    pub(super) fn tenant(&self, scope: &Scope) -> Option<TenantNumber> {
+        self.names().find_tenant(scope.tenant())
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        self.store.names()
+    }
+
+    /// The name of a node; `?` for an id that nothing describes.
+    pub fn service_name(&self, id: ServiceId) -> String {
+        self.names().service_info(id).map_or_else(|| "?".to_owned(), |info| info.name.to_string())
+    }
+
+    /// The name of an operation; `?` for an id that nothing describes.
+    pub fn operation_name(&self, id: OperationId) -> String {
+        self.names().operation_info(id).map_or_else(|| "?".to_owned(), |info| info.name.to_string())
+    }
+}

@@ -1,0 +1,45 @@
+//! Who is hurt when something fails.
+
+use crate::diagnose::{self, Impact};
+use crate::model::tenant::Scope;
+use crate::model::time::Window;
+
+use super::error::Error;
+use super::handle::Query;
+use super::window;
+
+impl Query {
+    /// The operations whose requests pass through `service`, or through one operation of it: its callers, theirs, and
+    /// so on up to `depth` calls between services.
+    ///
+    /// # Errors
+    /// When a name is unknown or the store does not answer.
+    pub async fn impact(
+        &self,
+        scope: &Scope,
+        asked: Window,
+        (service, operation): (&str, Option<&str>),
+        depth: u32,
+    ) -> Result<Impact, Error> {
+        let info = self.service(scope, service)?;
+        let operation = operation
+            .map(|name| {
+                let operations = self.names().operations_of(info.id);
+                operations.iter().find(|operation| &*operation.name == name).map(|operation| operation.id).ok_or_else(
+                    || Error::UnknownOperation {
+                        name: name.to_owned(),
+                        known: operations.iter().map(|operation| operation.name.to_string()).collect(),
+                    },
+                )
+            })
+            .transpose()?;
+        let Some(tenant) = self.tenant(scope) else {
+            return Ok(Impact { affected: Vec::new(), coverage: Vec::new() });
+        };
+        let comparison = window::plain(asked);
+        let evidence = self.evidence(tenant, comparison, false).await?;
+        let mut impact = diagnose::impact(&evidence, info.id, operation);
+        impact.affected.retain(|affected| affected.distance <= depth);
+        Ok(impact)
+    }
+}

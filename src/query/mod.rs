@@ -1,0 +1,25 @@
+//! The questions that can be asked about what was received: one file a question.
+//!
+//! Every question takes the caller's [`Scope`](crate::model::tenant::Scope) first and sees nothing of other tenants.
+//! Questions gather evidence from the graph where it still remembers the window, else from the store, and leave
+//! judgement to `diagnose`. Nothing here writes. All answers are bounded and in a fixed order.
+//!
+//! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`evidence`] (what is
+//! known about that time), then the questions: [`service_map`], [`service_health`], [`root_cause`], [`impact`],
+//! [`anomalies`], [`trace`], [`logs`]; [`cache`] remembers answers for a few seconds.
+
+pub mod anomalies;
+pub mod cache;
+pub mod error;
+pub mod evidence;
+pub mod handle;
+pub mod impact;
+pub mod logs;
+pub mod root_cause;
+pub mod service_health;
+pub mod service_map;
+pub mod trace;
+pub mod window;
+
+pub use self::error::Error;
+pub use self::handle::{Options, Query};

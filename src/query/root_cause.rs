@@ -1,0 +1,54 @@
+//! Why something is wrong.
+
+use crate::diagnose::{self, Verdict};
+use crate::model::tenant::Scope;
+use crate::model::time::Window;
+
+use super::error::Error;
+use super::handle::Query;
+use super::window::{self, Comparison};
+
+/// The answer with the windows it rests on.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The window that was explained (from the onset, where one was found) and its baseline.
+    pub comparison: Comparison,
+    /// True when there was something to compare with.
+    pub has_baseline: bool,
+    /// Traces that were looked into.
+    pub traces: usize,
+    /// Services, databases, queues and hosts that were looked at.
+    pub nodes: usize,
+}
+
+impl Query {
+    /// The root cause of what is wrong with `service` in `window`; without a service, of the window's worst symptom.
+    ///
+    /// Where trouble began inside the window the time before its onset is the baseline, so that a window may be asked
+    /// for generously.
+    ///
+    /// # Errors
+    /// When the name is unknown or the store does not answer.
+    pub async fn root_cause(&self, scope: &Scope, asked: Window, service: Option<&str>) -> Result<Explanation, Error> {
+        let symptom = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
+        let Some(tenant) = self.tenant(scope) else {
+            let evidence = diagnose::Evidence::empty(asked);
+            let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
+            let comparison = window::plain(asked);
+            return Ok(Explanation { verdict, comparison, has_baseline: false, traces: 0, nodes: 0 });
+        };
+        let reach = window::plain(asked);
+        let slices = self.slices(tenant, Window::new(reach.before.from, asked.to)).await?;
+        let comparison = window::around_trouble(asked, &slices);
+        let evidence = self.evidence(tenant, comparison, true).await?;
+        let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
+        let has_baseline = evidence.baseline.is_some();
+        let work = tokio::task::spawn_blocking(move || {
+            diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
+        });
+        let verdict = work.await.map_err(|_| Error::Abandoned)?;
+        Ok(Explanation { verdict, comparison, has_baseline, traces, nodes })
+    }
+}

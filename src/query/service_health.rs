@@ -1,0 +1,116 @@
+//! How services fare against their own past.
+
+use std::sync::Arc;
+
+use crate::diagnose::{self, Health};
+use crate::model::id::OperationId;
+use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
+use crate::model::span::SpanKind;
+use crate::model::tenant::Scope;
+use crate::model::time::Window;
+use crate::store::names::ServiceInfo;
+
+use super::error::Error;
+use super::handle::Query;
+use super::window;
+
+/// The health of some services.
+#[derive(Debug, Clone)]
+pub struct HealthReport {
+    /// The services: worst first, then by name.
+    pub services: Vec<ServiceHealth>,
+    /// Operations of the one service that was asked for, most time spent first.
+    pub operations: Vec<OperationHealth>,
+    /// What it was compared with; none where nothing older is known.
+    pub baseline: Option<Window>,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct ServiceHealth {
+    /// Which.
+    pub info: Arc<ServiceInfo>,
+    /// The verdict.
+    pub health: Health,
+    /// Its requests in the window.
+    pub now: Cell,
+    /// Its requests in the baseline.
+    pub before: Cell,
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub struct OperationHealth {
+    /// Its id.
+    pub id: OperationId,
+    /// Its name.
+    pub name: String,
+    /// Its part in calls.
+    pub kind: SpanKind,
+    /// The window.
+    pub now: Cell,
+    /// The baseline.
+    pub before: Cell,
+}
+
+impl Query {
+    /// The health of one service, or of all that were seen in the window or its baseline.
+    ///
+    /// # Errors
+    /// When the name is unknown or the store does not answer.
+    pub async fn service_health(
+        &self,
+        scope: &Scope,
+        asked: Window,
+        service: Option<&str>,
+    ) -> Result<HealthReport, Error> {
+        let wanted = service.map(|name| self.service(scope, name)).transpose()?;
+        let Some(tenant) = self.tenant(scope) else {
+            return Ok(HealthReport { services: Vec::new(), operations: Vec::new(), baseline: None });
+        };
+        let comparison = window::plain(asked);
+        let evidence = self.evidence(tenant, comparison, false).await?;
+        let mut services: Vec<ServiceHealth> = diagnose::health(&evidence)
+            .into_iter()
+            .filter(|health| wanted.as_ref().is_none_or(|wanted| wanted.id == health.service))
+            .filter_map(|health| {
+                let info = self.names().service_info(health.service)?;
+                let shown = wanted.is_some() || info.kind == NodeKind::Service;
+                let (now, before) = requests(&evidence, &info);
+                shown.then_some(ServiceHealth { info, health, now, before })
+            })
+            .collect();
+        services.sort_by(|a, b| a.health.score.total_cmp(&b.health.score).then_with(|| a.info.name.cmp(&b.info.name)));
+        let mut operations: Vec<OperationHealth> = evidence
+            .operations
+            .into_iter()
+            .filter(|operation| wanted.as_ref().is_some_and(|wanted| wanted.id == operation.service))
+            .map(|operation| OperationHealth {
+                id: operation.id,
+                name: operation.name,
+                kind: operation.kind,
+                now: operation.now,
+                before: operation.before,
+            })
+            .collect();
+        operations.sort_by(|a, b| b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id)));
+        Ok(HealthReport { services, operations, baseline: evidence.baseline })
+    }
+}
+
+fn requests(evidence: &diagnose::Evidence, info: &ServiceInfo) -> (Cell, Cell) {
+    let (mut now, mut before) = (Cell::default(), Cell::default());
+    if info.kind == NodeKind::Service {
+        for instance in evidence.instances.iter().filter(|instance| instance.service == info.id) {
+            now.merge(&instance.now);
+            before.merge(&instance.before);
+        }
+    } else {
+        for operation in evidence.operations.iter().filter(|operation| operation.service == info.id) {
+            now.merge(&operation.now);
+            before.merge(&operation.before);
+        }
+    }
+    (now, before)
+}

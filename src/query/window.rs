@@ -1,0 +1,89 @@
+//! Which time a question is about, and what it is compared with.
+
+use std::time::Duration;
+
+use crate::diagnose::{self, Anomaly, AnomalyKind, Slice};
+use crate::model::rollup::{COARSE_SECONDS, FINE_SECONDS, Subject};
+use crate::model::time::{UnixNanos, Window};
+
+/// Shortest baseline that is asked for, where so much is retained.
+const BASELINE_MIN: Duration = Duration::from_secs(15 * 60);
+/// Longest baseline.
+const BASELINE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Onsets this close to the worst one's belong to the same trouble.
+const SAME_TROUBLE: Duration = Duration::from_secs(120);
+
+/// A window to explain and the one it is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comparison {
+    /// The window to explain.
+    pub now: Window,
+    /// The window before it.
+    pub before: Window,
+}
+
+/// The window and the time just before it, as long as the window within bounds.
+pub fn plain(asked: Window) -> Comparison {
+    let length = asked.length().clamp(BASELINE_MIN, BASELINE_MAX);
+    Comparison { now: asked, before: Window::new(asked.from.minus(length), asked.from) }
+}
+
+/// The comparison that shows the trouble inside `asked`: where something began within it, what lies before that is
+/// the better baseline. `slices` must reach back before the window; width is that of their buckets.
+pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
+    let found = diagnose::anomalies(slices, &diagnose::AnomalyOptions::default());
+    let inside: Vec<&Anomaly> = found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
+    let worst = inside.iter().max_by(|a, b| a.severity.total_cmp(&b.severity).then(b.onset.cmp(&a.onset)));
+    let Some(worst) = worst else { return plain(asked) };
+    let near = |anomaly: &&&Anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && anomaly.onset <= worst.onset;
+    let onset = inside.iter().filter(near).map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
+    if onset <= asked.from {
+        return plain(asked);
+    }
+    let end = worst.end.filter(|end| *end > onset).unwrap_or(asked.to).min(asked.to);
+    let length = Duration::max(asked.length(), BASELINE_MIN).min(BASELINE_MAX);
+    Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) }
+}
+
+fn overlaps(anomaly: &Anomaly, window: Window) -> bool {
+    anomaly.onset < window.to && anomaly.end.is_none_or(|end| end > window.from)
+}
+
+fn is_symptom(anomaly: &Anomaly) -> bool {
+    matches!(anomaly.kind, AnomalyKind::Errors | AnomalyKind::Latency | AnomalyKind::Silence)
+        && matches!(anomaly.subject, Subject::Instance(..) | Subject::Operation(_))
+}
+
+/// The window widened to whole buckets of `width_seconds`.
+pub fn whole_buckets(window: Window, width_seconds: i64) -> Window {
+    let from = UnixNanos::from_seconds(window.from.bucket_seconds(width_seconds));
+    let last = UnixNanos(window.to.0.saturating_sub(1)).bucket_seconds(width_seconds);
+    Window::new(from, UnixNanos::from_seconds(last + width_seconds))
+}
+
+/// The width of buckets that suits a window: fine up to half an hour, else coarse.
+pub fn width_for(window: Window) -> i64 {
+    if window.length() <= Duration::from_secs(1800) { FINE_SECONDS } else { COARSE_SECONDS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_widen_to_whole_buckets() {
+        let window = Window::new(UnixNanos::from_seconds(61), UnixNanos::from_seconds(120));
+        assert_eq!(whole_buckets(window, 60), Window::new(UnixNanos::from_seconds(60), UnixNanos::from_seconds(120)));
+        let window = Window::new(UnixNanos::from_seconds(59), UnixNanos(120_000_000_001));
+        assert_eq!(whole_buckets(window, 60), Window::new(UnixNanos::from_seconds(0), UnixNanos::from_seconds(180)));
+    }
+
+    #[test]
+    fn a_quiet_window_is_compared_with_the_time_before() {
+        let asked = Window::new(UnixNanos::from_seconds(10_000), UnixNanos::from_seconds(10_060));
+        let comparison = around_trouble(asked, &[]);
+        assert_eq!(comparison.now, asked);
+        assert_eq!(comparison.before.to, asked.from);
+        assert_eq!(comparison.before.length(), BASELINE_MIN);
+    }
+}
