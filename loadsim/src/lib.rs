@@ -1,1 +1,16 @@
-//! Load.
+//! Seeded telemetry over real OTLP.
+//!
+//! A [`topology::Topology`] says which services exist and what their operations call; [`traffic::Traffic`] plays
+//! requests through it, with [`fault::Fault`]s; [`encode`] turns what happened into OTLP; [`send`] delivers it over
+//! gRPC or HTTP and retries as an SDK would; [`ledger`] remembers what was sent, acknowledged and refused; [`run`]
+//! does all of it at a fixed rate and [`report`] says how it went. The same seed gives the same traffic.
+
+pub mod dice;
+pub mod encode;
+pub mod fault;
+pub mod ledger;
+pub mod report;
+pub mod run;
+pub mod send;
+pub mod topology;
+pub mod traffic;

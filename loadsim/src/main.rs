@@ -1,1 +1,130 @@
-fn main() {}
+//! `loadsim`: seeded telemetry over real OTLP.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use loadsim::fault::Kind;
+use loadsim::run::{self, Options};
+use loadsim::send::{self, Protocol};
+
+/// Plays the telemetry of a seeded system of services at a fixed rate and accounts for every item.
+#[derive(Debug, Parser)]
+#[command(name = "loadsim", version)]
+struct Arguments {
+    /// Where to send: host:port, or a URL with --protocol http.
+    #[arg(long, default_value = "localhost:4317")]
+    endpoint: String,
+    /// grpc or http.
+    #[arg(long, default_value = "grpc", value_parser = ["grpc", "http"])]
+    protocol: String,
+    /// Services to simulate.
+    #[arg(long, default_value_t = 200)]
+    services: usize,
+    /// Spans a second for each service.
+    #[arg(long, default_value_t = 50.0)]
+    rate: f64,
+    /// How long to measure, such as 60s, 5m or 500ms.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// How long to run before measuring.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    warmup: Duration,
+    /// Tenant to send as; the server's default when not given.
+    #[arg(long, default_value = "")]
+    tenant_id: String,
+    /// The server's key.
+    #[arg(long, env = "API_KEY", default_value = "", hide_env_values = true)]
+    api_key: String,
+    /// Repeats a run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Connections; services are shared out among them.
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Spans of one export request at most.
+    #[arg(long, default_value_t = 512)]
+    batch: usize,
+    /// Log records for each request handled without failure.
+    #[arg(long, default_value_t = 0.2)]
+    chatter: f64,
+    /// A fault after the warm-up: error, latency, dead-dependency or bad-version.
+    #[arg(long)]
+    fault: Option<Kind>,
+    /// The service that the fault hits; chosen by the seed when not given.
+    #[arg(long, requires = "fault")]
+    fault_service: Option<String>,
+    /// How long a request is sent again while the server is away or overloaded.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    retry_for: Duration,
+    /// Writes the ids of acknowledged spans, one `trace span` a line.
+    #[arg(long)]
+    ledger: Option<PathBuf>,
+    /// The server's /metrics, for its processor, memory and disk use.
+    #[arg(long)]
+    metrics_url: Option<String>,
+    /// Writes the report as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a duration ends with ms, s, m or h".into()),
+    };
+    let seconds: f64 =
+        number.parse().map_err(|_| "a duration is a number with a unit, such as 60s".to_owned())?;
+    Duration::try_from_secs_f64(seconds * factor).map_err(|error| error.to_string())
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let protocol = if arguments.protocol == "grpc" { Protocol::Grpc } else { Protocol::Http };
+    let options = Options {
+        send: send::Options {
+            endpoint: arguments.endpoint,
+            protocol,
+            tenant: arguments.tenant_id,
+            api_key: arguments.api_key,
+            timeout: Duration::from_secs(10),
+            retry_for: arguments.retry_for,
+        },
+        seed: arguments.seed,
+        services: arguments.services,
+        spans_per_second: arguments.rate * arguments.services as f64,
+        duration: arguments.duration,
+        warmup: arguments.warmup,
+        connections: arguments.connections,
+        batch: arguments.batch,
+        chatter: arguments.chatter,
+        fault: arguments.fault.map(|kind| (kind, arguments.fault_service)),
+        ledger: arguments.ledger,
+        metrics_url: arguments.metrics_url,
+    };
+    let report = run::run(&options, |ledger, elapsed| {
+        if elapsed.as_secs().is_multiple_of(10) {
+            let [spans, ..] = ledger.sums();
+            eprintln!(
+                "{} s: {} spans sent, {} acknowledged",
+                elapsed.as_secs(),
+                spans.sent,
+                spans.acknowledged
+            );
+        }
+    })
+    .await?;
+    print!("{}", report.text());
+    if let Some(path) = arguments.report {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(&path, json).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

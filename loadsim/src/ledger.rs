@@ -1,0 +1,153 @@
+//! What was sent, acknowledged and refused.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+
+use crate::send::{Delivery, Outcome};
+use crate::traffic::Span;
+
+/// The accounts of one run; shared by its connections.
+#[derive(Debug)]
+pub struct Ledger {
+    inner: Mutex<Inner>,
+}
+
+/// Sums of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Items sent, each counted once however often it was tried.
+    pub sent: u64,
+    /// Items acknowledged and not rejected.
+    pub acknowledged: u64,
+    /// Items rejected in a partial success.
+    pub rejected: u64,
+    /// Items of requests refused for good.
+    pub refused: u64,
+    /// Items of requests whose fate is unknown: unanswered until the time to retry ran out.
+    pub unknown: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Tries beyond the first.
+    pub retries: u64,
+    /// Requests acknowledged at the first try.
+    pub first_try: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sums: [Sums; 3],
+    latency_us: Histogram<u64>,
+    file: Option<BufWriter<File>>,
+    reasons: Vec<(String, u64)>,
+}
+
+impl Ledger {
+    /// An empty ledger; with a path, the ids of acknowledged spans are written there, one `trace span` a line.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn new(path: Option<&Path>) -> Result<Self> {
+        let file =
+            path.map(|path| File::create(path).with_context(|| path.display().to_string())).transpose()?;
+        let latency_us = Histogram::new_with_bounds(1, 600_000_000, 3)?;
+        let inner = Inner {
+            sums: Default::default(),
+            latency_us,
+            file: file.map(BufWriter::new),
+            reasons: Vec::new(),
+        };
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    /// Enters what became of a request of `signal` (0 traces, 1 logs, 2 metrics). `waited` counts from the instant the
+    /// request was due, so that a stalled server shows in the latencies of what it held up.
+    ///
+    /// # Errors
+    /// When the ids cannot be written.
+    pub fn enter(
+        &self,
+        signal: usize,
+        items: u64,
+        delivery: &Delivery,
+        waited: Duration,
+        spans: &[Span],
+    ) -> Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = &mut *inner;
+        let sums = &mut inner.sums[signal];
+        sums.sent += items;
+        sums.requests += 1;
+        sums.retries += delivery.retries;
+        match &delivery.outcome {
+            Outcome::Acknowledged { rejected } => {
+                sums.acknowledged += items.saturating_sub(*rejected);
+                sums.rejected += rejected;
+                sums.first_try += u64::from(delivery.retries == 0);
+                inner.latency_us.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+                if let Some(file) = &mut inner.file {
+                    for span in spans {
+                        writeln!(file, "{} {}", hex(&span.trace_id), hex(&span.span_id))?;
+                    }
+                }
+            }
+            Outcome::Refused(why) => {
+                sums.refused += items;
+                note(&mut inner.reasons, why);
+            }
+            Outcome::GaveUp(why) => {
+                sums.unknown += items;
+                note(&mut inner.reasons, why);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums so far: traces, logs, metrics.
+    pub fn sums(&self) -> [Sums; 3] {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).sums.clone()
+    }
+
+    /// The reasons of refusals with their counts.
+    pub fn reasons(&self) -> Vec<(String, u64)> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).reasons.clone()
+    }
+
+    /// The time that a share of the acknowledged requests waited at most, in milliseconds.
+    pub fn latency_ms(&self, share: f64) -> f64 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.latency_us.value_at_quantile(share) as f64 / 1e3
+    }
+
+    /// Writes what is buffered.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn flush(&self) -> Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &mut inner.file {
+            file.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn note(reasons: &mut Vec<(String, u64)>, why: &str) {
+    const REASONS_MAX: usize = 20;
+    if let Some((_, count)) = reasons.iter_mut().find(|(reason, _)| reason == why) {
+        *count += 1;
+    } else if reasons.len() < REASONS_MAX {
+        reasons.push((why.to_owned(), 1));
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,256 @@
+//! A run at a fixed rate: requests are due by the clock, whether or not the server keeps up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::dice::Dice;
+use crate::encode;
+use crate::fault::{Fault, Kind};
+use crate::ledger::Ledger;
+use crate::report::{Report, Server};
+use crate::send::{self, Request, Sender};
+use crate::topology::Topology;
+use crate::traffic::{Span, Traffic};
+
+/// Work is made in steps of this length.
+const STEP: Duration = Duration::from_millis(50);
+/// Requests that may wait for one connection before the run itself falls behind.
+const WAITING_PER_CONNECTION: usize = 256;
+/// How often metrics are sent.
+const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where and how to send.
+    pub send: send::Options,
+    /// Repeats the run.
+    pub seed: u64,
+    /// Services to simulate.
+    pub services: usize,
+    /// Spans a second, in all.
+    pub spans_per_second: f64,
+    /// How long to measure.
+    pub duration: Duration,
+    /// How long to run before that.
+    pub warmup: Duration,
+    /// Connections; the services are shared out among them, as if each had a Collector.
+    pub connections: usize,
+    /// Spans of one export request at most.
+    pub batch: usize,
+    /// Log records for each request that a service handles without failure.
+    pub chatter: f64,
+    /// A fault that lasts from the end of the warm-up.
+    pub fault: Option<(Kind, Option<String>)>,
+    /// File for the ids of acknowledged spans.
+    pub ledger: Option<PathBuf>,
+    /// The server's metrics, for its own figures.
+    pub metrics_url: Option<String>,
+}
+
+struct Due {
+    request: Request,
+    signal: usize,
+    spans: Vec<Span>,
+    at: Instant,
+}
+
+/// Runs and reports. Progress goes to `progress`, once a second.
+///
+/// # Errors
+/// When the options do not fit together or the ledger cannot be written; a server that refuses is not an error.
+pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Result<Report> {
+    let topology = Topology::seeded(options.seed, options.services);
+    let fault = options
+        .fault
+        .as_ref()
+        .map(|(kind, name)| fault(options, &topology, *kind, name.as_deref()))
+        .transpose()?;
+    let mut traffic = Traffic::new(topology, fault.into_iter().collect(), options.seed);
+    if !options.warmup.is_zero() {
+        let unmeasured = Arc::new(Ledger::new(None)?);
+        phase(options, &mut traffic, options.warmup, &unmeasured, &|_, _| {}).await?;
+    }
+    let before = match &options.metrics_url {
+        Some(url) => Some(figures(url).await?),
+        None => None,
+    };
+    let ledger = Arc::new(Ledger::new(options.ledger.as_deref())?);
+    let began = Instant::now();
+    phase(options, &mut traffic, options.duration, &ledger, &progress).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    ledger.flush()?;
+    let server = match (&options.metrics_url, before) {
+        (Some(url), Some(before)) => Some(server(url, before, seconds, &ledger).await?),
+        _ => None,
+    };
+    Ok(Report::new(options.seed, options.services, options.spans_per_second, seconds, &ledger, server))
+}
+
+fn fault(options: &Options, topology: &Topology, kind: Kind, name: Option<&str>) -> Result<Fault> {
+    let service = match name {
+        Some(name) => topology.position(name).with_context(|| format!("no service is called `{name}`"))?,
+        None => Dice::new(options.seed).branch(3).below(topology.services.len()),
+    };
+    let from = unix_nanos() + u64::try_from(options.warmup.as_nanos())?;
+    Ok(Fault { kind, service, from_ns: from, until_ns: u64::MAX })
+}
+
+async fn phase(
+    options: &Options,
+    traffic: &mut Traffic,
+    length: Duration,
+    ledger: &Arc<Ledger>,
+    progress: &impl Fn(&Ledger, Duration),
+) -> Result<()> {
+    let connections = options.connections.max(1);
+    let mut lanes = Vec::new();
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let (lane, due) = mpsc::channel(WAITING_PER_CONNECTION);
+        lanes.push(lane);
+        tasks.spawn(deliver(Sender::new(&options.send)?, due, Arc::clone(ledger)));
+    }
+    let mut dice = Dice::new(options.seed).branch(4);
+    let began = Instant::now();
+    let (mut made, mut step, mut told) = (0.0, 0_u32, 0);
+    let mut since_metrics: (Vec<Span>, u64, Instant) = (Vec::new(), unix_nanos(), began);
+    while STEP * step < length {
+        let due = began + STEP * step;
+        tokio::time::sleep_until(due.into()).await;
+        step += 1;
+        let mut spans = Vec::new();
+        let wanted = options.spans_per_second * (STEP * step).as_secs_f64();
+        let now = unix_nanos();
+        while made + (spans.len() as f64) < wanted {
+            traffic.request(now + dice.word() % STEP.as_nanos() as u64, &mut spans);
+        }
+        made += spans.len() as f64;
+        for (lane, spans) in lanes.iter().zip(shared_out(&spans, connections)) {
+            for request in requests(traffic, spans, options, due, &mut dice) {
+                lane.send(request).await.context("a connection's task ended")?;
+            }
+        }
+        since_metrics.0.append(&mut spans);
+        if since_metrics.2.elapsed() >= METRICS_INTERVAL {
+            let now = unix_nanos();
+            for (lane, spans) in lanes.iter().zip(shared_out(&since_metrics.0, connections)) {
+                let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
+                let items = 5 * message.resource_metrics.len() as u64;
+                let request = Request::metrics(&message, items);
+                lane.send(Due { request, signal: 2, spans: Vec::new(), at: due })
+                    .await
+                    .context("a connection's task ended")?;
+            }
+            since_metrics = (Vec::new(), now, Instant::now());
+        }
+        if began.elapsed().as_secs() > told {
+            told = began.elapsed().as_secs();
+            progress(ledger, began.elapsed());
+        }
+    }
+    drop(lanes);
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a connection's task failed")??;
+    }
+    Ok(())
+}
+
+async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, ledger: Arc<Ledger>) -> Result<()> {
+    while let Some(Due { request, signal, spans, at }) = due.recv().await {
+        let delivery = sender.deliver(&request).await;
+        ledger.enter(signal, request.items, &delivery, at.elapsed(), &spans)?;
+    }
+    Ok(())
+}
+
+fn shared_out(spans: &[Span], connections: usize) -> Vec<Vec<Span>> {
+    let mut parts = vec![Vec::new(); connections];
+    for span in spans {
+        parts[span.service % connections].push(span.clone());
+    }
+    parts
+}
+
+fn requests(
+    traffic: &Traffic,
+    spans: Vec<Span>,
+    options: &Options,
+    at: Instant,
+    dice: &mut Dice,
+) -> Vec<Due> {
+    let mut requests = Vec::new();
+    for batch in spans.chunks(options.batch.max(1)) {
+        let request = Request::traces(&encode::spans(traffic, batch));
+        let ids = if options.ledger.is_some() { batch.to_vec() } else { Vec::new() };
+        requests.push(Due { request, signal: 0, spans: ids, at });
+        let logs = encode::logs(traffic, batch, options.chatter, dice);
+        if !logs.resource_logs.is_empty() {
+            requests.push(Due { request: Request::logs(&logs), signal: 1, spans: Vec::new(), at });
+        }
+    }
+    requests
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn unix_nanos() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    cpu_seconds: f64,
+    resident_bytes: f64,
+    disk_bytes: f64,
+    spans_stored: f64,
+    duplicates: f64,
+}
+
+async fn figures(url: &str) -> Result<Figures> {
+    let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+    let value = |start: &str| -> Result<f64> {
+        let lines = text.lines().filter(|line| line.starts_with(start));
+        let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        if values.is_empty() {
+            bail!("{url} does not show {start}");
+        }
+        Ok(values.iter().sum())
+    };
+    Ok(Figures {
+        cpu_seconds: value("otelcontext_process_cpu_seconds_total")?,
+        resident_bytes: value("otelcontext_process_resident_memory_bytes")?,
+        disk_bytes: value("otelcontext_disk_component_bytes")?,
+        spans_stored: value("otelcontext_ingest_stored_total{signal=\"traces\"}")?,
+        duplicates: value("otelcontext_ingest_duplicate_spans_total")?,
+    })
+}
+
+async fn server(url: &str, before: Figures, seconds: f64, ledger: &Ledger) -> Result<Server> {
+    const CATCH_UP_MAX: Duration = Duration::from_secs(60);
+    let acknowledged = ledger.sums()[0].acknowledged as f64;
+    let ended = Instant::now();
+    let mut after = figures(url).await?;
+    let stored =
+        |after: Figures| after.spans_stored - before.spans_stored + after.duplicates - before.duplicates;
+    while stored(after) < acknowledged && ended.elapsed() < CATCH_UP_MAX {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        after = figures(url).await?;
+    }
+    let caught_up_seconds = ended.elapsed().as_secs_f64();
+    let spans = stored(after).max(1.0);
+    let cpu = after.cpu_seconds - before.cpu_seconds;
+    Ok(Server {
+        cores: cpu / (seconds + caught_up_seconds),
+        cpu_us_per_span: 1e6 * cpu / spans,
+        resident_mib: after.resident_bytes / f64::from(1 << 20),
+        disk_bytes_per_span: (after.disk_bytes - before.disk_bytes) / spans,
+        spans_stored: stored(after),
+        caught_up_seconds,
+    })
+}

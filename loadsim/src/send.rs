@@ -1,0 +1,338 @@
+//! Delivery over OTLP, with the retries of an SDK (OTLP specification, "Failures").
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytes::{Buf, BufMut};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// How to reach the server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `host:port`, or a URL for HTTP.
+    pub endpoint: String,
+    /// gRPC or HTTP.
+    pub protocol: Protocol,
+    /// `x-tenant-id`; empty sends none.
+    pub tenant: String,
+    /// Bearer key; empty sends none.
+    pub api_key: String,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// How long a request that may be retried is sent again.
+    pub retry_for: Duration,
+}
+
+/// The transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with protobuf.
+    Http,
+}
+
+/// One encoded export request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which signal.
+    pub signal: Signal,
+    /// The protobuf message.
+    pub body: bytes::Bytes,
+    /// Spans, records or points in it.
+    pub items: u64,
+}
+
+/// The three signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Log records.
+    Logs,
+    /// Metric points.
+    Metrics,
+}
+
+impl Signal {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Logs => "/v1/logs",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+}
+
+impl Request {
+    /// Encodes spans.
+    pub fn traces(message: &ExportTraceServiceRequest) -> Self {
+        let scopes = message.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        let items = scopes.map(|scope| scope.spans.len() as u64).sum();
+        Self { signal: Signal::Traces, body: message.encode_to_vec().into(), items }
+    }
+
+    /// Encodes log records.
+    pub fn logs(message: &ExportLogsServiceRequest) -> Self {
+        let scopes = message.resource_logs.iter().flat_map(|resource| &resource.scope_logs);
+        let items = scopes.map(|scope| scope.log_records.len() as u64).sum();
+        Self { signal: Signal::Logs, body: message.encode_to_vec().into(), items }
+    }
+
+    /// Encodes metric points; `items` is how many points the message holds.
+    pub fn metrics(message: &ExportMetricsServiceRequest, items: u64) -> Self {
+        Self { signal: Signal::Metrics, body: message.encode_to_vec().into(), items }
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged; so many of its items were rejected for good.
+    Acknowledged {
+        /// Items named as rejected in the partial success.
+        rejected: u64,
+    },
+    /// Refused for good.
+    Refused(String),
+    /// Still refused or unanswered when the time to retry ran out.
+    GaveUp(String),
+}
+
+/// What became of a request, and at what cost.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The end of it.
+    pub outcome: Outcome,
+    /// Tries beyond the first.
+    pub retries: u64,
+    /// Duration of the last try.
+    pub latency: Duration,
+}
+
+enum Try {
+    Done(Outcome),
+    Again(String, Option<Duration>),
+}
+
+/// One connection to the server.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    options: Options,
+    way: Way,
+}
+
+#[derive(Debug, Clone)]
+enum Way {
+    Grpc(Channel),
+    Http(reqwest::Client, String),
+}
+
+impl Sender {
+    /// Prepares a connection; it is opened by the first request.
+    ///
+    /// # Errors
+    /// When the endpoint is not an address.
+    pub fn new(options: &Options) -> Result<Self> {
+        let url = if options.endpoint.contains("://") {
+            options.endpoint.clone()
+        } else {
+            format!("http://{}", options.endpoint)
+        };
+        let way = match options.protocol {
+            Protocol::Grpc => {
+                let endpoint = Channel::from_shared(url).context("the endpoint is not host:port or a URL")?;
+                Way::Grpc(endpoint.tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).connect_lazy())
+            }
+            Protocol::Http => {
+                let client = reqwest::Client::builder().timeout(options.timeout).build()?;
+                Way::Http(client, url.trim_end_matches('/').to_owned())
+            }
+        };
+        Ok(Self { options: options.clone(), way })
+    }
+
+    /// Sends a request and again while the answer says that it may succeed later.
+    pub async fn deliver(&self, request: &Request) -> Delivery {
+        let began = Instant::now();
+        let mut retries = 0;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let tried = Instant::now();
+            let outcome = match &self.way {
+                Way::Grpc(channel) => self.over_grpc(channel, request).await,
+                Way::Http(client, url) => self.over_http(client, url, request).await,
+            };
+            let latency = tried.elapsed();
+            match outcome {
+                Try::Done(outcome) => return Delivery { outcome, retries, latency },
+                Try::Again(why, wait) => {
+                    let wait = wait.unwrap_or(pause);
+                    if began.elapsed() + wait > self.options.retry_for {
+                        return Delivery { outcome: Outcome::GaveUp(why), retries, latency };
+                    }
+                    tokio::time::sleep(wait).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                    retries += 1;
+                }
+            }
+        }
+    }
+
+    async fn over_grpc(&self, channel: &Channel, request: &Request) -> Try {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        if let Err(error) = client.ready().await {
+            return Try::Again(error.to_string(), None);
+        }
+        let mut message = tonic::Request::new(request.body.clone());
+        message.set_timeout(self.options.timeout);
+        let bearer = format!("Bearer {}", self.options.api_key);
+        let headers = [
+            ("authorization", &bearer, !self.options.api_key.is_empty()),
+            ("x-tenant-id", &self.options.tenant, !self.options.tenant.is_empty()),
+        ];
+        for (name, value, _) in headers.into_iter().filter(|(.., wanted)| *wanted) {
+            let Ok(value) = MetadataValue::<Ascii>::try_from(value) else {
+                return Try::Done(Outcome::Refused(format!("{name} is not visible ASCII")));
+            };
+            message.metadata_mut().insert(name, value);
+        }
+        let path = http::uri::PathAndQuery::from_static(request.signal.method());
+        let call = client.unary(message, path, Raw);
+        match tokio::time::timeout(self.options.timeout, call).await {
+            Ok(Ok(answer)) => Try::Done(acknowledged(request.signal, &answer.into_inner())),
+            Ok(Err(status)) => grpc_failure(&status),
+            Err(_) => Try::Again("no answer in time".into(), None),
+        }
+    }
+
+    async fn over_http(&self, client: &reqwest::Client, url: &str, request: &Request) -> Try {
+        let mut call = client
+            .post(format!("{url}{}", request.signal.path()))
+            .header("content-type", "application/x-protobuf")
+            .body(request.body.clone());
+        if !self.options.api_key.is_empty() {
+            call = call.header("authorization", format!("Bearer {}", self.options.api_key));
+        }
+        if !self.options.tenant.is_empty() {
+            call = call.header("x-tenant-id", &self.options.tenant);
+        }
+        let answer = match call.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Try::Again(error.to_string(), None),
+        };
+        let status = answer.status();
+        let wait = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        match (status.as_u16(), answer.bytes().await) {
+            (200, Ok(body)) => Try::Done(acknowledged(request.signal, &body)),
+            (200, Err(error)) => Try::Again(error.to_string(), None),
+            (429 | 502..=504, _) => Try::Again(status.to_string(), wait.map(Duration::from_secs)),
+            _ => Try::Done(Outcome::Refused(status.to_string())),
+        }
+    }
+}
+
+fn grpc_failure(status: &Status) -> Try {
+    let why = format!("{:?}: {}", status.code(), status.message());
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Try::Again(why, None),
+        // A connection that broke in mid-call; the call may or may not have been taken.
+        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
+            Try::Again(why, None)
+        }
+        Code::ResourceExhausted if !status.details().is_empty() => Try::Again(why, None),
+        _ => Try::Done(Outcome::Refused(why)),
+    }
+}
+
+fn acknowledged(signal: Signal, body: &[u8]) -> Outcome {
+    let rejected = match signal {
+        Signal::Traces => ExportTraceServiceResponse::decode(body)
+            .map(|answer| answer.partial_success.map_or(0, |partial| partial.rejected_spans)),
+        Signal::Logs => ExportLogsServiceResponse::decode(body)
+            .map(|answer| answer.partial_success.map_or(0, |partial| partial.rejected_log_records)),
+        Signal::Metrics => ExportMetricsServiceResponse::decode(body)
+            .map(|answer| answer.partial_success.map_or(0, |partial| partial.rejected_data_points)),
+    };
+    match rejected {
+        Ok(rejected) => Outcome::Acknowledged { rejected: u64::try_from(rejected).unwrap_or(0) },
+        Err(error) => Outcome::Refused(format!("the answer is not OTLP: {error}")),
+    }
+}
+
+/// Messages that are encoded already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = bytes::Bytes;
+    type Decode = bytes::Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = bytes::Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: bytes::Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = bytes::Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<bytes::Bytes>, Status> {
+        let length = source.remaining();
+        Ok(Some(source.copy_to_bytes(length)))
+    }
+}
+
+/// Fails unless every request of a list was acknowledged whole.
+///
+/// # Errors
+/// With the first outcome that is not a full acknowledgement.
+pub async fn deliver_all(sender: &Sender, requests: &[Request]) -> Result<()> {
+    for request in requests {
+        match sender.deliver(request).await.outcome {
+            Outcome::Acknowledged { rejected: 0 } => {}
+            outcome => bail!("the server did not take a request: {outcome:?}"),
+        }
+    }
+    Ok(())
+}
