@@ -1,0 +1,320 @@
+//! Episodes in which a subject leaves its baseline, bucket by bucket.
+//!
+//! The baseline of a bucket is the median and the median deviation of the buckets before it that were normal
+//! themselves, so that an incident never becomes its own baseline. An episode begins with the first of
+//! [`Options::buckets_min`] deviating buckets and ends with as many normal ones: one anomaly each, not one a bucket.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::id::OperationId;
+use crate::model::rollup::Subject;
+use crate::model::time::UnixNanos;
+
+use super::evidence::Slice;
+use super::stats::{deviation_from, median, rate_surprise, saturate, share_surprise};
+use super::verdict::{Anomaly, AnomalyKind, SymptomKind};
+use super::view::View;
+
+/// How anomalies are told from noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Normal buckets that a baseline must hold before anything is judged; fewer make anomalies earlier and falser.
+    pub baseline_min: usize,
+    /// Normal buckets that a baseline holds at most; more make it slower to follow.
+    pub baseline_max: usize,
+    /// Deviating buckets that make an episode, and normal ones that end it.
+    pub buckets_min: usize,
+    /// Calls that a bucket must hold to be judged by errors or latency.
+    pub count_min: u64,
+    /// Standard deviations that a deviating bucket must leave behind.
+    pub surprise_min: f64,
+    /// Buckets of one subject after which a lasting change of level becomes the baseline.
+    pub episode_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            baseline_min: 6,
+            baseline_max: 60,
+            buckets_min: 2,
+            count_min: 5,
+            surprise_min: 4.5,
+            episode_max: 360,
+        }
+    }
+}
+
+/// Most buckets of one subject; what lies before the last so many is left out.
+const BUCKETS_MAX: usize = 100_000;
+
+/// The anomalies of all subjects by onset, then by subject and kind.
+///
+/// Slices may come in any order; two of the same subject and bucket are added up. Missing buckets between the
+/// first and the last bucket of the whole series count as empty ones.
+pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
+    let Some(last) =
+        series.iter().map(|slice| (slice.bucket_s + slice.width_s.max(1), slice.width_s.max(1))).max()
+    else {
+        return Vec::new();
+    };
+    let mut subjects: BTreeMap<(Subject, i64), BTreeMap<i64, Slice>> = BTreeMap::new();
+    for slice in series {
+        let buckets = subjects.entry((slice.subject, slice.width_s.max(1))).or_default();
+        buckets.entry(slice.bucket_s).and_modify(|known| add(known, slice)).or_insert(*slice);
+    }
+    let mut found: Vec<Anomaly> = Vec::new();
+    for ((subject, width_s), buckets) in &subjects {
+        let filled = filled(*subject, *width_s, buckets, last.0);
+        for kind in [AnomalyKind::Errors, AnomalyKind::Latency, AnomalyKind::Traffic] {
+            found.extend(Detector { options, kind, subject: *subject }.run(&filled));
+        }
+    }
+    found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
+    found
+}
+
+fn add(known: &mut Slice, more: &Slice) {
+    known.count += more.count;
+    known.errors += more.errors;
+    known.sum_ns = known.sum_ns.saturating_add(more.sum_ns);
+    known.other_ns = known.other_ns.saturating_add(more.other_ns);
+}
+
+/// All buckets from the subject's first to the end of the whole series, empty ones included.
+fn filled(subject: Subject, width_s: i64, buckets: &BTreeMap<i64, Slice>, end_s: i64) -> Vec<Slice> {
+    let (Some(first), Some(latest)) = (buckets.keys().next(), buckets.keys().next_back()) else {
+        return Vec::new();
+    };
+    let span = i64::try_from(BUCKETS_MAX).unwrap_or(i64::MAX).saturating_mul(width_s);
+    let end_s = end_s.max(latest.saturating_add(1));
+    let mut at = if end_s.saturating_sub(*first) > span { end_s - span } else { *first };
+    let mut filled = Vec::new();
+    while at < end_s {
+        let empty = Slice { subject, bucket_s: at, width_s, count: 0, errors: 0, sum_ns: 0, other_ns: 0 };
+        let mut bucket = empty;
+        for slice in buckets.range(at..at + width_s).map(|(_, slice)| slice) {
+            add(&mut bucket, slice);
+        }
+        // The last bucket may still be filling and is no sign of silence.
+        if !(bucket.count == 0 && at + 2 * width_s > end_s) {
+            filled.push(bucket);
+        }
+        at += width_s;
+    }
+    filled
+}
+
+/// Finds the episodes of one subject and kind.
+struct Detector<'o> {
+    options: &'o Options,
+    kind: AnomalyKind,
+    subject: Subject,
+}
+
+/// An episode that is being followed.
+struct Episode {
+    onset_s: i64,
+    before: f64,
+    peak: f64,
+    severity: f64,
+    silent: bool,
+    buckets: Vec<Slice>,
+    calm: usize,
+    calm_since_s: i64,
+}
+
+impl Detector<'_> {
+    fn run(&self, buckets: &[Slice]) -> Vec<Anomaly> {
+        let mut normal: VecDeque<Slice> = VecDeque::new();
+        let mut found = Vec::new();
+        let mut episode: Option<Episode> = None;
+        for bucket in buckets {
+            let verdict = self.judge(bucket, &normal);
+            let Some(current) = &mut episode else {
+                match verdict {
+                    Some(Judged { deviates: true, value, before, severity }) => {
+                        episode = Some(Episode::new(bucket, value, before, severity));
+                    }
+                    _ => self.learn(&mut normal, bucket),
+                }
+                continue;
+            };
+            match verdict {
+                Some(Judged { deviates: true, value, severity, .. }) => {
+                    current.extend(bucket, value, severity)
+                }
+                Some(_) => current.rest(bucket),
+                None => {}
+            }
+            let lasts = current.buckets.len() >= self.options.buckets_min;
+            if current.calm >= self.options.buckets_min || (!lasts && current.calm > 0) {
+                if lasts {
+                    found.push(self.close(current, Some(UnixNanos::from_seconds(current.calm_since_s))));
+                } else {
+                    let stray: Vec<Slice> = current.buckets.drain(..).collect();
+                    stray.iter().for_each(|bucket| self.learn(&mut normal, bucket));
+                }
+                self.learn(&mut normal, bucket);
+                episode = None;
+            } else if current.buckets.len() >= self.options.episode_max {
+                found.push(self.close(current, None));
+                normal.clear();
+                let level: Vec<Slice> = current.buckets.drain(..).collect();
+                level.iter().for_each(|bucket| self.learn(&mut normal, bucket));
+                episode = None;
+            }
+        }
+        found.extend(
+            episode.filter(|it| it.buckets.len() >= self.options.buckets_min).map(|it| self.close(&it, None)),
+        );
+        found
+    }
+
+    fn learn(&self, normal: &mut VecDeque<Slice>, bucket: &Slice) {
+        normal.push_back(*bucket);
+        while normal.len() > self.options.baseline_max.max(1) {
+            normal.pop_front();
+        }
+    }
+
+    fn close(&self, episode: &Episode, end: Option<UnixNanos>) -> Anomaly {
+        Anomaly {
+            subject: self.subject,
+            kind: if self.kind == AnomalyKind::Traffic && episode.silent {
+                AnomalyKind::Silence
+            } else {
+                self.kind
+            },
+            onset: UnixNanos::from_seconds(episode.onset_s),
+            end,
+            peak: episode.peak,
+            before: episode.before,
+            severity: episode.severity.clamp(0.0, 1.0),
+        }
+    }
+
+    /// Compares a bucket with the normal ones before it; none where it cannot be judged.
+    fn judge(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
+        if normal.len() < self.options.baseline_min.max(1) {
+            return None;
+        }
+        match self.kind {
+            AnomalyKind::Errors => self.judge_errors(bucket, normal),
+            AnomalyKind::Latency => self.judge_latency(bucket, normal),
+            AnomalyKind::Traffic | AnomalyKind::Silence => self.judge_traffic(bucket, normal),
+        }
+    }
+
+    fn judge_errors(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
+        if bucket.count < self.options.count_min {
+            return None;
+        }
+        let tries: u64 = normal.iter().map(|slice| slice.count).sum();
+        let failed: u64 = normal.iter().map(|slice| slice.errors).sum();
+        let value = bucket.errors as f64 / bucket.count as f64;
+        let before = if tries == 0 { 0.0 } else { failed as f64 / tries as f64 };
+        let surprise = share_surprise(bucket.errors as f64, bucket.count as f64, failed as f64, tries as f64);
+        let deviates = bucket.errors >= 3 && surprise > self.options.surprise_min && value > before + 0.01;
+        Some(Judged { deviates, value, before, severity: saturate(value - before, 0.1) })
+    }
+
+    fn judge_latency(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
+        let mean = |slice: &Slice| {
+            (slice.count >= self.options.count_min).then(|| slice.sum_ns as f64 / slice.count as f64)
+        };
+        let value = mean(bucket)?;
+        let mut means: Vec<f64> = normal.iter().filter_map(mean).collect();
+        if means.len() < self.options.baseline_min.max(1) {
+            return None;
+        }
+        let spread = deviation_from(median(&mut means), &means);
+        let before = median(&mut means);
+        let spread = spread.max(0.08 * before).max(1.0);
+        let deviates = value - before > self.options.surprise_min * spread && value > 1.3 * before;
+        Some(Judged { deviates, value, before, severity: saturate(value / before.max(1.0) - 1.0, 2.0) })
+    }
+
+    fn judge_traffic(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
+        let mut counts: Vec<f64> = normal.iter().map(|slice| slice.count as f64).collect();
+        let level = median(&mut counts);
+        let spread = deviation_from(level, &counts).max(level.sqrt()).max(0.1 * level).max(1.0);
+        let (count, width_s) = (bucket.count as f64, bucket.width_s as f64);
+        let spreads = (count - level).abs() / spread;
+        let surprise = rate_surprise(count, 1.0, counts.iter().sum(), counts.len() as f64).abs();
+        let multiple = count > 2.0 * level || count < 0.5 * level;
+        let volume = count.max(level) >= 2.0 * self.options.count_min as f64;
+        let deviates = multiple
+            && volume
+            && spreads > self.options.surprise_min
+            && surprise > 0.7 * self.options.surprise_min
+            || count == 0.0
+                && level >= 2.0 * self.options.count_min as f64
+                && surprise > 0.7 * self.options.surprise_min;
+        let far = if count < level {
+            1.0 - count / level.max(1.0)
+        } else {
+            saturate(count / level.max(1.0) - 1.0, 4.0)
+        };
+        Some(Judged { deviates, value: count / width_s, before: level / width_s, severity: far })
+    }
+}
+
+/// What comparing a bucket with its baseline says.
+struct Judged {
+    deviates: bool,
+    value: f64,
+    before: f64,
+    severity: f64,
+}
+
+impl Episode {
+    fn new(bucket: &Slice, value: f64, before: f64, severity: f64) -> Self {
+        let mut episode = Self {
+            onset_s: bucket.bucket_s,
+            before,
+            peak: value,
+            severity,
+            silent: true,
+            buckets: Vec::new(),
+            calm: 0,
+            calm_since_s: bucket.bucket_s,
+        };
+        episode.extend(bucket, value, severity);
+        episode
+    }
+
+    fn extend(&mut self, bucket: &Slice, value: f64, severity: f64) {
+        if severity > self.severity {
+            (self.peak, self.severity) = (value, severity);
+        }
+        self.silent &= (bucket.count as f64) < 0.1 * self.before * bucket.width_s as f64;
+        self.buckets.push(*bucket);
+        self.calm = 0;
+    }
+
+    fn rest(&mut self, bucket: &Slice) {
+        if self.calm == 0 {
+            self.calm_since_s = bucket.bucket_s;
+        }
+        self.calm += 1;
+    }
+}
+
+/// When an operation began to deviate in this way: its first episode that reaches into the window.
+pub(super) fn onset_of(view: &View<'_>, operation: OperationId, kind: SymptomKind) -> Option<UnixNanos> {
+    let subject = Subject::Operation(operation);
+    let slices: Vec<Slice> =
+        view.evidence.timeline.iter().filter(|slice| slice.subject == subject).copied().collect();
+    let wanted = match kind {
+        SymptomKind::Errors => [AnomalyKind::Errors, AnomalyKind::Errors],
+        SymptomKind::Latency => [AnomalyKind::Latency, AnomalyKind::Latency],
+        SymptomKind::Silence => [AnomalyKind::Silence, AnomalyKind::Traffic],
+    };
+    let window = view.evidence.window;
+    anomalies(&slices, &Options { baseline_min: 3, ..Options::default() })
+        .into_iter()
+        .filter(|anomaly| wanted.contains(&anomaly.kind))
+        .find(|anomaly| anomaly.onset < window.to && anomaly.end.is_none_or(|end| end > window.from))
+        .map(|anomaly| anomaly.onset)
+}

@@ -1,0 +1,264 @@
+//! What is known about a window of time: the input of every function of this module.
+//!
+//! The lists may come in any order and may be empty; no answer depends on their order. Ids that nothing
+//! describes are tolerated: what refers to them is left out.
+
+use crate::model::id::{OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TraceId};
+use crate::model::log::Severity;
+use crate::model::node::NodeKind;
+use crate::model::rollup::{Cell, Subject};
+use crate::model::span::SpanKind;
+use crate::model::time::{UnixNanos, Window};
+
+/// Everything gathered about one window and the time it is compared with.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The window to explain.
+    pub window: Window,
+    /// The window it is compared with, usually just before it; none where nothing older is retained.
+    pub baseline: Option<Window>,
+    /// Services, databases, queues and external hosts.
+    pub nodes: Vec<Node>,
+    /// Operations of the nodes. Those of databases, queues and external hosts are known from their callers and
+    /// may have empty cells: the edges to them are read instead.
+    pub operations: Vec<OperationEvidence>,
+    /// Calls between operations.
+    pub edges: Vec<EdgeEvidence>,
+    /// Instances of the services.
+    pub instances: Vec<InstanceEvidence>,
+    /// Log templates.
+    pub templates: Vec<TemplateEvidence>,
+    /// Measured series that describe a service, such as its processor share.
+    pub series: Vec<SeriesEvidence>,
+    /// Calls between services that only a service graph's metrics know.
+    pub calls: Vec<CallEvidence>,
+    /// Deployments, flags and other changes in the window or the baseline.
+    pub changes: Vec<ChangeEvidence>,
+    /// Failing and slow traces of the window; about 50 of each are enough.
+    pub traces: Vec<ExemplarTrace>,
+    /// Buckets of time of some subjects, for onsets; may be empty.
+    pub timeline: Vec<Slice>,
+}
+
+impl Evidence {
+    /// Evidence of a window about which nothing is known.
+    pub const fn empty(window: Window) -> Self {
+        Self {
+            window,
+            baseline: None,
+            nodes: Vec::new(),
+            operations: Vec::new(),
+            edges: Vec::new(),
+            instances: Vec::new(),
+            templates: Vec::new(),
+            series: Vec::new(),
+            calls: Vec::new(),
+            changes: Vec::new(),
+            traces: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+}
+
+/// A node of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+}
+
+/// An operation and its sums in both windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationEvidence {
+    /// Its id.
+    pub id: OperationId,
+    /// The node it belongs to.
+    pub service: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its part in calls.
+    pub kind: SpanKind,
+    /// The window.
+    pub now: Cell,
+    /// The baseline.
+    pub before: Cell,
+}
+
+/// Calls from one operation to another, also within one service and to dependencies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeEvidence {
+    /// The calling operation.
+    pub from: OperationId,
+    /// The called operation.
+    pub to: OperationId,
+    /// The window. `sum_ns` is the callee's time and `other_ns` the caller's.
+    pub now: Cell,
+    /// The baseline.
+    pub before: Cell,
+}
+
+/// The entry spans of one instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceEvidence {
+    /// The service.
+    pub service: ServiceId,
+    /// The resource that sent the spans.
+    pub resource: ResourceId,
+    /// `service.version`; empty where unknown.
+    pub version: String,
+    /// The instance's name; empty where unknown.
+    pub instance: String,
+    /// When the resource was first seen.
+    pub first_seen: UnixNanos,
+    /// The window.
+    pub now: Cell,
+    /// The baseline.
+    pub before: Cell,
+}
+
+/// Log records of one template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateEvidence {
+    /// Its id.
+    pub id: TemplateId,
+    /// The service that logs it.
+    pub service: ServiceId,
+    /// How severe.
+    pub severity: Severity,
+    /// The template's text.
+    pub text: String,
+    /// When it was first seen.
+    pub first_seen: UnixNanos,
+    /// Records in the window.
+    pub now: u64,
+    /// Records in the baseline.
+    pub before: u64,
+}
+
+/// Points of one measured series in both windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesEvidence {
+    /// Its id.
+    pub id: SeriesId,
+    /// The service it describes.
+    pub service: ServiceId,
+    /// The metric's name, with the attributes that tell its series apart.
+    pub name: String,
+    /// The metric's unit; may be empty.
+    pub unit: String,
+    /// The window. Counters come as rates.
+    pub now: Spread,
+    /// The baseline.
+    pub before: Spread,
+}
+
+/// A few robust numbers about the points of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Spread {
+    /// Points; with 0 the other fields mean nothing.
+    pub count: u64,
+    /// Smallest value.
+    pub min: f64,
+    /// Value at one quarter.
+    pub lower: f64,
+    /// Middle value.
+    pub median: f64,
+    /// Value at three quarters.
+    pub upper: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+/// Calls from one node to another as a service graph's metrics count them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallEvidence {
+    /// The caller.
+    pub from: ServiceId,
+    /// The callee.
+    pub to: ServiceId,
+    /// Calls in the window; 0 where only the call itself is known.
+    pub now: f64,
+    /// Calls in the baseline.
+    pub before: f64,
+}
+
+/// Something that someone changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeEvidence {
+    /// When.
+    pub at: UnixNanos,
+    /// The service it concerns, where that is known.
+    pub service: Option<ServiceId>,
+    /// What kind: the event's name, such as `deployment` or `feature_flag.change`.
+    pub kind: String,
+    /// What changed, in a few words: the version, the flag, the revision.
+    pub text: String,
+}
+
+/// A trace of the window that failed or was slow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExemplarTrace {
+    /// Its id.
+    pub trace_id: TraceId,
+    /// Its spans, or the part of them that was kept.
+    pub spans: Vec<ExemplarSpan>,
+}
+
+/// A span of an exemplar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExemplarSpan {
+    /// Its id.
+    pub span_id: SpanId,
+    /// Its parent; none for a root.
+    pub parent_id: Option<SpanId>,
+    /// The service that sent it.
+    pub service: ServiceId,
+    /// Its operation.
+    pub operation: OperationId,
+    /// The instance that sent it.
+    pub resource: ResourceId,
+    /// Its part in calls.
+    pub kind: SpanKind,
+    /// Whether it failed.
+    pub error: bool,
+    /// When it began.
+    pub start: UnixNanos,
+    /// How long it took.
+    pub duration_ns: u64,
+    /// The message that came with its status; may be empty.
+    pub status_message: String,
+    /// The last exception recorded on it.
+    pub exception: Option<Exception>,
+}
+
+/// A recorded exception.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// `exception.type`; may be empty.
+    pub kind: String,
+    /// `exception.message`; may be empty.
+    pub message: String,
+}
+
+/// One bucket of one subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// What it counts.
+    pub subject: Subject,
+    /// Start of the bucket in seconds since the Unix epoch.
+    pub bucket_s: i64,
+    /// Width of the bucket in seconds.
+    pub width_s: i64,
+    /// Spans, calls or records.
+    pub count: u64,
+    /// Failed ones.
+    pub errors: u64,
+    /// Sum of durations.
+    pub sum_ns: u64,
+    /// Time spent waiting for children (operations), or that callers waited (edges).
+    pub other_ns: u64,
+}

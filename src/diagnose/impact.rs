@@ -1,0 +1,194 @@
+//! Who suffers: from a failing service towards its callers.
+//!
+//! The share of an operation's requests that pass through the failing service is the sum over its calls of
+//! calls per request times the callee's own share, at most 1. Shares are raised from nothing round by round
+//! until they stand, so cycles are harmless. Calls per request are the larger of window and baseline: a dead
+//! service gets no calls now, and its callers suffer all the same.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
+
+use super::evidence::Evidence;
+use super::verdict::{Affected, Impact};
+use super::view::{Edge, View, Way};
+
+/// Rounds after which shares are good enough; each adds one call to the longest way.
+const ROUNDS_MAX: usize = 64;
+/// Operations with a smaller share are not affected.
+const SHARE_MIN: f64 = 0.001;
+
+/// Operations affected when `failing`, or just its `operation`, fails: entry points first, then by falling share.
+///
+/// The failing service's own operations are listed only where users call them directly. Services that only a
+/// service graph's metrics know are listed without an operation.
+pub fn impact(evidence: &Evidence, failing: ServiceId, operation: Option<OperationId>) -> Impact {
+    let view = View::new(evidence);
+    let mut coverage = Vec::new();
+    if !view.nodes.contains_key(&failing) {
+        coverage.push("The failing service was not seen in the window or its baseline.".to_owned());
+    }
+    let is_source = |at: usize| {
+        let it = &view.operations[at];
+        it.service == failing && operation.is_none_or(|operation| it.id == operation)
+    };
+    let shares = shares(&view, &is_source);
+    let distances = distances(&view, &is_source);
+    let mut affected = Vec::new();
+    for (at, it) in view.operations.iter().enumerate() {
+        let entry = view.is_entry(at);
+        if shares[at] < SHARE_MIN || it.service == failing && !entry || !speaks_for_service(&view, at) {
+            continue;
+        }
+        affected.push(Affected {
+            service: it.service,
+            operation: Some(it.id),
+            share: shares[at].min(1.0),
+            observed_errors: it.now.error_ratio(),
+            distance: distances.get(&at).copied().unwrap_or(0),
+            entry,
+        });
+    }
+    let known: BTreeSet<ServiceId> = affected.iter().map(|it| it.service).chain([failing]).collect();
+    if operation.is_none() {
+        affected.extend(by_calls(&view, failing).into_iter().filter(|it| !known.contains(&it.service)));
+    }
+    affected.sort_by(|a, b| {
+        b.entry
+            .cmp(&a.entry)
+            .then(b.share.total_cmp(&a.share))
+            .then(a.distance.cmp(&b.distance))
+            .then_with(|| view.node_name(a.service).cmp(view.node_name(b.service)))
+            .then(a.operation.cmp(&b.operation))
+    });
+    if affected.is_empty() && coverage.is_empty() {
+        coverage.push("No calls to it are known in the window or its baseline.".to_owned());
+    }
+    Impact { affected, coverage }
+}
+
+/// Operations that others or users call, of services; a service's inner and outgoing spans repeat their share.
+fn speaks_for_service(view: &View<'_>, at: usize) -> bool {
+    let operation = &view.operations[at];
+    operation.node_kind == NodeKind::Service && (operation.kind.is_inbound() || view.is_entry(at))
+}
+
+fn shares(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> Vec<f64> {
+    let count = view.operations.len();
+    let mut shares: Vec<f64> = (0..count).map(|at| if is_source(at) { 1.0 } else { 0.0 }).collect();
+    for _ in 0..ROUNDS_MAX {
+        let mut moved = 0.0_f64;
+        let mut next = shares.clone();
+        for (at, share) in next.iter_mut().enumerate() {
+            if is_source(at) {
+                continue;
+            }
+            let calls = view.operations[at].callees.iter().map(|edge| &view.edges[*edge]);
+            let sum: f64 = calls
+                .filter(|edge| edge.to != at)
+                .map(|edge| calls_per_request(view, edge) * shares[edge.to])
+                .sum();
+            let raised = sum.min(1.0).max(starved(view, at, &shares));
+            moved = moved.max((raised - *share).abs());
+            *share = raised;
+        }
+        shares = next;
+        if moved < 1e-6 {
+            break;
+        }
+    }
+    shares
+}
+
+/// Consumers starve with the queue they read from.
+fn starved(view: &View<'_>, at: usize, shares: &[f64]) -> f64 {
+    let callers = view.operations[at].callers.iter().map(|edge| &view.edges[*edge]);
+    callers
+        .filter(|edge| view.operations[edge.from].node_kind == NodeKind::Queue)
+        .map(|edge| shares[edge.from])
+        .fold(0.0, f64::max)
+}
+
+fn calls_per_request(view: &View<'_>, edge: &Edge<'_>) -> f64 {
+    let caller = &view.operations[edge.from];
+    let ratio = |calls: u64, requests: u64| if requests == 0 { 0.0 } else { calls as f64 / requests as f64 };
+    if edge.way == Way::Answered {
+        return 0.0;
+    }
+    // A queue takes no requests of its own: what leaves it is measured by what leaves it altogether.
+    let (now, before) = if caller.now.count + caller.before.count == 0 {
+        let out = caller.callees.iter().map(|edge| &view.edges[*edge]);
+        out.fold((0, 0), |(now, before), edge| (now + edge.now.count, before + edge.before.count))
+    } else {
+        (caller.now.count, caller.before.count)
+    };
+    ratio(edge.now.count, now).max(ratio(edge.before.count, before)).min(1.0)
+}
+
+/// Calls between services on the shortest way from each operation to the failing service.
+fn distances(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> BTreeMap<usize, u32> {
+    let sources: Vec<usize> = (0..view.operations.len()).filter(|at| is_source(*at)).collect();
+    let mut distances: BTreeMap<usize, u32> = sources.iter().map(|at| (*at, 0)).collect();
+    let mut pending: VecDeque<usize> = sources.into();
+    while let Some(at) = pending.pop_front() {
+        let distance = distances[&at];
+        let mut reach = |other: usize, distances: &mut BTreeMap<usize, u32>| {
+            let step = u32::from(view.operations[other].service != view.operations[at].service);
+            if distances.get(&other).is_none_or(|known| *known > distance + step) {
+                distances.insert(other, distance + step);
+                if step == 0 { pending.push_front(other) } else { pending.push_back(other) }
+            }
+        };
+        for edge in view.operations[at].callers.iter().map(|edge| &view.edges[*edge]) {
+            reach(edge.from, &mut distances);
+        }
+        if view.operations[at].node_kind == NodeKind::Queue {
+            for edge in view.operations[at].callees.iter().map(|edge| &view.edges[*edge]) {
+                reach(edge.to, &mut distances);
+            }
+        }
+    }
+    distances
+}
+
+/// Callers known only from a service graph's metrics, with shares by the same rule.
+fn by_calls(view: &View<'_>, failing: ServiceId) -> Vec<Affected> {
+    let mut calls: Vec<_> = view.evidence.calls.iter().filter(|call| call.from != call.to).collect();
+    calls.sort_by(|a, b| (a.from, a.to).cmp(&(b.from, b.to)));
+    let mut into: BTreeMap<ServiceId, f64> = BTreeMap::new();
+    let mut out: BTreeMap<ServiceId, f64> = BTreeMap::new();
+    for call in &calls {
+        *into.entry(call.to).or_default() += call.now + call.before;
+        *out.entry(call.from).or_default() += call.now + call.before;
+    }
+    let mut found: BTreeMap<ServiceId, (f64, u32)> = BTreeMap::from([(failing, (1.0, 0))]);
+    for round in 1..=ROUNDS_MAX {
+        let mut next = found.clone();
+        for call in calls.iter().filter(|call| view.nodes.contains_key(&call.from) && call.from != failing) {
+            let Some((share, distance)) = found.get(&call.to) else { continue };
+            let requests = into.get(&call.from).or_else(|| out.get(&call.from)).copied().unwrap_or(0.0);
+            let ratio = if requests > 0.0 { ((call.now + call.before) / requests).min(1.0) } else { 1.0 };
+            let entry = next.entry(call.from).or_insert((0.0, distance + 1));
+            entry.0 = entry.0.max(ratio * share);
+        }
+        let stands = next == found;
+        found = next;
+        if stands || round == ROUNDS_MAX {
+            break;
+        }
+    }
+    found.remove(&failing);
+    let entry = |service: &ServiceId| !into.contains_key(service);
+    let listed = found.iter().filter(|(_, (share, _))| *share >= SHARE_MIN);
+    listed
+        .map(|(service, (share, distance))| Affected {
+            service: *service,
+            operation: None,
+            share: *share,
+            observed_errors: 0.0,
+            distance: *distance,
+            entry: entry(service),
+        })
+        .collect()
+}

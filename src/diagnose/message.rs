@@ -1,0 +1,166 @@
+//! What error texts give away: whether the other side could not be reached or the caller asked for something wrong.
+
+use std::collections::BTreeMap;
+
+use super::evidence::ExemplarSpan;
+use super::view::View;
+
+/// Words of failures in which the called side did not answer, or not in time.
+const UNREACHABLE: [&str; 22] = [
+    "connection refused",
+    "connection reset",
+    "connection closed",
+    "connect error",
+    "connect timeout",
+    "connecttimeout",
+    "connectexception",
+    "could not connect",
+    "failed to connect",
+    "econnrefused",
+    "econnreset",
+    "etimedout",
+    "no route to host",
+    "no such host",
+    "unknown host",
+    "unknownhost",
+    "name resolution",
+    "host unreachable",
+    "timed out",
+    "timeout",
+    "deadline exceeded",
+    "unavailable",
+];
+
+/// Words of failures that the caller brought about.
+const REJECTED: [&str; 14] = [
+    "bad request",
+    "unauthorized",
+    "forbidden",
+    "unauthenticated",
+    "permission denied",
+    "syntax error",
+    "invalid argument",
+    "invalid_argument",
+    "no such table",
+    "no such column",
+    "does not exist",
+    "duplicate key",
+    "constraint",
+    "not found",
+];
+
+/// What a failing span's text says about whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Hint {
+    /// The called side could not be reached or did not answer in time.
+    Unreachable,
+    /// The called side refused what it was asked.
+    Rejected,
+    /// Nothing.
+    Silent,
+}
+
+/// Reads the hint of a span's status message and exception.
+pub(super) fn hint_of(span: &ExemplarSpan) -> Hint {
+    let mut text = span.status_message.to_ascii_lowercase();
+    if let Some(exception) = &span.exception {
+        text.push(' ');
+        text.push_str(&exception.kind.to_ascii_lowercase());
+        text.push(' ');
+        text.push_str(&exception.message.to_ascii_lowercase());
+    }
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let status = |class: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
+            word.len() == 3 && word.starts_with(class) && word.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    if says(&UNREACHABLE) || says(&["503", "504"]) {
+        Hint::Unreachable
+    } else if says(&REJECTED) || status("4") {
+        Hint::Rejected
+    } else {
+        Hint::Silent
+    }
+}
+
+/// The prevailing hint of each operation's failing spans, by the operation's position.
+pub(super) struct Hints(BTreeMap<usize, [u32; 3]>);
+
+impl Hints {
+    /// Reads all exemplars.
+    pub(super) fn new(view: &View<'_>) -> Self {
+        let mut counts: BTreeMap<usize, [u32; 3]> = BTreeMap::new();
+        for span in view.traces.iter().flat_map(|trace| &trace.spans).filter(|span| span.error) {
+            if let Some(position) = view.position(span.operation) {
+                counts.entry(position).or_default()[hint_of(span) as usize] += 1;
+            }
+        }
+        Self(counts)
+    }
+
+    /// What at least half of the operation's failing exemplars say; silent where there are none.
+    pub(super) fn of(&self, position: usize) -> Hint {
+        let Some([unreachable, rejected, silent]) = self.0.get(&position).copied() else {
+            return Hint::Silent;
+        };
+        if unreachable >= rejected && unreachable >= silent && unreachable > 0 {
+            Hint::Unreachable
+        } else if rejected >= silent && rejected > 0 {
+            Hint::Rejected
+        } else {
+            Hint::Silent
+        }
+    }
+}
+
+/// The text of a failing span for people: exception before status message, cut to `chars_max` characters.
+pub(super) fn text_of(span: &ExemplarSpan, chars_max: usize) -> String {
+    let text = match &span.exception {
+        Some(exception) if exception.kind.is_empty() => exception.message.clone(),
+        Some(exception) if exception.message.is_empty() => exception.kind.clone(),
+        Some(exception) => format!("{}: {}", exception.kind, exception.message),
+        None => span.status_message.clone(),
+    };
+    cut(text.trim(), chars_max)
+}
+
+/// `text` on one line, cut to `chars_max` characters.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() { format!("{line}…") } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::{OperationId, ResourceId, ServiceId, SpanId};
+    use crate::model::span::SpanKind;
+    use crate::model::time::UnixNanos;
+
+    use super::*;
+
+    #[test]
+    fn texts_give_hints() {
+        let hint = |message: &str| {
+            hint_of(&ExemplarSpan {
+                span_id: SpanId::try_from(&[1; 8][..]).unwrap(),
+                parent_id: None,
+                service: ServiceId(1),
+                operation: OperationId(1),
+                resource: ResourceId(1),
+                kind: SpanKind::CLIENT,
+                error: true,
+                start: UnixNanos(0),
+                duration_ns: 1,
+                status_message: message.to_owned(),
+                exception: None,
+            })
+        };
+        assert_eq!(hint("dial tcp 10.0.0.1:5432: Connection refused"), Hint::Unreachable);
+        assert_eq!(hint("rpc error: DEADLINE EXCEEDED"), Hint::Unreachable);
+        assert_eq!(hint("ERROR: syntax error at or near FROM"), Hint::Rejected);
+        assert_eq!(hint("HTTP 422 for /orders"), Hint::Rejected);
+        assert_eq!(hint("boom"), Hint::Silent);
+        assert_eq!(cut("a\nbcd", 3), "a b…");
+    }
+}

@@ -1,0 +1,63 @@
+//! The heart: evidence in, verdict out.
+//!
+//! Promises: the same answer for the same evidence in whatever order it comes; a cause is never the entry point
+//! just because failures surface there; every statement carries references that can be opened again; where
+//! nothing deviates beyond chance, the answer says so instead of naming someone. Never: I/O, a clock, randomness,
+//! constants that describe how fast or how busy a system ought to be. Each service is compared with its own past.
+//!
+//! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
+//! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence` and `signal` (four
+//! ways to look for the cause: roll-ups, traces, missing calls, and logs with measured series); `concentration`
+//! (which version or instance); `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and
+//! [`anomaly`], which answer their own questions.
+//!
+//! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
+
+pub mod anomaly;
+mod blame;
+mod concentration;
+pub mod evidence;
+pub mod health;
+pub mod impact;
+mod message;
+mod origin;
+mod path;
+mod rank;
+mod sentence;
+mod signal;
+mod silence;
+mod stats;
+mod symptom;
+#[cfg(test)]
+mod tests;
+pub mod verdict;
+mod view;
+
+use crate::model::id::ServiceId;
+
+use self::evidence::Evidence;
+use self::verdict::Verdict;
+use self::view::View;
+
+/// How much a verdict names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Causes at most; the rest is less probable than all that are named.
+    pub causes_max: usize,
+    /// Dismissed suspects at most.
+    pub ruled_out_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { causes_max: 8, ruled_out_max: 8 }
+    }
+}
+
+/// Explains what deviates at `symptom`, or the window's worst symptom where no service is given.
+///
+/// Answers [`verdict::Outcome::InsufficientEvidence`] when nothing deviates significantly or too little was seen.
+/// Takes time in proportion to the evidence, times the depth of the calls.
+pub fn root_cause(evidence: &Evidence, symptom: Option<ServiceId>, options: &Options) -> Verdict {
+    rank::root_cause(&View::new(evidence), symptom, options)
+}

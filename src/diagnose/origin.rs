@@ -1,0 +1,261 @@
+//! Where failing and slow traces begin to fail or to be slow.
+//!
+//! The origin of a failure is a failing span none of whose children failed. The origin of slowness is time that
+//! a span spent itself, outside its children, beyond what its operation spent in the baseline. The entry span is
+//! never blamed for what happened below it. Every trace has one vote, split between its origins.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::{ServiceId, SpanId, TraceId};
+use crate::model::node::NodeKind;
+
+use super::blame::{Blame, Flow, Ledger, Matter};
+use super::evidence::{ExemplarSpan, ExemplarTrace};
+use super::message::{Hint, text_of};
+use super::stats::excess_errors;
+use super::view::{View, Way};
+
+/// Most spans of one trace that are read.
+const SPANS_MAX: usize = 4_000;
+/// The vote of a failure that its callers tolerated.
+const TOLERATED: f64 = 0.2;
+/// Longest text that is quoted, in characters.
+const QUOTE_CHARS_MAX: usize = 160;
+
+/// A failing span that can be cited.
+#[derive(Debug, Clone)]
+pub(super) struct Citation {
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+    /// Exception or status message; may be empty.
+    pub(super) text: String,
+}
+
+/// The votes of the exemplars.
+#[derive(Default)]
+pub(super) struct Votes {
+    pub(super) ledger: Ledger,
+    /// Traces that voted.
+    pub(super) traces: usize,
+    /// Spans to cite for an operation's position, in order of trace id, a few each.
+    pub(super) citations: BTreeMap<usize, Vec<Citation>>,
+}
+
+/// A trace's spans with their children.
+struct Tree<'t> {
+    spans: Vec<&'t ExemplarSpan>,
+    parents: Vec<Option<usize>>,
+    children: Vec<Vec<usize>>,
+}
+
+impl<'t> Tree<'t> {
+    fn new(trace: &'t ExemplarTrace) -> Self {
+        let mut spans: Vec<&ExemplarSpan> = trace.spans.iter().collect();
+        spans.sort_by_key(|span| (span.span_id, span.start));
+        spans.dedup_by_key(|span| span.span_id);
+        spans.truncate(SPANS_MAX);
+        let find = |id: SpanId| spans.binary_search_by_key(&id, |span| span.span_id).ok();
+        let parents: Vec<Option<usize>> = (0..spans.len())
+            .map(|at| spans[at].parent_id.and_then(find).filter(|parent| *parent != at))
+            .collect();
+        let mut children = vec![Vec::new(); spans.len()];
+        for (at, parent) in parents.iter().enumerate() {
+            if let Some(parent) = parent {
+                children[*parent].push(at);
+            }
+        }
+        Self { spans, parents, children }
+    }
+
+    /// The failing chain above a failing span: its topmost failing ancestor, and whether `wanted` lies on the chain.
+    fn surfaces(&self, mut at: usize, wanted: Option<ServiceId>) -> (usize, bool) {
+        let mut met = wanted == Some(self.spans[at].service);
+        for _ in 0..self.spans.len() {
+            match self.parents[at] {
+                Some(parent) if self.spans[parent].error => at = parent,
+                _ => break,
+            }
+            met |= wanted == Some(self.spans[at].service);
+        }
+        (at, met)
+    }
+
+    /// Nanoseconds that the span spent outside its children, overlaps counted once.
+    fn self_ns(&self, at: usize) -> f64 {
+        let span = self.spans[at];
+        let end_of = |span: &ExemplarSpan| span.start.0.saturating_add_unsigned(span.duration_ns);
+        let (from, to) = (span.start.0, end_of(span));
+        let mut parts: Vec<(i64, i64)> = self.children[at]
+            .iter()
+            .map(|child| (self.spans[*child].start.0.max(from), end_of(self.spans[*child]).min(to)))
+            .filter(|(start, end)| start < end)
+            .collect();
+        parts.sort_unstable();
+        let (mut covered, mut reached) = (0, from);
+        for (start, end) in parts {
+            covered += (end - start.max(reached)).max(0);
+            reached = reached.max(end);
+        }
+        span.duration_ns as f64 - covered as f64
+    }
+}
+
+impl Flow<'_, '_> {
+    /// The votes of failing traces; with `symptom`, of those that fail there, if any do.
+    pub(super) fn error_votes(&self, symptom: Option<ServiceId>) -> Votes {
+        let trees: Vec<(TraceId, Tree<'_>)> =
+            self.view.traces.iter().map(|trace| (trace.trace_id, Tree::new(trace))).collect();
+        let fails_there =
+            |tree: &Tree<'_>| tree.spans.iter().any(|span| span.error && Some(span.service) == symptom);
+        let wanted = symptom.filter(|_| trees.iter().any(|(_, tree)| fails_there(tree)));
+        let mut votes = Votes::default();
+        for (trace, tree) in &trees {
+            let origins = self.origins(tree, wanted);
+            let total: f64 = origins.iter().map(|(_, weight)| weight).sum();
+            if total <= 0.0 {
+                continue;
+            }
+            votes.traces += 1;
+            for (at, weight) in origins {
+                self.vote(tree, at, weight / total, &mut votes.ledger);
+                self.cite(*trace, tree.spans[at], &mut votes.citations);
+            }
+        }
+        votes.ledger.normalize();
+        votes
+    }
+
+    /// Failing spans without failing children, weighted; those that fail as usual weigh little.
+    fn origins(&self, tree: &Tree<'_>, wanted: Option<ServiceId>) -> Vec<(usize, f64)> {
+        let failing = (0..tree.spans.len()).filter(|at| tree.spans[*at].error);
+        let deepest = failing.filter(|at| !tree.children[*at].iter().any(|child| tree.spans[*child].error));
+        let weigh = |at: usize| {
+            let (top, met) = tree.surfaces(at, wanted);
+            let surfaced = if wanted.is_some() { met } else { tree.parents[top].is_none() };
+            let new = self.view.position(tree.spans[at].operation).map_or(1.0, |position| {
+                let operation = &self.view.operations[position];
+                let excess = excess_errors(&operation.now, &operation.before);
+                if operation.now.errors == 0 { 1.0 } else { excess / operation.now.errors as f64 }
+            });
+            (at, new * if surfaced { 1.0 } else { TOLERATED })
+        };
+        deepest.map(weigh).filter(|(_, weight)| *weight > 0.0).collect()
+    }
+
+    /// Blames one origin. A failing call to a dependency may be the dependency's fault; one whose other side is
+    /// instrumented but missing from the trace is judged by the roll-ups.
+    fn vote(&self, tree: &Tree<'_>, at: usize, weight: f64, ledger: &mut Ledger) {
+        let span = tree.spans[at];
+        let Some(position) = self.view.position(span.operation) else { return };
+        let calls_out = span.kind.is_outbound()
+            && tree.children[at].iter().all(|child| tree.spans[*child].service == span.service);
+        let leads_on = self.calls_of(position).any(|edge| matches!(edge.way, Way::Remote | Way::Dependency));
+        if calls_out && leads_on || self.calls_of(position).any(|edge| edge.way == Way::Dependency) {
+            let part = self.run(Matter::Errors, &BTreeMap::from([(position, 1.0)]));
+            ledger.add(&part, weight);
+            return;
+        }
+        let answered = span.kind.is_outbound() && super::message::hint_of(span) == Hint::Unreachable;
+        let remote = self.calls_of(position).find(|edge| edge.way == Way::Remote);
+        let blame = match remote.filter(|_| answered) {
+            Some(edge) => Blame::Way(position, edge.to),
+            None => Blame::Operation(position),
+        };
+        *ledger.shares.entry(blame).or_default() += weight;
+        *ledger.reached.entry(span.service).or_default() += weight;
+    }
+
+    fn cite(&self, trace: TraceId, span: &ExemplarSpan, citations: &mut BTreeMap<usize, Vec<Citation>>) {
+        const CITED_MAX: usize = 3;
+        let Some(position) = self.view.position(span.operation) else { return };
+        let dependencies = self
+            .calls_of(position)
+            .filter(|edge| self.view.operations[edge.to].node_kind != NodeKind::Service);
+        for at in dependencies.map(|edge| edge.to).chain([position]) {
+            let cited = citations.entry(at).or_default();
+            if cited.len() < CITED_MAX {
+                cited.push(Citation { trace, span: span.span_id, text: text_of(span, QUOTE_CHARS_MAX) });
+            }
+        }
+    }
+
+    /// The votes of slow traces; with `symptom`, of those that pass through it, if any do.
+    pub(super) fn latency_votes(&self, symptom: Option<ServiceId>) -> Votes {
+        let trees: Vec<(TraceId, Tree<'_>)> =
+            self.view.traces.iter().map(|trace| (trace.trace_id, Tree::new(trace))).collect();
+        let passes = |tree: &Tree<'_>| tree.spans.iter().any(|span| Some(span.service) == symptom);
+        let wanted = trees.iter().any(|(_, tree)| passes(tree));
+        let mut votes = Votes::default();
+        for (trace, tree) in trees.iter().filter(|(_, tree)| !wanted || passes(tree)) {
+            if !self.is_slow(tree) {
+                continue;
+            }
+            let mut excess: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+            for at in 0..tree.spans.len() {
+                let Some(position) = self.view.position(tree.spans[at].operation) else { continue };
+                let before = &self.view.operations[position].before;
+                let usual =
+                    if before.count == 0 { 0.0 } else { before.self_ns() as f64 / before.count as f64 };
+                let beyond = tree.self_ns(at) - usual;
+                if beyond > 0.0 {
+                    let entry = excess.entry(position).or_insert((0.0, at));
+                    entry.0 += beyond;
+                }
+            }
+            let total: f64 = excess.values().map(|(beyond, _)| beyond).sum();
+            if total <= 0.0 {
+                continue;
+            }
+            votes.traces += 1;
+            for (position, (beyond, at)) in excess {
+                if beyond < 0.15 * total {
+                    continue;
+                }
+                self.blame_time(tree, at, position, beyond / total, &mut votes.ledger);
+                self.cite(*trace, tree.spans[at], &mut votes.citations);
+            }
+        }
+        votes.ledger.normalize();
+        votes
+    }
+
+    /// True when the trace's topmost span took longer than usual, or nothing is known about what is usual.
+    fn is_slow(&self, tree: &Tree<'_>) -> bool {
+        let top = (0..tree.spans.len()).filter(|at| tree.parents[*at].is_none());
+        let Some(top) = top.max_by_key(|at| (tree.spans[*at].duration_ns, *at)) else { return false };
+        let span = tree.spans[top];
+        let Some(position) = self.view.position(span.operation) else { return false };
+        let before = &self.view.operations[position].before;
+        before.count == 0 || span.duration_ns as f64 > 1.2 * before.mean_ns()
+    }
+
+    /// Time that a span spent outside its children: in its dependency, on the way to a remote child, or itself.
+    fn blame_time(&self, tree: &Tree<'_>, at: usize, position: usize, weight: f64, ledger: &mut Ledger) {
+        let span = tree.spans[at];
+        let dependency = self.calls_of(position).find(|edge| edge.way == Way::Dependency);
+        let remote = tree.children[at].iter().find(|child| tree.spans[**child].service != span.service);
+        let callee = remote.and_then(|child| self.view.position(tree.spans[*child].operation));
+        let blame = if let Some(edge) = dependency {
+            Blame::Dependency(edge.to)
+        } else if let Some(to) = callee.filter(|_| span.kind.is_outbound()) {
+            Blame::Way(position, to)
+        } else if let Some(edge) =
+            self.calls_of(position).find(|edge| edge.way == Way::Remote).filter(|_| span.kind.is_outbound())
+        {
+            Blame::Unanswered(position, edge.to)
+        } else {
+            Blame::Operation(position)
+        };
+        *ledger.shares.entry(blame).or_default() += weight;
+    }
+}
+
+/// The failing spans of an operation's exemplars, for citing what no vote cited.
+pub(super) fn first_failing(view: &View<'_>, position: usize) -> Option<Citation> {
+    let operation = view.operations[position].id;
+    view.traces.iter().find_map(|trace| {
+        let failing = trace.spans.iter().filter(|span| span.error && span.operation == operation);
+        let span = failing.min_by_key(|span| span.span_id)?;
+        Some(Citation { trace: trace.trace_id, span: span.span_id, text: text_of(span, QUOTE_CHARS_MAX) })
+    })
+}

@@ -1,0 +1,274 @@
+//! From evidence to an ordered verdict.
+//!
+//! Every node collects lines of evidence, each between 0 and 1: its share of the blame for failures, for time and
+//! for missing calls (each weighed by how bad that symptom is next to the worst one), and what logs, measured
+//! series and changes say. They combine so that each line can only add:
+//!
+//! ```text
+//! score      = 1 − Π (1 − weight · line)
+//! certainty  = (surprise − 2) / (surprise − 2 + 2) · volume / (volume + 10)
+//! margin     = (score − score of the next) / score                            (0 for all but the first)
+//! confidence = score · certainty · (0.7 + 0.3 · margin) · (0.7 without a baseline)
+//! ```
+//!
+//! `surprise` is how many standard deviations the symptom is away from its baseline, `volume` the requests it
+//! rests on. Ties are broken by name, then by id.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::ServiceId;
+
+use super::blame::{Blame, Flow, Ledger, Matter};
+use super::message::Hints;
+use super::origin::{Citation, Votes};
+use super::sentence::{Finding, describe, dismissed};
+use super::signal::{Signal, Signals, Source, signals};
+use super::silence::missing_calls;
+use super::stats::saturate;
+use super::symptom::{Deviation, deviations};
+use super::verdict::{Outcome, Symptom, SymptomKind, Verdict};
+use super::view::View;
+use super::{Options, anomaly, path};
+
+/// What a full share of blame is worth.
+const BLAME_WEIGHT: f64 = 0.95;
+/// What a full signal is worth beside a symptom that spans show, and without one.
+const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
+/// What a change is worth; it never stands alone.
+const CHANGE_WEIGHT: f64 = 0.3;
+/// Causes with a smaller score are not worth naming.
+const SCORE_MIN: f64 = 0.03;
+/// Traces whose votes weigh as much as the roll-ups.
+const VOTES_HALF: f64 = 3.0;
+
+/// The blame of one kind of symptom.
+pub(super) struct Account {
+    pub(super) deviation: Deviation,
+    pub(super) ledger: Ledger,
+    pub(super) citations: BTreeMap<usize, Vec<Citation>>,
+    /// How bad next to the worst kind, 0 to 1.
+    pub(super) weight: f64,
+}
+
+/// What is held against one node.
+#[derive(Default)]
+pub(super) struct Suspect {
+    pub(super) score: f64,
+    /// Weighted shares by kind of symptom and place, and the same shares unweighted.
+    pub(super) blames: BTreeMap<(SymptomKind, Blame), f64>,
+    pub(super) signals: Vec<Signal>,
+}
+
+/// Explains the worst symptom of the window, or that of `symptom`; see [`super::root_cause`].
+pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &Options) -> Verdict {
+    let hints = Hints::new(view);
+    let flow = Flow { view, hints: &hints };
+    let mut coverage = coverage_of(view);
+    let accounts = accounts(&flow, symptom);
+    let signals = signals(view);
+    let suspects = suspects(view, &accounts, &signals, symptom);
+    let mut order: Vec<(&ServiceId, &Suspect)> =
+        suspects.iter().filter(|(_, it)| it.score >= SCORE_MIN).collect();
+    order.sort_by(|a, b| {
+        b.1.score
+            .total_cmp(&a.1.score)
+            .then_with(|| view.node_name(*a.0).cmp(view.node_name(*b.0)))
+            .then(a.0.cmp(b.0))
+    });
+    let shown = symptom_of(view, &accounts, symptom, &order);
+    if accounts.is_empty() {
+        coverage.push(match symptom {
+            Some(service) => format!(
+                "No operation of {} deviates significantly from its baseline.",
+                view.node_name(service)
+            ),
+            None => "No operation deviates significantly from its baseline.".to_owned(),
+        });
+    }
+    let certainty = certainty(view, &accounts);
+    let target = shown.as_ref().map(|symptom| symptom.service);
+    let paths = path::Paths::new(view, &accounts, target);
+    let causes: Vec<_> = order
+        .iter()
+        .enumerate()
+        .take(options.causes_max)
+        .map(|(rank, (service, suspect))| {
+            let next = order.get(1).map_or(0.0, |(_, next)| next.score);
+            let margin = if rank == 0 { (suspect.score - next) / suspect.score } else { 0.0 };
+            let confidence = (suspect.score * certainty * (0.7 + 0.3 * margin)).clamp(0.0, 1.0);
+            let finding = Finding { service: **service, suspect, confidence, path: paths.from(**service) };
+            describe(view, &accounts, finding)
+        })
+        .collect();
+    let outcome = outcome_of(&order, causes.first().map_or(0.0, |cause| cause.confidence), &accounts);
+    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).collect();
+    let ruled_out = dismissed(view, &accounts, &named, target, options.ruled_out_max);
+    Verdict { outcome, symptom: shown, causes, ruled_out, coverage }
+}
+
+fn coverage_of(view: &View<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !view.has_baseline() {
+        notes.push("There is no baseline to compare with: failures are judged by their share alone, and slowness cannot be judged.".to_owned());
+    }
+    if view.operations.is_empty() {
+        notes.push("No spans were seen: the answer rests on logs and measured series.".to_owned());
+    } else if view.traces.is_empty() {
+        notes.push("No exemplar traces were kept: the answer rests on roll-ups.".to_owned());
+    }
+    notes
+}
+
+/// The blame for each kind of symptom that deviates, worst first.
+fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    for deviation in deviations(flow.view, symptom) {
+        let (matter, votes) = match deviation.kind {
+            SymptomKind::Errors => (Matter::Errors, flow.error_votes(symptom)),
+            SymptomKind::Latency => (Matter::Latency, flow.latency_votes(symptom)),
+            SymptomKind::Silence => {
+                let mut ledger = Ledger::default();
+                for (at, lost) in &deviation.excess {
+                    *ledger.shares.entry(Blame::Operation(*at)).or_default() += lost;
+                }
+                ledger.normalize();
+                accounts.push(Account { deviation, ledger, citations: BTreeMap::new(), weight: 0.0 });
+                continue;
+            }
+        };
+        let mut ledger = flow.run(matter, &deviation.excess);
+        let Votes { ledger: voted, traces, citations } = votes;
+        let trust = if voted.shares.is_empty() { 0.0 } else { 0.5 * saturate(traces as f64, VOTES_HALF) };
+        ledger.add(&voted, trust / (1.0 - trust));
+        ledger.normalize();
+        accounts.push(Account { deviation, ledger, citations, weight: 0.0 });
+    }
+    if let Some((deviation, ledger)) = missing_calls(flow, symptom) {
+        accounts.push(Account { deviation, ledger, citations: BTreeMap::new(), weight: 0.0 });
+    }
+    let worst = accounts.iter().map(|account| account.deviation.severity).fold(0.0, f64::max);
+    for account in &mut accounts {
+        account.weight = account.deviation.severity / worst.max(f64::MIN_POSITIVE);
+    }
+    accounts.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.deviation.kind.cmp(&b.deviation.kind)));
+    accounts
+}
+
+fn suspects(
+    view: &View<'_>,
+    accounts: &[Account],
+    signals: &Signals,
+    symptom: Option<ServiceId>,
+) -> BTreeMap<ServiceId, Suspect> {
+    let mut suspects: BTreeMap<ServiceId, Suspect> = BTreeMap::new();
+    for account in accounts {
+        for ((service, blame), share) in seated(view, &account.ledger) {
+            let suspect = suspects.entry(service).or_default();
+            *suspect.blames.entry((account.deviation.kind, blame)).or_default() += share * account.weight;
+        }
+    }
+    let reachable = symptom.map(|service| super::silence::reachable(&view.callees_by_service(), service));
+    let within = |service: &ServiceId| reachable.as_ref().is_none_or(|reachable| reachable.contains(service));
+    for (service, list) in signals.iter().filter(|(service, _)| within(service)) {
+        let alone = list.iter().all(|signal| matches!(signal.source, Source::Change(_)));
+        if !alone || suspects.contains_key(service) {
+            suspects.entry(*service).or_default().signals.clone_from(list);
+        }
+    }
+    let signal_weight = if accounts.is_empty() { SIGNAL_WEIGHT.1 } else { SIGNAL_WEIGHT.0 };
+    for suspect in suspects.values_mut() {
+        let mut by_kind: BTreeMap<SymptomKind, f64> = BTreeMap::new();
+        for ((kind, _), share) in &suspect.blames {
+            *by_kind.entry(*kind).or_default() += share;
+        }
+        let blamed = by_kind.values().map(|share| 1.0 - BLAME_WEIGHT * share.min(1.0));
+        let mut innocence: f64 = blamed.product();
+        let weigh = |signal: &Signal| match signal.source {
+            Source::Change(_) => CHANGE_WEIGHT * (1.0 - innocence),
+            _ => signal_weight,
+        };
+        innocence *=
+            suspect.signals.iter().map(|signal| 1.0 - weigh(signal) * signal.strength).product::<f64>();
+        suspect.score = 1.0 - innocence;
+    }
+    suspects
+}
+
+/// Blames by node. The way between two nodes is charged to the node on most of the slow ways; to the called one
+/// where there is no difference.
+fn seated(view: &View<'_>, ledger: &Ledger) -> BTreeMap<(ServiceId, Blame), f64> {
+    let mut seats = BTreeMap::new();
+    let mut ways: Vec<(ServiceId, ServiceId, Blame, f64)> = Vec::new();
+    for (blame, share) in &ledger.shares {
+        match blame {
+            Blame::Way(from, to) => {
+                ways.push((view.operations[*from].service, view.operations[*to].service, *blame, *share));
+            }
+            _ => *seats.entry((view.operations[blame.operation()].service, *blame)).or_default() += share,
+        }
+    }
+    while !ways.is_empty() {
+        let mut load: BTreeMap<ServiceId, f64> = BTreeMap::new();
+        for (from, to, _, share) in &ways {
+            *load.entry(*from).or_default() += share;
+            *load.entry(*to).or_default() += share * 1.05;
+        }
+        let heaviest = load.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
+        let Some(hub) = heaviest.map(|(service, _)| *service) else { break };
+        ways.retain(|(from, to, blame, share)| {
+            let charged = *from == hub || *to == hub;
+            if charged {
+                *seats.entry((hub, *blame)).or_default() += share;
+            }
+            !charged
+        });
+    }
+    seats
+}
+
+fn certainty(view: &View<'_>, accounts: &[Account]) -> f64 {
+    let baseline = if view.has_baseline() { 1.0 } else { 0.7 };
+    let of =
+        |deviation: &Deviation| saturate(deviation.surprise - 2.0, 2.0) * saturate(deviation.volume, 10.0);
+    let best = accounts.iter().map(|account| account.weight * of(&account.deviation)).fold(0.0, f64::max);
+    baseline * if accounts.is_empty() { 0.7 } else { best }
+}
+
+fn outcome_of(order: &[(&ServiceId, &Suspect)], confidence: f64, accounts: &[Account]) -> Outcome {
+    let Some((_, first)) = order.first() else { return Outcome::InsufficientEvidence };
+    let next = order.get(1).map_or(0.0, |(_, next)| next.score);
+    if !accounts.is_empty() && confidence >= 0.5 && first.score >= 1.4 * next {
+        Outcome::CauseFound
+    } else if confidence >= 0.15 {
+        Outcome::Candidates
+    } else {
+        Outcome::InsufficientEvidence
+    }
+}
+
+/// The symptom to show: that of the worst account, or the suspect itself where only signals speak.
+fn symptom_of(
+    view: &View<'_>,
+    accounts: &[Account],
+    asked: Option<ServiceId>,
+    order: &[(&ServiceId, &Suspect)],
+) -> Option<Symptom> {
+    let Some(account) = accounts.first() else {
+        let service =
+            asked.filter(|_| !order.is_empty()).or_else(|| order.first().map(|(service, _)| **service))?;
+        let kind = SymptomKind::Errors;
+        return Some(Symptom { service, operation: None, kind, before: 0.0, now: 0.0, onset: None });
+    };
+    let operation = &view.operations[account.deviation.worst];
+    let kind = account.deviation.kind;
+    let (before, now) = match kind {
+        SymptomKind::Errors => (operation.before.error_ratio(), operation.now.error_ratio()),
+        SymptomKind::Latency => (operation.before.mean_ns(), operation.now.mean_ns()),
+        SymptomKind::Silence => (
+            operation.before.count as f64 / view.baseline_s.max(1.0),
+            operation.now.count as f64 / view.window_s.max(1.0),
+        ),
+    };
+    let onset = anomaly::onset_of(view, operation.id, kind);
+    Some(Symptom { service: operation.service, operation: Some(operation.id), kind, before, now, onset })
+}

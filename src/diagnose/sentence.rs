@@ -1,0 +1,447 @@
+//! Words and references for a suspect: what is wrong, how far down it could be located, and what shows it.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::ServiceId;
+use crate::model::rollup::Cell;
+
+use super::anomaly;
+use super::blame::Blame;
+use super::concentration::{Seat, rolled_out, seat_of};
+use super::origin::first_failing;
+use super::rank::{Account, Suspect};
+use super::signal::{Source, short};
+use super::stats::rate_surprise;
+use super::symptom::deviates;
+use super::verdict::{Cause, Fault, Level, Proof, Reference, RuledOut, Summary, SymptomKind};
+use super::view::{Operation, View};
+
+/// References that one cause cites at most.
+const PROOF_MAX: usize = 8;
+
+/// A suspect to put into words.
+pub(super) struct Finding<'s> {
+    pub(super) service: ServiceId,
+    pub(super) suspect: &'s Suspect,
+    pub(super) confidence: f64,
+    pub(super) path: Vec<ServiceId>,
+}
+
+/// What is wrong, in the order in which it is found out.
+struct Diagnosis {
+    level: Level,
+    fault: Fault,
+    operation: Option<usize>,
+    sentence: String,
+    proof: Vec<Proof>,
+}
+
+/// Puts a suspect into words.
+pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'_>) -> Cause {
+    let strongest = finding.suspect.blames.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
+    let blamed: f64 = finding.suspect.blames.values().sum();
+    let signal = finding.suspect.signals.first();
+    let mut diagnosis = match strongest {
+        Some(((kind, blame), share)) if *share > 0.05 || signal.is_none() => {
+            of_blame(view, *kind, *blame, *share / blamed.max(f64::MIN_POSITIVE))
+        }
+        _ => of_signals(view, &finding),
+    };
+    let kind = strongest.map(|((kind, _), _)| *kind);
+    if let Some(((kind, blame), _)) = strongest {
+        cite(view, accounts, *kind, *blame, &mut diagnosis);
+    }
+    for signal in &finding.suspect.signals {
+        let reference = match signal.source {
+            Source::Template(id) => Reference::Template(id),
+            Source::Resource(id) | Source::Performance(id) => Reference::Series(id),
+            Source::Change(at) => Reference::Change(at),
+        };
+        diagnosis.proof.push(Proof { reference, text: signal.text.clone() });
+    }
+    diagnosis.proof.truncate(PROOF_MAX);
+    let onset = diagnosis
+        .operation
+        .zip(kind)
+        .and_then(|(at, kind)| anomaly::onset_of(view, view.operations[at].id, kind));
+    Cause {
+        service: finding.service,
+        operation: diagnosis
+            .operation
+            .filter(|at| view.operations[*at].service == finding.service)
+            .map(|at| view.operations[at].id),
+        level: diagnosis.level,
+        fault: diagnosis.fault,
+        sentence: diagnosis.sentence,
+        confidence: finding.confidence,
+        onset,
+        path: finding.path,
+        proof: diagnosis.proof,
+    }
+}
+
+fn of_signals(view: &View<'_>, finding: &Finding<'_>) -> Diagnosis {
+    let name = view.node_name(finding.service);
+    let signal = finding.suspect.signals.first();
+    let (level, fault) = match signal.map(|signal| signal.source) {
+        Some(Source::Resource(_)) => (Level::Resource, Fault::Saturation),
+        Some(Source::Performance(_)) if signal.is_some_and(|it| it.text.contains("latency")) => {
+            (Level::Service, Fault::Latency)
+        }
+        _ => (Level::Service, Fault::Errors),
+    };
+    let sentence = match signal {
+        Some(signal) => format!("{name} stands out: {}.", signal.text),
+        None => format!("{name} takes part in what deviates."),
+    };
+    Diagnosis { level, fault, operation: None, sentence, proof: Vec::new() }
+}
+
+/// `share` is the part of the node's blame that sits in this place.
+fn of_blame(view: &View<'_>, kind: SymptomKind, blame: Blame, share: f64) -> Diagnosis {
+    let at = blame.operation();
+    let operation = &view.operations[at];
+    let node = view.node_name(operation.service);
+    let other = |at: usize| {
+        let operation = &view.operations[at];
+        format!("{} ({})", view.node_name(operation.service), operation.name)
+    };
+    let (level, fault, sentence) = match blame {
+        Blame::Operation(_) => return of_operation(view, kind, at, share),
+        Blame::Dependency(_) => return of_dependency(view, kind, at),
+        Blame::Way(from, to) => {
+            let what = if kind == SymptomKind::Errors { "calls are lost" } else { "calls spend more time" };
+            let fault = if kind == SymptomKind::Errors { Fault::Unreachable } else { Fault::Latency };
+            let ends = format!("between {} and {}", other(from), other(to));
+            (Level::Edge, fault, format!("Network: {what} on the way {ends}{}.", gap_text(view, from, to)))
+        }
+        Blame::Unanswered(from, _) if kind == SymptomKind::Silence => {
+            let text = calls_text(operation);
+            (
+                Level::Service,
+                Fault::Silence,
+                format!(
+                    "{node} has fallen silent: {} calls it as before, but {} took {text}.",
+                    other(from),
+                    operation.name
+                ),
+            )
+        }
+        Blame::Unanswered(from, _) => {
+            let caller = &view.operations[from];
+            let text = format!(
+                "{} of {} calls by {} fail and do not arrive",
+                caller.now.errors,
+                caller.now.count,
+                other(from)
+            );
+            (
+                Level::Service,
+                Fault::Unreachable,
+                format!("{node} is unreachable: {text} at {}.", operation.name),
+            )
+        }
+        Blame::MoreCalls(from, to) => {
+            let (before, now) = calls_ratio(view, from, to);
+            let text =
+                format!("calls {} {} times per request, {} before", other(to), short(now), short(before));
+            (
+                Level::Operation,
+                Fault::Latency,
+                format!("{node}: {} {text}, which takes the added time.", operation.name),
+            )
+        }
+        Blame::FewerCalls(from, to) => {
+            let (before, now) = calls_ratio(view, from, to);
+            let text = format!("{} calls per request, {} before", short(now), short(before));
+            (
+                Level::Operation,
+                Fault::Silence,
+                format!("{node}: {} no longer calls {} as it did: {text}.", operation.name, other(to)),
+            )
+        }
+    };
+    Diagnosis { level, fault, operation: Some(at), sentence, proof: Vec::new() }
+}
+
+fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Diagnosis {
+    let operation = &view.operations[at];
+    let node = view.node_name(operation.service);
+    let numbers = match kind {
+        SymptomKind::Errors => errors_text(&operation.now, &operation.before),
+        SymptomKind::Latency => self_text(operation),
+        SymptomKind::Silence => format!("took {}", calls_text(operation)),
+    };
+    let fault = match kind {
+        SymptomKind::Errors => Fault::Errors,
+        SymptomKind::Latency => Fault::Latency,
+        SymptomKind::Silence => Fault::Silence,
+    };
+    if let Some(found) = of_seat(view, kind, at, &numbers) {
+        return found;
+    }
+    let mut found = Diagnosis {
+        level: if share < 0.6 { Level::Service } else { Level::Operation },
+        fault,
+        operation: Some(at),
+        sentence: match kind {
+            SymptomKind::Errors => format!("{node}: {} fails by itself: {numbers}.", operation.name),
+            SymptomKind::Latency => format!("{node}: {} is slow by itself: {numbers}.", operation.name),
+            SymptomKind::Silence => format!("{node}: {} has fallen silent: it {numbers}.", operation.name),
+        },
+        proof: Vec::new(),
+    };
+    if let Some(growth) = surge(view, operation).filter(|_| kind != SymptomKind::Silence) {
+        found.fault = Fault::Surge;
+        found.sentence = format!(
+            "{node}: {} does not cope with {} times its usual traffic: {numbers}.",
+            operation.name,
+            short(growth)
+        );
+    }
+    found
+}
+
+/// The version or instance in which the operation's fault sits.
+fn of_seat(view: &View<'_>, kind: SymptomKind, at: usize, numbers: &str) -> Option<Diagnosis> {
+    let service = view.operations[at].service;
+    let node = view.node_name(service);
+    let compare = |now: &Cell, others: &Cell| match kind {
+        SymptomKind::Latency => format!(
+            "{} on average there, {} elsewhere",
+            time_text(now.mean_ns()),
+            time_text(others.mean_ns())
+        ),
+        _ => format!(
+            "{} of {} requests fail there, {} of {} elsewhere",
+            now.errors, now.count, others.errors, others.count
+        ),
+    };
+    let instance_proof = |resources: &[crate::model::id::ResourceId], text: &str| {
+        resources
+            .iter()
+            .map(|resource| Proof {
+                reference: Reference::Instance { service, resource: *resource },
+                text: text.to_owned(),
+            })
+            .take(3)
+            .collect::<Vec<_>>()
+    };
+    let (level, fault, sentence, proof) = match seat_of(view, service, kind) {
+        Some(Seat::Version { version, fresh, resources, now, others }) => {
+            let text = compare(&now, &others);
+            let new = if fresh { ", first seen just before" } else { "" };
+            let sentence = format!(
+                "{node}: version {version} is bad{new}: {text}; worst in {}.",
+                view.operations[at].name
+            );
+            (Level::Version, Fault::BadVersion, sentence, instance_proof(&resources, &text))
+        }
+        Some(Seat::Instance { resource, instance, now, others }) => {
+            let text = compare(&now, &others);
+            let name = if instance.is_empty() { format!("#{}", resource.0) } else { instance };
+            let sentence =
+                format!("{node}: instance {name} is bad: {text}; worst in {}.", view.operations[at].name);
+            (Level::Instance, Fault::BadInstance, sentence, instance_proof(&[resource], &text))
+        }
+        None => {
+            let (version, _, resources) = rolled_out(view, service)?;
+            let sentence = format!(
+                "{node}: since version {version} replaced all others, {} {}: {numbers}.",
+                view.operations[at].name,
+                if kind == SymptomKind::Latency { "is slow" } else { "fails" }
+            );
+            (Level::Version, Fault::BadVersion, sentence, instance_proof(&resources, "runs the new version"))
+        }
+    };
+    Some(Diagnosis { level, fault, operation: Some(at), sentence, proof })
+}
+
+fn of_dependency(view: &View<'_>, kind: SymptomKind, at: usize) -> Diagnosis {
+    let operation = &view.operations[at];
+    let label =
+        format!("{} {} ({})", operation.node_kind.name(), view.node_name(operation.service), operation.name);
+    let dead =
+        operation.now.count >= 5 && operation.now.error_ratio() > 0.9 && operation.before.error_ratio() < 0.5;
+    let (fault, sentence) = if dead {
+        let text = errors_text(&operation.now, &operation.before);
+        (Fault::Unreachable, format!("The {label} is unreachable: {text}."))
+    } else if kind == SymptomKind::Latency {
+        let text = format!(
+            "{} on average, {} before",
+            time_text(operation.now.mean_ns()),
+            time_text(operation.before.mean_ns())
+        );
+        (Fault::Latency, format!("The {label} is slow: {text}."))
+    } else {
+        let text = errors_text(&operation.now, &operation.before);
+        (Fault::Errors, format!("The {label} fails: {text}."))
+    };
+    Diagnosis { level: Level::Dependency, fault, operation: Some(at), sentence, proof: Vec::new() }
+}
+
+/// How many times the traffic of the operation grew, where users send that much more too.
+fn surge(view: &View<'_>, operation: &Operation<'_>) -> Option<f64> {
+    let growth = |now: u64, before: u64| {
+        let expected = before as f64 * view.window_s / view.baseline_s.max(1e-9);
+        let surprise = rate_surprise(now as f64, view.window_s, before as f64, view.baseline_s);
+        (expected >= 5.0 && surprise > 6.0).then(|| now as f64 / expected)
+    };
+    let entries = (0..view.operations.len()).filter(|at| view.is_entry(*at)).map(|at| &view.operations[at]);
+    let (now, before) =
+        entries.fold((0, 0), |(now, before), it| (now + it.now.count, before + it.before.count));
+    growth(now, before).filter(|growth| *growth > 1.5)?;
+    growth(operation.now.count, operation.before.count).filter(|growth| *growth > 1.8)
+}
+
+fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, diagnosis: &mut Diagnosis) {
+    let at = blame.operation();
+    let operation = &view.operations[at];
+    let reference = Reference::Operation {
+        id: operation.id,
+        before: Summary::from(&*operation.before),
+        now: Summary::from(&*operation.now),
+    };
+    let text = match kind {
+        SymptomKind::Errors => errors_text(&operation.now, &operation.before),
+        SymptomKind::Latency => format!(
+            "{} on average, {} before",
+            time_text(operation.now.mean_ns()),
+            time_text(operation.before.mean_ns())
+        ),
+        SymptomKind::Silence => calls_text(operation),
+    };
+    diagnosis.proof.insert(0, Proof { reference, text });
+    if let Blame::Way(from, to)
+    | Blame::Unanswered(from, to)
+    | Blame::MoreCalls(from, to)
+    | Blame::FewerCalls(from, to) = blame
+    {
+        let reference = Reference::Edge { from: view.operations[from].id, to: view.operations[to].id };
+        let (before, now) = calls_ratio(view, from, to);
+        let text = format!("{} calls per request, {} before", short(now), short(before));
+        diagnosis.proof.insert(0, Proof { reference, text });
+    }
+    let account = accounts.iter().find(|account| account.deviation.kind == kind);
+    let cited = account.and_then(|account| account.citations.get(&at)).cloned();
+    let cited = cited.or_else(|| first_failing(view, at).map(|citation| vec![citation])).unwrap_or_default();
+    if let Some(citation) =
+        cited.iter().find(|citation| !citation.text.is_empty()).filter(|_| kind == SymptomKind::Errors)
+    {
+        diagnosis.sentence.pop();
+        diagnosis.sentence.push_str(&format!("; “{}”.", citation.text));
+    }
+    for citation in cited {
+        let text = if citation.text.is_empty() { "an example".to_owned() } else { citation.text };
+        diagnosis.proof.push(Proof { reference: Reference::Span(citation.trace, citation.span), text });
+    }
+}
+
+/// Nodes that deviate, or that blame passed through, and that are no causes.
+pub(super) fn dismissed(
+    view: &View<'_>,
+    accounts: &[Account],
+    named: &[ServiceId],
+    target: Option<ServiceId>,
+    max: usize,
+) -> Vec<RuledOut> {
+    let mut found: BTreeMap<ServiceId, (f64, String)> = BTreeMap::new();
+    for account in accounts {
+        let noun = match account.deviation.kind {
+            SymptomKind::Errors => "failures",
+            SymptomKind::Latency => "added time",
+            SymptomKind::Silence => "missing calls",
+        };
+        for (service, targets) in &account.ledger.passed {
+            let reached = account.ledger.reached.get(service).copied().unwrap_or(0.0);
+            let (to, share) = match targets.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a))) {
+                Some((to, share)) if reached > 0.01 => (*to, *share / reached),
+                _ => continue,
+            };
+            let weight = reached * account.weight;
+            if share > 0.5 && found.get(service).is_none_or(|(known, _)| weight > *known) {
+                let percent = (100.0 * share).min(100.0).round();
+                let text =
+                    format!("{percent:.0} % of its {noun} come from {}, which it calls.", view.node_name(to));
+                found.insert(*service, (weight, text));
+            }
+        }
+    }
+    for (at, operation) in view.operations.iter().enumerate() {
+        if target.is_none() || found.contains_key(&operation.service) {
+            continue;
+        }
+        if [SymptomKind::Errors, SymptomKind::Latency].iter().any(|kind| deviates(view, *kind, at)) {
+            let text = format!("{} deviates, but explains nothing of the symptom.", operation.name);
+            found.insert(operation.service, (0.0, text));
+        }
+    }
+    let mut list: Vec<(ServiceId, (f64, String))> =
+        found.into_iter().filter(|(service, _)| !named.contains(service)).collect();
+    list.sort_by(|a, b| {
+        b.1.0.total_cmp(&a.1.0).then_with(|| view.node_name(a.0).cmp(view.node_name(b.0))).then(a.0.cmp(&b.0))
+    });
+    list.into_iter().take(max).map(|(service, (_, reason))| RuledOut { service, reason }).collect()
+}
+
+fn errors_text(now: &Cell, before: &Cell) -> String {
+    format!(
+        "{} of {} calls failed ({}), {} before",
+        now.errors,
+        now.count,
+        percent(now.error_ratio()),
+        if before.count == 0 { "unknown".to_owned() } else { percent(before.error_ratio()) }
+    )
+}
+
+fn self_text(operation: &Operation<'_>) -> String {
+    let own = |cell: &Cell| if cell.count == 0 { 0.0 } else { cell.self_ns() as f64 / cell.count as f64 };
+    format!(
+        "{} of its own time per call, {} before",
+        time_text(own(&operation.now)),
+        time_text(own(&operation.before))
+    )
+}
+
+fn calls_text(operation: &Operation<'_>) -> String {
+    format!("{} calls in the window, {} in the baseline", operation.now.count, operation.before.count)
+}
+
+fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let gap = |cell: &Cell| {
+        if cell.count == 0 {
+            0.0
+        } else {
+            cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count as f64
+        }
+    };
+    match view.edges.iter().find(|edge| edge.from == from && edge.to == to) {
+        Some(edge) if gap(edge.now) > 0.0 => {
+            format!(": {} per call, {} before", time_text(gap(edge.now)), time_text(gap(edge.before)))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Calls per request of the caller, before and now.
+fn calls_ratio(view: &View<'_>, from: usize, to: usize) -> (f64, f64) {
+    let caller = &view.operations[from];
+    let ratio = |calls: u64, requests: u64| if requests == 0 { 0.0 } else { calls as f64 / requests as f64 };
+    view.edges.iter().find(|edge| edge.from == from && edge.to == to).map_or((0.0, 0.0), |edge| {
+        (ratio(edge.before.count, caller.before.count), ratio(edge.now.count, caller.now.count))
+    })
+}
+
+fn percent(share: f64) -> String {
+    let digits = usize::from(share > 0.0 && share < 0.1);
+    format!("{:.digits$} %", 100.0 * share)
+}
+
+/// A duration with a fitting unit.
+pub(super) fn time_text(nanos: f64) -> String {
+    match nanos {
+        nanos if nanos >= 1e9 => format!("{} s", short(nanos / 1e9)),
+        nanos if nanos >= 1e6 => format!("{} ms", short(nanos / 1e6)),
+        nanos => format!("{} µs", short(nanos / 1e3)),
+    }
+}

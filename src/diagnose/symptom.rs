@@ -1,0 +1,164 @@
+//! What users notice: the significant deviations that need an explanation.
+//!
+//! Without a service to ask about, entry operations are examined; where all of them are well, any operation whose
+//! callers are well too. A deviation must be both improbable and large enough to matter.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::ServiceId;
+use crate::model::node::NodeKind;
+
+use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise, saturate};
+use super::verdict::SymptomKind;
+use super::view::View;
+
+/// Failures that a deviation must rest on.
+const ERRORS_MIN: u64 = 4;
+/// Standard deviations of noise are this far away at least.
+const SURPRISE_MIN: f64 = 4.0;
+/// Failed share that must be new.
+const ERROR_SHARE_MIN: f64 = 0.004;
+/// Growth of latency that must be exceeded.
+const GROWTH_MIN: f64 = 0.15;
+/// Calls that silence must be measured against.
+const SILENCE_COUNT_MIN: f64 = 20.0;
+
+/// A significant deviation of one kind and the operations that show it.
+#[derive(Debug, Clone)]
+pub(super) struct Deviation {
+    pub(super) kind: SymptomKind,
+    /// What each operation has too much of: failures, nanoseconds, or missing calls.
+    pub(super) excess: BTreeMap<usize, f64>,
+    /// The operation that shows it most.
+    pub(super) worst: usize,
+    /// Standard deviations of the worst.
+    pub(super) surprise: f64,
+    /// 0 to 1: how bad it is for those who notice it.
+    pub(super) severity: f64,
+    /// Requests of the deviating operations in the window.
+    pub(super) volume: f64,
+}
+
+/// One deviating operation.
+#[derive(Debug, Clone, Copy)]
+struct Single {
+    excess: f64,
+    surprise: f64,
+    severity: f64,
+    volume: f64,
+}
+
+/// Deviations at `service`, or at the entries, or wherever they surface; strongest first.
+pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Deviation> {
+    let all: Vec<usize> = (0..view.operations.len()).collect();
+    let mut found: Vec<Deviation> = match service {
+        Some(service) => {
+            let own: Vec<usize> =
+                all.iter().copied().filter(|at| view.operations[*at].service == service).collect();
+            let inbound: Vec<usize> = own.iter().copied().filter(|at| takes_requests(view, *at)).collect();
+            let kinds = [SymptomKind::Errors, SymptomKind::Latency, SymptomKind::Silence];
+            kinds
+                .iter()
+                .filter_map(|kind| gather(view, *kind, &inbound).or_else(|| gather(view, *kind, &own)))
+                .collect()
+        }
+        None => [SymptomKind::Errors, SymptomKind::Latency]
+            .iter()
+            .filter_map(|kind| {
+                let entries: Vec<usize> = all.iter().copied().filter(|at| view.is_entry(*at)).collect();
+                gather(view, *kind, &entries).or_else(|| gather(view, *kind, &surfacing(view, *kind)))
+            })
+            .chain(gather(
+                view,
+                SymptomKind::Silence,
+                &all.iter().copied().filter(|at| view.is_entry(*at)).collect::<Vec<_>>(),
+            ))
+            .collect(),
+    };
+    found.sort_by(|a, b| b.severity.total_cmp(&a.severity).then(a.kind.cmp(&b.kind)));
+    found
+}
+
+/// True for operations that take work from elsewhere.
+pub(super) fn takes_requests(view: &View<'_>, at: usize) -> bool {
+    let operation = &view.operations[at];
+    operation.kind.is_inbound() || operation.node_kind != NodeKind::Service || view.is_entry(at)
+}
+
+/// True when the operation deviates significantly in this way.
+pub(super) fn deviates(view: &View<'_>, kind: SymptomKind, at: usize) -> bool {
+    single(view, kind, at).is_some()
+}
+
+/// Deviating operations none of whose callers deviates.
+fn surfacing(view: &View<'_>, kind: SymptomKind) -> Vec<usize> {
+    let deviating: Vec<bool> = (0..view.operations.len()).map(|at| deviates(view, kind, at)).collect();
+    let surfaces = |at: &usize| {
+        let callers = view.operations[*at].callers.iter().map(|edge| view.edges[*edge].from);
+        deviating[*at] && !callers.filter(|from| from != at).any(|from| deviating[from])
+    };
+    let found: Vec<usize> = (0..deviating.len()).filter(surfaces).collect();
+    if found.is_empty() { (0..deviating.len()).filter(|at| deviating[*at]).collect() } else { found }
+}
+
+fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviation> {
+    let singles: BTreeMap<usize, Single> =
+        among.iter().filter_map(|at| single(view, kind, *at).map(|single| (*at, single))).collect();
+    let worst = singles.iter().max_by(|(a, x), (b, y)| x.excess.total_cmp(&y.excess).then(b.cmp(a)))?;
+    let volume: f64 = singles.values().map(|single| single.volume).sum();
+    Some(Deviation {
+        kind,
+        worst: *worst.0,
+        surprise: singles.values().map(|single| single.surprise).fold(0.0, f64::max),
+        severity: singles.values().map(|single| single.severity * single.volume).sum::<f64>()
+            / volume.max(1.0),
+        volume,
+        excess: singles.iter().map(|(at, single)| (*at, single.excess)).collect(),
+    })
+}
+
+fn single(view: &View<'_>, kind: SymptomKind, at: usize) -> Option<Single> {
+    let operation = &view.operations[at];
+    let (now, before) = (&*operation.now, &*operation.before);
+    match kind {
+        SymptomKind::Errors => {
+            let (excess, surprise) = (excess_errors(now, before), error_surprise(now, before));
+            let share = excess / (now.count as f64).max(1.0);
+            let counts = now.errors >= ERRORS_MIN && surprise > SURPRISE_MIN && share > ERROR_SHARE_MIN;
+            counts.then_some(Single {
+                excess,
+                surprise,
+                severity: saturate(share, 0.05),
+                volume: now.count as f64,
+            })
+        }
+        SymptomKind::Latency => {
+            let shift = latency_shift(now, before);
+            let excess = (now.mean_ns() - before.mean_ns()) * now.count as f64;
+            let counts = shift.surprise > SURPRISE_MIN && shift.growth > GROWTH_MIN && excess > 0.0;
+            counts.then_some(Single {
+                excess,
+                surprise: shift.surprise,
+                severity: saturate(shift.growth, 1.0),
+                volume: now.count as f64,
+            })
+        }
+        SymptomKind::Silence => {
+            if view.baseline_s <= 0.0 {
+                return None;
+            }
+            let expected = before.count as f64 * view.window_s / view.baseline_s;
+            let surprise =
+                -rate_surprise(now.count as f64, view.window_s, before.count as f64, view.baseline_s);
+            let lost = expected - now.count as f64;
+            let counts =
+                expected >= SILENCE_COUNT_MIN && (now.count as f64) < 0.1 * expected && surprise > 5.0;
+            counts.then_some(Single {
+                excess: lost,
+                surprise,
+                severity: saturate(lost / expected, 0.3),
+                volume: expected,
+            })
+        }
+    }
+}

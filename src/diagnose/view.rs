@@ -1,0 +1,206 @@
+//! Evidence put in order: sorted, indexed, with the kinds of calls told apart. What refers to unknown ids is left out.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
+use crate::model::span::SpanKind;
+
+use super::evidence::{Evidence, ExemplarTrace, Node};
+
+/// Ordered evidence. Operations and edges are named by their position.
+pub(super) struct View<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) nodes: BTreeMap<ServiceId, &'a Node>,
+    pub(super) operations: Vec<Operation<'a>>,
+    pub(super) edges: Vec<Edge<'a>>,
+    /// By trace id.
+    pub(super) traces: Vec<&'a ExemplarTrace>,
+    pub(super) window_s: f64,
+    /// 0 without a baseline.
+    pub(super) baseline_s: f64,
+    positions: BTreeMap<OperationId, usize>,
+}
+
+/// An operation and its edges.
+pub(super) struct Operation<'a> {
+    pub(super) id: OperationId,
+    pub(super) service: ServiceId,
+    pub(super) name: &'a str,
+    pub(super) kind: SpanKind,
+    pub(super) node_kind: NodeKind,
+    pub(super) now: Cow<'a, Cell>,
+    pub(super) before: Cow<'a, Cell>,
+    pub(super) callers: Vec<usize>,
+    pub(super) callees: Vec<usize>,
+}
+
+/// Calls from one operation to another.
+pub(super) struct Edge<'a> {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) now: &'a Cell,
+    pub(super) before: &'a Cell,
+    pub(super) way: Way,
+}
+
+/// What kind of call an edge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From one span of a service to another of the same service.
+    Within,
+    /// To another instrumented service, which answers while the caller waits.
+    Remote,
+    /// To a database, queue or external host.
+    Dependency,
+    /// To a host that turned out to be an instrumented service: a remote edge counts the same calls.
+    Answered,
+    /// Handed over through a queue: nobody waits.
+    Deferred,
+}
+
+impl<'a> View<'a> {
+    /// Puts `evidence` in order.
+    pub(super) fn new(evidence: &'a Evidence) -> Self {
+        let mut sorted: Vec<&Node> = evidence.nodes.iter().collect();
+        sorted.sort_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
+        let mut nodes = BTreeMap::new();
+        sorted.into_iter().for_each(|node| {
+            nodes.entry(node.id).or_insert(node);
+        });
+        let mut operations: BTreeMap<OperationId, Operation<'a>> = BTreeMap::new();
+        let mut given: Vec<_> = evidence.operations.iter().collect();
+        given.sort_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
+        for operation in given {
+            let Some(node) = nodes.get(&operation.service) else { continue };
+            operations.entry(operation.id).or_insert_with(|| Operation {
+                id: operation.id,
+                service: operation.service,
+                name: &operation.name,
+                kind: operation.kind,
+                node_kind: node.kind,
+                now: Cow::Borrowed(&operation.now),
+                before: Cow::Borrowed(&operation.before),
+                callers: Vec::new(),
+                callees: Vec::new(),
+            });
+        }
+        let positions = operations.keys().enumerate().map(|(position, id)| (*id, position)).collect();
+        let mut traces: Vec<_> = evidence.traces.iter().collect();
+        traces.sort_by_key(|trace| trace.trace_id);
+        let mut view = Self {
+            evidence,
+            nodes,
+            operations: operations.into_values().collect(),
+            edges: Vec::new(),
+            traces,
+            window_s: evidence.window.length().as_secs_f64(),
+            baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
+            positions,
+        };
+        view.connect();
+        view.measure_dependencies();
+        view
+    }
+
+    /// The position of an operation.
+    pub(super) fn position(&self, id: OperationId) -> Option<usize> {
+        self.positions.get(&id).copied()
+    }
+
+    /// The name of a node.
+    pub(super) fn node_name(&self, id: ServiceId) -> &'a str {
+        self.nodes.get(&id).map_or("unknown", |node| node.name.as_str())
+    }
+
+    /// True when there is something to compare with.
+    pub(super) fn has_baseline(&self) -> bool {
+        self.baseline_s > 0.0
+            && (self.operations.iter().any(|operation| operation.before.count > 0)
+                || self.evidence.series.iter().any(|series| series.before.count > 0)
+                || self.evidence.templates.iter().any(|template| template.before > 0))
+    }
+
+    /// True when nothing known calls the operation: it begins with users, timers or queues.
+    pub(super) fn is_entry(&self, position: usize) -> bool {
+        let operation = &self.operations[position];
+        operation.node_kind == NodeKind::Service
+            && operation.callers.iter().all(|edge| self.edges[*edge].from == position)
+    }
+
+    /// The nodes that each node calls, by operations and by service graph metrics; itself left out.
+    pub(super) fn callees_by_service(&self) -> BTreeMap<ServiceId, BTreeSet<ServiceId>> {
+        let mut callees: BTreeMap<ServiceId, BTreeSet<ServiceId>> = BTreeMap::new();
+        let mut add = |from: ServiceId, to: ServiceId| {
+            if from != to {
+                callees.entry(from).or_default().insert(to);
+            }
+        };
+        for edge in self.edges.iter().filter(|edge| edge.way != Way::Answered) {
+            add(self.operations[edge.from].service, self.operations[edge.to].service);
+        }
+        for call in &self.evidence.calls {
+            if self.nodes.contains_key(&call.from) && self.nodes.contains_key(&call.to) {
+                add(call.from, call.to);
+            }
+        }
+        callees
+    }
+
+    fn connect(&mut self) {
+        let mut known = BTreeMap::new();
+        for edge in &self.evidence.edges {
+            if let (Some(from), Some(to)) = (self.position(edge.from), self.position(edge.to)) {
+                known.entry((from, to)).or_insert(edge);
+            }
+        }
+        for ((from, to), edge) in known {
+            let position = self.edges.len();
+            let way = self.way_between(from, to, &edge.now, &edge.before);
+            self.edges.push(Edge { from, to, now: &edge.now, before: &edge.before, way });
+            self.operations[from].callees.push(position);
+            self.operations[to].callers.push(position);
+        }
+    }
+
+    fn way_between(&self, from: usize, to: usize, now: &Cell, before: &Cell) -> Way {
+        let (from, to) = (&self.operations[from], &self.operations[to]);
+        let answered = now.answered + before.answered;
+        if from.node_kind != NodeKind::Service {
+            Way::Deferred
+        } else if to.node_kind != NodeKind::Service {
+            if 2 * answered > now.count + before.count || before.count < 2 * before.answered {
+                Way::Answered
+            } else {
+                Way::Dependency
+            }
+        } else if from.service == to.service {
+            Way::Within
+        } else if from.kind == SpanKind::PRODUCER || to.kind == SpanKind::CONSUMER {
+            Way::Deferred
+        } else {
+            Way::Remote
+        }
+    }
+
+    /// Operations of dependencies send no spans: their callers' edges measure them.
+    fn measure_dependencies(&mut self) {
+        for position in 0..self.operations.len() {
+            let operation = &self.operations[position];
+            let silent = operation.now.count == 0 && operation.before.count == 0;
+            if operation.node_kind == NodeKind::Service || !silent {
+                continue;
+            }
+            let (mut now, mut before) = (Cell::default(), Cell::default());
+            for edge in &operation.callers {
+                now.merge(self.edges[*edge].now);
+                before.merge(self.edges[*edge].before);
+            }
+            (now.other_ns, before.other_ns) = (0, 0);
+            self.operations[position].now = Cow::Owned(now);
+            self.operations[position].before = Cow::Owned(before);
+        }
+    }
+}
