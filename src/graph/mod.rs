@@ -1,0 +1,361 @@
+//! The service graph: what the joined spans of the last two hours say about operations, instances and the calls
+//! between them.
+//!
+//! Promise: the sums in memory equal those that the store keeps for the same buckets, whatever the order of
+//! arrival; [`Graph::covers`] says for which windows they are all here. Everything is derived: losing it loses
+//! nothing that [`Graph::restore`] cannot bring back from the store.
+//!
+//! Never: reads a clock, the store or the environment, waits for anything but its own locks, or shows one tenant
+//! what belongs to another. Tenants share no lock but that of the list of tenants.
+//!
+//! Reading order: [`join`] (spans to observations), this file, `ring` (buckets of one width), `sealed` (cells of
+//! a bucket that is rarely changed, as bytes), [`topology`] (who calls whom in a window). The one public handle
+//! is [`Graph`]; [`join::Joiner`] belongs to the one task that feeds it.
+
+pub mod join;
+mod ring;
+mod sealed;
+mod subject_hash;
+#[cfg(test)]
+mod tests;
+pub mod topology;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
+use crate::model::time::{UnixNanos, Window};
+
+use ring::Ring;
+use subject_hash::SubjectMap;
+use topology::Topology;
+
+/// Seconds for which fine buckets are kept, back from the newest.
+pub const FINE_KEPT_SECONDS: i64 = 600;
+/// Seconds for which coarse buckets are kept, back from the newest.
+pub const COARSE_KEPT_SECONDS: i64 = 7_200;
+
+/// Newest buckets that stay ready for changes: a minute of fine ones, two minutes of coarse ones.
+const FINE_OPEN: i64 = 6;
+const COARSE_OPEN: i64 = 2;
+/// Observations recorded under one hold of a tenant's lock, about a millisecond of work.
+const OBSERVATIONS_PER_HOLD: usize = 4_096;
+
+/// The recent roll-ups of all tenants. Cheap to clone; clones share the same numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    tenants: Arc<RwLock<HashMap<TenantNumber, Arc<RwLock<Tenant>>>>>,
+}
+
+/// How much a tenant's graph holds and has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Nodes that operations were declared for.
+    pub nodes: usize,
+    /// Operations declared.
+    pub operations: usize,
+    /// Edges between operations that are in memory.
+    pub edges: usize,
+    /// Observations recorded since start.
+    pub observations: u64,
+    /// Observations ignored since start because they were older than [`COARSE_KEPT_SECONDS`]; the store has them.
+    pub late: u64,
+}
+
+impl Graph {
+    /// A graph that holds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds observations. Those older than the rings reach, counted back from the newest seen, are ignored and
+    /// counted in [`Counts::late`]. The caller keeps out times far in the future: they would push everything
+    /// else out.
+    pub fn record(&self, observations: &[(TenantNumber, Observation)]) {
+        for run in observations.chunk_by(|(one, _), (other, _)| one == other) {
+            let tenant = self.tenant_or_new(run[0].0);
+            for part in run.chunks(OBSERVATIONS_PER_HOLD) {
+                let mut tenant = write(&tenant);
+                part.iter().for_each(|(_, observation)| tenant.record(observation));
+            }
+        }
+    }
+
+    /// Says which node an operation belongs to; saying it again changes nothing.
+    pub fn declare(&self, tenant: TenantNumber, operation: OperationId, service: ServiceId) {
+        let tenant = self.tenant_or_new(tenant);
+        if read(&tenant).owners.get(&operation) == Some(&service) {
+            return;
+        }
+        let mut tenant = write(&tenant);
+        let tenant = &mut *tenant;
+        if let Some(former) = Arc::make_mut(&mut tenant.owners).insert(operation, service) {
+            tenant.leave(former);
+        }
+        *tenant.nodes.entry(service).or_insert(0) += 1;
+    }
+
+    /// Takes cells from the store, at start and before anything is recorded for the tenant: buckets of
+    /// [`FINE_SECONDS`] and [`COARSE_SECONDS`] in two calls, cells of any other width are ignored. Only whole
+    /// buckets may be given, in any order; windows that begin before the earliest one are not covered.
+    pub fn restore(
+        &self,
+        tenant: TenantNumber,
+        width_seconds: i64,
+        cells: impl Iterator<Item = (i64, Subject, Cell)>,
+    ) {
+        let tenant = self.tenant_or_new(tenant);
+        let mut tenant = write(&tenant);
+        for (bucket, subject, cell) in cells {
+            let bucket = UnixNanos::from_seconds(bucket).bucket_seconds(width_seconds.max(1));
+            tenant.restore(width_seconds, bucket, subject, &cell);
+        }
+        if let Some(ring) = tenant.ring_mut(width_seconds) {
+            ring.seal();
+        }
+    }
+
+    /// The smallest width whose buckets in memory hold everything known about `window`; none when the store has
+    /// to be asked, as for a tenant that sent nothing since start.
+    pub fn covers(&self, tenant: TenantNumber, window: Window) -> Option<i64> {
+        let tenant = self.tenant(tenant)?;
+        let tenant = read(&tenant);
+        [FINE_SECONDS, COARSE_SECONDS]
+            .into_iter()
+            .find(|width| tenant.ring(*width).is_some_and(|ring| ring.covers(window)))
+    }
+
+    /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
+    /// is neither [`FINE_SECONDS`] nor [`COARSE_SECONDS`].
+    pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> HashMap<Subject, Cell> {
+        let mut merged: SubjectMap<Cell> = SubjectMap::default();
+        self.visit(
+            tenant,
+            window,
+            width_seconds,
+            |_| true,
+            |_, subject, cell| {
+                merged.entry(subject).or_default().merge(&cell);
+            },
+        );
+        merged.into_iter().collect()
+    }
+
+    /// The cells of the subjects that `filter` picks, one for each bucket that overlaps `window`, in order of
+    /// bucket and subject.
+    pub fn series(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        width_seconds: i64,
+        filter: impl Fn(&Subject) -> bool,
+    ) -> Vec<(i64, Subject, Cell)> {
+        let mut found: Vec<(i64, Subject, Cell)> = Vec::new();
+        self.visit(tenant, window, width_seconds, filter, |bucket, subject, cell| {
+            found.push((bucket, subject, cell));
+        });
+        found.sort_unstable_by_key(|(bucket, subject, _)| (*bucket, *subject));
+        found.dedup_by(|later, first| {
+            let same = (later.0, later.1) == (first.0, first.1);
+            if same {
+                first.2.merge(&later.2);
+            }
+            same
+        });
+        found
+    }
+
+    /// Who calls whom within `window`.
+    pub fn topology(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> Topology {
+        let mut merged: SubjectMap<Cell> = SubjectMap::default();
+        let is_edge = |subject: &Subject| matches!(subject, Subject::Edge(..));
+        self.visit(tenant, window, width_seconds, is_edge, |_, subject, cell| {
+            merged.entry(subject).or_default().merge(&cell);
+        });
+        Topology::new(merged, &self.owners(tenant))
+    }
+
+    /// Which node each declared operation belongs to, as of now.
+    pub fn owners(&self, tenant: TenantNumber) -> Arc<HashMap<OperationId, ServiceId>> {
+        self.tenant(tenant).map(|tenant| Arc::clone(&read(&tenant).owners)).unwrap_or_default()
+    }
+
+    /// How much is held and was seen; zeros for an unknown tenant.
+    pub fn counts(&self, tenant: TenantNumber) -> Counts {
+        let Some(tenant) = self.tenant(tenant) else { return Counts::default() };
+        let tenant = read(&tenant);
+        Counts {
+            nodes: tenant.nodes.len(),
+            operations: tenant.owners.len(),
+            edges: tenant.edges.len(),
+            observations: tenant.observations,
+            late: tenant.late,
+        }
+    }
+
+    /// Drops the cells of tenants whose newest observation lies a bucket before `before`; what operations belong
+    /// to and the totals stay. Returns how many tenants that were. Within a tenant that goes on sending, idle
+    /// subjects leave by themselves with their last bucket.
+    pub fn evict_idle(&self, before: UnixNanos) -> usize {
+        let tenants: Vec<_> = read(&self.tenants).values().cloned().collect();
+        let mut evicted = 0;
+        for tenant in tenants {
+            let mut tenant = write(&tenant);
+            if tenant.coarse.ended_before(before.seconds()) {
+                tenant.clear();
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+
+    /// Tenants that were mentioned since start, in order.
+    pub fn tenants(&self) -> Vec<TenantNumber> {
+        let mut tenants: Vec<_> = read(&self.tenants).keys().copied().collect();
+        tenants.sort_unstable();
+        tenants
+    }
+
+    /// Takes what is needed under the lock, decodes it afterwards.
+    fn visit(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        width_seconds: i64,
+        filter: impl Fn(&Subject) -> bool,
+        visit: impl FnMut(i64, Subject, Cell),
+    ) {
+        let snapshot = self
+            .tenant(tenant)
+            .and_then(|tenant| Some(read(&tenant).ring(width_seconds)?.snapshot(window, &filter)));
+        if let Some(snapshot) = snapshot {
+            snapshot.visit(filter, visit);
+        }
+    }
+
+    fn tenant(&self, tenant: TenantNumber) -> Option<Arc<RwLock<Tenant>>> {
+        read(&self.tenants).get(&tenant).cloned()
+    }
+
+    fn tenant_or_new(&self, tenant: TenantNumber) -> Arc<RwLock<Tenant>> {
+        match self.tenant(tenant) {
+            Some(tenant) => tenant,
+            None => Arc::clone(write(&self.tenants).entry(tenant).or_default()),
+        }
+    }
+}
+
+/// What one tenant's lock guards.
+#[derive(Debug)]
+struct Tenant {
+    fine: Ring,
+    coarse: Ring,
+    owners: Arc<HashMap<OperationId, ServiceId>>,
+    /// How many declared operations each node has.
+    nodes: HashMap<ServiceId, usize>,
+    /// The newest coarse bucket in which each edge began to be used; an edge whose buckets are all gone leaves.
+    edges: SubjectMap<i64>,
+    observations: u64,
+    late: u64,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self {
+            fine: Ring::new(FINE_SECONDS, FINE_KEPT_SECONDS / FINE_SECONDS, FINE_OPEN),
+            coarse: Ring::new(COARSE_SECONDS, COARSE_KEPT_SECONDS / COARSE_SECONDS, COARSE_OPEN),
+            owners: Arc::default(),
+            nodes: HashMap::new(),
+            edges: SubjectMap::default(),
+            observations: 0,
+            late: 0,
+        }
+    }
+}
+
+impl Tenant {
+    fn record(&mut self, observation: &Observation) {
+        let bucket = observation.at.bucket_seconds(COARSE_SECONDS);
+        if !self.advance(bucket) {
+            self.late += 1;
+            return;
+        }
+        self.observations += 1;
+        if let Some(cell) = self.fine.cell(observation.at.bucket_seconds(FINE_SECONDS), observation.subject) {
+            cell.add(&observation.seen);
+        }
+        if let Some(cell) = self.coarse.cell(bucket, observation.subject) {
+            let is_new = *cell == Cell::default();
+            cell.add(&observation.seen);
+            if is_new {
+                self.use_edge(bucket, observation.subject);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.fine.clear();
+        self.coarse.clear();
+        self.edges = SubjectMap::default();
+    }
+
+    fn restore(&mut self, width_seconds: i64, bucket: i64, subject: Subject, cell: &Cell) {
+        if width_seconds == COARSE_SECONDS && self.advance(bucket) {
+            self.use_edge(bucket, subject);
+        }
+        if let Some(ring) = self.ring_mut(width_seconds) {
+            ring.restore(bucket, subject, cell);
+        }
+    }
+
+    /// Moves the coarse ring on; false when `bucket` lies before what it keeps.
+    fn advance(&mut self, bucket: i64) -> bool {
+        if self.coarse.advance(bucket) {
+            let kept = self.coarse.kept_from();
+            self.edges.retain(|_, used| *used >= kept);
+        }
+        bucket >= self.coarse.kept_from()
+    }
+
+    fn use_edge(&mut self, bucket: i64, subject: Subject) {
+        if matches!(subject, Subject::Edge(..)) {
+            let used = self.edges.entry(subject).or_insert(bucket);
+            *used = bucket.max(*used);
+        }
+    }
+
+    fn leave(&mut self, service: ServiceId) {
+        if let Some(operations) = self.nodes.get_mut(&service) {
+            *operations -= 1;
+            if *operations == 0 {
+                self.nodes.remove(&service);
+            }
+        }
+    }
+
+    fn ring(&self, width_seconds: i64) -> Option<&Ring> {
+        match width_seconds {
+            FINE_SECONDS => Some(&self.fine),
+            COARSE_SECONDS => Some(&self.coarse),
+            _ => None,
+        }
+    }
+
+    fn ring_mut(&mut self, width_seconds: i64) -> Option<&mut Ring> {
+        match width_seconds {
+            FINE_SECONDS => Some(&mut self.fine),
+            COARSE_SECONDS => Some(&mut self.coarse),
+            _ => None,
+        }
+    }
+}
+
+/// A panic elsewhere leaves sums that are whole, at worst short of some observations: going on beats stopping.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

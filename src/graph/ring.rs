@@ -1,0 +1,188 @@
+//! The buckets of one width, from the newest back to as many as are kept.
+//!
+//! The newest few buckets are maps that are quick to add to. Older ones are sealed into bytes; what still comes
+//! for them gathers in a small map beside the bytes until it is worth sealing again. Readers take the bytes by
+//! reference count, so the lock is held only for copying what is open.
+
+use std::sync::Arc;
+
+use crate::model::rollup::{Cell, Subject};
+use crate::model::time::Window;
+
+use super::sealed::Sealed;
+use super::subject_hash::SubjectMap;
+
+/// Open cells beside sealed ones are sealed no sooner than this many came.
+const LATE_CELLS_MIN: usize = 1_024;
+
+/// Buckets of one width in a ring of slots.
+#[derive(Debug)]
+pub(super) struct Ring {
+    width_seconds: i64,
+    /// One slot for each bucket that is kept; a bucket's slot follows from its time.
+    slots: Vec<Slot>,
+    /// How many of the newest buckets stay open.
+    open: i64,
+    /// The newest bucket, none while there is nothing.
+    newest: Option<i64>,
+    /// The earliest restored bucket: what lies before it may be in the store alone.
+    complete_from: i64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    open: SubjectMap<Cell>,
+    sealed: Arc<Sealed>,
+}
+
+/// The cells of some buckets, detached from the lock.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    buckets: Vec<SnapshotBucket>,
+}
+
+#[derive(Debug)]
+struct SnapshotBucket {
+    start: i64,
+    sealed: Arc<Sealed>,
+    open: Vec<(Subject, Cell)>,
+}
+
+impl Ring {
+    /// An empty ring that keeps `kept` buckets of `width_seconds` and the newest `open` of them open.
+    pub(super) fn new(width_seconds: i64, kept: i64, open: i64) -> Self {
+        let slots = (0..kept).map(|_| Slot::default()).collect();
+        Self { width_seconds, slots, open, newest: None, complete_from: i64::MIN }
+    }
+
+    /// The start of the earliest bucket that is kept.
+    pub(super) fn kept_from(&self) -> i64 {
+        let span = (self.slots.len() as i64 - 1) * self.width_seconds;
+        self.newest.map_or(i64::MIN, |newest| newest.saturating_sub(span))
+    }
+
+    /// True when all that is known about `window` is here.
+    pub(super) fn covers(&self, window: Window) -> bool {
+        self.newest.is_some()
+            && window.from.bucket_seconds(self.width_seconds) >= self.kept_from().max(self.complete_from)
+    }
+
+    /// Makes `bucket` the newest if it is later than that, clears those that drop out and seals those that are
+    /// no longer among the newest. True when it moved.
+    pub(super) fn advance(&mut self, bucket: i64) -> bool {
+        let Some(newest) = self.newest else {
+            self.newest = Some(bucket);
+            return true;
+        };
+        if bucket <= newest {
+            return false;
+        }
+        let steps = bucket.saturating_sub(newest) / self.width_seconds;
+        for step in 0..steps.min(self.slots.len() as i64) {
+            let slot = self.slot(bucket - step * self.width_seconds);
+            self.slots[slot] = Slot::default();
+        }
+        self.newest = Some(bucket);
+        let open = self.open_slots();
+        for (_, slot) in self.slots.iter_mut().enumerate().filter(|(index, _)| !open.contains(index)) {
+            if slot.open.len() * 8 >= slot.sealed.len() {
+                slot.seal();
+            }
+        }
+        true
+    }
+
+    /// The cell to add to; none when the bucket lies before those that are kept. What the cell holds is not all
+    /// that is known: more may be sealed.
+    pub(super) fn cell(&mut self, bucket: i64, subject: Subject) -> Option<&mut Cell> {
+        self.advance(bucket);
+        if bucket < self.kept_from() {
+            return None;
+        }
+        let open_from = self.newest?.saturating_sub((self.open - 1) * self.width_seconds);
+        let index = self.slot(bucket);
+        let slot = &mut self.slots[index];
+        if bucket < open_from && slot.open.len() >= slot.sealed.len().max(LATE_CELLS_MIN) {
+            slot.seal();
+        }
+        Some(slot.open.entry(subject).or_default())
+    }
+
+    /// Adds a cell from the store.
+    pub(super) fn restore(&mut self, bucket: i64, subject: Subject, cell: &Cell) {
+        let earliest = if self.complete_from == i64::MIN { bucket } else { self.complete_from.min(bucket) };
+        self.complete_from = earliest;
+        if let Some(sum) = self.cell(bucket, subject) {
+            sum.merge(cell);
+        }
+    }
+
+    /// True when there is a newest bucket and it ended before `seconds`.
+    pub(super) fn ended_before(&self, seconds: i64) -> bool {
+        self.newest.is_some_and(|newest| newest.saturating_add(self.width_seconds) < seconds)
+    }
+
+    /// Drops all cells. Windows that begin in buckets up to the newest are not covered from now on.
+    pub(super) fn clear(&mut self) {
+        let after =
+            self.newest.map_or(self.complete_from, |newest| newest.saturating_add(self.width_seconds));
+        let slots = (0..self.slots.len()).map(|_| Slot::default()).collect();
+        *self = Self { slots, newest: None, complete_from: after, ..*self };
+    }
+
+    /// Seals all buckets but the newest ones.
+    pub(super) fn seal(&mut self) {
+        let open = self.open_slots();
+        for (_, slot) in self.slots.iter_mut().enumerate().filter(|(index, _)| !open.contains(index)) {
+            slot.seal();
+        }
+    }
+
+    /// The buckets that overlap `window`, with the open cells that `filter` picks.
+    pub(super) fn snapshot(&self, window: Window, filter: impl Fn(&Subject) -> bool) -> Snapshot {
+        let Some(newest) = self.newest.filter(|_| window.from < window.to) else {
+            return Snapshot { buckets: Vec::new() };
+        };
+        let first = window.from.bucket_seconds(self.width_seconds).max(self.kept_from());
+        let last = newest.min(window.to.minus(std::time::Duration::from_nanos(1)).seconds());
+        let mut buckets = Vec::new();
+        let mut bucket = first;
+        while bucket <= last {
+            let slot = &self.slots[self.slot(bucket)];
+            let open = slot.open.iter().filter(|(subject, _)| filter(subject));
+            let open = open.map(|(subject, cell)| (*subject, cell.clone())).collect();
+            buckets.push(SnapshotBucket { start: bucket, sealed: Arc::clone(&slot.sealed), open });
+            bucket += self.width_seconds;
+        }
+        Snapshot { buckets }
+    }
+
+    fn slot(&self, bucket: i64) -> usize {
+        (bucket / self.width_seconds).rem_euclid(self.slots.len() as i64) as usize
+    }
+
+    fn open_slots(&self) -> Vec<usize> {
+        let newest = self.newest.unwrap_or_default();
+        (0..self.open).map(|step| self.slot(newest.saturating_sub(step * self.width_seconds))).collect()
+    }
+}
+
+impl Slot {
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let mut cells: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
+            cells.sort_unstable_by_key(|(subject, _)| *subject);
+            self.sealed = Arc::new(self.sealed.with(cells));
+        }
+    }
+}
+
+impl Snapshot {
+    /// Shows each cell whose subject `filter` picks, up to two of one bucket and subject.
+    pub(super) fn visit(self, filter: impl Fn(&Subject) -> bool, mut visit: impl FnMut(i64, Subject, Cell)) {
+        for SnapshotBucket { start: bucket, sealed, open } in self.buckets {
+            sealed.cells(&filter).for_each(|(subject, cell)| visit(bucket, subject, cell));
+            open.into_iter().for_each(|(subject, cell)| visit(bucket, subject, cell));
+        }
+    }
+}
