@@ -1,0 +1,139 @@
+//! What can go wrong in the store, told apart by what the caller can do about it.
+
+use std::path::PathBuf;
+
+use crate::fault::Kind;
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory of the database cannot be created.
+    #[error("cannot create the directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The SQLite library is older than the store relies on.
+    #[error("the SQLite library is version {found}, at least {wanted} is needed")]
+    Library {
+        /// The library's version.
+        found: String,
+        /// The oldest version that will do.
+        wanted: &'static str,
+    },
+    /// A newer release wrote this database; this one cannot read it.
+    #[error(
+        "the database has schema {found} and this release knows schemas up to {known}: use a newer release"
+    )]
+    Newer {
+        /// The database's schema.
+        found: i64,
+        /// The newest schema of this release.
+        known: i64,
+    },
+    /// An older release wrote this database and migrating is switched off.
+    #[error("the database has schema {found} and this release needs {known}: migrate it first")]
+    Older {
+        /// The database's schema; 0 where there is none yet.
+        found: i64,
+        /// The newest schema of this release.
+        known: i64,
+    },
+    /// The schema cannot be brought up to date.
+    #[error("cannot migrate the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Another connection holds the database for longer than the store waits.
+    #[error("the database is locked")]
+    Busy(#[source] sqlx::Error),
+    /// The disk is full.
+    #[error("no space is left for the database")]
+    Full(#[source] sqlx::Error),
+    /// The disk fails, or the file may not be read or written.
+    #[error("the database cannot be read or written")]
+    Disk(#[source] sqlx::Error),
+    /// The file is not what the store left there.
+    #[error("the database is damaged")]
+    Damaged(#[source] sqlx::Error),
+    /// All connections stayed in use for too long.
+    #[error("no connection to the database became free in time")]
+    Crowded(#[source] sqlx::Error),
+    /// A rule of the schema was broken, or a statement is wrong.
+    #[error("the database refused a statement")]
+    Statement(#[source] sqlx::Error),
+    /// A commit lies before what was applied already.
+    #[error("a commit up to position {lsn} came after position {applied} was applied")]
+    Behind {
+        /// The commit's position.
+        lsn: u64,
+        /// The position that was applied last.
+        applied: u64,
+    },
+    /// A block or another packed column does not hold what the store writes there.
+    #[error("a stored {what} cannot be read")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+    },
+    /// The store was stopped.
+    #[error("the store was stopped")]
+    Stopped,
+    /// Work that was handed to a thread was lost.
+    #[error("a task of the store was lost")]
+    Lost(#[source] tokio::task::JoinError),
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Busy(_) | Self::Full(_) | Self::Disk(_) | Self::Stopped => Kind::Unavailable,
+            Self::Crowded(_) => Kind::Overloaded,
+            Self::Directory { .. }
+            | Self::Open { .. }
+            | Self::Library { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Migrate(_)
+            | Self::Damaged(_)
+            | Self::Statement(_)
+            | Self::Behind { .. }
+            | Self::Unreadable { .. }
+            | Self::Lost(_) => Kind::Internal,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    /// Sorts by SQLite's primary result code (<https://www.sqlite.org/rescode.html>).
+    fn from(error: sqlx::Error) -> Self {
+        let code = match &error {
+            sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
+            sqlx::Error::PoolTimedOut => return Self::Crowded(error),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return Self::Stopped,
+            sqlx::Error::Io(_) => return Self::Disk(error),
+            _ => None,
+        };
+        match code.map(|code| code & 0xff) {
+            // BUSY and LOCKED.
+            Some(5 | 6) => Self::Busy(error),
+            Some(13) => Self::Full(error),
+            // PERM, NOMEM, READONLY, IOERR and CANTOPEN.
+            Some(3 | 7 | 8 | 10 | 14) => Self::Disk(error),
+            // CORRUPT and NOTADB.
+            Some(11 | 26) => Self::Damaged(error),
+            _ => Self::Statement(error),
+        }
+    }
+}
