@@ -1,0 +1,181 @@
+//! Which numbers of which part are shown on `/metrics`, and under which name.
+
+use std::path::{Path, PathBuf};
+
+use crate::admit::Budget;
+use crate::auth::Authenticator;
+use crate::graph::Graph;
+use crate::journal::Journal;
+use crate::model::batch::Signal;
+use crate::pipeline;
+use crate::receive::Receive;
+use crate::search::Index;
+use crate::store::Store;
+use crate::vitals::metrics::{Kind, Labels, Metrics};
+use crate::vitals::process;
+
+/// The parts whose numbers are shown.
+pub(super) struct Exported {
+    pub(super) pipeline: pipeline::Handle,
+    pub(super) journal: Journal,
+    pub(super) store: Store,
+    pub(super) graph: Graph,
+    pub(super) index: Option<Index>,
+    pub(super) receive: Receive,
+    pub(super) authenticator: Authenticator,
+    pub(super) budget: Budget,
+    pub(super) data_dir: PathBuf,
+    pub(super) database: PathBuf,
+}
+
+fn label(name: &str, value: &str) -> Labels {
+    vec![(name.to_owned(), value.to_owned())]
+}
+
+/// Shows everything.
+pub(super) fn register(metrics: &Metrics, parts: &Exported) {
+    process_metrics(metrics);
+    ingest_metrics(metrics, &parts.pipeline);
+    journal_metrics(metrics, &parts.journal);
+    state_metrics(metrics, parts);
+    disk_metrics(metrics, &parts.data_dir, &parts.database);
+    for sample in parts.receive.samples() {
+        let (name, receive) = (sample.name, parts.receive.clone());
+        export_samples(metrics, name, move || receive.samples().filter(|sample| sample.name == name).collect());
+    }
+    for sample in parts.authenticator.samples() {
+        let (name, authenticator) = (sample.name, parts.authenticator.clone());
+        export_samples(metrics, name, move || authenticator.samples().filter(|sample| sample.name == name).collect());
+    }
+}
+
+fn export_samples(metrics: &Metrics, name: &'static str, read: impl Fn() -> Vec<crate::vitals::metrics::Labels> + Send + Sync + 'static) {
+    let _ = (metrics, name, read);
+}
+
+fn process_metrics(metrics: &Metrics) {
+    metrics.export_one("process_cpu_seconds", "Processor time used, user and system.", Kind::Counter, process::cpu_seconds);
+    metrics.export_one("process_resident_memory_bytes", "Memory in use.", Kind::Gauge, process::resident_bytes);
+    metrics.export_one("process_open_fds", "Open file descriptors.", Kind::Gauge, process::open_files);
+    metrics.export("build_info", "The version that runs.", Kind::Gauge, || {
+        vec![(label("version", env!("CARGO_PKG_VERSION")), 1.0)]
+    });
+}
+
+fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
+    let by_signal = |read: fn(&pipeline::Tally, Signal) -> u64, pipeline: pipeline::Handle| {
+        move || {
+            let of = |signal: Signal| (label("signal", signal.name()), read(pipeline.tally(), signal) as f64);
+            Signal::ALL.map(of).to_vec()
+        }
+    };
+    metrics.export(
+        "ingest_accepted",
+        "Spans, log records and metric points acknowledged.",
+        Kind::Counter,
+        by_signal(pipeline::Tally::accepted_items, pipeline.clone()),
+    );
+    metrics.export(
+        "ingest_stored",
+        "Spans, log records and metric points written to the store, replayed ones included.",
+        Kind::Counter,
+        by_signal(pipeline::Tally::stored_items, pipeline.clone()),
+    );
+    let handle = pipeline.clone();
+    metrics.export("ingest_pipeline_dropped", "Items refused before they were acknowledged.", Kind::Counter, move || {
+        let refused = handle.tally().refused_items();
+        refused
+            .map(|(signal, reason, count)| {
+                let labels = vec![("signal".into(), signal.name().into()), ("reason".into(), reason.into())];
+                (labels, count as f64)
+            })
+            .collect()
+    });
+    let handle = pipeline.clone();
+    metrics.export_one("ingest_duplicate_spans", "Spans that came again and were not stored twice.", Kind::Counter, move || {
+        handle.tally().duplicate_spans() as f64
+    });
+    let handle = pipeline.clone();
+    metrics.export_one("ingest_replayed_requests", "Requests replayed from the journal at start.", Kind::Counter, move || {
+        handle.tally().replayed_requests() as f64
+    });
+    let handle = pipeline.clone();
+    metrics.export_one("ingest_pipeline_queue_depth", "Requests that wait to be stored.", Kind::Gauge, move || {
+        handle.waiting().0 as f64
+    });
+    let handle = pipeline.clone();
+    metrics.export_one("ingest_pipeline_queue_bytes", "Bytes that wait to be stored.", Kind::Gauge, move || {
+        handle.waiting().1 as f64
+    });
+    let handle = pipeline.clone();
+    metrics.export("store_commits", "Transactions by result.", Kind::Counter, move || {
+        let (good, failed) = handle.tally().commits();
+        vec![(label("result", "ok"), good as f64), (label("result", "error"), failed as f64)]
+    });
+}
+
+fn journal_metrics(metrics: &Metrics, journal: &Journal) {
+    let export = |name, help, kind, read: fn(&crate::journal::Stats) -> f64| {
+        let journal = journal.clone();
+        metrics.export_one(name, help, kind, move || read(&journal.stats()));
+    };
+    export("journal_bytes", "Bytes of journal segments on disk.", Kind::Gauge, |stats| stats.bytes as f64);
+    export("journal_segments", "Journal segments on disk.", Kind::Gauge, |stats| stats.segments as f64);
+    export("journal_syncs", "Times the journal was synced to disk.", Kind::Counter, |stats| stats.syncs as f64);
+    export("journal_sync_seconds", "Time spent syncing the journal.", Kind::Counter, |stats| stats.sync_total.as_secs_f64());
+    export("journal_poisoned", "1 when the journal failed and refuses new data.", Kind::Gauge, |stats| {
+        f64::from(u8::from(stats.poisoned.is_some()))
+    });
+    export("journal_lag_requests", "Requests journaled and not yet on disk.", Kind::Gauge, |stats| {
+        stats.appended.0.saturating_sub(stats.durable.0) as f64
+    });
+}
+
+fn state_metrics(metrics: &Metrics, parts: &Exported) {
+    let (journal, store) = (parts.journal.clone(), parts.store.clone());
+    metrics.export_one("store_lag_requests", "Requests on disk in the journal and not yet stored.", Kind::Gauge, move || {
+        journal.stats().durable.0.saturating_sub(store.applied()) as f64
+    });
+    let graph = parts.graph.clone();
+    metrics.export("graph_store_entities", "Entities the graph remembers.", Kind::Gauge, move || {
+        let (mut nodes, mut edges) = (0.0, 0.0);
+        for tenant in graph.tenants() {
+            let counts = graph.counts(tenant);
+            nodes += counts.nodes as f64;
+            edges += counts.edges as f64;
+        }
+        vec![(label("entity", "node"), nodes), (label("entity", "edge"), edges)]
+    });
+    let budget = parts.budget.clone();
+    metrics.export_one("ingest_inflight_bytes", "Bytes of request bodies being read or decoded.", Kind::Gauge, move || {
+        budget.held_bytes() as f64
+    });
+    if let Some(index) = parts.index.clone() {
+        metrics.export_one("search_position", "Log records up to this id are searchable.", Kind::Gauge, move || {
+            index.position() as f64
+        });
+    }
+}
+
+fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {
+    let (data_dir, database) = (data_dir.to_owned(), database.to_owned());
+    metrics.export("disk_component_bytes", "Bytes on disk by part.", Kind::Gauge, move || {
+        let log = |suffix: &str| PathBuf::from(format!("{}{suffix}", database.display()));
+        let files = [database.clone(), log("-wal"), log("-shm")];
+        vec![
+            (label("component", "database"), files.iter().map(|path| bytes_of(path)).sum()),
+            (label("component", "journal"), bytes_of(&data_dir.join("journal"))),
+            (label("component", "search"), bytes_of(&data_dir.join("search"))),
+        ]
+    });
+}
+
+/// Bytes of a file, or of the files in a folder.
+fn bytes_of(path: &Path) -> f64 {
+    let Ok(about) = path.metadata() else { return 0.0 };
+    if about.is_file() {
+        return about.len() as f64;
+    }
+    let Ok(entries) = path.read_dir() else { return 0.0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(|about| about.is_file()).map(|about| about.len() as f64).sum()
+}

@@ -1,0 +1,298 @@
+//! Composition, and nothing else: bind, start inner to outer, stop outer to inner within a deadline.
+//!
+//! [`App::bind`] opens the ports, so that the addresses are known; [`Bound::start`] brings the parts up and answers;
+//! [`Running::stop`] takes no new work, finishes what was accepted, and leaves the rest in the journal.
+
+mod exports;
+mod routes;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admit::Budget;
+use crate::auth::{self, Authenticator};
+use crate::clock::Clock;
+use crate::config::{Acknowledge, Config};
+use crate::decode::Limits;
+use crate::graph::Graph;
+use crate::journal::{self, Journal, Lsn, Replay};
+use crate::net::{self, Listener};
+use crate::pipeline;
+use crate::query::{self, Query};
+use crate::receive::{self, Receive};
+use crate::search::{self, Index};
+use crate::store::Store;
+use crate::upkeep;
+use crate::vitals::health::Health;
+use crate::vitals::metrics::Metrics;
+
+/// The server, from its configuration on.
+#[derive(Debug, Clone, Copy)]
+pub struct App;
+
+/// The addresses that clients use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// MCP, probes, metrics, and OTLP over HTTP too.
+    pub http: SocketAddr,
+}
+
+/// Ports are open; nothing answers yet.
+pub struct Bound {
+    config: Config,
+    clock: Clock,
+    grpc: Listener,
+    otlp_http: Listener,
+    http: Listener,
+}
+
+/// The server answers.
+pub struct Running {
+    addresses: Addresses,
+    config: Config,
+    health: Health,
+    query: Query,
+    stop_listening: CancellationToken,
+    stop_upkeep: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    pipeline: pipeline::Handle,
+    applier: JoinHandle<()>,
+    upkeep: Vec<JoinHandle<()>>,
+    journal: Journal,
+    store: Store,
+}
+
+impl App {
+    /// Opens the ports of `config`.
+    ///
+    /// # Errors
+    /// When a port is taken or the address is not this machine's.
+    pub async fn bind(config: Config, clock: Clock) -> Result<Bound> {
+        let at = |port| SocketAddr::new(config.bind_addr, port);
+        let grpc = net::bind(at(config.grpc_port)).await.context("GRPC_PORT")?;
+        let otlp_http = net::bind(at(config.otlp_http_port)).await.context("OTLP_HTTP_PORT")?;
+        let http = net::bind(at(config.http_port)).await.context("HTTP_PORT")?;
+        Ok(Bound { config, clock, grpc, otlp_http, http })
+    }
+}
+
+impl Bound {
+    /// The addresses, with the ports the system chose where port 0 was asked for.
+    pub const fn addresses(&self) -> Addresses {
+        Addresses { grpc: self.grpc.address(), otlp_http: self.otlp_http.address(), http: self.http.address() }
+    }
+
+    /// Brings the parts up, inner to outer, and starts answering.
+    ///
+    /// # Errors
+    /// When the data directory, the database or the journal cannot be used.
+    pub async fn start(self) -> Result<Running> {
+        let addresses = self.addresses();
+        let Self { config, clock, grpc, otlp_http, http } = self;
+        let (health, metrics) = (Health::default(), Metrics::default());
+        let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
+        let committed = Arc::new(Notify::new());
+
+        let store = Store::open(store_options(&config)).await.context("opening the database")?;
+        let (journal, replay) = open_journal(&config, store.applied()).await?;
+        let index = open_index(&config).await?;
+        let graph = Graph::new();
+        upkeep::restore::graph(&store, &graph).await.context("restoring the graph")?;
+        let parts = pipeline::Parts {
+            journal: journal.clone(),
+            replay,
+            store: store.clone(),
+            graph: graph.clone(),
+            limits: Limits::default(),
+            health: health.clone(),
+            committed: Arc::clone(&committed),
+        };
+        let (pipeline, applier) = pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
+        let mut upkeep = Vec::new();
+        if let Some(index) = &index {
+            let stop = stop_upkeep.clone();
+            upkeep.push(upkeep::index::start(store.clone(), index.clone(), Arc::clone(&committed), stop));
+        }
+        let options = query::Options { cache_ttl: config.mcp_cache_ttl };
+        let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
+        let authenticator = Authenticator::new(auth::Options {
+            api_key: config.api_key.clone(),
+            default_tenant: config.default_tenant.clone(),
+        });
+        let budget = Budget::new(config.inflight_bytes_max as u64);
+        let options = receive::Options { request_bytes_max: config.request_bytes_max, ..receive::Options::default() };
+        let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
+
+        let exported = exports::Exported {
+            pipeline: pipeline.clone(),
+            journal: journal.clone(),
+            store: store.clone(),
+            graph,
+            index,
+            receive: receive.clone(),
+            authenticator: authenticator.clone(),
+            budget,
+            data_dir: config.data_dir.clone(),
+            database: config.database.clone(),
+        };
+        exports::register(&metrics, &exported);
+        let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
+        let options = net::Options {
+            streams_max: config.streams_max,
+            stop_timeout: config.shutdown_timeout / 2,
+            ..net::Options::default()
+        };
+        let servers = vec![
+            net::serve(grpc, receive.router_grpc(), options.clone(), stop_listening.clone()),
+            net::serve(otlp_http, receive.router_http(), options.clone(), stop_listening.clone()),
+            net::serve(http, main, options, stop_listening.clone()),
+        ];
+        if let Some(path) = &config.ports_file {
+            write_ports(path, addresses).with_context(|| format!("PORTS_FILE {}", path.display()))?;
+        }
+        health.started();
+        info!(
+            grpc = %addresses.grpc, otlp_http = %addresses.otlp_http, http = %addresses.http,
+            data = %config.data_dir.display(), key_required = authenticator.requires_key(), "listening"
+        );
+        if !authenticator.requires_key() {
+            warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
+        }
+        Ok(Running {
+            addresses,
+            config,
+            health,
+            query,
+            stop_listening,
+            stop_upkeep,
+            servers,
+            pipeline,
+            applier,
+            upkeep,
+            journal,
+            store,
+        })
+    }
+}
+
+impl Running {
+    /// The addresses that clients use.
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// How the server is doing.
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Questions from inside the process.
+    pub const fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// Waits until everything that was acknowledged is stored.
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn settled(&self, patience: Duration) -> Result<()> {
+        let settled = async {
+            loop {
+                let caught_up = self.store.applied() >= self.journal.stats().appended.0;
+                if caught_up && self.pipeline.waiting().0 == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(patience, settled).await.context("the store does not keep up")
+    }
+
+    /// Stops: no new work is taken, what was accepted is stored, and what does not fit into the deadline stays in the
+    /// journal for the next start.
+    pub async fn stop(self) {
+        let deadline = tokio::time::Instant::now() + self.config.shutdown_timeout;
+        info!("stopping");
+        self.health.stopping();
+        self.stop_listening.cancel();
+        for server in self.servers {
+            // Each ends by itself within half the deadline.
+            let _ = server.await;
+        }
+        self.pipeline.stop();
+        if tokio::time::timeout_at(deadline, self.applier).await.is_err() {
+            warn!("not everything was stored in time; the rest stays in the journal");
+        }
+        self.stop_upkeep.cancel();
+        for task in self.upkeep {
+            let _ = tokio::time::timeout_at(deadline, task).await;
+        }
+        let journal = self.journal.clone();
+        let _ = tokio::task::spawn_blocking(move || journal.stop()).await;
+        self.store.stop().await;
+        info!("stopped");
+    }
+}
+
+fn store_options(config: &Config) -> crate::store::options::Options {
+    crate::store::options::Options {
+        path: config.database.clone(),
+        readers: config.readers,
+        cache_kib: config.cache_kib,
+        mmap_bytes: config.mmap_bytes,
+        automigrate: config.automigrate,
+    }
+}
+
+fn pipeline_options(config: &Config) -> pipeline::Options {
+    pipeline::Options {
+        requests_max: config.queue_requests_max,
+        bytes_max: config.queue_bytes_max,
+        joined_spans_max: config.joined_spans_max,
+        ..pipeline::Options::default()
+    }
+}
+
+async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)> {
+    let options = journal::Options {
+        directory: config.data_dir.join("journal"),
+        segment_bytes: 64 << 20,
+        bytes_max: config.journal_bytes_max,
+        pending_bytes_max: config.queue_bytes_max,
+        sync: match config.acknowledge {
+            Acknowledge::Durable => journal::Sync::Durable,
+            Acknowledge::Buffered => journal::Sync::Buffered,
+        },
+    };
+    let work = tokio::task::spawn_blocking(move || journal::open(options, Lsn(applied)));
+    work.await?.context("opening the journal")
+}
+
+async fn open_index(config: &Config) -> Result<Option<Index>> {
+    if !config.search_enabled {
+        return Ok(None);
+    }
+    let options = search::Options { directory: config.data_dir.join("search"), ..search::Options::default() };
+    let index = tokio::task::spawn_blocking(move || Index::open(options)).await?.context("opening the search index")?;
+    Ok(Some(index))
+}
+
+/// Written beside and renamed, so that a reader never sees half of it.
+fn write_ports(path: &PathBuf, addresses: Addresses) -> std::io::Result<()> {
+    let Addresses { grpc, otlp_http, http } = addresses;
+    let beside = path.with_extension("part");
+    std::fs::write(&beside, format!(r#"{{"grpc":"{grpc}","otlp_http":"{otlp_http}","http":"{http}"}}"#))?;
+    std::fs::rename(beside, path)
+}

@@ -1,0 +1,38 @@
+//! The routes of the main port.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware;
+
+use crate::api;
+use crate::auth::{self, Authenticator};
+use crate::config::Config;
+use crate::mcp;
+use crate::query::Query;
+use crate::receive::Receive;
+use crate::vitals::health::Health;
+use crate::vitals::metrics::Metrics;
+
+/// Probes and metrics without a key, OTLP with its own answers, MCP behind the gate.
+pub(super) fn main(
+    config: &Config,
+    receive: &Receive,
+    authenticator: &Authenticator,
+    query: &Query,
+    (health, metrics): (&Health, &Metrics),
+) -> Router {
+    let open = api::router(health.clone(), metrics.clone());
+    let mut router = open.merge(receive.router_http());
+    if config.mcp_enabled {
+        let options = mcp::Options {
+            path: config.mcp_path.clone(),
+            concurrent_max: config.mcp_concurrent_max,
+            call_timeout: config.mcp_call_timeout,
+            allowed_hosts: config.mcp_allowed_hosts.clone(),
+            allowed_origins: config.mcp_allowed_origins.clone(),
+        };
+        let guarded = mcp::router(options, query.clone(), metrics);
+        router = router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
+    }
+    router.fallback(|| async { (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics and /mcp\n") })
+}

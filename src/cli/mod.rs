@@ -1,0 +1,106 @@
+//! The command line: one file for each subcommand.
+//!
+//! Exit codes: 0 ok, 1 failure, 2 usage, 3 check failed.
+
+mod check_config;
+mod demo;
+mod doctor;
+mod migrate;
+mod serve;
+mod templates;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Environment, Loaded};
+
+/// The observability server that AI agents ask when production breaks.
+#[derive(Debug, Parser)]
+#[command(name = "otelcontext", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (what is done without a subcommand, too).
+    Serve,
+    /// Start the server, play a small shop through a planted fault over OTLP, and show what an agent would be told.
+    Demo(demo::Arguments),
+    /// Check the environment and .env, and show the effective configuration.
+    CheckConfig {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the database's schema up to date.
+    Migrate {
+        /// Only list the migrations and whether they are applied.
+        #[arg(long)]
+        status: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check this machine, or ask a running server whether it is ready.
+    Doctor {
+        /// Ask the server on HTTP_PORT and do nothing else.
+        #[arg(long)]
+        ready: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mine log templates from a file of one message a line; prints CSV.
+    Templates {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// A failure whose text was not printed yet, or a check that failed and printed its findings.
+enum Ending {
+    Good,
+    CheckFailed,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::CheckConfig { json } => check_config::run(json),
+        Command::Migrate { status, json } => migrate::run(status, json),
+        Command::Doctor { ready, json } => doctor::run(ready, json),
+        Command::Templates { file } => templates::run(&file),
+    };
+    match outcome {
+        Ok(Ending::Good) => ExitCode::SUCCESS,
+        Ok(Ending::CheckFailed) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("otelcontext: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Loads the configuration of this process; prints every mistake where there are any.
+fn loaded(environment: &Environment) -> Result<Loaded, Ending> {
+    Config::load(environment).map_err(|mistakes| {
+        eprintln!("otelcontext: the configuration has {} mistakes:", mistakes.len());
+        mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
+        Ending::CheckFailed
+    })
+}
+
+fn environment() -> Environment {
+    Environment::of_process(Path::new("."))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,37 @@
+//! `otelcontext serve`.
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::vitals::log;
+
+use super::Ending;
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(super) fn run() -> Result<Ending> {
+    let loaded = match super::loaded(&super::environment()) {
+        Ok(loaded) => loaded,
+        Err(ending) => return Ok(ending),
+    };
+    log::start(log::Options { level: loaded.config.log_level });
+    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    super::runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let running = App::bind(loaded.config, Clock::system()).await?.start().await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::select! {
+            () = running.stop() => {}
+            // A second signal means now; the journal has everything that was acknowledged.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(Ending::Good)
+    })
+}
