@@ -31,7 +31,7 @@ pub(super) fn main(
             allowed_hosts: config.mcp_allowed_hosts.clone(),
             allowed_origins: config.mcp_allowed_origins.clone(),
         };
-        let guarded = mcp::router(options, query.clone(), metrics);
+        let guarded = mcp::router(options, query.clone());
         router = router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics and /mcp\n") })

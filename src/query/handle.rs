@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::graph::Graph;
-use crate::model::id::{OperationId, ServiceId, TenantNumber};
+use crate::model::id::{OperationId, ResourceId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::tenant::Scope;
 use crate::search::Index;
@@ -91,5 +91,25 @@ impl Query {
     /// The name of an operation; `?` for an id that nothing describes.
     pub fn operation_name(&self, id: OperationId) -> String {
         self.names().operation_info(id).map_or_else(|| "?".to_owned(), |info| info.name.to_string())
+    }
+}
+
+impl Query {
+    /// An operation with its node, such as `payment POST /charge`.
+    pub fn operation_path(&self, id: OperationId) -> String {
+        match self.names().operation_info(id) {
+            Some(info) => format!("{} {}", self.service_name(info.service), info.name),
+            None => "?".to_owned(),
+        }
+    }
+
+    /// The name of an instance: its own, else its version, else `?`.
+    pub fn instance_name(&self, id: ResourceId) -> String {
+        let info = self.names().resource_info(id);
+        let named = info.and_then(|info| {
+            let candidates = [info.instance.to_string(), info.version.to_string()];
+            candidates.into_iter().find(|name| !name.is_empty())
+        });
+        named.unwrap_or_else(|| "?".to_owned())
     }
 }

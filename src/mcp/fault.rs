@@ -1,0 +1,32 @@
+//! What went wrong, in words an agent can act on.
+
+use mcp_tools::Fault;
+
+use crate::fault::Kind;
+use crate::query::Error;
+
+/// The contract's fault for a question that has no answer. Details of our own parts go to the log, not to the agent.
+pub(super) fn of(error: Error) -> Fault {
+    match &error {
+        Error::UnknownService { name, known } => Fault::unknown("service", name, known.iter().map(String::as_str)),
+        Error::UnknownOperation { name, known } => Fault::unknown("operation", name, known.iter().map(String::as_str)),
+        Error::Search(search) if search.kind() == Kind::Invalid => Fault::invalid(search.to_string()),
+        Error::SearchOff => Fault::invalid(error.to_string()),
+        _ => match error.kind() {
+            Kind::Overloaded | Kind::Unavailable => Fault::Overloaded,
+            Kind::TimedOut => Fault::TimedOut,
+            _ => Fault::internal(chain(&error)),
+        },
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,47 @@
+//! Cursors: where the next page begins.
+
+use mcp_tools::{Answer, Fault, Shown, Table};
+use serde_json::Value;
+
+use crate::model::time::UnixNanos;
+
+/// Reads the position in a list that is computed anew each time.
+pub(super) fn offset(cursor: Option<&str>) -> Result<usize, Fault> {
+    let Some(cursor) = cursor else { return Ok(0) };
+    cursor.strip_prefix("o.").and_then(|digits| digits.parse().ok()).ok_or_else(|| unreadable(cursor))
+}
+
+/// Reads the position in time-ordered records.
+pub(super) fn position(cursor: Option<&str>) -> Result<Option<(UnixNanos, i64)>, Fault> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let parts = cursor.strip_prefix("r.").and_then(|rest| rest.split_once('.'));
+    let read = parts.and_then(|(time, id)| Some((UnixNanos(time.parse().ok()?), id.parse().ok()?)));
+    read.map(Some).ok_or_else(|| unreadable(cursor))
+}
+
+/// Writes a position in time-ordered records.
+pub(super) fn position_text((time, id): (UnixNanos, i64)) -> String {
+    format!("r.{}.{id}", time.0)
+}
+
+fn unreadable(cursor: &str) -> Fault {
+    let short: String = cursor.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
+    Fault::invalid(format!("cursor `{short}` is not one this tool gave; pass back `cursor` of an earlier answer unchanged, or leave it out"))
+}
+
+/// Puts rows `from` onwards, `limit` at most, into the answer as its next table, with how many there are and where to
+/// go on.
+pub(super) fn put(answer: &mut Answer, mut table: Table, rows: Vec<Vec<Value>>, (from, limit): (usize, usize)) {
+    let total = rows.len();
+    table.rows = rows.into_iter().skip(from).take(limit).collect();
+    table.cursors = (0..table.rows.len()).map(|index| format!("o.{}", from + index + 1)).collect();
+    let shown = table.rows.len();
+    if shown < total {
+        let name = (!answer.tables.is_empty()).then(|| table.name.clone());
+        answer.shown = Some(Shown { table: name, ..Shown::new(shown as u64, total as u64) });
+        if from + shown < total {
+            answer.cursor = Some(format!("o.{}", from + shown));
+        }
+    }
+    answer.tables.push(table);
+}

@@ -1,0 +1,26 @@
+//! What a finding rests on, as handles that can be asked about again.
+
+use mcp_tools::Evidence;
+
+use crate::diagnose::{Proof, Reference};
+use crate::query::Query;
+
+/// The contract's form of a proof. The handle names what to open: a trace id for `trace_graph`, a template for
+/// `search_logs`, an operation or call path for `get_service_health` and `get_service_map`.
+pub(super) fn evidence(query: &Query, proof: &Proof) -> Evidence {
+    let (id, kind) = match &proof.reference {
+        Reference::Operation { id, .. } => (format!("operation:{}", query.operation_path(*id)), "operation"),
+        Reference::Edge { from, to } => {
+            (format!("edge:{} -> {}", query.operation_path(*from), query.operation_path(*to)), "topology")
+        }
+        Reference::Instance { service, resource } => {
+            (format!("instance:{}/{}", query.service_name(*service), query.instance_name(*resource)), "instance")
+        }
+        Reference::Template(id) => (format!("template:{}", id.0), "log"),
+        Reference::Series(id) => (format!("series:{}", id.0), "metric"),
+        Reference::Change(at) => (format!("change:{}", at.0), "change"),
+        Reference::Trace(id) => (format!("trace:{id}"), "trace"),
+        Reference::Span(trace, span) => (format!("span:{trace}/{span}"), "trace"),
+    };
+    Evidence { id, kind: kind.to_owned(), text: proof.text.clone() }
+}

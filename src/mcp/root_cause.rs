@@ -1,0 +1,110 @@
+//! `root_cause_analysis`.
+
+use mcp_tools::{Answer, Coverage, CoverageState, Fault, Next, RootCauseAsk, RuledOut, Table, Verdict};
+use serde_json::{Value, json};
+
+use crate::diagnose::{Cause, Outcome, Reference};
+use crate::model::tenant::Scope;
+use crate::query::Query;
+use crate::query::root_cause::Explanation;
+
+use super::window::Asked;
+use super::{cells, fault, page, proof};
+
+/// Proofs shown for one cause.
+const PROOFS_MAX: usize = 6;
+/// Suspects shown as ruled out.
+const RULED_OUT_MAX: usize = 8;
+
+pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> Result<Answer, Fault> {
+    let asked = Asked::resolve(query, &ask.range)?;
+    let from = page::offset(ask.cursor.as_deref())?;
+    let found = query.root_cause(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
+    let verdict = &found.verdict;
+    let mut answer = asked.answer_about(found.comparison.now);
+    answer.verdict = Some(match verdict.outcome {
+        Outcome::CauseFound => Verdict::CauseFound,
+        Outcome::Candidates => Verdict::Candidates,
+        Outcome::InsufficientEvidence => Verdict::InsufficientEvidence,
+    });
+    answer.summary = summary(query, &found);
+    let columns = ["rank", "service", "cause", "confidence", "level", "fault", "operation", "onset", "path", "evidence"];
+    let rows = verdict.causes.iter().enumerate().map(|(index, cause)| row(query, index, cause, &found, &mut answer)).collect();
+    page::put(&mut answer, Table::new("causes", columns), rows, (from, ask.limit));
+    answer.ruled_out = verdict
+        .ruled_out
+        .iter()
+        .take(RULED_OUT_MAX)
+        .map(|suspect| RuledOut { subject: query.service_name(suspect.service), reason: suspect.reason.clone() })
+        .collect();
+    let detail = verdict.coverage.join(" ");
+    let state = if detail.is_empty() { CoverageState::Complete } else { CoverageState::Partial };
+    answer.coverage = Some(Coverage { state, detail: (!detail.is_empty()).then_some(detail) });
+    if verdict.causes.is_empty() {
+        answer.why_empty = Some(if found.nodes == 0 {
+            "nothing of this tenant was received in the window; try a longer `since`".into()
+        } else {
+            format!("{} services and dependencies and {} traces were examined; none deviates significantly", found.nodes, found.traces)
+        });
+    }
+    answer.next = next(query, &found);
+    Ok(answer)
+}
+
+fn summary(query: &Query, found: &Explanation) -> String {
+    let verdict = &found.verdict;
+    let symptom = verdict.symptom.as_ref().map(|symptom| {
+        let operation = symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
+        format!(" Symptom: {} of {}{operation}.", symptom.kind.name(), query.service_name(symptom.service))
+    });
+    let symptom = symptom.unwrap_or_default();
+    match (verdict.outcome, verdict.causes.first()) {
+        (Outcome::InsufficientEvidence, _) | (_, None) => {
+            format!("Insufficient evidence for a root cause in this window.{symptom}")
+        }
+        (Outcome::CauseFound, Some(cause)) => format!("{}{symptom}", cause.sentence),
+        (Outcome::Candidates, Some(cause)) => {
+            format!("{} candidates, none clearly ahead; first: {}{symptom}", verdict.causes.len(), cause.sentence)
+        }
+    }
+}
+
+fn row(query: &Query, index: usize, cause: &Cause, found: &Explanation, answer: &mut Answer) -> Vec<Value> {
+    let mut handles = Vec::new();
+    for evidence in cause.proof.iter().take(PROOFS_MAX).map(|one| proof::evidence(query, one)) {
+        handles.push(evidence.id.clone());
+        if !answer.evidence.contains(&evidence) {
+            answer.evidence.push(evidence);
+        }
+    }
+    let path: Vec<String> = cause.path.iter().map(|id| query.service_name(*id)).collect();
+    vec![
+        json!(index + 1),
+        json!(query.service_name(cause.service)),
+        json!(cause.sentence),
+        cells::rounded(cause.confidence),
+        json!(cause.level.name()),
+        json!(cause.fault.name()),
+        json!(cause.operation.map(|id| query.operation_name(id))),
+        cause.onset.map_or(Value::Null, |onset| cells::relative(onset, found.comparison.now.to)),
+        json!(path.join(" -> ")),
+        json!(handles),
+    ]
+}
+
+fn next(query: &Query, found: &Explanation) -> Vec<Next> {
+    let Some(cause) = found.verdict.causes.first() else {
+        return vec![Next::new("get_service_health", [])];
+    };
+    let service = query.service_name(cause.service);
+    let mut next = vec![Next::new("impact_analysis", [("service", json!(service))])];
+    let trace = cause.proof.iter().find_map(|proof| match proof.reference {
+        Reference::Trace(id) | Reference::Span(id, _) => Some(id),
+        _ => None,
+    });
+    if let Some(trace) = trace {
+        next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
+    }
+    next.push(Next::new("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
+    next
+}

@@ -1,0 +1,35 @@
+//! Time arguments as windows.
+
+use mcp_tools::{Answer, Fault, TimeRange};
+
+use crate::model::time::{UnixNanos, Window};
+use crate::query::Query;
+
+/// A window with the instant at which it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) window: Window,
+    as_of: UnixNanos,
+}
+
+impl Asked {
+    /// Resolves relative times against the server's clock.
+    pub(super) fn resolve(query: &Query, range: &TimeRange) -> Result<Self, Fault> {
+        let as_of = query.clock().now();
+        let (from, to) = range.resolve(as_of.0)?;
+        Ok(Self { window: Window::new(UnixNanos(from), UnixNanos(to)), as_of })
+    }
+
+    /// An empty answer about this window.
+    pub(super) fn answer(&self) -> Answer {
+        self.answer_about(self.window)
+    }
+
+    /// An empty answer about another window than the one that was asked for.
+    pub(super) fn answer_about(&self, window: Window) -> Answer {
+        Answer {
+            window: mcp_tools::Window::new(window.from.0, window.to.0, self.as_of.0),
+            ..Answer::default()
+        }
+    }
+}
