@@ -1,1 +1,13 @@
-fn main() {}
+//! The server from outside, and the rules that hold its source together.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
+mod architecture;
+mod client;
+mod clients;
+mod config;
+mod crash;
+mod graph;
+mod mcp;
+mod server;
+mod vitals;

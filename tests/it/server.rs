@@ -1,0 +1,151 @@
+//! A server of its own for each test: the real binary on free ports in a folder of its own.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a server may take to start or to reach a state before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    pub(crate) grpc: String,
+    pub(crate) otlp_http: String,
+    pub(crate) http: String,
+}
+
+impl Server {
+    /// Starts a server with these variables beside free ports and a folder of its own.
+    pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::start_in(folder, variables).await
+    }
+
+    async fn start_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+        let ports_file = folder.path().join("ports.json");
+        let _ = std::fs::remove_file(&ports_file);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path().join("server.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_otelcontext"))
+            .current_dir(&folder)
+            .env_clear()
+            .envs([("GRPC_PORT", "0"), ("OTLP_HTTP_PORT", "0"), ("HTTP_PORT", "0")])
+            .env("DATA_DIR", folder.path().join("data"))
+            .env("PORTS_FILE", &ports_file)
+            .envs(variables.clone())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut server =
+            Self { child, folder, variables, grpc: String::new(), otlp_http: String::new(), http: String::new() };
+        let ports = server.ports(&ports_file).await;
+        let address = |name: &str| ports[name].as_str().unwrap().to_owned();
+        (server.grpc, server.otlp_http, server.http) = (address("grpc"), address("otlp_http"), address("http"));
+        server.ready().await;
+        server
+    }
+
+    async fn ports(&mut self, path: &Path) -> Value {
+        let began = Instant::now();
+        loop {
+            if let Ok(text) = std::fs::read_to_string(path) {
+                return serde_json::from_str(&text).unwrap();
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not listen:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until `/ready` answers 200.
+    pub(crate) async fn ready(&self) {
+        self.until("ready", || async {
+            let answer = reqwest::get(format!("http://{}/ready", self.http)).await;
+            answer.is_ok_and(|answer| answer.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until `probe` answers something.
+    pub(crate) async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, probe: impl Fn() -> F) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            assert!(began.elapsed() < PATIENCE, "not {what} after {PATIENCE:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The sum of the samples of a metric whose line starts with `start`.
+    pub(crate) async fn metric(&self, start: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.http)).await.unwrap().text().await.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(start));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until everything acknowledged is stored and searchable.
+    pub(crate) async fn settled(&self) {
+        self.until("settled", || async {
+            let lag = self.metric("otelcontext_store_lag_requests").await;
+            let waiting = self.metric("otelcontext_ingest_pipeline_queue_depth").await;
+            (lag == 0.0 && waiting == 0.0).then_some(())
+        })
+        .await;
+    }
+
+    /// Kills the server without warning, as a crash does, and starts it anew on the same data. Answers how long it took
+    /// until it was ready.
+    pub(crate) async fn crash_and_restart(mut self) -> (Self, Duration) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let variables = self.variables.clone();
+        let began = Instant::now();
+        let server = Self::start_in(folder, variables).await;
+        (server, began.elapsed())
+    }
+
+    /// Sends SIGTERM and waits for the end; answers the exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "the server does not stop:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The folder with the server's data, as `data`, and its log.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the server logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
