@@ -1,0 +1,183 @@
+//! Decides whether the bytes of a request may stay in memory.
+//!
+//! One [`Budget`] covers all requests of the process. A request opens a [`Permit`] and grows it by each piece
+//! that has arrived, so a client that promises much and sends little holds little. What does not fit is refused
+//! at once and may come again later; nothing ever waits here. Dropping the permit gives its bytes back.
+//!
+//! The size of one request is the other limit: a permit that would grow beyond it is refused for good.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::fault::Kind;
+
+/// Bytes of bodies that may be in memory at once, by default.
+pub const BUDGET_BYTES_MAX_DEFAULT: u64 = 256 << 20;
+
+/// Bytes of one request, compressed and decompressed alike, by default: what OTLP 1.11 recommends.
+pub const REQUEST_BYTES_MAX_DEFAULT: usize = 64 << 20;
+
+/// Why bytes were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The request is larger than one request may be.
+    #[error("the request is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The limit that was passed.
+        bytes_max: usize,
+    },
+    /// All requests together are at the budget.
+    #[error("the requests in flight already hold {bytes_max} bytes")]
+    Overloaded {
+        /// The budget.
+        bytes_max: u64,
+    },
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::Overloaded { .. } => Kind::Overloaded,
+        }
+    }
+}
+
+/// The bytes that all requests together may hold; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: u64,
+    held: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `bytes_max`. At zero every byte is refused.
+    pub fn new(bytes_max: u64) -> Self {
+        Self { shared: Arc::new(Shared { bytes_max, held: AtomicU64::new(0), refused: AtomicU64::new(0) }) }
+    }
+
+    /// Opens an empty permit for a request that may hold `request_bytes_max` bytes.
+    pub fn permit(&self, request_bytes_max: usize) -> Permit {
+        Permit { shared: Arc::clone(&self.shared), held: 0, request_bytes_max }
+    }
+
+    /// Bytes held by requests now.
+    pub fn held_bytes(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// Requests refused because the budget was spent, since the start.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// The bytes one request holds; they go back to the budget when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<Shared>,
+    held: usize,
+    request_bytes_max: usize,
+}
+
+impl Permit {
+    /// Takes `bytes` more.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] past the size of one request, [`Error::Overloaded`] past the budget. What was held
+    /// before stays held.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        let request_bytes_max = self.request_bytes_max;
+        let grown = self.held.checked_add(bytes).filter(|&grown| grown <= request_bytes_max);
+        let grown = grown.ok_or(Error::TooLarge { bytes_max: request_bytes_max })?;
+        let bytes_max = self.shared.bytes_max;
+        let fits = |held: u64| held.checked_add(bytes as u64).filter(|&held| held <= bytes_max);
+        if self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Overloaded { bytes_max });
+        }
+        self.held = grown;
+        Ok(())
+    }
+
+    /// Bytes this permit holds.
+    pub const fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Bytes this permit may hold at most.
+    pub const fn request_bytes_max(&self) -> usize {
+        self.request_bytes_max
+    }
+
+    /// Opens an empty permit for another form of the same request, with the same limits.
+    pub fn sibling(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), held: 0, request_bytes_max: self.request_bytes_max }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(self.held as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_refused_for_good_past_its_own_size() {
+        let budget = Budget::new(100);
+        let mut permit = budget.permit(10);
+        assert_eq!(permit.grow(10), Ok(()));
+        let error = permit.grow(1).unwrap_err();
+        assert_eq!(error, Error::TooLarge { bytes_max: 10 });
+        assert!(!error.kind().is_retryable());
+        assert_eq!(permit.grow(usize::MAX), Err(error));
+        assert_eq!((permit.held_bytes(), budget.held_bytes(), budget.refused()), (10, 10, 0));
+    }
+
+    #[test]
+    fn the_budget_refuses_for_now_and_is_given_back() {
+        let budget = Budget::new(15);
+        let mut first = budget.permit(10);
+        let mut second = first.sibling();
+        assert_eq!(first.grow(10), Ok(()));
+        let error = second.grow(6).unwrap_err();
+        assert_eq!(error, Error::Overloaded { bytes_max: 15 });
+        assert!(error.kind().is_retryable());
+        assert_eq!((second.held_bytes(), budget.held_bytes(), budget.refused()), (0, 10, 1));
+        drop(first);
+        assert_eq!(second.grow(6), Ok(()));
+        drop(second);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_held_is_what_was_granted(sizes in proptest::collection::vec((0_usize..4, 0_usize..50), 0..60)) {
+            let budget = Budget::new(120);
+            let mut permits: Vec<Permit> = (0..4).map(|_| budget.permit(60)).collect();
+            let mut granted = [0; 4];
+            for (at, bytes) in sizes {
+                if permits[at].grow(bytes).is_ok() {
+                    granted[at] += bytes;
+                }
+                prop_assert!(granted[at] <= 60 && granted.iter().sum::<usize>() <= 120);
+                prop_assert_eq!(budget.held_bytes(), granted.iter().sum::<usize>() as u64);
+            }
+            permits.clear();
+            prop_assert_eq!(budget.held_bytes(), 0);
+        }
+    }
+}
