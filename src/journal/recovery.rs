@@ -1,0 +1,227 @@
+//! What is found when a directory is opened again: which records hold, what is torn and what is damaged.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use tracing::{error, warn};
+
+use super::Lsn;
+use super::error::Error;
+use super::format::{HEADER_BYTES, Header};
+use super::segment::{self, Item, Scanner};
+
+/// Damage that is listed one by one; beyond it only the sum grows.
+pub const QUARANTINED_MAX: usize = 1000;
+/// Copies of damaged segments that are kept beside the journal until someone removes them.
+pub const COPIES_MAX: usize = 16;
+
+/// What opening a journal found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Intact records after the applied position: what the replay will yield.
+    pub records: u64,
+    /// Bytes cut off the end of the last segment: a write that the last stop interrupted, so never acknowledged
+    /// unless the device lost what it had confirmed.
+    pub torn_tail_bytes: u64,
+    /// Damaged places elsewhere, at most [`QUARANTINED_MAX`]. Acknowledged records may have been lost there.
+    pub quarantined: Vec<Quarantined>,
+    /// Bytes of all damaged places, listed or not.
+    pub quarantined_bytes: u64,
+    /// The last LSN that was found or is known to have been given out.
+    pub last: Lsn,
+}
+
+/// One damaged place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The segment.
+    pub path: PathBuf,
+    /// The untouched copy of the segment; none when [`COPIES_MAX`] exist or the copy failed.
+    pub copy: Option<PathBuf>,
+    /// Where the damage starts in the segment.
+    pub offset: u64,
+    /// How many bytes are no record.
+    pub bytes: u64,
+    /// The last intact record before it; zero when there is none in this segment.
+    pub after: Lsn,
+}
+
+/// A segment that holds records.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// What its name says.
+    pub(super) named: Header,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    /// Its last record, or a later one where only that is known.
+    pub(super) last: Lsn,
+    /// Records from here on are in later segments; what this one holds of them was written again there.
+    pub(super) limit: Lsn,
+}
+
+/// A directory made ready for replay and for a new segment.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    pub(super) segments: Vec<Found>,
+    /// Segments without a record, to be removed once the next segment carries the position on.
+    pub(super) empty: Vec<PathBuf>,
+    /// The sequence for the next segment.
+    pub(super) sequence: u64,
+    pub(super) report: Recovery,
+}
+
+/// Reads every segment that may hold records after `applied`, cuts the torn tail and copies what is damaged.
+///
+/// Changes nothing but the end of the last segment. Reads whole segments: about a second per GiB.
+pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error> {
+    let mut listed = segment::list(directory)?;
+    let mut recovered = Recovered { sequence: 1, ..Recovered::default() };
+    recovered.report.last = applied;
+    for (named, _) in &listed {
+        recovered.sequence = recovered.sequence.max(named.sequence.saturating_add(1));
+        recovered.report.last = recovered.report.last.max(Lsn(named.base.0.saturating_sub(1)));
+    }
+    while let Some((named, path)) = listed.last() {
+        let Some(bytes) = recordless(named, path, recovered.empty.is_empty())? else { break };
+        recovered.report.torn_tail_bytes += bytes.saturating_sub(HEADER_BYTES as u64);
+        recovered.empty.push(path.clone());
+        listed.pop();
+    }
+    for (at, (named, path)) in listed.iter().enumerate() {
+        let later = &listed[at + 1..];
+        let limit = later.iter().map(|(header, _)| header.base).min().unwrap_or(Lsn(u64::MAX));
+        let mut found = Found {
+            named: *named,
+            path: path.clone(),
+            bytes: 0,
+            last: Lsn(limit.0.saturating_sub(1)),
+            limit,
+        };
+        if !later.is_empty() && limit.0 <= applied.0.saturating_add(1) {
+            // Everything in it was applied; its content no longer matters.
+            found.bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
+        } else {
+            scan(&mut found, applied, later.is_empty(), &mut recovered.report)?;
+            recovered.report.last = recovered.report.last.max(found.last);
+        }
+        recovered.segments.push(found);
+    }
+    log(&recovered.report);
+    Ok(recovered)
+}
+
+/// The size of a segment without an intact record; none for all others.
+///
+/// Only the very last segment may have been torn before its first record was complete. Of those before it only
+/// one that ends with its header counts: bytes behind the header were synced once, so they are damage.
+fn recordless(named: &Header, path: &Path, is_very_last: bool) -> Result<Option<u64>, Error> {
+    let mut scanner = Scanner::open(named, path)?;
+    let bytes = scanner.length();
+    let is_bare = bytes <= HEADER_BYTES as u64;
+    let is_torn =
+        is_very_last && matches!(scanner.next().map_err(Error::io("read", path))?, Some(Item::Tail { .. }));
+    Ok((is_bare || is_torn).then_some(bytes))
+}
+
+/// Reads one segment that is not applied yet; cuts its tail if it is the last.
+fn scan(found: &mut Found, applied: Lsn, is_last: bool, report: &mut Recovery) -> Result<(), Error> {
+    let mut scanner = Scanner::open(&found.named, &found.path)?;
+    found.bytes = scanner.length();
+    let mut after = Lsn(0);
+    let mut tail = None;
+    let mut damaged = Vec::new();
+    while let Some(item) = scanner.next().map_err(Error::io("read", &found.path))? {
+        match item {
+            Item::Record { frame, .. } => {
+                after = frame.lsn;
+                report.records += u64::from(applied < frame.lsn && frame.lsn < found.limit);
+            }
+            Item::Damaged { offset, bytes } => damaged.push((offset, bytes, after)),
+            Item::Tail { offset, bytes } => tail = Some((offset, bytes)),
+        }
+    }
+    let is_empty = after == Lsn(0);
+    // The next segment starts where the intact records of this one end: its tail was written again there.
+    let next = if is_empty { found.named.base } else { Lsn(after.0.saturating_add(1)) };
+    let is_superseded = found.limit <= next;
+    match tail {
+        Some((offset, bytes)) if is_last => {
+            truncate(&found.path, offset)?;
+            found.bytes = offset;
+            report.torn_tail_bytes += bytes;
+        }
+        Some((offset, bytes)) if !is_superseded => damaged.push((offset, bytes, after)),
+        _ => {}
+    }
+    if scanner.header_damaged && !is_superseded {
+        damaged.insert(0, (0, found.bytes.min(HEADER_BYTES as u64), Lsn(0)));
+    }
+    quarantine(&found.path, &damaged, report);
+    if is_last {
+        found.last = after;
+    }
+    Ok(())
+}
+
+/// Cuts a segment at `length` and makes that durable, so that what follows never reappears.
+fn truncate(path: &Path, length: u64) -> Result<(), Error> {
+    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
+    file.set_len(length).and_then(|()| file.sync_all()).map_err(Error::io("truncate", path))
+}
+
+fn quarantine(path: &Path, damaged: &[(u64, u64, Lsn)], report: &mut Recovery) {
+    if damaged.is_empty() {
+        return;
+    }
+    let copy = copy_beside(path);
+    for (offset, bytes, after) in damaged {
+        report.quarantined_bytes += bytes;
+        if report.quarantined.len() < QUARANTINED_MAX {
+            report.quarantined.push(Quarantined {
+                path: path.to_owned(),
+                copy: copy.clone(),
+                offset: *offset,
+                bytes: *bytes,
+                after: *after,
+            });
+        }
+    }
+}
+
+/// Copies a damaged segment to `<name>.bad`; a copy of an earlier start is kept as it is.
+fn copy_beside(path: &Path) -> Option<PathBuf> {
+    let copy = path.with_extension("journal.bad");
+    if copy.exists() {
+        return Some(copy);
+    }
+    let is_copy = |path: &Path| path.extension().is_some_and(|extension| extension == "bad");
+    let copies = fs::read_dir(path.parent()?).ok()?.flatten().filter(|entry| is_copy(&entry.path())).count();
+    if COPIES_MAX <= copies {
+        return None;
+    }
+    let partial = path.with_extension("journal.bad.partial");
+    let copied = fs::copy(path, &partial).and_then(|_| fs::rename(&partial, &copy));
+    match copied {
+        Ok(()) => Some(copy),
+        Err(cause) => {
+            warn!(path = %path.display(), %cause, "cannot keep a copy of a damaged segment");
+            let _ = fs::remove_file(&partial);
+            None
+        }
+    }
+}
+
+fn log(report: &Recovery) {
+    if report.torn_tail_bytes != 0 {
+        warn!(bytes = report.torn_tail_bytes, "the journal ends in a torn write, cut off");
+    }
+    for place in &report.quarantined {
+        error!(
+            path = %place.path.display(),
+            offset = place.offset,
+            bytes = place.bytes,
+            after = place.after.0,
+            "the journal is damaged; later records are kept"
+        );
+    }
+}
