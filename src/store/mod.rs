@@ -22,6 +22,7 @@ pub mod error;
 pub mod names;
 mod open;
 pub mod options;
+pub mod read;
 pub mod rows;
 
 use std::sync::Arc;
