@@ -10,20 +10,29 @@
 //! it never reads the clock, it never deletes, and a question never writes. sqlx is spelled only here.
 //!
 //! Files in reading order: [`options`] and `open` (one writing connection, several for reading, migrations),
-//! [`rows`] (what a commit carries), [`names`] (dictionaries in memory), `commit` (the transaction), `insert`
-//! (many rows a statement), `traces`, `series`, `rollups` (the folds), [`blocks`] (packed details compressed
+//! [`rows`] (what a commit carries), [`names`] and `dictionaries` (names in memory and on disk), `commit` (the transaction), `insert`
+//! (many rows a statement), `packing` (which block a row goes to), `traces`, `series`, `rollups` (the folds), [`blocks`] (packed details compressed
 //! together, with a filter), [`recall`] (traces that were begun in earlier commits), [`error`].
 //!
 //! Its one handle is [`Store`].
 
 pub mod blocks;
 mod commit;
+mod dictionaries;
 pub mod error;
+mod insert;
 pub mod names;
 mod open;
 pub mod options;
+mod packing;
 pub mod read;
+pub mod recall;
+mod rollups;
 pub mod rows;
+mod series;
+#[cfg(test)]
+mod tests;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
-use self::commit::Writer;
+use self::commit::Slot;
 use self::names::Names;
 use self::options::Options;
 
@@ -45,7 +54,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    writer: Mutex<Option<Writer>>,
+    writer: Arc<Mutex<Slot>>,
     readers: SqlitePool,
     /// One connection that no question can keep the pipeline from.
     recaller: SqlitePool,

@@ -4,26 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
+use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
-use super::commit::Writer;
+use super::commit::{Slot, Writer};
+use super::dictionaries;
 use super::error::Error;
-use super::names::info::{InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
-use super::names::{Names, Pending};
+use super::names::Names;
 use super::options::Options;
 use super::{Inner, Store};
-use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TenantNumber};
-use crate::model::node::NodeKind;
-use crate::model::packed::Attributes;
-use crate::model::resource::{Instrumentation, Resource};
-use crate::model::span::SpanKind;
-use crate::model::tenant::TenantId;
-use crate::model::text::Text;
-use crate::model::time::UnixNanos;
 
 /// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
 const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
@@ -46,10 +37,9 @@ impl Store {
         check_library(&mut connection).await?;
         migrate(&mut connection, options.automigrate).await?;
         let names = Names::default();
-        names.load(dictionaries(&mut connection).await?);
+        names.load(dictionaries::read(&mut connection).await?);
         let applied = applied(&mut connection).await?;
-        let tenants: Vec<_> = names.tenants().into_iter().map(|(number, _)| number).collect();
-        let writer = Writer::start(connection, &tenants).await?;
+        let writer = Writer::start(connection, &names).await?;
         let pool = |connections: u32| {
             SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options.reading())
         };
@@ -58,7 +48,7 @@ impl Store {
             recaller: pool(1),
             names,
             applied: AtomicU64::new(applied),
-            writer: Mutex::new(Some(writer)),
+            writer: Arc::new(Mutex::new(Slot::Ready(Box::new(writer)))),
             options,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -67,10 +57,11 @@ impl Store {
     /// Closes all connections after the questions and the commit under way are done; everything after it
     /// answers [`Error::Stopped`].
     pub async fn stop(&self) {
-        self.inner.readers.close().await;
+        self.readers().close().await;
         self.inner.recaller.close().await;
-        if let Some(writer) = self.inner.writer.lock().await.take() {
-            writer.stop().await;
+        let slot = std::mem::replace(&mut *self.inner.writer.lock().await, Slot::Stopped);
+        if let Slot::Ready(writer) = slot {
+            close(writer.into_connection()).await;
         }
     }
 
@@ -88,18 +79,15 @@ impl Store {
     }
 }
 
-impl Writer {
-    async fn stop(self) {
-        let mut connection = self.into_connection();
-        // Best effort: what is not copied into the database now is read from the log at the next start.
-        for statement in ["PRAGMA optimize", "PRAGMA wal_checkpoint(TRUNCATE)"] {
-            if let Err(error) = sqlx::query(statement).execute(&mut connection).await {
-                tracing::warn!(%error, statement, "closing the database");
-            }
+/// Best effort: what is not copied into the database now is read from the log at the next start.
+async fn close(mut connection: SqliteConnection) {
+    for statement in ["PRAGMA optimize", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        if let Err(error) = sqlx::query(statement).execute(&mut connection).await {
+            tracing::warn!(%error, statement, "closing the database");
         }
-        if let Err(error) = connection.close().await {
-            tracing::warn!(%error, "closing the database");
-        }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the database");
     }
 }
 
@@ -160,85 +148,4 @@ async fn migrate(connection: &mut SqliteConnection, automigrate: bool) -> Result
         return Err(Error::Older { found, known });
     }
     MIGRATIONS.run_direct(None, connection, false).await.map_err(Error::Migrate)
-}
-
-async fn dictionaries(connection: &mut SqliteConnection) -> Result<Pending, Error> {
-    let mut rows = Pending::default();
-    for row in sqlx::query("SELECT id, name FROM tenants ORDER BY id").fetch_all(&mut *connection).await? {
-        let tenant = TenantId::try_from(row.try_get::<&str, _>(1)?)
-            .map_err(|_| Error::Unreadable { what: "tenant name" })?;
-        rows.tenants.push((TenantNumber(row.try_get(0)?), tenant));
-    }
-    for row in sqlx::query("SELECT id, tenant_id, kind, name, first_seen FROM services ORDER BY id")
-        .fetch_all(&mut *connection)
-        .await?
-    {
-        rows.services.push(Arc::new(service(&row)?));
-    }
-    let statement = "SELECT id, tenant_id, service_id, kind, name, first_seen FROM operations ORDER BY id";
-    for row in sqlx::query(statement).fetch_all(&mut *connection).await? {
-        rows.operations.push(Arc::new(OperationInfo {
-            id: OperationId(row.try_get(0)?),
-            tenant: TenantNumber(row.try_get(1)?),
-            service: ServiceId(row.try_get(2)?),
-            kind: SpanKind(row.try_get(3)?),
-            name: row.try_get::<&str, _>(4)?.into(),
-            first_seen: UnixNanos(row.try_get(5)?),
-        }));
-    }
-    let statement = "SELECT r.id, r.tenant_id, r.service_id, r.version, r.instance, r.attributes, \
-                     r.dropped_attributes, r.schema_url, r.first_seen, s.name \
-                     FROM resources r JOIN services s ON s.id = r.service_id ORDER BY r.id";
-    for row in sqlx::query(statement).fetch_all(&mut *connection).await? {
-        rows.resources.push(Arc::new(resource(&row)?));
-    }
-    let statement = "SELECT id, tenant_id, name, version, attributes, dropped_attributes, schema_url \
-                     FROM instrumentations ORDER BY id";
-    for row in sqlx::query(statement).fetch_all(&mut *connection).await? {
-        rows.instrumentations.push(Arc::new(instrumentation(&row)?));
-    }
-    Ok(rows)
-}
-
-fn service(row: &SqliteRow) -> Result<ServiceInfo, Error> {
-    Ok(ServiceInfo {
-        id: ServiceId(row.try_get(0)?),
-        tenant: TenantNumber(row.try_get(1)?),
-        kind: NodeKind::from_number(row.try_get(2)?).ok_or(Error::Unreadable { what: "kind of node" })?,
-        name: row.try_get::<&str, _>(3)?.into(),
-        first_seen: UnixNanos(row.try_get(4)?),
-    })
-}
-
-fn resource(row: &SqliteRow) -> Result<ResourceInfo, Error> {
-    let resource = Resource {
-        service: row.try_get::<&str, _>(9)?.into(),
-        attributes: Attributes::from_checked(Bytes::copy_from_slice(row.try_get(5)?)),
-        dropped_attributes: row.try_get(6)?,
-        schema_url: Text::from(row.try_get::<&str, _>(7)?),
-    };
-    Ok(ResourceInfo {
-        id: ResourceId(row.try_get(0)?),
-        tenant: TenantNumber(row.try_get(1)?),
-        service: ServiceId(row.try_get(2)?),
-        version: row.try_get::<&str, _>(3)?.into(),
-        instance: row.try_get::<&str, _>(4)?.into(),
-        resource: Arc::new(resource),
-        first_seen: UnixNanos(row.try_get(8)?),
-    })
-}
-
-fn instrumentation(row: &SqliteRow) -> Result<InstrumentationInfo, Error> {
-    let instrumentation = Instrumentation {
-        name: Text::from(row.try_get::<&str, _>(2)?),
-        version: Text::from(row.try_get::<&str, _>(3)?),
-        attributes: Attributes::from_checked(Bytes::copy_from_slice(row.try_get(4)?)),
-        dropped_attributes: row.try_get(5)?,
-        schema_url: Text::from(row.try_get::<&str, _>(6)?),
-    };
-    Ok(InstrumentationInfo {
-        id: InstrumentationId(row.try_get(0)?),
-        tenant: TenantNumber(row.try_get(1)?),
-        instrumentation: Arc::new(instrumentation),
-    })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 /// Bytes of a database page. Larger than SQLite's usual 4 KiB: half the cost of indexed inserts.
@@ -58,5 +59,7 @@ impl Options {
             .pragma("mmap_size", self.mmap_bytes.to_string())
             .pragma("temp_store", "memory")
             .statement_cache_capacity(256)
+            // Statements run to tens of kilobytes; failures are reported by whoever asked.
+            .disable_statement_logging()
     }
 }

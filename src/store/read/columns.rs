@@ -100,7 +100,7 @@ impl<'a> Columns<'a> {
         T::try_from(self.row.try_get(column)?).map_err(|_| self.unreadable())
     }
 
-    fn optional_id<T: TryFrom<&'a [u8]>>(&self, column: usize) -> Result<Option<T>, Error> {
+    pub(super) fn optional_id<T: TryFrom<&'a [u8]>>(&self, column: usize) -> Result<Option<T>, Error> {
         let bytes: Option<&[u8]> = self.row.try_get(column)?;
         bytes.map(|bytes| T::try_from(bytes).map_err(|_| self.unreadable())).transpose()
     }

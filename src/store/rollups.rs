@@ -1,0 +1,274 @@
+//! Roll-ups: observations become cells, and touched cells are written whole.
+//!
+//! The recent cells stay in memory, so that a commit adds to them without reading. A cell that memory does not
+//! hold, and that the table may, is read first: late telemetry and a restart lose no count. What a commit adds
+//! is computed beside the cells and taken over only after the commit succeeded, so a commit that is tried twice
+//! counts once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::error::Error;
+use super::insert::{Insert, Values};
+use crate::model::id::TenantNumber;
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
+use crate::model::sketch::Sketch;
+
+/// How far behind a tenant's newest bucket its cells stay in memory, for the fine and the coarse width. What
+/// comes later is added all the same, at the cost of a read.
+const FINE_OPEN_SECONDS: i64 = 120;
+const COARSE_OPEN_SECONDS: i64 = 600;
+/// Most cells in memory, about 400 bytes each; past it all of them are let go, and read again when touched.
+const OPEN_CELLS_MAX: usize = 250_000;
+/// Cells that one statement looks for.
+const PROBES: usize = 128;
+
+/// Where a cell is. The order is the table's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    tenant: TenantNumber,
+    width: i64,
+    bucket: i64,
+    subject: [i64; 4],
+}
+
+/// What a commit adds: a cell for each place it touches.
+pub(super) type Delta = HashMap<Place, Cell>;
+
+/// The cells in memory.
+#[derive(Debug, Default)]
+pub(super) struct Rollups {
+    open: HashMap<Place, Cell>,
+    /// By tenant and width.
+    reaches: HashMap<(TenantNumber, i64), Reach>,
+}
+
+/// What memory knows about one tenant's cells of one width.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    /// From this bucket on, a cell that memory does not hold does not exist.
+    complete_from: i64,
+    /// The bucket around which most observations of the newest commit lay. Not the newest bucket of all: one
+    /// sender with a wrong clock would close everyone's cells.
+    newest: i64,
+}
+
+/// Adds up observations. Buckets of the fine width first; the coarse ones are made of them.
+pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
+    let mut delta = Delta::new();
+    for (tenant, observation) in observations {
+        let width = match observation.subject {
+            Subject::Logs(..) => COARSE_SECONDS,
+            _ => FINE_SECONDS,
+        };
+        let bucket = observation.at.bucket_seconds(width);
+        let place = Place { tenant: *tenant, width, bucket, subject: columns(observation.subject) };
+        delta.entry(place).or_default().add(&observation.seen);
+    }
+    let mut coarse = Delta::new();
+    for (place, cell) in delta.iter().filter(|(place, _)| place.width == FINE_SECONDS) {
+        let bucket = place.bucket.div_euclid(COARSE_SECONDS) * COARSE_SECONDS;
+        coarse.entry(Place { width: COARSE_SECONDS, bucket, ..*place }).or_default().merge(cell);
+    }
+    // Log cells and those of spans never meet: the subject tells them apart.
+    delta.extend(coarse);
+    delta
+}
+
+impl Rollups {
+    /// Starts with nothing in memory: what lies after the newest bucket of the table does not exist yet.
+    pub(super) async fn start(
+        connection: &mut SqliteConnection,
+        tenants: &[TenantNumber],
+    ) -> Result<Self, Error> {
+        let mut rollups = Self::default();
+        for tenant in tenants {
+            for width in [FINE_SECONDS, COARSE_SECONDS] {
+                let newest: Option<i64> =
+                    sqlx::query_scalar("SELECT max(bucket) FROM rollups WHERE tenant_id = ? AND width = ?")
+                        .bind(i64::from(tenant.0))
+                        .bind(width)
+                        .fetch_one(&mut *connection)
+                        .await?;
+                if let Some(newest) = newest {
+                    let reach = Reach { complete_from: newest + 1, newest };
+                    rollups.reaches.insert((*tenant, width), reach);
+                }
+            }
+        }
+        Ok(rollups)
+    }
+
+    /// Writes the cells of `delta` and answers them whole, for [`Rollups::take`]. Changes nothing in memory.
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        delta: Delta,
+    ) -> Result<Vec<(Place, Cell)>, Error> {
+        let mut cells: Vec<(Place, Cell)> = delta.into_iter().collect();
+        cells.sort_unstable_by_key(|(place, _)| *place);
+        let mut unknown = Vec::new();
+        for (index, (place, cell)) in cells.iter_mut().enumerate() {
+            match self.open.get(place) {
+                Some(held) => cell.merge(held),
+                None if self.may_be_stored(place) => unknown.push(index),
+                None => {}
+            }
+        }
+        for chunk in unknown.chunks(PROBES) {
+            for (place, stored) in read(connection, &cells, chunk).await? {
+                if let Ok(found) = chunk.binary_search_by_key(&place, |index| cells[*index].0) {
+                    cells[chunk[found]].1.merge(&stored);
+                }
+            }
+        }
+        UPSERT.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
+        Ok(cells)
+    }
+
+    /// Takes over cells that were written, then lets go of those that are too old or too many.
+    pub(super) fn take(&mut self, cells: Vec<(Place, Cell)>) {
+        self.advance(&cells);
+        let mut moved = false;
+        for ((_, width), reach) in &mut self.reaches {
+            moved |= reach.keep_from(*width) > reach.complete_from;
+            reach.complete_from = reach.complete_from.max(reach.keep_from(*width));
+        }
+        let reaches = &self.reaches;
+        let is_open = |place: &Place| {
+            let reach = reaches.get(&(place.tenant, place.width));
+            reach.is_some_and(|reach| place.bucket >= reach.keep_from(place.width))
+        };
+        if moved {
+            self.open.retain(|place, _| is_open(place));
+        }
+        self.open.extend(cells.into_iter().filter(|(place, _)| is_open(place)));
+        if self.open.len() > OPEN_CELLS_MAX {
+            self.let_go();
+        }
+    }
+
+    /// Moves each tenant's newest bucket to where half of what it just sent is older.
+    fn advance(&mut self, cells: &[(Place, Cell)]) {
+        // The cells are sorted by tenant, width and bucket.
+        for group in cells.chunk_by(|(a, _), (b, _)| (a.tenant, a.width) == (b.tenant, b.width)) {
+            let first = group[0].0;
+            let middle = group[group.len() / 2].0.bucket;
+            let reach = self
+                .reaches
+                .entry((first.tenant, first.width))
+                .or_insert(Reach { complete_from: i64::MIN, newest: middle });
+            reach.newest = reach.newest.max(middle);
+        }
+    }
+
+    fn let_go(&mut self) {
+        for place in self.open.keys() {
+            if let Some(reach) = self.reaches.get_mut(&(place.tenant, place.width)) {
+                reach.complete_from = reach.complete_from.max(place.bucket + 1);
+            }
+        }
+        self.open = HashMap::new();
+    }
+
+    /// A tenant without a reach has nothing in the table.
+    fn may_be_stored(&self, place: &Place) -> bool {
+        let reach = self.reaches.get(&(place.tenant, place.width));
+        reach.is_some_and(|reach| place.bucket < reach.complete_from)
+    }
+}
+
+impl Reach {
+    const fn keep_from(&self, width: i64) -> i64 {
+        self.newest - if width == FINE_SECONDS { FINE_OPEN_SECONDS } else { COARSE_OPEN_SECONDS }
+    }
+}
+
+/// The columns kind, a, b and c.
+fn columns(subject: Subject) -> [i64; 4] {
+    match subject {
+        Subject::Operation(operation) => [0, operation.0.into(), 0, 0],
+        Subject::Instance(service, resource) => [1, service.0.into(), resource.0.into(), 0],
+        Subject::Edge(caller, callee) => [2, caller.0.into(), callee.0.into(), 0],
+        Subject::Logs(service, template, severity) => {
+            [3, service.0.into(), template.0.into(), severity.0.into()]
+        }
+    }
+}
+
+static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "rollups (tenant_id, width, bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch)",
+        14,
+        "ON CONFLICT (tenant_id, width, bucket, kind, a, b, c) DO UPDATE SET count = excluded.count, \
+         errors = excluded.errors, sum_ns = excluded.sum_ns, max_ns = excluded.max_ns, \
+         other_ns = excluded.other_ns, answered = excluded.answered, sketch = excluded.sketch",
+    )
+});
+
+fn bind(values: &mut Values, place: &Place, cell: &Cell) {
+    values.int(place.tenant.0);
+    values.int(place.width);
+    values.int(place.bucket);
+    place.subject.iter().for_each(|column| values.int(*column));
+    for sum in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
+        values.unsigned(sum);
+    }
+    let mut sketch = Vec::new();
+    cell.sketch.encode(&mut sketch);
+    values.owned_blob(sketch);
+}
+
+static PROBE: LazyLock<Arc<str>> = LazyLock::new(|| {
+    let wanted = vec!["(?,?,?,?,?,?,?)"; PROBES].join(",");
+    format!(
+        "SELECT r.tenant_id, r.width, r.bucket, r.kind, r.a, r.b, r.c, r.count, r.errors, r.sum_ns, r.max_ns, \
+         r.other_ns, r.answered, r.sketch FROM (VALUES {wanted}) AS w CROSS JOIN rollups AS r \
+         ON r.tenant_id = w.column1 AND r.width = w.column2 AND r.bucket = w.column3 AND r.kind = w.column4 \
+         AND r.a = w.column5 AND r.b = w.column6 AND r.c = w.column7"
+    )
+    .into()
+});
+
+/// Reads the cells at the places of `cells` that `chunk` points to. What a short chunk leaves of the statement
+/// stays unbound, which matches nothing.
+async fn read(
+    connection: &mut SqliteConnection,
+    cells: &[(Place, Cell)],
+    chunk: &[usize],
+) -> Result<Vec<(Place, Cell)>, Error> {
+    let mut values = Values::with_capacity(7 * chunk.len());
+    for index in chunk {
+        let place = &cells[*index].0;
+        values.int(place.tenant.0);
+        values.int(place.width);
+        values.int(place.bucket);
+        place.subject.iter().for_each(|column| values.int(*column));
+    }
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&PROBE)), values.into_arguments()?);
+    query.fetch_all(connection).await?.iter().map(stored).collect()
+}
+
+fn stored(row: &SqliteRow) -> Result<(Place, Cell), Error> {
+    let place = Place {
+        tenant: TenantNumber(row.try_get(0)?),
+        width: row.try_get(1)?,
+        bucket: row.try_get(2)?,
+        subject: [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?],
+    };
+    let sum = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let sketch = Sketch::decode(row.try_get(13)?).ok_or(Error::Unreadable { what: "duration sketch" })?;
+    let cell = Cell {
+        count: sum(7)?,
+        errors: sum(8)?,
+        sum_ns: sum(9)?,
+        max_ns: sum(10)?,
+        other_ns: sum(11)?,
+        answered: sum(12)?,
+        sketch,
+    };
+    Ok((place, cell))
+}
