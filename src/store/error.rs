@@ -89,8 +89,8 @@ pub enum Error {
     /// A question took longer than the store allows.
     #[error("the question took too long: ask about less time or fewer services")]
     TimedOut(#[source] sqlx::Error),
-    /// A question whose answer is not cut short has more to say than the store answers at once.
-    #[error("the answer holds more than {max} {what}: ask about less time")]
+    /// A question names more, or its answer holds more, than the store takes at once.
+    #[error("more than {max} {what} in one question: ask about less")]
     TooMuch {
         /// What there is too much of.
         what: &'static str,

@@ -3,9 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::model::id::{
-    InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
-};
+use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::{LogDetail, Severity};
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::time::UnixNanos;

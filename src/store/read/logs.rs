@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::Page;
 use super::columns::{self, Found};
 use super::details;
-use super::reader::{Reader, push_list};
+use super::reader::{Reader, check_named, push_list};
 use super::scan::{Scan, Walk};
 use super::spans::push_in;
 use crate::model::id::{ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
@@ -61,11 +61,10 @@ impl Store {
     ///
     /// Costs as many rows as it has to look at: a trace's own, else warnings and worse where those are asked
     /// for, else those of the services, else all of the time from the newest on.
-    pub async fn logs(
-        &self,
-        tenant: TenantNumber,
-        ask: &LogAsk,
-    ) -> Result<Page<StoredLog, LogPlace>, Error> {
+    pub async fn logs(&self, tenant: TenantNumber, ask: &LogAsk) -> Result<Page<StoredLog, LogPlace>, Error> {
+        check_named("services", ask.services.len())?;
+        check_named("templates", ask.templates.len())?;
+        check_named("attributes", ask.attributes.len())?;
         let limit = ask.limit.min(LOGS_MAX);
         if limit == 0 {
             return Ok(Page { items: Vec::new(), next: None });
@@ -73,7 +72,10 @@ impl Store {
         let mut reader = self.reader().await?;
         let services = services(&mut reader, tenant, ask).await?;
         let walks = walks(tenant, ask, services.as_deref());
-        let conditions = conditions(tenant, ask, services.as_deref());
+        let mut conditions = conditions(tenant, ask);
+        if let Some(services) = services.as_deref().filter(|_| walks.first().is_some_and(Walk::is_whole)) {
+            push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+        }
         let scan = Scan {
             table: "logs",
             columns: columns::LOG,
@@ -152,30 +154,22 @@ async fn services(
 }
 
 fn walks(tenant: TenantNumber, ask: &LogAsk, services: Option<&[ServiceId]>) -> Vec<Walk> {
-    let whole = |index, condition| vec![Walk { index, condition, number: tenant.0.into() }];
-    let service = |service: &ServiceId| Walk {
-        index: "logs_by_service",
-        condition: "service_id = ",
-        number: service.0.into(),
-    };
+    let whole = |index, condition| vec![Walk::of_tenant(index, condition, tenant)];
     match services {
         Some([]) => Vec::new(),
         // The sign leaves the tenant to be compared: this index is ordered by trace alone.
         _ if ask.trace.is_some() => whole("logs_by_trace", "+tenant_id = "),
         _ if ask.severity_min >= Severity::WARN => whole("logs_severe", "severity >= 13 AND tenant_id = "),
-        Some(services) => services.iter().map(service).collect(),
+        Some(services) => Walk::of_services("logs_by_service", services),
         None => whole("logs_by_time", "tenant_id = "),
     }
 }
 
 /// What holds for every record of the answer, whatever index finds it.
-fn conditions(tenant: TenantNumber, ask: &LogAsk, services: Option<&[ServiceId]>) -> String {
+fn conditions(tenant: TenantNumber, ask: &LogAsk) -> String {
     let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
     if ask.severity_min > Severity(0) {
         let _ = write!(conditions, " AND severity >= {}", ask.severity_min.0);
-    }
-    if let Some(services) = services {
-        push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
     }
     if !ask.templates.is_empty() {
         push_in(&mut conditions, "template_id", ask.templates.iter().map(|template| template.0));

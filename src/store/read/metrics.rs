@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::columns::Columns;
-use super::reader::{Reader, push_list};
+use super::reader::{Reader, check_named, push_list};
 use super::spans::push_in;
 use crate::model::id::{InstrumentationId, ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
@@ -75,6 +75,7 @@ pub struct MetricName {
 impl Store {
     /// The series that `ask` describes, by id: the oldest first.
     pub async fn series(&self, tenant: TenantNumber, ask: &SeriesAsk) -> Result<Vec<StoredSeries>, Error> {
+        check_named("services", ask.services.len())?;
         let mut reader = self.reader().await?;
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT id, service_id, resource_id, instrumentation_id, name, unit, description, metadata, kind, \

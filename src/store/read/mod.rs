@@ -33,6 +33,13 @@ pub mod templates;
 mod tests;
 pub mod trace;
 
+use std::time::Duration;
+
+/// Longest time that the statements of one question may take together.
+pub const QUESTION_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most services, operations, templates or attributes that one question may name; it is refused above it.
+pub const NAMED_MAX: usize = 2_000;
+
 /// A part of a longer answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T, C> {

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::{NAMED_MAX, QUESTION_TIME_MAX};
 use crate::store::Store;
 use crate::store::error::Error;
 
-/// Longest time that the statements of one question may take together.
-pub const QUESTION_TIME_MAX: Duration = Duration::from_secs(30);
 /// Steps of SQLite's virtual machine between two looks at whether the question still stands: well under a
 /// millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 4_000;
@@ -99,6 +98,11 @@ impl Drop for Reader {
             self.connection.close_on_drop();
         }
     }
+}
+
+/// Refuses a question that names more than [`NAMED_MAX`] of something.
+pub(super) const fn check_named(what: &'static str, named: usize) -> Result<(), Error> {
+    if named > NAMED_MAX { Err(Error::TooMuch { what, max: NAMED_MAX }) } else { Ok(()) }
 }
 
 /// Writes `numbers` as a list for `IN (…)`.

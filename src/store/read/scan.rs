@@ -10,23 +10,45 @@ use sqlx::{QueryBuilder, Sqlite};
 use super::columns::Found;
 use super::details::{self, Detailed};
 use super::reader::Reader;
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::error::Error;
 
 /// Walks that one statement merges; SQLite itself stops at 500.
 const WALKS_MAX: usize = 200;
+/// Characters of one statement, about; SQLite itself stops at a million.
+const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (256, 2_048);
 
 /// An index in the order of time, and the condition that begins it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walk {
-    /// The index.
-    pub(super) index: &'static str,
-    /// The condition in SQL, in which `number` takes the place after it.
-    pub(super) condition: &'static str,
-    /// The number of the tenant or service.
-    pub(super) number: i64,
+    index: &'static str,
+    /// In SQL, up to the number that completes it.
+    condition: &'static str,
+    /// Of the tenant or service.
+    number: i64,
+}
+
+impl Walk {
+    const SERVICE: &str = "service_id = ";
+
+    /// A walk over an index of the whole tenant; `condition` ends with what the tenant's number completes.
+    pub(super) fn of_tenant(index: &'static str, condition: &'static str, tenant: TenantNumber) -> Self {
+        Self { index, condition, number: tenant.0.into() }
+    }
+
+    /// A walk for each service.
+    pub(super) fn of_services(index: &'static str, services: &[ServiceId]) -> Vec<Self> {
+        let walk = |service: &ServiceId| Self { index, condition: Self::SERVICE, number: service.0.into() };
+        services.iter().map(walk).collect()
+    }
+
+    /// Whether it meets every service.
+    pub(super) fn is_whole(&self) -> bool {
+        self.condition != Self::SERVICE
+    }
 }
 
 /// What to walk over.
@@ -79,8 +101,9 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     }
 
     async fn chunk(&self, reader: &mut Reader, rows_max: usize) -> Result<Vec<Found<T>>, Error> {
+        let walks_max = (STATEMENT_MAX / (400 + self.conditions.len())).clamp(1, WALKS_MAX);
         let mut rows = Vec::new();
-        for walks in self.walks.chunks(WALKS_MAX) {
+        for walks in self.walks.chunks(walks_max) {
             let mut query = QueryBuilder::<Sqlite>::new("");
             for (index, walk) in walks.iter().enumerate() {
                 query.push(if index == 0 { "" } else { " UNION ALL " });
@@ -89,7 +112,7 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
             query.push(" ORDER BY ").push(self.time).push(" DESC, id DESC LIMIT ").push(rows_max);
             rows.extend(reader.all(query, self.read).await?);
         }
-        if self.walks.len() > WALKS_MAX {
+        if self.walks.len() > walks_max {
             rows.sort_by_key(|row| std::cmp::Reverse((self.place)(row)));
             rows.truncate(rows_max);
         }

@@ -7,10 +7,11 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{self, Found};
 use super::details;
-use super::reader::Reader;
+use super::reader::{Reader, check_named};
 use super::scan::{Scan, Walk};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
+use crate::model::span::SpanDetail;
 use crate::model::time::Window;
 use crate::store::Store;
 use crate::store::error::Error;
@@ -63,6 +64,9 @@ impl Store {
     /// leave most of them out. Slowest first looks at all spans that took half a second; where those do not
     /// suffice, at all of the window.
     pub async fn spans(&self, tenant: TenantNumber, ask: &SpanAsk) -> Result<Vec<SpanRow>, Error> {
+        check_named("services", ask.services.len())?;
+        check_named("operations", ask.operations.len())?;
+        check_named("attributes", ask.attributes.len())?;
         let limit = ask.limit.min(SPANS_MAX);
         let services = self.services_of_ask(tenant, &ask.services, &ask.operations);
         if limit == 0 || services.is_empty() {
@@ -108,7 +112,7 @@ impl Store {
 }
 
 fn without_detail(span: SpanRow) -> SpanRow {
-    SpanRow { detail: crate::model::span::SpanDetail::default(), ..span }
+    SpanRow { detail: SpanDetail::default(), ..span }
 }
 
 async fn newest(
@@ -119,21 +123,15 @@ async fn newest(
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
-    let whole = |index, condition| vec![Walk { index, condition, number: tenant.0.into() }];
     let walks = if ask.failed {
-        whole("spans_failed", "status = 2 AND tenant_id = ")
+        vec![Walk::of_tenant("spans_failed", "status = 2 AND tenant_id = ", tenant)]
     } else if ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
-        whole("spans_slow", "duration_ns >= 500000000 AND tenant_id = ")
+        vec![Walk::of_tenant("spans_slow", "duration_ns >= 500000000 AND tenant_id = ", tenant)]
     } else {
-        let walk = |service: &ServiceId| Walk {
-            index: "spans_by_service",
-            condition: "service_id = ",
-            number: service.0.into(),
-        };
-        services.iter().map(walk).collect()
+        Walk::of_services("spans_by_service", services)
     };
-    if walks[0].index != "spans_by_service" && !(ask.services.is_empty() && ask.operations.is_empty()) {
+    if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
         push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
     }
     let scan = Scan {
@@ -214,7 +212,11 @@ impl SlowSearch<'_> {
         query.push(format_args!(
             "SELECT {} FROM spans INDEXED BY {index} WHERE tenant_id = {} AND {condition} AND start_ns >= {} \
              AND start_ns < {}{}",
-            columns::SPAN, self.tenant.0, from.0, to.0, self.conditions,
+            columns::SPAN,
+            self.tenant.0,
+            from.0,
+            to.0,
+            self.conditions,
         ));
         if let Some((duration_ns, start_ns, id)) = after {
             query.push(format_args!(" AND (duration_ns, start_ns, id) < ({duration_ns}, {start_ns}, {id})"));

@@ -9,7 +9,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::Page;
 use super::columns::Columns;
-use super::reader::{Reader, push_list};
+use super::reader::{Reader, check_named, push_list};
 use super::spans::push_in;
 use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
@@ -23,11 +23,14 @@ pub const TRACES_MAX: usize = 1_000;
 pub const PARTS_WITHIN: Duration = Duration::from_secs(3_600);
 /// Parts are looked for over this much of a trace's own time.
 const PARTS_OVER: Duration = Duration::from_secs(6 * 3_600);
-/// A span of the services asked for that begins later than this after the window does not lead to its trace.
+/// A span of the services asked for, or a failed one, that begins later than this after the window may not lead to
+/// its trace.
 const SPANS_AFTER: Duration = Duration::from_secs(3_600);
 /// Up to so many spans of the services, or failed ones, in the window, these are looked up first and lead to the
 /// traces. Above it they are so common that walking over the traces finds some soon.
 const LEADS_MAX: usize = 10_000;
+/// Keys that one statement looks for.
+const PROBES: usize = 1_024;
 
 /// Which traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +110,8 @@ impl Store {
         tenant: TenantNumber,
         ask: &TraceAsk,
     ) -> Result<Page<TraceSummary, TracePlace>, Error> {
+        check_named("services", ask.services.len())?;
+        check_named("operations", ask.operations.len())?;
         let limit = ask.limit.min(TRACES_MAX);
         let services = self.services_of_ask(tenant, &ask.services, &ask.operations);
         if limit == 0 || services.is_empty() {
@@ -324,26 +329,32 @@ impl Search<'_> {
         for part in parts {
             let last = part.end.min(part.first.0.plus(PARTS_OVER)).max(part.key.bucket_start());
             let around = Window::new(part.first.0.minus(PARTS_WITHIN), last.plus(PARTS_WITHIN));
-            for key in TraceKey::candidates(around, self.tenant, part.trace_id).filter(|key| *key != part.key) {
+            for key in TraceKey::candidates(around, self.tenant, part.trace_id).filter(|key| *key != part.key)
+            {
                 keys.insert(key);
                 wanted.entry(key).or_default().push(part);
             }
         }
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(PART).push(", ");
-        query.push(if self.by_service() { self.has_span() } else { String::from("true") });
-        query.push(", true").push(self.conditions());
-        query.push(" FROM traces t WHERE t.tenant_id = ").push(self.tenant.0).push(" AND t.trace_key IN ");
-        push_list(&mut query, keys.iter().map(|key| key.0));
+        let keys: Vec<i64> = keys.into_iter().map(|key| key.0).collect();
         let mut others: HashMap<(TraceId, TraceKey), Vec<Part>> = HashMap::new();
-        let found = reader.all(query, |row| {
-            let matches = row.try_get::<i64, _>(9)? != 0 && row.try_get::<i64, _>(10)? != 0;
-            part(row, matches)
-        });
-        for other in found.await? {
-            let asking = wanted.get(&other.key).into_iter().flatten();
-            for part in asking.filter(|part| part.trace_id == other.trace_id) {
-                others.entry((part.trace_id, part.key)).or_default().push(other.clone());
+        for keys in keys.chunks(PROBES) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+            query.push(PART).push(", true").push(self.conditions()).push(", ");
+            query.push(if self.by_service() { self.has_span() } else { String::from("true") });
+            query
+                .push(" FROM traces t WHERE t.tenant_id = ")
+                .push(self.tenant.0)
+                .push(" AND t.trace_key IN ");
+            push_list(&mut query, keys.iter().copied());
+            let found = reader.all(query, |row| {
+                let matches = row.try_get::<i64, _>(9)? != 0 && row.try_get::<i64, _>(10)? != 0;
+                part(row, matches)
+            });
+            for other in found.await? {
+                let asking = wanted.get(&other.key).into_iter().flatten();
+                for part in asking.filter(|part| part.trace_id == other.trace_id) {
+                    others.entry((part.trace_id, part.key)).or_default().push(other.clone());
+                }
             }
         }
         Ok(others)
@@ -391,4 +402,3 @@ fn fold(part: Part, others: &[Part]) -> TraceSummary {
         errors: whole.errors,
     }
 }
-

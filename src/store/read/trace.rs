@@ -49,7 +49,8 @@ impl Store {
         let mut keys = Vec::new();
         let mut total: u64 = 0;
         let windows = windows(&mut reader).await?;
-        let candidates = windows.into_iter().flat_map(|window| TraceKey::candidates(window, tenant, trace_id));
+        let candidates =
+            windows.into_iter().flat_map(|window| TraceKey::candidates(window, tenant, trace_id));
         for candidates in candidates.collect::<Vec<_>>().chunks(PROBES) {
             for (key, spans) in parts(&mut reader, tenant, trace_id, candidates).await? {
                 keys.push(key);
