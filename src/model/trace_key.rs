@@ -10,7 +10,8 @@ use super::time::{NANOS_PER_SECOND, UnixNanos, Window};
 
 /// Seconds that share the upper bits.
 pub const BUCKET_SECONDS: i64 = 600;
-const HASH_BITS: u32 = 40;
+/// Bits of a key that are a hash; the bits above them number the bucket.
+pub const HASH_BITS: u32 = 40;
 
 /// The key of a trace; ordered by the time the trace was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +27,11 @@ impl TraceKey {
     pub fn candidates(window: Window, tenant: TenantNumber, trace: TraceId) -> impl Iterator<Item = Self> {
         (bucket_of(window.from)..=bucket_of(window.to))
             .map(move |bucket| Self::in_bucket(bucket, tenant, trace))
+    }
+
+    /// The first instant of the time that the upper bits stand for.
+    pub const fn bucket_start(self) -> UnixNanos {
+        UnixNanos::from_seconds((self.0 >> HASH_BITS) * BUCKET_SECONDS)
     }
 
     fn in_bucket(bucket: i64, tenant: TenantNumber, trace: TraceId) -> Self {
@@ -66,5 +72,6 @@ mod tests {
         let found: Vec<_> = TraceKey::candidates(window, TenantNumber(1), trace).collect();
         assert_eq!(found.len(), 3);
         assert!(found.contains(&early) && found.contains(&late));
+        assert_eq!(late.bucket_start(), at(1_800_000_600));
     }
 }

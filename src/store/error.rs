@@ -86,6 +86,17 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// A question took longer than the store allows.
+    #[error("the question took too long: ask about less time or fewer services")]
+    TimedOut(#[source] sqlx::Error),
+    /// A question names more, or its answer holds more, than the store takes at once.
+    #[error("more than {max} {what} in one question: ask about less")]
+    TooMuch {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that is answered.
+        max: usize,
+    },
     /// The store was stopped.
     #[error("the store was stopped")]
     Stopped,
@@ -100,6 +111,8 @@ impl Error {
         match self {
             Self::Busy(_) | Self::Full(_) | Self::Disk(_) | Self::Stopped => Kind::Unavailable,
             Self::Crowded(_) => Kind::Overloaded,
+            Self::TimedOut(_) => Kind::TimedOut,
+            Self::TooMuch { .. } => Kind::TooLarge,
             Self::Directory { .. }
             | Self::Open { .. }
             | Self::Library { .. }
@@ -128,6 +141,8 @@ impl From<sqlx::Error> for Error {
         match code.map(|code| code & 0xff) {
             // BUSY and LOCKED.
             Some(5 | 6) => Self::Busy(error),
+            // INTERRUPT: only questions are interrupted, when their time is up.
+            Some(9) => Self::TimedOut(error),
             Some(13) => Self::Full(error),
             // PERM, NOMEM, READONLY, IOERR and CANTOPEN.
             Some(3 | 7 | 8 | 10 | 14) => Self::Disk(error),

@@ -1,0 +1,135 @@
+//! The packed rest of rows, out of their blocks.
+//!
+//! Rows are grouped by block, so that a question reads each block once, and one block at a time, so that it
+//! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::columns::Found;
+use super::reader::{Reader, push_list};
+use crate::model::log::LogDetail;
+use crate::model::span::SpanDetail;
+use crate::store::blocks;
+use crate::store::error::Error;
+use crate::store::rows::{LogRow, SpanRow};
+
+/// A row whose details lie in a block.
+pub(super) trait Detailed: Send {
+    /// Takes the details over.
+    fn set_detail(&mut self, packed: Bytes);
+
+    /// Whether packed details hold attribute `key` with a value that renders as `value`.
+    fn holds(packed: &Bytes, key: &str, value: &str) -> bool;
+}
+
+impl Detailed for SpanRow {
+    fn set_detail(&mut self, packed: Bytes) {
+        self.detail = SpanDetail::from_checked(packed);
+    }
+
+    fn holds(packed: &Bytes, key: &str, value: &str) -> bool {
+        let detail = SpanDetail::from_checked(packed.clone());
+        detail.attribute(key).is_some_and(|found| found.render() == value)
+    }
+}
+
+impl Detailed for LogRow {
+    fn set_detail(&mut self, packed: Bytes) {
+        self.detail = LogDetail::from_checked(packed);
+    }
+
+    fn holds(packed: &Bytes, key: &str, value: &str) -> bool {
+        let detail = LogDetail::from_checked(packed.clone());
+        detail.attribute(key).is_some_and(|found| found.render() == value)
+    }
+}
+
+/// Loads the details of `rows`.
+pub(super) async fn load<T: Detailed>(reader: &mut Reader, rows: &mut [Found<T>]) -> Result<(), Error> {
+    for (block, indexes) in by_block(rows) {
+        let positions = indexes.iter().map(|index| rows[*index].position).collect();
+        let details = open::<T>(reader, block, positions, Vec::new()).await?;
+        for (index, detail) in indexes.into_iter().zip(details) {
+            // Nothing is asked for, so nothing is left out.
+            rows[index].row.set_detail(detail.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// Those of `rows` that hold all of `attributes`, in their order and with their details. Opens only blocks whose
+/// filter does not rule an attribute out.
+pub(super) async fn matching<T: Detailed>(
+    reader: &mut Reader,
+    mut rows: Vec<Found<T>>,
+    attributes: &[(String, String)],
+) -> Result<Vec<Found<T>>, Error> {
+    let mut groups = by_block(&rows);
+    let promising = promising(reader, groups.keys().copied(), attributes).await?;
+    groups.retain(|block, _| promising.get(block).copied().unwrap_or_default());
+    let mut kept = vec![false; rows.len()];
+    for (block, indexes) in groups {
+        let positions = indexes.iter().map(|index| rows[*index].position).collect();
+        let details = open::<T>(reader, block, positions, attributes.to_vec()).await?;
+        for (index, detail) in indexes.into_iter().zip(details) {
+            if let Some(detail) = detail {
+                rows[index].row.set_detail(detail);
+                kept[index] = true;
+            }
+        }
+    }
+    let mut kept = kept.into_iter();
+    rows.retain(|_| kept.next().unwrap_or_default());
+    Ok(rows)
+}
+
+/// The indexes of rows by their block.
+fn by_block<T>(rows: &[Found<T>]) -> BTreeMap<i64, Vec<usize>> {
+    let mut groups: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        groups.entry(row.block).or_default().push(index);
+    }
+    groups
+}
+
+/// Which of `blocks` may hold all of `attributes` in some row.
+async fn promising(
+    reader: &mut Reader,
+    blocks: impl Iterator<Item = i64>,
+    attributes: &[(String, String)],
+) -> Result<HashMap<i64, bool>, Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT id, filter FROM blocks WHERE id IN ");
+    push_list(&mut query, blocks);
+    let answers = reader.all(query, |row| {
+        let filter: &[u8] = row.try_get(1)?;
+        Ok((row.try_get(0)?, attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value))))
+    });
+    Ok(answers.await?.into_iter().collect())
+}
+
+/// The details at `positions` of a block; none at those that lack one of `attributes`.
+async fn open<T: Detailed>(
+    reader: &mut Reader,
+    block: i64,
+    positions: Vec<usize>,
+    attributes: Vec<(String, String)>,
+) -> Result<Vec<Option<Bytes>>, Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT data FROM blocks WHERE id = ");
+    query.push(block);
+    let data = reader.first(query, |row| Ok(row.try_get::<Vec<u8>, _>(0)?)).await?;
+    let data = data.ok_or(Error::Unreadable { what: "block" })?;
+    // A block of the largest size takes some milliseconds.
+    let taken = tokio::task::spawn_blocking(move || {
+        let rows = blocks::decode(&data)?;
+        let detail = |position: usize| {
+            let packed = rows.get(position).ok_or(Error::Unreadable { what: "block" })?;
+            let wanted = attributes.iter().all(|(key, value)| T::holds(packed, key, value));
+            Ok(wanted.then(|| Bytes::copy_from_slice(packed)))
+        };
+        positions.into_iter().map(detail).collect()
+    });
+    taken.await.map_err(Error::Lost)?
+}

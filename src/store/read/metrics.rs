@@ -1,0 +1,242 @@
+//! Metric names, series and points.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::columns::Columns;
+use super::reader::{Reader, check_named, push_list};
+use super::spans::push_in;
+use crate::model::id::{InstrumentationId, ResourceId, SeriesId, ServiceId, TenantNumber};
+use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
+use crate::model::packed::Attributes;
+use crate::model::text::Text;
+use crate::model::time::{UnixNanos, Window};
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::store::rows::SeriesDefinition;
+
+/// Most series of one answer.
+pub const SERIES_MAX: usize = 10_000;
+/// Most points of one answer.
+pub const POINTS_MAX: usize = 200_000;
+/// Most metric names of one answer.
+pub const NAMES_MAX: usize = 10_000;
+/// `points.flags`: the value is a NaN, kept as its bits in `int_value`.
+const FLAG_NAN: i64 = 2;
+
+/// Which series.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SeriesAsk {
+    /// Of the metric with this name; of all where there is none.
+    pub name: Option<String>,
+    /// Of one of these services; of all where there are none.
+    pub services: Vec<ServiceId>,
+    /// How many; [`SERIES_MAX`] at most.
+    pub limit: usize,
+}
+
+/// A series as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSeries {
+    /// Its id.
+    pub id: SeriesId,
+    /// The service that sends it.
+    pub service: ServiceId,
+    /// The resource that sends it.
+    pub resource: ResourceId,
+    /// The library that makes it.
+    pub instrumentation: InstrumentationId,
+    /// The metric.
+    pub definition: SeriesDefinition,
+    /// What tells it from the other series of the metric and resource.
+    pub attributes: Attributes,
+    /// The time of its first point.
+    pub first_seen: UnixNanos,
+}
+
+/// A metric's name with what it measures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricName {
+    /// The instrument's name.
+    pub name: String,
+    /// The unit in UCUM; may be empty.
+    pub unit: String,
+    /// Which kind of data its points hold.
+    pub kind: MetricKind,
+    /// What its senders say about it; may be empty.
+    pub description: String,
+    /// How many series it has.
+    pub series: u64,
+}
+
+impl Store {
+    /// The series that `ask` describes, by id: the oldest first.
+    pub async fn series(&self, tenant: TenantNumber, ask: &SeriesAsk) -> Result<Vec<StoredSeries>, Error> {
+        check_named("services", ask.services.len())?;
+        let mut reader = self.reader().await?;
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT id, service_id, resource_id, instrumentation_id, name, unit, description, metadata, kind, \
+             temporality, monotonic, attributes, first_seen FROM series WHERE tenant_id = ",
+        );
+        query.push(tenant.0);
+        if let Some(name) = &ask.name {
+            query.push(" AND name = ").push_bind(name);
+        }
+        if !ask.services.is_empty() {
+            let mut conditions = String::new();
+            push_in(&mut conditions, "service_id", ask.services.iter().map(|service| service.0));
+            query.push(conditions);
+        }
+        query.push(" ORDER BY id LIMIT ").push(ask.limit.min(SERIES_MAX));
+        let series = reader.all(query, series).await?;
+        reader.finish().await?;
+        Ok(series)
+    }
+
+    /// The points of `series` within `window`, by series and time and then in the order of arrival: the first
+    /// `limit` of them, [`POINTS_MAX`] at most. Looks at the first [`SERIES_MAX`] of `series`; what is not the
+    /// tenant's is left out.
+    pub async fn points(
+        &self,
+        tenant: TenantNumber,
+        series: &[SeriesId],
+        window: Window,
+        limit: usize,
+    ) -> Result<Vec<(SeriesId, Point)>, Error> {
+        let limit = limit.min(POINTS_MAX);
+        let mut reader = self.reader().await?;
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, attributes FROM series WHERE tenant_id = ");
+        query.push(tenant.0).push(" AND id IN ");
+        push_list(&mut query, series.iter().take(SERIES_MAX).map(|series| series.0.into()));
+        query.push(" ORDER BY id");
+        let owned = reader.all(query, |row| {
+            Ok((SeriesId(Columns { row, what: "series" }.number(0)?), attributes(row, 1)?))
+        });
+        let mut found = Vec::new();
+        for (id, attributes) in owned.await? {
+            if found.len() >= limit {
+                break;
+            }
+            let mut points = points_of(&mut reader, id, window, limit - found.len()).await?;
+            for point in &mut points {
+                point.attributes = attributes.clone();
+            }
+            found.extend(points.into_iter().map(|point| (id, point)));
+        }
+        reader.finish().await?;
+        Ok(found)
+    }
+
+    /// The tenant's metrics by name, unit and kind, [`NAMES_MAX`] at most; with a window only those series count
+    /// that have a point in it.
+    pub async fn metric_names(
+        &self,
+        tenant: TenantNumber,
+        window: Option<Window>,
+    ) -> Result<Vec<MetricName>, Error> {
+        let mut conditions = String::new();
+        if let Some(Window { from, to }) = window {
+            let _ = write!(
+                conditions,
+                " AND EXISTS (SELECT 1 FROM points p WHERE p.series_id = s.id AND p.time_ns >= {} AND p.time_ns < {})",
+                from.0, to.0
+            );
+        }
+        let mut reader = self.reader().await?;
+        let mut query = QueryBuilder::<Sqlite>::new("");
+        query.push(format_args!(
+            "SELECT name, unit, kind, max(description), count(*) FROM series s WHERE tenant_id = {}{conditions} \
+             GROUP BY name, unit, kind ORDER BY name, unit, kind LIMIT {NAMES_MAX}",
+            tenant.0
+        ));
+        let names = reader.all(query, |row| {
+            let columns = Columns { row, what: "series" };
+            Ok(MetricName {
+                name: row.try_get(0)?,
+                unit: row.try_get(1)?,
+                kind: kind(&columns, 2)?,
+                description: row.try_get(3)?,
+                series: columns.number(4)?,
+            })
+        });
+        let names = names.await?;
+        reader.finish().await?;
+        Ok(names)
+    }
+}
+
+async fn points_of(
+    reader: &mut Reader,
+    series: SeriesId,
+    window: Window,
+    limit: usize,
+) -> Result<Vec<Point>, Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("");
+    query.push(format_args!(
+        "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail FROM points WHERE series_id = {} \
+         AND time_ns >= {} AND time_ns < {} ORDER BY time_ns, seq LIMIT {limit}",
+        series.0, window.from.0, window.to.0
+    ));
+    reader.all(query, point).await
+}
+
+fn series(row: &SqliteRow) -> Result<StoredSeries, Error> {
+    let columns = Columns { row, what: "series" };
+    let temporality = match columns.number::<i64>(9)? {
+        0 => Temporality::None,
+        1 => Temporality::Delta,
+        2 => Temporality::Cumulative,
+        _ => return Err(columns.unreadable()),
+    };
+    Ok(StoredSeries {
+        id: SeriesId(columns.number(0)?),
+        service: ServiceId(columns.number(1)?),
+        resource: ResourceId(columns.number(2)?),
+        instrumentation: InstrumentationId(columns.number(3)?),
+        definition: SeriesDefinition {
+            name: Text::from(row.try_get::<&str, _>(4)?),
+            unit: Text::from(row.try_get::<&str, _>(5)?),
+            description: Text::from(row.try_get::<&str, _>(6)?),
+            metadata: attributes(row, 7)?,
+            kind: kind(&columns, 8)?,
+            temporality,
+            monotonic: columns.number::<i64>(10)? != 0,
+        },
+        attributes: attributes(row, 11)?,
+        first_seen: UnixNanos(columns.number(12)?),
+    })
+}
+
+fn kind(columns: &Columns<'_>, column: usize) -> Result<MetricKind, Error> {
+    MetricKind::from_number(columns.number(column)?).ok_or(columns.unreadable())
+}
+
+fn attributes(row: &SqliteRow, column: usize) -> Result<Attributes, Error> {
+    Ok(Attributes::from_checked(Bytes::copy_from_slice(row.try_get(column)?)))
+}
+
+/// Reads a point, without the attributes that it shares with its series.
+fn point(row: &SqliteRow) -> Result<Point, Error> {
+    let flags: i64 = row.try_get(2)?;
+    let int: Option<i64> = row.try_get(3)?;
+    let real: Option<f64> = row.try_get(4)?;
+    let count: Option<i64> = row.try_get(5)?;
+    let nan = int.filter(|_| flags & FLAG_NAN != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
+    let value = match (count, nan.or(real), int) {
+        (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
+        (None, Some(value), _) => PointValue::Double(value),
+        (None, None, Some(value)) => PointValue::Int(value),
+        (None, None, None) => PointValue::Gap,
+    };
+    let detail: Option<&[u8]> = row.try_get(6)?;
+    Ok(Point {
+        time: UnixNanos(row.try_get(0)?),
+        start: UnixNanos(row.try_get(1)?),
+        attributes: Attributes::default(),
+        value,
+        detail: PointDetail::from_checked(Bytes::copy_from_slice(detail.unwrap_or_default())),
+    })
+}

@@ -1,0 +1,50 @@
+//! Questions: what the store answers about what was committed.
+//!
+//! Promises: every question names its tenant and sees nothing of another one, unless it says that it is about
+//! all of them; it sees one state of the database, whatever is committed meanwhile; its order does not depend on
+//! chance; what it answers is bounded, by a limit that is lowered silently where a caller asks for more than the
+//! maximum beside it, and otherwise by [`Error::TooMuch`](super::error::Error::TooMuch). Dropping the future of a
+//! question stops the statement that runs for it, and so does the time limit
+//! ([`Error::TimedOut`](super::error::Error::TimedOut)).
+//!
+//! Never: a question writes nothing, keeps nothing between two questions, and takes no connection but the
+//! readers'.
+//!
+//! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
+//! out of the tables), `details` (the packed rest, out of the blocks), `scan` (newest first over several
+//! indexes); then one file a question: [`trace`], [`summaries`], [`spans`], [`logs`], [`rollups`], [`edges`],
+//! [`templates`], [`metrics`], [`counts`].
+//!
+//! The questions are methods of [`Store`](super::Store).
+
+mod columns;
+pub mod counts;
+mod details;
+pub mod edges;
+pub mod logs;
+pub mod metrics;
+mod reader;
+pub mod rollups;
+mod scan;
+pub mod spans;
+pub mod summaries;
+pub mod templates;
+#[cfg(test)]
+mod tests;
+pub mod trace;
+
+use std::time::Duration;
+
+/// Longest time that the statements of one question may take together.
+pub const QUESTION_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most services, operations, templates or attributes that one question may name; it is refused above it.
+pub const NAMED_MAX: usize = 2_000;
+
+/// A part of a longer answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The answers, in the order of the question.
+    pub items: Vec<T>,
+    /// Where the next part begins; none after the last.
+    pub next: Option<C>,
+}

@@ -1,0 +1,250 @@
+//! Spans by time, service, outcome, duration and attributes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::columns::{self, Found};
+use super::details;
+use super::reader::{Reader, check_named};
+use super::scan::{Scan, Walk};
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
+use crate::model::node::NodeKind;
+use crate::model::span::SpanDetail;
+use crate::model::time::Window;
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::store::rows::SpanRow;
+
+/// Most spans of one answer.
+pub const SPANS_MAX: usize = 10_000;
+/// Spans at least this long are in an index of their own.
+const SLOW_NS: u64 = 500_000_000;
+/// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
+/// time the rows of the window are sorted anew.
+const SEARCHED: (usize, usize) = (1_024, 16_384);
+
+/// Which spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpanAsk {
+    /// Spans that began within it.
+    pub window: Window,
+    /// Of one of these services; of all where there are none.
+    pub services: Vec<ServiceId>,
+    /// Of one of these operations; of all where there are none.
+    pub operations: Vec<OperationId>,
+    /// Only those that failed.
+    pub failed: bool,
+    /// Only those that took at least so long.
+    pub duration_min_ns: Option<u64>,
+    /// Only those that have all of these attributes, by key and rendered value.
+    pub attributes: Vec<(String, String)>,
+    /// What comes first.
+    pub order: SpanOrder,
+    /// How many; [`SPANS_MAX`] at most.
+    pub limit: usize,
+    /// Whether their details are wanted too; they are left empty otherwise.
+    pub with_detail: bool,
+}
+
+/// In which order spans are answered. Among equals the newest is first, then the one that arrived last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanOrder {
+    /// By when they began, the newest first.
+    Newest,
+    /// By how long they took, the slowest first.
+    Slowest,
+}
+
+impl Store {
+    /// The spans that `ask` describes, in its order.
+    ///
+    /// Newest first costs as many rows as it has to look at: few, unless duration, operations or attributes
+    /// leave most of them out. Slowest first looks at all spans that took half a second; where those do not
+    /// suffice, at all of the window.
+    pub async fn spans(&self, tenant: TenantNumber, ask: &SpanAsk) -> Result<Vec<SpanRow>, Error> {
+        check_named("services", ask.services.len())?;
+        check_named("operations", ask.operations.len())?;
+        check_named("attributes", ask.attributes.len())?;
+        let limit = ask.limit.min(SPANS_MAX);
+        let services = self.services_of_ask(tenant, &ask.services, &ask.operations);
+        if limit == 0 || services.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.reader().await?;
+        let mut found = match ask.order {
+            SpanOrder::Newest => newest(&mut reader, tenant, ask, &services, limit).await?,
+            SpanOrder::Slowest => slowest(&mut reader, tenant, ask, &services, limit).await?,
+        };
+        if ask.with_detail && ask.attributes.is_empty() {
+            details::load(&mut reader, &mut found).await?;
+        }
+        reader.finish().await?;
+        let spans = found.into_iter().map(|found| found.row);
+        Ok(if ask.with_detail { spans.collect() } else { spans.map(without_detail).collect() })
+    }
+
+    /// The tenant's services among `services` (all of them where it is empty) that have one of `operations`
+    /// (any where it is empty), by number.
+    pub(super) fn services_of_ask(
+        &self,
+        tenant: TenantNumber,
+        services: &[ServiceId],
+        operations: &[OperationId],
+    ) -> Vec<ServiceId> {
+        let owners: BTreeSet<ServiceId> = operations
+            .iter()
+            .filter_map(|operation| self.names().operation_info(*operation))
+            .map(|operation| operation.service)
+            .collect();
+        let own: BTreeSet<ServiceId> = self
+            .names()
+            .services_of(tenant)
+            .into_iter()
+            .filter(|service| service.kind == NodeKind::Service)
+            .map(|service| service.id)
+            .filter(|service| services.is_empty() || services.contains(service))
+            .filter(|service| operations.is_empty() || owners.contains(service))
+            .collect();
+        own.into_iter().collect()
+    }
+}
+
+fn without_detail(span: SpanRow) -> SpanRow {
+    SpanRow { detail: SpanDetail::default(), ..span }
+}
+
+async fn newest(
+    reader: &mut Reader,
+    tenant: TenantNumber,
+    ask: &SpanAsk,
+    services: &[ServiceId],
+    limit: usize,
+) -> Result<Vec<Found<SpanRow>>, Error> {
+    let mut conditions = conditions(tenant, ask);
+    let walks = if ask.failed {
+        vec![Walk::of_tenant("spans_failed", "status = 2 AND tenant_id = ", tenant)]
+    } else if ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= SLOW_NS) {
+        // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
+        vec![Walk::of_tenant("spans_slow", "duration_ns >= 500000000 AND tenant_id = ", tenant)]
+    } else {
+        Walk::of_services("spans_by_service", services)
+    };
+    if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
+        push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+    }
+    let scan = Scan {
+        table: "spans",
+        columns: columns::SPAN,
+        time: "start_ns",
+        read: columns::span,
+        place: |found| (found.row.start, found.id),
+        walks: &walks,
+        window: ask.window,
+        conditions: &conditions,
+        attributes: &ask.attributes,
+        after: None,
+    };
+    scan.run(reader, limit).await
+}
+
+async fn slowest(
+    reader: &mut Reader,
+    tenant: TenantNumber,
+    ask: &SpanAsk,
+    services: &[ServiceId],
+    limit: usize,
+) -> Result<Vec<Found<SpanRow>>, Error> {
+    let mut conditions = conditions(tenant, ask);
+    push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+    let mut search = SlowSearch { ask, tenant, conditions, found: Vec::new(), limit };
+    if ask.failed {
+        search.run(reader, "spans_failed", "status = 2").await?;
+        return Ok(search.found);
+    }
+    search.run(reader, "spans_slow", "duration_ns >= 500000000").await?;
+    let reaches_below = ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < SLOW_NS);
+    if search.found.len() < limit && reaches_below {
+        search.run(reader, "spans_by_service", "duration_ns < 500000000").await?;
+    }
+    Ok(search.found)
+}
+
+/// Collects the slowest spans out of one index after the other.
+struct SlowSearch<'a> {
+    ask: &'a SpanAsk,
+    tenant: TenantNumber,
+    conditions: String,
+    found: Vec<Found<SpanRow>>,
+    limit: usize,
+}
+
+impl SlowSearch<'_> {
+    async fn run(&mut self, reader: &mut Reader, index: &str, condition: &str) -> Result<(), Error> {
+        let searching = !self.ask.attributes.is_empty();
+        let mut chunk = if searching { SEARCHED.0 } else { self.limit - self.found.len() };
+        let mut after = None;
+        loop {
+            let rows = reader.all(self.statement((index, condition), after, chunk), columns::span).await?;
+            let last = rows.len() < chunk;
+            after = rows.last().map(|found| (found.row.duration_ns, found.row.start.0, found.id));
+            self.found.extend(match searching {
+                true => details::matching(reader, rows, &self.ask.attributes).await?,
+                false => rows,
+            });
+            if last || self.found.len() >= self.limit {
+                self.found.truncate(self.limit);
+                return Ok(());
+            }
+            chunk = (2 * chunk).min(SEARCHED.1);
+        }
+    }
+
+    fn statement(
+        &self,
+        (index, condition): (&str, &str),
+        after: Option<(u64, i64, i64)>,
+        rows_max: usize,
+    ) -> QueryBuilder<Sqlite> {
+        let Window { from, to } = self.ask.window;
+        let mut query = QueryBuilder::new("");
+        query.push(format_args!(
+            "SELECT {} FROM spans INDEXED BY {index} WHERE tenant_id = {} AND {condition} AND start_ns >= {} \
+             AND start_ns < {}{}",
+            columns::SPAN,
+            self.tenant.0,
+            from.0,
+            to.0,
+            self.conditions,
+        ));
+        if let Some((duration_ns, start_ns, id)) = after {
+            query.push(format_args!(" AND (duration_ns, start_ns, id) < ({duration_ns}, {start_ns}, {id})"));
+        }
+        query.push(" ORDER BY duration_ns DESC, start_ns DESC, id DESC LIMIT ").push(rows_max);
+        query
+    }
+}
+
+/// What holds for every span of the answer, whatever index finds it.
+fn conditions(tenant: TenantNumber, ask: &SpanAsk) -> String {
+    // The sign keeps SQLite from taking the tenant for something to search by.
+    let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
+    if ask.failed {
+        conditions.push_str(" AND status = 2");
+    }
+    if let Some(duration_ns) = ask.duration_min_ns {
+        let duration_ns = i64::try_from(duration_ns).unwrap_or(i64::MAX);
+        let _ = write!(conditions, " AND duration_ns >= {duration_ns}");
+    }
+    if !ask.operations.is_empty() {
+        push_in(&mut conditions, "operation_id", ask.operations.iter().map(|operation| operation.0));
+    }
+    conditions
+}
+
+/// Appends ` AND column IN (…)`.
+pub(super) fn push_in(conditions: &mut String, column: &str, numbers: impl Iterator<Item = u32>) {
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+    let _ = write!(conditions, " AND {column} IN ({})", numbers.join(","));
+}

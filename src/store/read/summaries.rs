@@ -1,0 +1,404 @@
+//! Traces by time, service, outcome and duration, without their spans.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::Page;
+use super::columns::Columns;
+use super::reader::{Reader, check_named, push_list};
+use super::spans::push_in;
+use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
+use crate::model::time::{UnixNanos, Window};
+use crate::model::trace_key::TraceKey;
+use crate::store::Store;
+use crate::store::error::Error;
+
+/// Most traces of one answer.
+pub const TRACES_MAX: usize = 1_000;
+/// Parts of one trace that lie no further apart are answered as one.
+pub const PARTS_WITHIN: Duration = Duration::from_secs(3_600);
+/// Parts are looked for over this much of a trace's own time.
+const PARTS_OVER: Duration = Duration::from_secs(6 * 3_600);
+/// A span of the services asked for, or a failed one, that begins later than this after the window may not lead to
+/// its trace.
+const SPANS_AFTER: Duration = Duration::from_secs(3_600);
+/// Up to so many spans of the services, or failed ones, in the window, these are looked up first and lead to the
+/// traces. Above it they are so common that walking over the traces finds some soon.
+const LEADS_MAX: usize = 10_000;
+/// Keys that one statement looks for.
+const PROBES: usize = 1_024;
+
+/// Which traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceAsk {
+    /// Traces that began within it.
+    pub window: Window,
+    /// With a span of one of these services; of any where there are none.
+    pub services: Vec<ServiceId>,
+    /// With a span of one of these operations; of any where there are none.
+    pub operations: Vec<OperationId>,
+    /// Only those with failed spans, or only those without.
+    pub failed: Option<bool>,
+    /// Only those that took at least so long from their first start to their last end.
+    pub duration_min_ns: Option<u64>,
+    /// What comes first.
+    pub order: TraceOrder,
+    /// Only what comes after this place in the order; [`Page::next`] of the part before.
+    pub after: Option<TracePlace>,
+    /// How many; [`TRACES_MAX`] at most.
+    pub limit: usize,
+}
+
+/// In which order traces are answered. Among equals the newest is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TraceOrder {
+    /// By when they began, the newest first.
+    Newest,
+    /// By how long they took, the slowest first.
+    Slowest,
+    /// By how many of their spans failed, the most first.
+    MostErrors,
+}
+
+/// A place in the order of traces: the greatest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TracePlace {
+    /// The duration in nanoseconds or the failed spans, whichever the order is by; 0 for the newest first.
+    pub rank: u64,
+    /// When the trace began.
+    pub start: UnixNanos,
+    /// Its key.
+    pub key: TraceKey,
+    /// Its id.
+    pub trace_id: TraceId,
+}
+
+/// What is kept about a trace beside its spans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSummary {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Its key; the earliest of them where it was kept in parts.
+    pub key: TraceKey,
+    /// The operation of its first span without a parent; none while no such span was seen.
+    pub root_operation: Option<OperationId>,
+    /// The operation of its first span.
+    pub first_operation: OperationId,
+    /// When its first span began.
+    pub start: UnixNanos,
+    /// When its last span ended.
+    pub end: UnixNanos,
+    /// How many spans it has.
+    pub spans: u64,
+    /// How many of them failed.
+    pub errors: u64,
+}
+
+impl Store {
+    /// The traces that `ask` describes, in its order, each once.
+    ///
+    /// A trace that outlived the memory of its parts is kept in several. Each part is matched and placed by
+    /// itself; the trace is answered whole, where its foremost part is, unless its parts lie further apart than
+    /// [`PARTS_WITHIN`]. Newest first costs as many rows as it has to look at; the other orders look at all
+    /// traces of the window that match.
+    pub async fn trace_summaries(
+        &self,
+        tenant: TenantNumber,
+        ask: &TraceAsk,
+    ) -> Result<Page<TraceSummary, TracePlace>, Error> {
+        check_named("services", ask.services.len())?;
+        check_named("operations", ask.operations.len())?;
+        let limit = ask.limit.min(TRACES_MAX);
+        let services = self.services_of_ask(tenant, &ask.services, &ask.operations);
+        if limit == 0 || services.is_empty() {
+            return Ok(Page { items: Vec::new(), next: None });
+        }
+        let mut reader = self.reader().await?;
+        let mut search = Search { tenant, ask, services, source: Source::Traces, after: ask.after };
+        search.choose_source(&mut reader).await?;
+        let page = search.run(&mut reader, limit).await?;
+        reader.finish().await?;
+        Ok(page)
+    }
+}
+
+/// One row of the table: a trace, or a part of it.
+#[derive(Debug, Clone)]
+struct Part {
+    key: TraceKey,
+    trace_id: TraceId,
+    root: Option<(UnixNanos, OperationId)>,
+    first: (UnixNanos, OperationId),
+    end: UnixNanos,
+    spans: u64,
+    errors: u64,
+    /// Whether the part itself is what was asked for.
+    matches: bool,
+}
+
+const PART: &str = "t.trace_key, t.trace_id, t.root_start_ns, t.root_operation_id, t.start_ns, \
+                    t.first_operation_id, t.end_ns, t.spans, t.errors";
+
+/// What leads to the traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The traces of the window, one after the other.
+    Traces,
+    /// Spans of the services.
+    Services,
+    /// Failed spans.
+    Failures,
+}
+
+struct Search<'a> {
+    tenant: TenantNumber,
+    ask: &'a TraceAsk,
+    services: Vec<ServiceId>,
+    source: Source,
+    after: Option<TracePlace>,
+}
+
+impl Search<'_> {
+    const fn by_service(&self) -> bool {
+        !(self.ask.services.is_empty() && self.ask.operations.is_empty())
+    }
+
+    async fn choose_source(&mut self, reader: &mut Reader) -> Result<(), Error> {
+        for source in [Source::Failures, Source::Services] {
+            let applies = match source {
+                Source::Failures => self.ask.failed == Some(true),
+                _ => self.by_service(),
+            };
+            if !applies {
+                continue;
+            }
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM (SELECT 1 FROM ");
+            query.push(self.leads(source)).push(" LIMIT ").push(LEADS_MAX + 1).push(")");
+            let leads = reader.first(query, |row| Ok(row.try_get::<i64, _>(0)?)).await?;
+            if leads.is_some_and(|leads| leads <= LEADS_MAX as i64) {
+                self.source = source;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The spans that lead to the traces, as the end of a statement. Answered from the index alone.
+    fn leads(&self, source: Source) -> String {
+        let from = self.ask.window.from.0;
+        let to = self.ask.window.to.plus(SPANS_AFTER).0;
+        let mut leads = match source {
+            Source::Failures => {
+                format!("spans INDEXED BY spans_failed WHERE status = 2 AND tenant_id = {}", self.tenant.0)
+            }
+            _ => {
+                let mut leads = String::from("spans INDEXED BY spans_by_service WHERE true");
+                push_in(&mut leads, "service_id", self.services.iter().map(|service| service.0));
+                leads
+            }
+        };
+        let _ = write!(leads, " AND start_ns >= {from} AND start_ns < {to}");
+        leads
+    }
+
+    async fn run(
+        &mut self,
+        reader: &mut Reader,
+        limit: usize,
+    ) -> Result<Page<TraceSummary, TracePlace>, Error> {
+        let mut items: Vec<(TracePlace, TraceSummary)> = Vec::new();
+        loop {
+            // One more than is missing tells whether there is another part.
+            let rows_max = limit + 1 - items.len();
+            let parts = reader.all(self.matching(rows_max), |row| part(row, true)).await?;
+            let last = parts.len() < rows_max;
+            self.after = parts.last().map(|part| self.place(part));
+            let mut others = self.others(reader, &parts).await?;
+            for part in parts {
+                let place = self.place(&part);
+                let others = others.remove(&(part.trace_id, part.key)).unwrap_or_default();
+                if !others.iter().any(|other| other.matches && self.place(other) > place) {
+                    items.push((place, fold(part, &others)));
+                }
+            }
+            if last || items.len() > limit {
+                let more = items.len() > limit;
+                items.truncate(limit);
+                let next = items.last().filter(|_| more).map(|(place, _)| *place);
+                return Ok(Page { items: items.into_iter().map(|(_, summary)| summary).collect(), next });
+            }
+        }
+    }
+
+    fn place(&self, part: &Part) -> TracePlace {
+        let rank = match self.ask.order {
+            TraceOrder::Newest => 0,
+            TraceOrder::Slowest => part.end.0.saturating_sub(part.first.0.0).unsigned_abs(),
+            TraceOrder::MostErrors => part.errors,
+        };
+        TracePlace { rank, start: part.first.0, key: part.key, trace_id: part.trace_id }
+    }
+
+    /// The next parts that match, in order.
+    fn matching(&self, rows_max: usize) -> QueryBuilder<Sqlite> {
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(PART);
+        if self.source == Source::Traces {
+            query.push(" FROM traces t INDEXED BY traces_by_time WHERE t.tenant_id = ").push(self.tenant.0);
+        } else {
+            query.push(" FROM (SELECT DISTINCT trace_key, trace_id FROM ").push(self.leads(self.source));
+            if self.source == Source::Services {
+                query.push(self.span_conditions());
+            }
+            query.push(
+                ") l CROSS JOIN traces t ON t.trace_key = l.trace_key AND t.trace_id = l.trace_id WHERE t.tenant_id = ",
+            );
+            query.push(self.tenant.0);
+        }
+        query.push(self.conditions());
+        if self.by_service() && self.source != Source::Services {
+            query.push(" AND ").push(self.has_span());
+        }
+        let rank = match self.ask.order {
+            TraceOrder::Newest => "0",
+            TraceOrder::Slowest => "(t.end_ns - t.start_ns)",
+            TraceOrder::MostErrors => "t.errors",
+        };
+        if let Some(TracePlace { rank: after, start, key, trace_id }) = self.after {
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            query.push(match self.ask.order {
+                TraceOrder::Newest => String::from(" AND (t.start_ns, t.trace_key, t.trace_id) < ("),
+                _ => format!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < ({after}, "),
+            });
+            query.push(format_args!("{}, {}, x'{trace_id}')", start.0, key.0));
+        }
+        query.push(" ORDER BY ");
+        if self.ask.order != TraceOrder::Newest {
+            query.push(rank).push(" DESC, ");
+        }
+        query.push("t.start_ns DESC, t.trace_key DESC, t.trace_id DESC LIMIT ").push(rows_max);
+        query
+    }
+
+    /// What a part itself must be.
+    fn conditions(&self) -> String {
+        let Window { from, to } = self.ask.window;
+        let mut conditions = format!(" AND t.start_ns >= {} AND t.start_ns < {}", from.0, to.0);
+        match self.ask.failed {
+            Some(true) => conditions.push_str(" AND t.errors > 0"),
+            Some(false) => conditions.push_str(" AND t.errors = 0"),
+            None => {}
+        }
+        if let Some(duration_ns) = self.ask.duration_min_ns {
+            let duration_ns = i64::try_from(duration_ns).unwrap_or(i64::MAX);
+            let _ = write!(conditions, " AND t.end_ns - t.start_ns >= {duration_ns}");
+        }
+        conditions
+    }
+
+    /// Of whom the span must be that makes a part match.
+    fn span_conditions(&self) -> String {
+        let mut conditions = String::new();
+        push_in(&mut conditions, "+service_id", self.services.iter().map(|service| service.0));
+        if !self.ask.operations.is_empty() {
+            push_in(&mut conditions, "operation_id", self.ask.operations.iter().map(|operation| operation.0));
+        }
+        conditions
+    }
+
+    fn has_span(&self) -> String {
+        format!(
+            "EXISTS (SELECT 1 FROM spans s INDEXED BY spans_by_trace WHERE s.trace_key = t.trace_key \
+             AND s.trace_id = t.trace_id AND s.tenant_id = t.tenant_id{})",
+            self.span_conditions()
+        )
+    }
+
+    /// The other parts of the traces of `parts`, by trace and the key of the part that they are not.
+    async fn others(
+        &self,
+        reader: &mut Reader,
+        parts: &[Part],
+    ) -> Result<HashMap<(TraceId, TraceKey), Vec<Part>>, Error> {
+        let mut wanted: HashMap<TraceKey, Vec<&Part>> = HashMap::new();
+        let mut keys = BTreeSet::new();
+        for part in parts {
+            let last = part.end.min(part.first.0.plus(PARTS_OVER)).max(part.key.bucket_start());
+            let around = Window::new(part.first.0.minus(PARTS_WITHIN), last.plus(PARTS_WITHIN));
+            for key in TraceKey::candidates(around, self.tenant, part.trace_id).filter(|key| *key != part.key)
+            {
+                keys.insert(key);
+                wanted.entry(key).or_default().push(part);
+            }
+        }
+        let keys: Vec<i64> = keys.into_iter().map(|key| key.0).collect();
+        let mut others: HashMap<(TraceId, TraceKey), Vec<Part>> = HashMap::new();
+        for keys in keys.chunks(PROBES) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+            query.push(PART).push(", true").push(self.conditions()).push(", ");
+            query.push(if self.by_service() { self.has_span() } else { String::from("true") });
+            query
+                .push(" FROM traces t WHERE t.tenant_id = ")
+                .push(self.tenant.0)
+                .push(" AND t.trace_key IN ");
+            push_list(&mut query, keys.iter().copied());
+            let found = reader.all(query, |row| {
+                let matches = row.try_get::<i64, _>(9)? != 0 && row.try_get::<i64, _>(10)? != 0;
+                part(row, matches)
+            });
+            for other in found.await? {
+                let asking = wanted.get(&other.key).into_iter().flatten();
+                for part in asking.filter(|part| part.trace_id == other.trace_id) {
+                    others.entry((part.trace_id, part.key)).or_default().push(other.clone());
+                }
+            }
+        }
+        Ok(others)
+    }
+}
+
+fn part(row: &SqliteRow, matches: bool) -> Result<Part, Error> {
+    let columns = Columns { row, what: "trace summary" };
+    let root_start: Option<i64> = row.try_get(2)?;
+    let root_operation = columns.optional_number(3)?.map(OperationId);
+    Ok(Part {
+        key: TraceKey(columns.number(0)?),
+        trace_id: columns.id(1)?,
+        root: root_start.map(UnixNanos).zip(root_operation),
+        first: (UnixNanos(columns.number(4)?), OperationId(columns.number(5)?)),
+        end: UnixNanos(columns.number(6)?),
+        spans: columns.number(7)?,
+        errors: columns.number(8)?,
+        matches,
+    })
+}
+
+/// Puts the parts of a trace together, by the rules that put together what each of them was made of.
+fn fold(part: Part, others: &[Part]) -> TraceSummary {
+    let mut whole = part;
+    for other in others {
+        whole.key = whole.key.min(other.key);
+        whole.root = match (whole.root, other.root) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        whole.first = whole.first.min(other.first);
+        whole.end = whole.end.max(other.end);
+        whole.spans = whole.spans.saturating_add(other.spans);
+        whole.errors = whole.errors.saturating_add(other.errors);
+    }
+    TraceSummary {
+        trace_id: whole.trace_id,
+        key: whole.key,
+        root_operation: whole.root.map(|(_, operation)| operation),
+        first_operation: whole.first.1,
+        start: whole.first.0,
+        end: whole.end,
+        spans: whole.spans,
+        errors: whole.errors,
+    }
+}

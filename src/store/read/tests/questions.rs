@@ -1,0 +1,189 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sqlx::{QueryBuilder, Row};
+
+use super::{Chance, WORLD, World, seconds, span_id, trace_id, window};
+use crate::fault::Kind;
+use crate::model::id::{OperationId, ResourceId, TemplateId, TenantNumber};
+use crate::model::log::Severity;
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen, Subject};
+use crate::model::span::Status;
+use crate::model::time::Window;
+use crate::model::trace_key::TraceKey;
+use crate::store::read::NAMED_MAX;
+use crate::store::read::counts::Counts;
+use crate::store::read::rollups::RollupKind;
+use crate::store::read::spans::{SpanAsk, SpanOrder};
+use crate::store::rows::Commit;
+
+const KINDS: [RollupKind; 4] =
+    [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge, RollupKind::Logs];
+
+fn observations(tenants: &[TenantNumber]) -> Vec<(TenantNumber, Observation)> {
+    let mut chance = Chance(3);
+    let mut observations = Vec::new();
+    for _ in 0..3_000 {
+        let [a, b] = [1, 2].map(|_| chance.below(5) as u32);
+        let subject = match chance.below(4) {
+            0 => Subject::Operation(OperationId(a)),
+            1 => Subject::Instance(crate::model::id::ServiceId(a), ResourceId(b)),
+            2 => Subject::Edge(OperationId(a), OperationId(b)),
+            _ => Subject::Logs(crate::model::id::ServiceId(a), TemplateId(b), Severity(9)),
+        };
+        let duration_ns = chance.below(1 << 40);
+        let seen = Seen::Call { duration_ns, caller_ns: duration_ns + 5, error: chance.below(3) == 0 };
+        let at = seconds(chance.below(400) as i64);
+        let tenant = tenants[chance.below(2) as usize];
+        observations.push((tenant, Observation { subject, at, seen }));
+    }
+    observations
+}
+
+#[test]
+fn rollups_are_what_was_observed() {
+    let mut world = World::empty();
+    let tenants: Vec<TenantNumber> = world.tenants.iter().map(|tenant| tenant.number).collect();
+    let observations = observations(&tenants);
+    world.commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() });
+    let (store, runtime) = (&world.store, &world.runtime);
+    // Both ends lie inside a bucket; buckets that overlap count whole.
+    for (width, window) in [(COARSE_SECONDS, window(90, 250)), (FINE_SECONDS, window(15, 85))] {
+        let whole = |at: i64| at.div_euclid(width) * width;
+        let (from, to) = (whole(window.from.seconds()), whole(window.to.seconds() - 1) + width);
+        let mut cells: BTreeMap<(i64, Subject), Cell> = BTreeMap::new();
+        let mut merged: HashMap<Subject, Cell> = HashMap::new();
+        for (tenant, seen) in &observations {
+            let fine_logs = width == FINE_SECONDS && matches!(seen.subject, Subject::Logs(..));
+            if *tenant == tenants[0] && (from..to).contains(&seen.at.seconds()) && !fine_logs {
+                let bucket = seen.at.bucket_seconds(width);
+                cells.entry((bucket, seen.subject)).or_default().add(&seen.seen);
+                merged.entry(seen.subject).or_default().add(&seen.seen);
+            }
+        }
+        let cells: Vec<_> =
+            cells.into_iter().map(|((bucket, subject), cell)| (bucket, subject, cell)).collect();
+        assert_eq!(runtime.block_on(store.rollups(tenants[0], width, window, &KINDS)).unwrap(), cells);
+        assert_eq!(
+            runtime.block_on(store.merged_rollups(tenants[0], width, window, &KINDS)).unwrap(),
+            merged
+        );
+        merged.retain(|subject, _| matches!(subject, Subject::Edge(..)));
+        let edges = store.merged_rollups(tenants[0], width, window, &[RollupKind::Edge]);
+        assert_eq!(runtime.block_on(edges).unwrap(), merged);
+    }
+    let range = runtime.block_on(store.rollup_range(tenants[0])).unwrap().unwrap();
+    assert!(range.from <= seconds(10) && range.to >= seconds(390) && range.to <= seconds(460));
+    assert_eq!(runtime.block_on(store.rollup_range(TenantNumber(9))).unwrap(), None);
+    assert_eq!(runtime.block_on(store.rollup_tenants()).unwrap(), tenants);
+}
+
+#[test]
+fn counts_are_those_of_the_lists() {
+    let count = |tenant| WORLD.runtime.block_on(WORLD.store.counts(tenant)).unwrap();
+    let expected = |tenant: Option<TenantNumber>| {
+        let own = |of: TenantNumber| tenant.is_none_or(|tenant| tenant == of);
+        let spans = || WORLD.spans.iter().filter(|span| own(span.tenant));
+        let parts: std::collections::HashSet<_> =
+            spans().map(|span| (span.tenant, span.trace_id, span.trace_key)).collect();
+        Counts {
+            spans: spans().count() as u64,
+            traces: parts.len() as u64,
+            logs: WORLD.logs.iter().filter(|log| own(log.tenant)).count() as u64,
+            points: 0,
+            series: 0,
+        }
+    };
+    for tenant in [None, Some(WORLD.tenants[0].number), Some(WORLD.tenants[1].number), Some(TenantNumber(9))]
+    {
+        assert_eq!(count(tenant), expected(tenant));
+    }
+    assert!(WORLD.runtime.block_on(WORLD.store.data_bytes()).unwrap() > 100_000);
+    for tenant in &WORLD.tenants {
+        let newest =
+            WORLD.spans.iter().filter(|span| span.tenant == tenant.number).map(|span| span.start).max();
+        assert_eq!(WORLD.runtime.block_on(WORLD.store.newest_span(tenant.number)).unwrap(), newest);
+    }
+    assert_eq!(WORLD.runtime.block_on(WORLD.store.newest_span(TenantNumber(9))).unwrap(), None);
+}
+
+#[test]
+fn templates_are_read_back() {
+    let (store, runtime) = (&WORLD.store, &WORLD.runtime);
+    let all = runtime.block_on(store.templates(None)).unwrap();
+    let mut expected: Vec<_> = WORLD.tenants.iter().flat_map(super::templates).collect();
+    expected.sort_by_key(|template| template.id);
+    assert_eq!(all, expected);
+    expected.retain(|template| template.tenant == WORLD.tenants[1].number);
+    assert_eq!(runtime.block_on(store.templates(Some(WORLD.tenants[1].number))).unwrap(), expected);
+    assert_eq!(runtime.block_on(store.template_highest()).unwrap(), all.last().unwrap().id.0);
+}
+
+#[test]
+fn edges_are_counted_from_the_spans() {
+    let mut world = World::empty();
+    let mut spans = Vec::new();
+    // Each trace: a parent, a child elsewhere that failed, and a child of its own service.
+    for number in 0..50 {
+        for (tenant, place, failed) in [(0, 0, false), (0, 2, true), (0, 1, false), (1, 4, true)] {
+            let tenant = &world.tenants[tenant];
+            let mut span = WORLD.spans[0].clone();
+            span.tenant = tenant.number;
+            span.trace_id = trace_id(number);
+            span.span_id = span_id(number * 10 + place as u64);
+            span.parent_id = (place != 0).then(|| span_id(number * 10));
+            span.service = tenant.services[place / 2];
+            span.operation = tenant.operations[place];
+            span.status = if failed { Status::Error } else { Status::Unset };
+            span.start = seconds(number as i64);
+            span.trace_key = TraceKey::new(span.start, span.tenant, span.trace_id);
+            spans.push(span);
+        }
+    }
+    world.commit(Commit { lsn: 1, spans, ..Commit::default() });
+    let tenant = &world.tenants[0];
+    let recount = |window: Window| {
+        let edges = world.runtime.block_on(world.store.edges_recount(tenant.number, window)).unwrap();
+        edges
+            .into_iter()
+            .map(|edge| (edge.from, edge.to, edge.crosses, edge.count, edge.errors))
+            .collect::<Vec<_>>()
+    };
+    let [from, own, other] = [0, 1, 2].map(|place: usize| tenant.operations[place]);
+    assert_eq!(recount(window(0, 100)), [(from, own, false, 50, 0), (from, other, true, 50, 50)]);
+    assert_eq!(recount(window(10, 13)), [(from, own, false, 3, 0), (from, other, true, 3, 3)]);
+    assert_eq!(recount(window(60, 90)), []);
+}
+
+#[test]
+fn a_question_that_is_dropped_stops_and_frees_its_connection() {
+    let world = World::empty();
+    let (store, runtime) = (&world.store, &world.runtime);
+    let endless = async {
+        let mut reader = store.reader().await.unwrap();
+        let query = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        reader.all(QueryBuilder::new(query), |row| Ok(row.try_get::<i64, _>(0)?)).await
+    };
+    let dropped = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), endless).await });
+    assert!(dropped.is_err());
+    // There is one connection: were it still at work, this would wait for it.
+    let next = async { tokio::time::timeout(Duration::from_secs(5), store.template_highest()).await };
+    assert_eq!(runtime.block_on(next).unwrap().unwrap(), 0);
+}
+
+#[test]
+fn a_question_that_names_too_much_is_refused() {
+    let ask = SpanAsk {
+        window: window(0, 10),
+        services: Vec::new(),
+        operations: vec![OperationId(1); NAMED_MAX + 1],
+        failed: false,
+        duration_min_ns: None,
+        attributes: Vec::new(),
+        order: SpanOrder::Newest,
+        limit: 10,
+        with_detail: false,
+    };
+    let refused = WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[0].number, &ask)).unwrap_err();
+    assert_eq!(refused.kind(), Kind::TooLarge);
+}

@@ -1,0 +1,110 @@
+use std::cmp::Reverse;
+
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
+use proptest::{option, prop_oneof, sample};
+
+use super::{SERVICES, WORLD, window};
+use crate::model::span::{SpanDetail, Status};
+use crate::store::read::spans::{SpanAsk, SpanOrder};
+use crate::store::rows::SpanRow;
+
+/// An ask of the first tenant; services and operations are indexes.
+fn asks() -> impl Strategy<Value = SpanAsk> {
+    let tenant = &WORLD.tenants[0];
+    let attributes = prop_oneof![
+        4 => Just(Vec::new()),
+        1 => Just(vec![("route".to_owned(), "/pay".to_owned())]),
+        1 => Just(vec![("rare".to_owned(), "yes".to_owned())]),
+        1 => Just(vec![("route".to_owned(), "/cart".to_owned()), ("retries".to_owned(), "2".to_owned())]),
+        1 => Just(vec![("route".to_owned(), "/nowhere".to_owned())]),
+    ];
+    let services = sample::subsequence(tenant.services.clone(), 0..=SERVICES);
+    let operations = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => sample::subsequence(tenant.operations.clone(), 0..=4),
+    ];
+    let duration = option::of(sample::select(vec![0, 300_000_000, 500_000_000, 900_000_000]));
+    let order = sample::select(vec![SpanOrder::Newest, SpanOrder::Slowest]);
+    let times = (0_i64..4_000, 0_i64..4_000);
+    (times, services, operations, any::<bool>(), duration, attributes, order, 0_usize..400, any::<bool>())
+        .prop_map(
+            |(
+                times,
+                services,
+                operations,
+                failed,
+                duration_min_ns,
+                attributes,
+                order,
+                limit,
+                with_detail,
+            )| {
+                let window = window(times.0, times.0 + times.1);
+                SpanAsk {
+                    window,
+                    services,
+                    operations,
+                    failed,
+                    duration_min_ns,
+                    attributes,
+                    order,
+                    limit,
+                    with_detail,
+                }
+            },
+        )
+}
+
+/// What `ask` should find, by looking at every span.
+fn expected(ask: &SpanAsk) -> Vec<SpanRow> {
+    let holds = |span: &SpanRow| {
+        span.tenant == WORLD.tenants[0].number
+            && ask.window.contains(span.start)
+            && (ask.services.is_empty() || ask.services.contains(&span.service))
+            && (ask.operations.is_empty() || ask.operations.contains(&span.operation))
+            && (!ask.failed || span.status == Status::Error)
+            && ask.duration_min_ns.is_none_or(|duration_ns| span.duration_ns >= duration_ns)
+            && ask
+                .attributes
+                .iter()
+                .all(|(key, value)| span.detail.attribute(key).is_some_and(|found| found.render() == *value))
+    };
+    let mut found: Vec<(usize, &SpanRow)> =
+        WORLD.spans.iter().enumerate().filter(|(_, span)| holds(span)).collect();
+    found.sort_by_key(|(id, span)| {
+        let rank = if ask.order == SpanOrder::Slowest { span.duration_ns } else { 0 };
+        Reverse((rank, span.start, *id))
+    });
+    let mut spans: Vec<SpanRow> = found.into_iter().take(ask.limit).map(|(_, span)| span.clone()).collect();
+    if !ask.with_detail {
+        spans.iter_mut().for_each(|span| span.detail = SpanDetail::default());
+    }
+    spans
+}
+
+proptest! {
+    #[test]
+    fn spans_are_what_a_look_at_every_span_finds(ask in asks()) {
+        let found = WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[0].number, &ask)).unwrap();
+        prop_assert_eq!(found, expected(&ask));
+    }
+}
+
+#[test]
+fn another_tenants_services_find_nothing() {
+    let ask = SpanAsk {
+        window: window(0, 10_000),
+        services: WORLD.tenants[1].services.clone(),
+        operations: Vec::new(),
+        failed: false,
+        duration_min_ns: None,
+        attributes: Vec::new(),
+        order: SpanOrder::Newest,
+        limit: 10,
+        with_detail: false,
+    };
+    let find = |tenant: usize| {
+        WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[tenant].number, &ask)).unwrap().len()
+    };
+    assert_eq!((find(0), find(1)), (0, 10));
+}
