@@ -1,11 +1,14 @@
 //! Which numbers of which part are shown on `/metrics`, and under which name.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::admit::Budget;
 use crate::auth::Authenticator;
 use crate::graph::Graph;
 use crate::journal::Journal;
+use crate::mcp;
 use crate::model::batch::Signal;
 use crate::pipeline;
 use crate::receive::Receive;
@@ -20,7 +23,7 @@ pub(super) struct Exported {
     pub(super) journal: Journal,
     pub(super) store: Store,
     pub(super) graph: Graph,
-    pub(super) index: Option<Index>,
+    pub(super) index: Option<Arc<Index>>,
     pub(super) receive: Receive,
     pub(super) authenticator: Authenticator,
     pub(super) budget: Budget,
@@ -39,18 +42,44 @@ pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
     disk_metrics(metrics, &parts.data_dir, &parts.database);
-    for sample in parts.receive.samples() {
-        let (name, receive) = (sample.name, parts.receive.clone());
-        export_samples(metrics, name, move || receive.samples().filter(|sample| sample.name == name).collect());
-    }
-    for sample in parts.authenticator.samples() {
-        let (name, authenticator) = (sample.name, parts.authenticator.clone());
-        export_samples(metrics, name, move || authenticator.samples().filter(|sample| sample.name == name).collect());
+    let receive = parts.receive.clone();
+    counters(metrics, move || receive.samples().collect());
+    let authenticator = parts.authenticator.clone();
+    counters(metrics, move || authenticator.samples().collect());
+}
+
+/// A counter as the gates keep it: full name, labels, value.
+type Sample = (&'static str, Vec<(&'static str, &'static str)>, u64);
+
+/// Shows counters that a part keeps under their full names.
+fn counters(metrics: &Metrics, read: impl Fn() -> Vec<Sample> + Clone + Send + Sync + 'static) {
+    let names: BTreeSet<&'static str> = read().into_iter().map(|(name, ..)| name).collect();
+    for name in names {
+        let short = name.trim_start_matches("otelcontext_").trim_end_matches("_total");
+        let read = read.clone();
+        metrics.export(short, describe(short), Kind::Counter, move || {
+            let samples = read().into_iter().filter(|(other, ..)| *other == name);
+            samples.map(|(_, labels, value)| (owned(&labels), value as f64)).collect()
+        });
     }
 }
 
-fn export_samples(metrics: &Metrics, name: &'static str, read: impl Fn() -> Vec<crate::vitals::metrics::Labels> + Send + Sync + 'static) {
-    let _ = (metrics, name, read);
+fn describe(name: &str) -> &'static str {
+    match name {
+        "otlp_bytes" => "Bytes of request bodies received.",
+        "otlp_requests" => "Export requests received.",
+        "otlp_payload_rejected" => "Export requests refused, by reason.",
+        "otlp_items_accepted" => "Items of requests that were accepted.",
+        "otlp_items_rejected" => "Items rejected or refused, by reason.",
+        "http_otlp_throttled" => "Export requests over HTTP answered with a wait.",
+        "grpc_requests" => "Export calls by method and status.",
+        "auth_tenant_conflicts" => "Requests turned away for their tenant header.",
+        _ => "Requests turned away for their credential.",
+    }
+}
+
+fn owned(labels: &[(&str, &str)]) -> Labels {
+    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn process_metrics(metrics: &Metrics) {
@@ -155,6 +184,23 @@ fn state_metrics(metrics: &Metrics, parts: &Exported) {
             index.position() as f64
         });
     }
+}
+
+/// Shows how tool calls ended.
+pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
+    let tally = Arc::clone(calls);
+    metrics.export("mcp_tool_invocations", "Tool calls by tool and status.", Kind::Counter, move || {
+        let labels = |tool: &str, status: &str| owned(&[("tool", tool), ("status", status)]);
+        tally.calls().map(|(tool, status, count)| (labels(tool, status), count as f64)).collect()
+    });
+    let tally = Arc::clone(calls);
+    metrics.export("mcp_tool_seconds", "Time spent on tool calls.", Kind::Counter, move || {
+        tally.costs().map(|(tool, seconds, _)| (label("tool", tool), seconds)).collect()
+    });
+    let tally = Arc::clone(calls);
+    metrics.export("mcp_answer_bytes", "Bytes of tool answers.", Kind::Counter, move || {
+        tally.costs().map(|(tool, _, bytes)| (label("tool", tool), bytes as f64)).collect()
+    });
 }
 
 fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {

@@ -280,13 +280,13 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
     work.await?.context("opening the journal")
 }
 
-async fn open_index(config: &Config) -> Result<Option<Index>> {
+async fn open_index(config: &Config) -> Result<Option<Arc<Index>>> {
     if !config.search_enabled {
         return Ok(None);
     }
-    let options = search::Options { directory: config.data_dir.join("search"), ..search::Options::default() };
+    let options = search::Options { directory: config.data_dir.join("search"), writer_bytes: 50 << 20 };
     let index = tokio::task::spawn_blocking(move || Index::open(options)).await?.context("opening the search index")?;
-    Ok(Some(index))
+    Ok(Some(Arc::new(index)))
 }
 
 /// Written beside and renamed, so that a reader never sees half of it.

@@ -1,5 +1,7 @@
 //! The routes of the main port.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
@@ -21,6 +23,8 @@ pub(super) fn main(
     query: &Query,
     (health, metrics): (&Health, &Metrics),
 ) -> Router {
+    let calls = Arc::new(mcp::Tally::default());
+    super::exports::tool_metrics(metrics, &calls);
     let open = api::router(health.clone(), metrics.clone());
     let mut router = open.merge(receive.router_http());
     if config.mcp_enabled {
@@ -31,7 +35,7 @@ pub(super) fn main(
             allowed_hosts: config.mcp_allowed_hosts.clone(),
             allowed_origins: config.mcp_allowed_origins.clone(),
         };
-        let guarded = mcp::router(options, query.clone());
+        let guarded = mcp::router(options, query.clone(), calls);
         router = router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics and /mcp\n") })

@@ -3,7 +3,7 @@
 use mcp_tools::{AnomalyTimelineAsk, Answer, Fault, Next, Table};
 use serde_json::{Value, json};
 
-use crate::diagnose::{Anomaly, AnomalyKind};
+use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::query::Query;

@@ -17,6 +17,7 @@ mod root_cause;
 mod search_logs;
 mod service_health;
 mod service_map;
+mod tally;
 mod trace_graph;
 mod window;
 
@@ -25,12 +26,14 @@ use std::time::Duration;
 
 use axum::Router;
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk, ServiceHealthAsk, ServiceMapAsk,
+    AnomalyTimelineAsk, Answer, Ended, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk, ServiceHealthAsk, ServiceMapAsk,
     TraceGraphAsk, Triage,
 };
 
 use crate::model::tenant::Scope;
 use crate::query::Query;
+
+pub use self::tally::Tally;
 
 /// What can be chosen about MCP.
 #[derive(Debug, Clone)]
@@ -48,7 +51,7 @@ pub struct Options {
 }
 
 /// The route of MCP. The gate that inserts the caller's `Scope` must stand in front of it.
-pub fn router(options: Options, query: Query) -> Router {
+pub fn router(options: Options, query: Query, tally: Arc<Tally>) -> Router {
     let limits = Limits {
         max_concurrent: options.concurrent_max,
         call_timeout: options.call_timeout,
@@ -56,13 +59,14 @@ pub fn router(options: Options, query: Query) -> Router {
         allowed_origins: options.allowed_origins,
         ..Limits::default()
     };
-    Router::new().route_service(&options.path, mcp_tools::service(Arc::new(Tools { query }), limits))
+    Router::new().route_service(&options.path, mcp_tools::service(Arc::new(Tools { query, tally }), limits))
 }
 
 /// The tools.
 #[derive(Debug, Clone)]
 struct Tools {
     query: Query,
+    tally: Arc<Tally>,
 }
 
 impl Tools {
@@ -110,5 +114,13 @@ impl Triage for Tools {
 
     async fn search_logs(&self, scope: &Scope, ask: SearchLogsAsk) -> Result<Answer, Fault> {
         search_logs::answer(&self.query, scope, ask).await
+    }
+
+    async fn services(&self, scope: &Scope) -> Result<Vec<String>, Fault> {
+        Ok(self.query.service_names(scope))
+    }
+
+    fn ended(&self, call: Ended) {
+        self.tally.count(call);
     }
 }

@@ -2,7 +2,7 @@
 
 use mcp_tools::Evidence;
 
-use crate::diagnose::{Proof, Reference};
+use crate::diagnose::verdict::{Proof, Reference};
 use crate::query::Query;
 
 /// The contract's form of a proof. The handle names what to open: a trace id for `trace_graph`, a template for

@@ -3,7 +3,7 @@
 use mcp_tools::{Answer, Coverage, CoverageState, Fault, Next, RootCauseAsk, RuledOut, Table, Verdict};
 use serde_json::{Value, json};
 
-use crate::diagnose::{Cause, Outcome, Reference};
+use crate::diagnose::verdict::{Cause, Outcome, Reference};
 use crate::model::tenant::Scope;
 use crate::query::Query;
 use crate::query::root_cause::Explanation;

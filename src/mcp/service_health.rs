@@ -3,7 +3,7 @@
 use mcp_tools::{Answer, Fault, Next, ServiceHealthAsk, Table};
 use serde_json::{Value, json};
 
-use crate::diagnose::Status;
+use crate::diagnose::verdict::Status;
 use crate::model::tenant::Scope;
 use crate::query::Query;
 use crate::query::service_health::{HealthReport, OperationHealth, ServiceHealth};

@@ -58,6 +58,7 @@ impl Handle {
         } else {
             Prepared::new(&entry)
         };
+        let prepared = prepared.map_err(Error::Journal)?;
         let outcome = match self.queue.push(&self.journal, prepared, scope.tenant(), (batch, bytes)) {
             Ok(appended) => appended.durable().await.map_err(Error::Journal),
             Err(error) => Err(error),

@@ -155,7 +155,7 @@ impl Applier {
             })
             .collect();
         observations.extend(joined.observations);
-        let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
+        let commit = Arc::new(Commit { lsn: lsn.0, spans, logs, points, observations, templates });
         self.commit(&commit).await;
         for arrival in &arrivals {
             self.graph.declare(arrival.tenant, arrival.operation, arrival.service);
@@ -171,10 +171,10 @@ impl Applier {
         }
     }
 
-    async fn commit(&self, commit: &Commit) {
+    async fn commit(&self, commit: &Arc<Commit>) {
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.store.commit(commit).await {
+            match self.store.commit(Arc::clone(commit)).await {
                 Ok(_) => {
                     self.tally.committed(None);
                     self.health.set("store", true, "");

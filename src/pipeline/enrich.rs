@@ -15,7 +15,7 @@ use crate::model::tenant::TenantId;
 use crate::model::trace_key::TraceKey;
 use crate::store::names::Names;
 use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
-use crate::templates::Miner;
+use crate::templates::{Change, Miner, Template};
 
 use super::traits::Traits;
 
@@ -45,7 +45,7 @@ impl Enricher {
         let mut miner = Miner::new(crate::templates::Options::default());
         for template in templates {
             let TemplateRow { id, tenant, service, text, sample, first_seen } = template;
-            miner.restore(tenant, service, id, &text, &sample, first_seen);
+            miner.restore(&Template { id, tenant, service, text, sample, first_seen });
         }
         Self { miner, template_highest }
     }
@@ -73,8 +73,8 @@ impl Enricher {
                 TemplateId(self.template_highest)
             };
             let mined = self.miner.mine(tenant, service, line, record.time, &mut next);
-            if let Some(change) = mined.change {
-                let template = change.template;
+            for change in mined.changes {
+                let (Change::New(template) | Change::MoreGeneral(template)) = change;
                 enriched.templates.push(TemplateRow {
                     id: template.id,
                     tenant,

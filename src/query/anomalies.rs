@@ -1,6 +1,7 @@
 //! What left its normal course, and when.
 
-use crate::diagnose::{self, Anomaly};
+use crate::diagnose::anomaly;
+use crate::diagnose::verdict::Anomaly;
 use crate::model::id::ServiceId;
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
@@ -24,7 +25,7 @@ impl Query {
             slices.retain(|slice| self.node_of(slice.subject) == Some(wanted));
         }
         let work = tokio::task::spawn_blocking(move || {
-            diagnose::anomalies(&slices, &diagnose::AnomalyOptions::default())
+            anomaly::anomalies(&slices, &anomaly::Options::default())
         });
         let mut found = work.await.map_err(|_| Error::Abandoned)?;
         found.retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::diagnose::{
+use crate::diagnose::evidence::{
     EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node, OperationEvidence, Slice,
     TemplateEvidence,
 };
@@ -12,7 +12,7 @@ use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
 use crate::model::span::Status;
 use crate::model::time::Window;
 use crate::store::read::rollups::RollupKind;
-use crate::store::read::traces::{Order, TraceAsk};
+use crate::store::read::summaries::{TraceAsk, TraceOrder};
 use crate::store::rows::SpanRow;
 
 use super::error::Error;
@@ -150,8 +150,18 @@ impl Query {
     }
 
     async fn exemplars(&self, tenant: TenantNumber, window: Window) -> Result<Vec<ExemplarTrace>, Error> {
-        let failing = TraceAsk { failed: Some(true), ..TraceAsk::over(window, Order::Newest, EXEMPLARS_MAX) };
-        let slow = TraceAsk::over(window, Order::Slowest, EXEMPLARS_MAX);
+        let of = |failed, order| TraceAsk {
+            window,
+            services: Vec::new(),
+            operations: Vec::new(),
+            failed,
+            duration_min_ns: None,
+            order,
+            after: None,
+            limit: EXEMPLARS_MAX,
+        };
+        let failing = of(Some(true), TraceOrder::Newest);
+        let slow = of(None, TraceOrder::Slowest);
         let mut found = Vec::new();
         for ask in [failing, slow] {
             let page = self.store.trace_summaries(tenant, &ask).await?;

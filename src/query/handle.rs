@@ -10,7 +10,8 @@ use crate::model::node::NodeKind;
 use crate::model::tenant::Scope;
 use crate::search::Index;
 use crate::store::Store;
-use crate::store::names::{Names, ServiceInfo};
+use crate::store::names::Names;
+use crate::store::names::info::ServiceInfo;
 
 use super::cache::Cache;
 use super::error::Error;
@@ -27,14 +28,14 @@ pub struct Options {
 pub struct Query {
     pub(super) store: Store,
     pub(super) graph: Graph,
-    pub(super) index: Option<Index>,
+    pub(super) index: Option<Arc<Index>>,
     pub(super) clock: Clock,
     pub(super) cache: Cache,
 }
 
 impl Query {
     /// Answers from these parts.
-    pub fn new(options: &Options, store: Store, graph: Graph, index: Option<Index>, clock: Clock) -> Self {
+    pub fn new(options: &Options, store: Store, graph: Graph, index: Option<Arc<Index>>, clock: Clock) -> Self {
         Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl) }
     }
 

@@ -1,6 +1,7 @@
 //! Who is hurt when something fails.
 
-use crate::diagnose::{self, Impact};
+use crate::diagnose::impact;
+use crate::diagnose::verdict::Impact;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 
@@ -38,7 +39,7 @@ impl Query {
         };
         let comparison = window::plain(asked);
         let evidence = self.evidence(tenant, comparison, false).await?;
-        let mut impact = diagnose::impact(&evidence, info.id, operation);
+        let mut impact = impact::impact(&evidence, info.id, operation);
         impact.affected.retain(|affected| affected.distance <= depth);
         Ok(impact)
     }

@@ -61,8 +61,10 @@ impl Query {
                 services,
                 templates: question.template.into_iter().collect(),
                 trace: question.trace,
+                span: None,
+                attributes: Vec::new(),
                 before: question.before,
-                ..LogAsk::over(question.window, limit)
+                limit,
             };
             let mut page = self.store.logs(tenant, &ask).await?;
             let next = page.next.take();

@@ -1,6 +1,8 @@
 //! Why something is wrong.
 
-use crate::diagnose::{self, Verdict};
+use crate::diagnose;
+use crate::diagnose::evidence::Evidence;
+use crate::diagnose::verdict::Verdict;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 
@@ -34,7 +36,7 @@ impl Query {
     pub async fn root_cause(&self, scope: &Scope, asked: Window, service: Option<&str>) -> Result<Explanation, Error> {
         let symptom = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
         let Some(tenant) = self.tenant(scope) else {
-            let evidence = diagnose::Evidence::empty(asked);
+            let evidence = Evidence::empty(asked);
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
             return Ok(Explanation { verdict, comparison, has_baseline: false, traces: 0, nodes: 0 });

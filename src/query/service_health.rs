@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::diagnose::{self, Health};
+use crate::diagnose::evidence::{Evidence, OperationEvidence};
+use crate::diagnose::health::{self, Lengths};
+use crate::diagnose::verdict::Health;
 use crate::model::id::OperationId;
 use crate::model::node::NodeKind;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
-use crate::store::names::ServiceInfo;
+use crate::store::names::info::ServiceInfo;
 
 use super::error::Error;
 use super::handle::Query;
@@ -71,7 +73,12 @@ impl Query {
         };
         let comparison = window::plain(asked);
         let evidence = self.evidence(tenant, comparison, false).await?;
-        let mut services: Vec<ServiceHealth> = diagnose::health(&evidence)
+        let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
+        let lengths = Lengths {
+            window_s: evidence.window.length().as_secs_f64(),
+            baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
+        };
+        let mut services: Vec<ServiceHealth> = health::health(&all, lengths)
             .into_iter()
             .filter(|health| wanted.as_ref().is_none_or(|wanted| wanted.id == health.service))
             .filter_map(|health| {
@@ -99,7 +106,7 @@ impl Query {
     }
 }
 
-fn requests(evidence: &diagnose::Evidence, info: &ServiceInfo) -> (Cell, Cell) {
+fn requests(evidence: &Evidence, info: &ServiceInfo) -> (Cell, Cell) {
     let (mut now, mut before) = (Cell::default(), Cell::default());
     if info.kind == NodeKind::Service {
         for instance in evidence.instances.iter().filter(|instance| instance.service == info.id) {

@@ -1,15 +1,15 @@
 //! Who calls whom, and how well that goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::graph::Topology;
-use crate::model::id::ServiceId;
+use crate::graph::topology::Topology;
+use crate::model::id::{OperationId, ServiceId};
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
-use crate::store::names::ServiceInfo;
+use crate::store::names::info::ServiceInfo;
 
 use super::error::Error;
 use super::evidence::Sums;
@@ -61,7 +61,7 @@ impl Query {
         let topology = self.topology(&sums);
         let shown: Option<BTreeSet<ServiceId>> = center.map(|(id, depth)| {
             let near = topology.callers(id, depth).into_iter().chain(topology.callees(id, depth));
-            near.chain([id]).collect()
+            near.map(|(id, _)| id).chain([id]).collect()
         });
         let is_shown = |id: &ServiceId| shown.as_ref().is_none_or(|shown| shown.contains(id));
         let mut edges: Vec<MapEdge> = topology
@@ -91,14 +91,17 @@ impl Query {
 
     /// The graph of what was summed.
     pub(super) fn topology(&self, sums: &Sums) -> Topology {
-        let node_of = |operation| self.names().operation_info(operation).map(|info| info.service);
-        Topology::new(
-            sums.iter().filter_map(|(subject, cell)| match subject {
-                Subject::Edge(from, to) => Some((*from, *to, cell.clone())),
-                _ => None,
-            }),
-            node_of,
-        )
+        let edges = || sums.iter().filter(|(subject, _)| matches!(subject, Subject::Edge(..)));
+        let mut owners: HashMap<OperationId, ServiceId> = HashMap::new();
+        for (subject, _) in edges() {
+            let Subject::Edge(from, to) = subject else { continue };
+            for operation in [from, to] {
+                if let Some(info) = self.names().operation_info(*operation) {
+                    owners.insert(*operation, info.service);
+                }
+            }
+        }
+        Topology::new(edges().map(|(subject, cell)| (*subject, cell.clone())), &owners)
     }
 
     /// Requests by node: the instances' entry spans of services, the operations of everything else.

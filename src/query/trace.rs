@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::model::id::{SpanId, TraceId};
+use crate::model::log::Severity;
 use crate::model::span::Status;
 use crate::model::tenant::Scope;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
 use crate::store::rows::SpanRow;
 
@@ -53,9 +55,23 @@ impl Query {
     pub async fn trace(&self, scope: &Scope, id: TraceId) -> Result<Option<TraceTree>, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(None) };
         let Some(trace) = self.store.trace(tenant, id, SPANS_MAX).await? else { return Ok(None) };
-        let mut logs = self.store.logs(tenant, &LogAsk::of_trace(id, LOGS_MAX)).await?.items;
+        let mut logs = self.store.logs(tenant, &of_trace(id)).await?.items;
         logs.reverse();
         Ok(Some(TraceTree { spans: tree(trace.spans), total: trace.total, logs }))
+    }
+}
+
+fn of_trace(trace: TraceId) -> LogAsk {
+    LogAsk {
+        window: Window::new(UnixNanos(i64::MIN), UnixNanos(i64::MAX)),
+        severity_min: Severity(0),
+        services: Vec::new(),
+        templates: Vec::new(),
+        trace: Some(trace),
+        span: None,
+        attributes: Vec::new(),
+        before: None,
+        limit: LOGS_MAX,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::diagnose::{self, Anomaly, AnomalyKind, Slice};
+use crate::diagnose::anomaly;
+use crate::diagnose::evidence::Slice;
+use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::rollup::{COARSE_SECONDS, FINE_SECONDS, Subject};
 use crate::model::time::{UnixNanos, Window};
 
@@ -31,7 +33,7 @@ pub fn plain(asked: Window) -> Comparison {
 /// The comparison that shows the trouble inside `asked`: where something began within it, what lies before that is
 /// the better baseline. `slices` must reach back before the window; width is that of their buckets.
 pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
-    let found = diagnose::anomalies(slices, &diagnose::AnomalyOptions::default());
+    let found = anomaly::anomalies(slices, &anomaly::Options::default());
     let inside: Vec<&Anomaly> = found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
     let worst = inside.iter().max_by(|a, b| a.severity.total_cmp(&b.severity).then(b.onset.cmp(&a.onset)));
     let Some(worst) = worst else { return plain(asked) };

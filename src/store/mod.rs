@@ -29,6 +29,7 @@ pub mod read;
 pub mod recall;
 mod rollups;
 pub mod rows;
+pub mod schema;
 mod series;
 #[cfg(test)]
 mod tests;

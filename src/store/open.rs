@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
@@ -14,12 +13,11 @@ use super::dictionaries;
 use super::error::Error;
 use super::names::Names;
 use super::options::Options;
+use super::schema::MIGRATIONS;
 use super::{Inner, Store};
 
 /// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
 const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 impl Store {
     /// Opens the database, creates it where missing, brings its schema up to date and reads the dictionaries.

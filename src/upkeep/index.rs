@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::model::packed::value::Value;
 use crate::search::{Document, Index};
 use crate::store::Store;
 use crate::store::read::logs::StoredLog;
@@ -24,7 +23,7 @@ const RECORDS_PER_COMMIT: usize = 100_000;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts following; ends when `stop` is cancelled. `committed` announces new records.
-pub fn start(store: Store, index: Index, committed: Arc<Notify>, stop: CancellationToken) -> JoinHandle<()> {
+pub fn start(store: Store, index: Arc<Index>, committed: Arc<Notify>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             if let Err(failure) = follow(&store, &index, &stop).await {
@@ -46,7 +45,7 @@ pub fn start(store: Store, index: Index, committed: Arc<Notify>, stop: Cancellat
 }
 
 /// Indexes everything that is stored and not yet indexed.
-async fn follow(store: &Store, index: &Index, stop: &CancellationToken) -> Result<(), String> {
+async fn follow(store: &Store, index: &Arc<Index>, stop: &CancellationToken) -> Result<(), String> {
     let mut position = index.position();
     let mut pending = 0;
     while !stop.is_cancelled() {
@@ -54,9 +53,10 @@ async fn follow(store: &Store, index: &Index, stop: &CancellationToken) -> Resul
         let Some(last) = logs.last().map(|log| log.id) else { break };
         pending += logs.len();
         let commit = pending >= RECORDS_PER_COMMIT || logs.len() < RECORDS_PER_READ;
-        let index = index.clone();
+        let index = Arc::clone(index);
         let work = tokio::task::spawn_blocking(move || {
-            index.add(logs.iter().map(document))?;
+            let lines: Vec<Line<'_>> = logs.iter().map(Line::of).collect();
+            index.add(lines.iter().map(Line::document))?;
             if commit { index.commit(last) } else { Ok(()) }
         });
         work.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -68,24 +68,34 @@ async fn follow(store: &Store, index: &Index, stop: &CancellationToken) -> Resul
     Ok(())
 }
 
-fn document(log: &StoredLog) -> Document {
-    let row = &log.row;
-    let mut attributes: Vec<(String, String)> =
-        row.detail.attributes().map(|(key, value)| (key.to_owned(), text(&value))).collect();
-    if !row.detail.event_name().is_empty() {
-        attributes.push(("event.name".to_owned(), row.detail.event_name().to_owned()));
-    }
-    Document {
-        row: log.id,
-        tenant: row.tenant,
-        time: row.time,
-        service: row.service,
-        severity: row.severity,
-        body: row.detail.body_text(),
-        attributes,
-    }
+/// A record's texts, which the document borrows.
+struct Line<'a> {
+    log: &'a StoredLog,
+    body: String,
+    attributes: Vec<(&'a str, String)>,
 }
 
-fn text(value: &Value<'_>) -> String {
-    value.render()
+impl<'a> Line<'a> {
+    fn of(log: &'a StoredLog) -> Self {
+        let detail = &log.row.detail;
+        let mut attributes: Vec<(&str, String)> =
+            detail.attributes().map(|(key, value)| (key, value.render())).collect();
+        if !detail.event_name().is_empty() {
+            attributes.push(("event.name", detail.event_name().to_owned()));
+        }
+        Self { log, body: detail.body_text(), attributes }
+    }
+
+    fn document(&self) -> Document<'_, impl Iterator<Item = (&str, &str)>> {
+        let row = &self.log.row;
+        Document {
+            row: self.log.id,
+            tenant: row.tenant,
+            time: row.time,
+            service: row.service,
+            severity: row.severity,
+            body: &self.body,
+            attributes: self.attributes.iter().map(|(key, value)| (*key, value.as_str())),
+        }
+    }
 }

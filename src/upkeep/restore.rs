@@ -30,7 +30,7 @@ pub async fn graph(store: &Store, graph: &Graph) -> Result<(), Error> {
         for (width, reach) in [(COARSE_SECONDS, COARSE_REACH), (FINE_SECONDS, FINE_REACH)] {
             let window = Window::new(range.to.minus(reach), range.to);
             let cells = store.rollups(tenant, width, window, &kinds).await?;
-            graph.restore(tenant, width, cells);
+            graph.restore(tenant, width, cells.into_iter());
         }
     }
     Ok(())

@@ -50,6 +50,15 @@ impl Store {
         Ok(Counts { spans, traces, logs, points, series })
     }
 
+    /// The number of the log record that arrived last, over all tenants; 0 where there is none.
+    pub async fn highest_log_id(&self) -> Result<i64, Error> {
+        let mut reader = self.reader().await?;
+        let query = QueryBuilder::new("SELECT coalesce(max(id), 0) FROM logs");
+        let highest = reader.first(query, |row| row.try_get::<i64, _>(0).map_err(Error::from)).await?;
+        reader.finish().await?;
+        Ok(highest.unwrap_or(0))
+    }
+
     /// Bytes that the database takes on disk, its write-ahead log included.
     pub async fn data_bytes(&self) -> Result<u64, Error> {
         let path = &self.inner.options.path;

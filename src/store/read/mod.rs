@@ -21,6 +21,7 @@ mod columns;
 pub mod counts;
 mod details;
 pub mod edges;
+pub mod exemplars;
 pub mod logs;
 pub mod metrics;
 mod reader;

@@ -1,0 +1,64 @@
+//! Several traces at once, by keys that a question found before.
+
+use std::collections::HashMap;
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::columns::{self, Found};
+use super::details;
+use super::reader::push_list;
+use crate::model::id::{TenantNumber, TraceId};
+use crate::model::trace_key::TraceKey;
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::store::rows::SpanRow;
+
+/// Most traces of one question.
+pub const EXEMPLARS_MAX: usize = 200;
+
+/// The spans of one of several traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemplar {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Its spans under the key asked for, with their details, by start, then by span id.
+    pub spans: Vec<SpanRow>,
+}
+
+impl Store {
+    /// The spans of the traces that `keys` name ([`EXEMPLARS_MAX`] at most), each up to `spans_max` of them, in the
+    /// order of `keys`. Costs one statement for all, and reads each block of details once.
+    pub async fn traces_by_key(
+        &self,
+        tenant: TenantNumber,
+        keys: &[(TraceKey, TraceId)],
+        spans_max: usize,
+    ) -> Result<Vec<Exemplar>, Error> {
+        let keys = &keys[..keys.len().min(EXEMPLARS_MAX)];
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.reader().await?;
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(columns::SPAN).push(" FROM spans INDEXED BY spans_by_trace WHERE trace_key IN ");
+        push_list(&mut query, keys.iter().map(|(key, _)| key.0));
+        query.push(format_args!(" AND tenant_id = {} ORDER BY start_ns, span_id, id", tenant.0));
+        query.push(" LIMIT ").push(keys.len().saturating_mul(spans_max));
+        let mut taken: HashMap<TraceId, usize> = keys.iter().map(|(_, trace_id)| (*trace_id, 0)).collect();
+        let mut rows: Vec<Found<SpanRow>> = reader.all(query, columns::span).await?;
+        rows.retain(|found| {
+            taken.get_mut(&found.row.trace_id).is_some_and(|taken| {
+                *taken += 1;
+                *taken <= spans_max
+            })
+        });
+        details::load(&mut reader, &mut rows).await?;
+        reader.finish().await?;
+        let mut spans: HashMap<TraceId, Vec<SpanRow>> = HashMap::new();
+        for found in rows {
+            spans.entry(found.row.trace_id).or_default().push(found.row);
+        }
+        let exemplar = |trace_id: &TraceId| spans.remove(trace_id).map(|spans| Exemplar { trace_id: *trace_id, spans });
+        Ok(keys.iter().map(|(_, trace_id)| trace_id).filter_map(exemplar).collect())
+    }
+}
