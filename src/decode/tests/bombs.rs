@@ -27,6 +27,7 @@ fn b6_empty_messages_are_counted_before_they_are_built() {
         check(signal, field(1, &field(2, &empty(2))));
     }
     check(Signal::Metrics, wrapped(&field(5, &empty(1))));
+    check(Signal::Traces, wrapped(&empty(15)));
     for number in [9, 11, 13] {
         check(Signal::Traces, wrapped(&empty(number)));
     }
@@ -35,14 +36,10 @@ fn b6_empty_messages_are_counted_before_they_are_built() {
     check(Signal::Logs, wrapped(&field(5, &field(5, &empty(1)))));
     check(Signal::Logs, wrapped(&field(5, &field(6, &empty(1)))));
     check(Signal::Logs, field(1, &field(1, &empty(1))));
-    check(
-        Signal::Metrics,
-        wrapped(&field(
-            11,
-            &field(1, &[b"\x09\x00\x00\x00\x00\x00\x00\x00\x00".to_vec(), empty(6)].concat()),
-        )),
-    );
-    check(Signal::Metrics, wrapped(&field(5, &field(1, &empty(5)))));
+    let named = |data: &[u8]| wrapped(&[field(1, b"m"), data.to_vec()].concat());
+    check(Signal::Metrics, named(&field(11, &field(1, &empty(6)))));
+    check(Signal::Metrics, named(&field(5, &field(1, &empty(5)))));
+    check(Signal::Metrics, named(&field(5, &field(1, &empty(7)))));
 }
 
 #[test]

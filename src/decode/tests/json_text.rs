@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
     Exemplar, Metric, NumberDataPoint, exemplar, number_data_point,
 };
+use opentelemetry_proto::tonic::metrics::v1::{ExponentialHistogramDataPoint, HistogramDataPoint};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, span};
 use serde_json::{Value, json};
@@ -196,41 +197,14 @@ fn metric(metric: &Metric) -> Value {
             "histogram",
             json!({
                 "aggregationTemporality": data.aggregation_temporality,
-                "dataPoints": list(&data.data_points, |point| json!({
-                    "attributes": list(&point.attributes, attribute),
-                    "startTimeUnixNano": point.start_time_unix_nano,
-                    "timeUnixNano": point.time_unix_nano,
-                    "count": point.count.to_string(),
-                    "sum": point.sum.map(double),
-                    "bucketCounts": list(&point.bucket_counts, |count| json!(count.to_string())),
-                    "explicitBounds": list(&point.explicit_bounds, |bound| double(*bound)),
-                    "exemplars": list(&point.exemplars, exemplar),
-                    "flags": point.flags,
-                    "min": point.min.map(double),
-                    "max": point.max.map(double),
-                })),
+                "dataPoints": list(&data.data_points, histogram_point),
             }),
         ),
         Some(Data::ExponentialHistogram(data)) => (
             "exponentialHistogram",
             json!({
                 "aggregationTemporality": data.aggregation_temporality,
-                "dataPoints": list(&data.data_points, |point| json!({
-                    "attributes": list(&point.attributes, attribute),
-                    "startTimeUnixNano": point.start_time_unix_nano,
-                    "timeUnixNano": point.time_unix_nano,
-                    "count": point.count,
-                    "sum": point.sum.map(double),
-                    "scale": point.scale,
-                    "zeroCount": point.zero_count.to_string(),
-                    "positive": point.positive.as_ref().map(buckets),
-                    "negative": point.negative.as_ref().map(buckets),
-                    "flags": point.flags,
-                    "exemplars": list(&point.exemplars, exemplar),
-                    "min": point.min.map(double),
-                    "max": point.max.map(double),
-                    "zeroThreshold": double(point.zero_threshold),
-                })),
+                "dataPoints": list(&data.data_points, exponential_point),
             }),
         ),
         Some(Data::Summary(data)) => (
@@ -251,6 +225,41 @@ fn metric(metric: &Metric) -> Value {
     };
     value[name] = data;
     value
+}
+
+fn histogram_point(point: &HistogramDataPoint) -> Value {
+    json!({
+        "attributes": list(&point.attributes, attribute),
+        "startTimeUnixNano": point.start_time_unix_nano,
+        "timeUnixNano": point.time_unix_nano,
+        "count": point.count.to_string(),
+        "sum": point.sum.map(double),
+        "bucketCounts": list(&point.bucket_counts, |count| json!(count.to_string())),
+        "explicitBounds": list(&point.explicit_bounds, |bound| double(*bound)),
+        "exemplars": list(&point.exemplars, exemplar),
+        "flags": point.flags,
+        "min": point.min.map(double),
+        "max": point.max.map(double),
+    })
+}
+
+fn exponential_point(point: &ExponentialHistogramDataPoint) -> Value {
+    json!({
+        "attributes": list(&point.attributes, attribute),
+        "startTimeUnixNano": point.start_time_unix_nano,
+        "timeUnixNano": point.time_unix_nano,
+        "count": point.count,
+        "sum": point.sum.map(double),
+        "scale": point.scale,
+        "zeroCount": point.zero_count.to_string(),
+        "positive": point.positive.as_ref().map(buckets),
+        "negative": point.negative.as_ref().map(buckets),
+        "flags": point.flags,
+        "exemplars": list(&point.exemplars, exemplar),
+        "min": point.min.map(double),
+        "max": point.max.map(double),
+        "zeroThreshold": double(point.zero_threshold),
+    })
 }
 
 fn number(point: &NumberDataPoint) -> Value {

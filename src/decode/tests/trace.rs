@@ -277,3 +277,14 @@ fn groups_of_one_resource_share_it() {
     assert!(std::sync::Arc::ptr_eq(&groups[0].resource, &groups[1].resource));
     assert_eq!(groups[0].resource.schema_url.as_str(), "https://schema");
 }
+
+#[test]
+fn a11_a_long_text_is_repaired_no_further_than_it_is_kept() {
+    let max = Limits::default().value_bytes_max;
+    for (bad, wanted) in [(&[0xff; 90_000][..], max / 3), (&b"\xf0\x9f\x98".repeat(40_000), max / 3)] {
+        let mut packed = super::requests::span("").encode_to_vec();
+        packed.extend(field(5, bad));
+        let decoded = decode_protobuf(Signal::Traces, wrapped(&packed)).unwrap();
+        assert_eq!(spans(&decoded)[0].name.as_str(), "\u{fffd}".repeat(wanted));
+    }
+}
