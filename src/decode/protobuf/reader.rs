@@ -52,6 +52,19 @@ pub(super) struct Field<'a> {
     pub(super) value: Value<'a>,
 }
 
+/// The bytes are not protobuf from here on. Small, because it travels with every field; see [`Fields::next`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Broken {
+    offset: usize,
+}
+
+impl From<Broken> for Error {
+    #[cold]
+    fn from(broken: Broken) -> Self {
+        malformed("a field that is cut off or of no known wire type", broken.offset)
+    }
+}
+
 /// Walks the fields of one message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -61,33 +74,35 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The next field; none at the end; an error where the bytes are not protobuf.
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, Error> {
+    ///
+    /// Inlined everywhere, because a field that goes through memory costs more than reading it.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, Broken> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let start = self.at();
         match self.read() {
             Some((number, value)) => Ok(Some(Field { number, start, end: self.at(), value })),
-            None => Err(malformed("a field that is cut off or has no known wire type", start)),
+            None => Err(Broken { offset: start }),
         }
     }
 
     /// The next bare varint of a packed run; none at the end.
     #[inline]
-    pub(super) fn next_varint(&mut self) -> Result<Option<u64>, Error> {
+    pub(super) fn next_varint(&mut self) -> Result<Option<u64>, Broken> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let start = self.at();
-        self.varint().map(Some).ok_or_else(|| malformed("a number that is cut off or too long", start))
+        self.varint().map(Some).ok_or(Broken { offset: start })
     }
 
     const fn at(&self) -> usize {
         self.end - self.rest.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self) -> Option<(u32, Value<'a>)> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| *number != 0 && *number < 1 << 29)?;
@@ -107,14 +122,14 @@ impl<'a> Fields<'a> {
         Some((number, value))
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (array, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
         Some(array)
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
         match self.rest {
             [byte @ ..0x80, rest @ ..] => {
@@ -129,6 +144,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().enumerate().take(10) {

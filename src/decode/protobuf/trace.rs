@@ -56,6 +56,7 @@ impl<'a> Wire<'a> {
     fn read(door: &mut Door<'a>, message: Message<'a>) -> Result<Option<Self>, Error> {
         let mut wire = Self { clean: true, ..Self::default() };
         let (mut attributes, mut events, mut links) = (0, 0, 0);
+        let mut has_status = false;
         let mut fields = message.fields();
         while let Some(field) = fields.next()? {
             match (field.number, field.value) {
@@ -82,6 +83,10 @@ impl<'a> Wire<'a> {
                     wire.clean &= door.checker.message(link, &schema::LINK)?;
                 }
                 (15, Value::Bytes(status)) => {
+                    // A second status costs as much as an attribute and is counted as one.
+                    if std::mem::replace(&mut has_status, true) {
+                        door.checker.part()?;
+                    }
                     wire.status = status_code(status)?;
                     wire.clean &= door.checker.message(status, &schema::STATUS)?;
                 }
