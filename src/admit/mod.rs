@@ -116,11 +116,6 @@ impl Permit {
     pub const fn request_bytes_max(&self) -> usize {
         self.request_bytes_max
     }
-
-    /// Opens an empty permit for another form of the same request, with the same limits.
-    pub fn sibling(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), held: 0, request_bytes_max: self.request_bytes_max }
-    }
 }
 
 impl Drop for Permit {
@@ -151,7 +146,7 @@ mod tests {
     fn the_budget_refuses_for_now_and_is_given_back() {
         let budget = Budget::new(15);
         let mut first = budget.permit(10);
-        let mut second = first.sibling();
+        let mut second = budget.permit(10);
         assert_eq!(first.grow(10), Ok(()));
         let error = second.grow(6).unwrap_err();
         assert_eq!(error, Error::Overloaded { bytes_max: 15 });

@@ -1,15 +1,14 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::Router;
-use axum::extract::Extension;
-use axum::routing::get;
-use axum::routing::post;
+use http::StatusCode;
+use http_body_util::Full;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::timeout;
+use tower::service_fn;
 
 use super::*;
 
@@ -26,20 +25,36 @@ struct Server {
     task: JoinHandle<()>,
 }
 
-async fn start(router: Router, options: Options) -> Server {
+async fn start<F, A>(answer: F, options: Options) -> Server
+where
+    F: Fn(Request<Body>) -> A + Clone + Send + 'static,
+    A: Future<Output = Answered> + Send + 'static,
+{
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
-    let task = serve(listener, router, options, stop.clone());
+    let task = serve(listener, service_fn(answer), options, stop.clone());
     Server { address, stop, task }
 }
 
-fn hello() -> Router {
-    let peer = |Extension(peer): Extension<SocketAddr>| async move { peer.ip().to_string() };
-    Router::new()
-        .route("/", get(peer))
-        .route("/flood", get(|| async { vec![b'x'; 64 << 20] }))
-        .route("/refuse", post(|| async { (http::StatusCode::PAYLOAD_TOO_LARGE, "no") }))
+type Answered = Result<Response<Full<Bytes>>, Infallible>;
+
+fn answered(status: StatusCode, body: impl Into<Bytes>) -> Answered {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+async fn hello(request: Request<Body>) -> Answered {
+    match request.uri().path() {
+        "/flood" => answered(StatusCode::OK, vec![b'x'; 64 << 20]),
+        "/refuse" => answered(StatusCode::PAYLOAD_TOO_LARGE, "no"),
+        "/never" => std::future::pending().await,
+        _ => {
+            let peer: SocketAddr = *request.extensions().get().unwrap();
+            answered(StatusCode::OK, peer.ip().to_string())
+        }
+    }
 }
 
 async fn connect(server: &Server) -> TcpStream {
@@ -73,7 +88,7 @@ async fn the_bind_error_names_the_address() {
 
 #[tokio::test]
 async fn h4_silent_and_dripping_clients_are_closed_at_the_header_timeout() {
-    let server = start(hello(), hasty()).await;
+    let server = start(hello, hasty()).await;
     for start in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM", "GET / HT", "GET / HTTP/1.1\r\nhost: a\r\nx: "] {
         let mut stream = connect(&server).await;
         stream.write_all(start.as_bytes()).await.unwrap();
@@ -90,7 +105,7 @@ async fn h4_silent_and_dripping_clients_are_closed_at_the_header_timeout() {
 
 #[tokio::test]
 async fn a_polite_client_keeps_its_connection_past_the_header_timeout() {
-    let server = start(hello(), hasty()).await;
+    let server = start(hello, hasty()).await;
     let mut stream = connect(&server).await;
     for _ in 0..2 {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -104,7 +119,7 @@ async fn a_polite_client_keeps_its_connection_past_the_header_timeout() {
 
 #[tokio::test]
 async fn an_idle_client_is_closed_in_the_end() {
-    let server = start(hello(), Options { idle_timeout: SOON, ..Options::default() }).await;
+    let server = start(hello, Options { idle_timeout: SOON, ..Options::default() }).await;
     let mut stream = connect(&server).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let (read, _) = until_closed(&mut stream).await;
@@ -112,8 +127,29 @@ async fn an_idle_client_is_closed_in_the_end() {
 }
 
 #[tokio::test]
+async fn an_http2_client_without_requests_is_kept_until_it_is_idle_and_told_before_it_is_closed() {
+    let server = start(hello, hasty()).await;
+    let mut stream = connect(&server).await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&settings).await.unwrap();
+    let begun = Instant::now();
+    let mut read = Vec::new();
+    let _reset_is_closed_too = timeout(LATE, stream.read_to_end(&mut read)).await.expect("still open");
+    assert!(hasty().idle_timeout <= begun.elapsed(), "closed after {:?}", begun.elapsed());
+    let frames = std::iter::successors(Some(read.as_slice()), |rest| {
+        let length = rest
+            .first_chunk::<3>()
+            .map(|length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+        rest.get(9 + length?..)
+    });
+    let kinds: Vec<u8> = frames.filter_map(|frame| frame.get(3).copied()).collect();
+    assert!(kinds.contains(&7), "no GOAWAY among the frames {kinds:?}");
+}
+
+#[tokio::test]
 async fn h4_a_client_that_never_reads_is_cut_off() {
-    let server = start(hello(), hasty()).await;
+    let server = start(hello, hasty()).await;
     let mut stream = connect(&server).await;
     stream.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     tokio::time::sleep(SOON * 3).await;
@@ -123,7 +159,7 @@ async fn h4_a_client_that_never_reads_is_cut_off() {
 
 #[tokio::test]
 async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
-    let server = start(hello(), Options::default()).await;
+    let server = start(hello, Options::default()).await;
     let mut stream = connect(&server).await;
     let head = format!("POST /refuse HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", 32 << 20);
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -137,7 +173,7 @@ async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
 
 #[tokio::test]
 async fn b9_heads_beyond_the_limit_are_refused() {
-    let server = start(hello(), Options::default()).await;
+    let server = start(hello, Options::default()).await;
     let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(70 << 10));
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(1000));
     for head in [long, many] {
@@ -150,7 +186,7 @@ async fn b9_heads_beyond_the_limit_are_refused() {
 
 #[tokio::test]
 async fn c7_at_the_cap_the_next_client_waits_and_then_gets_in() {
-    let server = start(hello(), Options { connections_max: 1, ..Options::default() }).await;
+    let server = start(hello, Options { connections_max: 1, ..Options::default() }).await;
     let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let mut first = connect(&server).await;
     first.write_all(request).await.unwrap();
@@ -182,13 +218,19 @@ async fn n1_a_stop_lets_a_request_end_and_closes_the_rest() {
     let (begun, mut has_begun) = tokio::sync::mpsc::channel::<()>(1);
     let (release, released) = oneshot::channel::<()>();
     let released = Arc::new(tokio::sync::Mutex::new(Some(released)));
-    let slow = move || async move {
-        begun.send(()).await.unwrap();
-        let released = released.lock().await.take();
-        released.unwrap().await.unwrap();
-        "done"
+    let slow = move |request: Request<Body>| {
+        let (begun, released) = (begun.clone(), Arc::clone(&released));
+        async move {
+            if request.uri().path() != "/slow" {
+                return hello(request).await;
+            }
+            begun.send(()).await.unwrap();
+            let released = released.lock().await.take();
+            released.unwrap().await.unwrap();
+            answered(StatusCode::OK, "done")
+        }
     };
-    let server = start(hello().route("/slow", get(slow)), Options::default()).await;
+    let server = start(slow, Options::default()).await;
     let mut idle = connect(&server).await;
     idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     answer(&mut idle, "127.0.0.1").await;
@@ -206,9 +248,8 @@ async fn n1_a_stop_lets_a_request_end_and_closes_the_rest() {
 
 #[tokio::test]
 async fn n2_a_stop_ends_at_its_deadline_whatever_clients_do() {
-    let router = hello().route("/never", get(std::future::pending::<()>));
     let options = Options { stop_timeout: SOON, ..Options::default() };
-    let server = start(router, options).await;
+    let server = start(hello, options).await;
     let mut stuck = connect(&server).await;
     stuck.write_all(b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut half = connect(&server).await;

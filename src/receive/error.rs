@@ -1,0 +1,143 @@
+//! Every way a request is refused.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use crate::admit;
+use crate::auth;
+use crate::decode;
+use crate::fault::Kind;
+
+/// Longest text of a refusal in bytes; OTLP asks servers to keep answers small.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller was turned away.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// The bytes were not admitted.
+    #[error(transparent)]
+    Admit(#[from] admit::Error),
+    /// The body is not OTLP.
+    #[error(transparent)]
+    Decode(#[from] decode::Error),
+    /// There is nothing at this path.
+    #[error("nothing is served here: OTLP over HTTP is at /v1/traces, /v1/logs and /v1/metrics")]
+    NotFound,
+    /// The method is not POST.
+    #[error("only POST is allowed here")]
+    Method,
+    /// The body is neither protobuf nor JSON by its content type.
+    #[error("the content type must be application/x-protobuf or application/json")]
+    ContentType,
+    /// The body is compressed in a way the server does not know.
+    #[error("the body may be compressed with gzip or zstd only")]
+    Compression,
+    /// Something other than gRPC reached the gRPC port.
+    #[error("this port speaks gRPC over HTTP/2 only: OTLP over HTTP has a port of its own, 4318 by default")]
+    NotGrpc,
+    /// A gRPC method that is not offered.
+    #[error("no such method: traces, logs and metrics can be exported here")]
+    Unimplemented,
+    /// A service that the health check does not know.
+    #[error("no such service is served here")]
+    NoSuchService,
+    /// A gRPC message that does not follow the protocol.
+    #[error("the gRPC message is malformed: {what}")]
+    Framing {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The compressed body is damaged.
+    #[error("the body is not valid {format}")]
+    Damaged {
+        /// `gzip` or `zstd`.
+        format: &'static str,
+        /// What the decompressor said.
+        #[source]
+        source: io::Error,
+    },
+    /// The compressed body needs too much memory to be read.
+    #[error("the zstd window is larger than {bytes_max} bytes")]
+    WindowTooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The body came too slowly.
+    #[error("the body did not arrive in time")]
+    Stalled {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The body broke off.
+    #[error("the body broke off")]
+    BrokenOff,
+    /// The server is starting or stopping.
+    #[error("the server is starting or stopping")]
+    Closed,
+    /// The pipeline refused.
+    #[error("{}", words(*kind))]
+    NotAccepted {
+        /// What the caller can do about it.
+        kind: Kind,
+    },
+    /// The decoder panicked.
+    #[error("the server failed on this request")]
+    Panicked,
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Auth(error) => error.kind(),
+            Self::Admit(error) => error.kind(),
+            Self::Decode(error) => error.kind(),
+            Self::NotFound | Self::Unimplemented | Self::NoSuchService => Kind::NotFound,
+            Self::Method
+            | Self::ContentType
+            | Self::Compression
+            | Self::NotGrpc
+            | Self::Framing { .. }
+            | Self::Damaged { .. }
+            | Self::BrokenOff => Kind::Invalid,
+            Self::WindowTooLarge { .. } => Kind::TooLarge,
+            Self::Stalled { .. } => Kind::TimedOut,
+            Self::Closed => Kind::Unavailable,
+            Self::NotAccepted { kind } => *kind,
+            Self::Panicked => Kind::Internal,
+        }
+    }
+
+    /// The whole chain of causes in at most 1 KiB, for the caller.
+    pub(super) fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        shorten(text)
+    }
+}
+
+const fn words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Overloaded => "the server is at a limit: send the same request again later",
+        Kind::Unavailable | Kind::TimedOut => {
+            "the server cannot store data now: send the same request again later"
+        }
+        Kind::Internal => "the server failed on this request",
+        _ => "the request was refused",
+    }
+}
+
+/// At most 1 KiB of `text`, cut between characters.
+pub(super) fn shorten(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
+}

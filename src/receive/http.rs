@@ -1,0 +1,85 @@
+//! OTLP over HTTP (OTLP 1.11, "OTLP/HTTP").
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
+use axum::response::Response;
+use axum::routing::any;
+use axum::routing::post;
+
+use crate::decode::Encoding;
+use crate::model::batch::Signal;
+
+use super::Error;
+use super::inflate::Compression;
+use super::intake::{Accepted, Export, Intake};
+use super::respond;
+use super::tally::Transport;
+
+/// The three routes, and a 404 in OTLP's words for whatever else is asked for under `/v1`.
+pub(super) fn router(intake: Arc<Intake>) -> Router {
+    let mut router = Router::new();
+    for signal in Signal::ALL {
+        let intake = Arc::clone(&intake);
+        let export = post(move |request| export(intake, signal, request)).fallback(method_not_allowed);
+        router = router.route(&format!("/v1/{}", signal.name()), export);
+    }
+    router.route("/v1/{*rest}", any(not_found)).route("/v1development/{*rest}", any(not_found))
+}
+
+/// A 404 in the encoding of the request.
+pub(super) async fn not_found(headers: HeaderMap) -> Response {
+    refusal(&headers, &Error::NotFound)
+}
+
+async fn method_not_allowed(headers: HeaderMap) -> Response {
+    refusal(&headers, &Error::Method)
+}
+
+async fn export(intake: Arc<Intake>, signal: Signal, request: Request) -> Response {
+    intake.tally().request(Transport::Http, signal);
+    let encoding = respond::encoding_of(request.headers());
+    match take(&intake, signal, encoding, request).await {
+        Ok((encoding, accepted)) => respond::success(encoding, signal, accepted),
+        Err(error) => {
+            intake.tally().http_refused(signal, &error);
+            respond::failure(encoding.unwrap_or(Encoding::Json), &error)
+        }
+    }
+}
+
+/// The steps of one export, the cheap refusals first: nothing of the body is read before the caller is known.
+async fn take(
+    intake: &Intake,
+    signal: Signal,
+    encoding: Option<Encoding>,
+    request: Request,
+) -> Result<(Encoding, Accepted), Error> {
+    let (head, body) = request.into_parts();
+    let principal = intake.authenticator().authenticate(&head.headers)?;
+    let encoding = encoding.ok_or(Error::ContentType)?;
+    let compression = compression_of(&head.headers)?;
+    let mut reader = intake.reader(body, intake.options().request_bytes_max)?;
+    while reader.next().await? {}
+    let (body, permit) = reader.finish();
+    intake.tally().received(Transport::Http, body.len());
+    let export = Export { scope: principal.scope, signal, encoding, compression, body, permit };
+    Ok((encoding, intake.take(export).await?))
+}
+
+/// One known compression; bodies that were compressed twice are refused.
+fn compression_of(headers: &HeaderMap) -> Result<Compression, Error> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Compression::Identity),
+        (Some(value), None) => value.to_str().ok().and_then(Compression::named).ok_or(Error::Compression),
+        (Some(_), Some(_)) => Err(Error::Compression),
+    }
+}
+
+fn refusal(headers: &HeaderMap, error: &Error) -> Response {
+    respond::failure(respond::encoding_of(headers).unwrap_or(Encoding::Json), error)
+}

@@ -1,0 +1,172 @@
+//! Decompression that stops at its limits.
+//!
+//! Output is made in pieces, and each piece is admitted before the next is made: a gigabyte packed into a few
+//! kilobytes costs the time and the memory of one request at its limit, never more. Nothing is decompressed twice.
+
+use std::io;
+use std::io::Read;
+
+use bytes::Buf;
+use bytes::Bytes;
+use bytes::buf::Reader;
+use flate2::bufread::MultiGzDecoder;
+use zstd::zstd_safe::get_frame_content_size;
+
+use crate::admit;
+use crate::admit::Permit;
+
+use super::Error;
+
+/// Bytes of output made between two looks at the limits.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Largest zstd window, as a power of two: 8 MiB, which the format asks every decoder to support (RFC 8878).
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How many times its packed length a body may announce and be believed.
+const CREDIBLE_RATIO: usize = 32;
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    /// Not at all.
+    Identity,
+    /// RFC 1952; several members are one body.
+    Gzip,
+    /// RFC 8878; several frames are one body.
+    Zstd,
+}
+
+impl Compression {
+    /// The compression of that name; none for one the server does not know.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let known: [(&str, Self); 5] = [
+            ("", Self::Identity),
+            ("identity", Self::Identity),
+            ("gzip", Self::Gzip),
+            ("x-gzip", Self::Gzip),
+            ("zstd", Self::Zstd),
+        ];
+        let named = known.into_iter().find(|(known, _)| name.trim().eq_ignore_ascii_case(known));
+        named.map(|(_, compression)| compression)
+    }
+}
+
+/// One body on its way to plain bytes.
+pub(super) struct Inflate {
+    source: Source,
+    plain: Vec<u8>,
+    permit: Permit,
+}
+
+enum Source {
+    Identity(Bytes),
+    Gzip { decoder: Box<MultiGzDecoder<Reader<Bytes>>>, _packed: Permit },
+    Zstd { decoder: zstd::stream::read::Decoder<'static, Reader<Bytes>>, _packed: Permit },
+    End,
+}
+
+impl Inflate {
+    /// Begins with `packed`, which `packed_permit` covers; what comes out is taken from `plain_permit`.
+    ///
+    /// # Errors
+    /// [`admit::Error::TooLarge`] when the body itself announces more than the limit.
+    pub(super) fn new(
+        compression: Compression,
+        packed: Bytes,
+        packed_permit: Permit,
+        plain_permit: Permit,
+    ) -> Result<Self, Error> {
+        let bytes_max = plain_permit.request_bytes_max();
+        let packed_bytes = packed.len();
+        let (source, announced) = match compression {
+            Compression::Identity => {
+                return Ok(Self {
+                    source: Source::Identity(packed),
+                    plain: Vec::new(),
+                    permit: packed_permit,
+                });
+            }
+            Compression::Gzip => {
+                let announced = gzip_length(&packed);
+                let decoder = Box::new(MultiGzDecoder::new(packed.reader()));
+                (Source::Gzip { decoder, _packed: packed_permit }, announced)
+            }
+            Compression::Zstd => {
+                let announced = get_frame_content_size(&packed).ok().flatten().unwrap_or(0);
+                if (bytes_max as u64) < announced {
+                    return Err(admit::Error::TooLarge { bytes_max }.into());
+                }
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(packed.reader()).map_err(damaged_zstd)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged_zstd)?;
+                (Source::Zstd { decoder, _packed: packed_permit }, announced)
+            }
+        };
+        // The announced length may lie, so little is set aside for it: beyond that, memory follows the bytes.
+        let credible = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
+        let plain = Vec::with_capacity(usize::try_from(announced).unwrap_or(usize::MAX).min(credible));
+        Ok(Self { source, plain, permit: plain_permit })
+    }
+
+    /// Makes plain bytes until there are more than `bytes` or all are there; tells whether all are there and no
+    /// more than `bytes`.
+    ///
+    /// # Errors
+    /// When the body is damaged, or more comes out than is admitted.
+    pub(super) fn run(&mut self, bytes: usize) -> Result<bool, Error> {
+        while self.plain.len() <= bytes {
+            let made = match &mut self.source {
+                Source::Identity(body) => return Ok(body.len() <= bytes),
+                Source::Gzip { decoder, .. } => {
+                    make_piece(decoder.as_mut(), &mut self.plain).map_err(damaged_gzip)?
+                }
+                Source::Zstd { decoder, .. } => make_piece(decoder, &mut self.plain).map_err(damaged_zstd)?,
+                Source::End => return Ok(true),
+            };
+            self.permit.grow(made)?;
+            if made < PIECE_BYTES {
+                self.source = Source::End; // Gives the packed bytes back.
+            }
+        }
+        Ok(false)
+    }
+
+    /// All plain bytes, with the permit that covers them.
+    ///
+    /// # Errors
+    /// As [`Inflate::run`].
+    pub(super) fn finish(mut self) -> Result<(Bytes, Permit), Error> {
+        self.run(usize::MAX)?;
+        let plain = match self.source {
+            Source::Identity(body) => body,
+            _ => Bytes::from(self.plain),
+        };
+        Ok((plain, self.permit))
+    }
+}
+
+/// Appends the next piece to `plain`; a short one is the last.
+fn make_piece(decoder: &mut impl Read, plain: &mut Vec<u8>) -> io::Result<usize> {
+    decoder.take(PIECE_BYTES as u64).read_to_end(plain)
+}
+
+/// What the end of the last member says about its length.
+fn gzip_length(packed: &Bytes) -> u64 {
+    packed.last_chunk::<4>().map_or(0, |tail| u32::from_le_bytes(*tail).into())
+}
+
+fn damaged_gzip(source: io::Error) -> Error {
+    Error::Damaged { format: "gzip", source }
+}
+
+fn damaged_zstd(source: io::Error) -> Error {
+    // The library tells this case apart by its text alone; a test holds it to that.
+    if source.to_string().contains("requires too much memory") {
+        return Error::WindowTooLarge { bytes_max: 1 << ZSTD_WINDOW_LOG_MAX };
+    }
+    Error::Damaged { format: "zstd", source }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

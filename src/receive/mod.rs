@@ -1,0 +1,142 @@
+//! The OTLP doors: gRPC, and HTTP with protobuf or JSON.
+//!
+//! They promise (OTLP 1.11) that success is answered only after the pipeline has made the items durable, that
+//! a refusal says truthfully whether sending again is of use, in the caller's own encoding, and that a request
+//! holds memory only for bytes that have arrived and only within its limits. A credential is checked before the
+//! first byte of a body is read. Nothing here panics on what the network sends, and nothing here is stored.
+//!
+//! Reading order: this file, `intake` (what both doors do with a request), `http` and `grpc` (the doors),
+//! `body` (bytes as they arrive), `inflate` (decompression), `error` (every refusal), `status` (refusals as the
+//! protocols spell them), `respond` (HTTP answers), `health` (grpc.health.v1), `tally` (what came and went).
+//! The public handle is [`Receive`].
+
+mod body;
+mod error;
+mod grpc;
+mod health;
+mod http;
+mod inflate;
+mod intake;
+mod respond;
+mod status;
+mod tally;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tracing::warn;
+
+use crate::admit::Budget;
+use crate::admit::REQUEST_BYTES_MAX_DEFAULT;
+use crate::auth::Authenticator;
+use crate::clock::Clock;
+use crate::decode::Limits;
+use crate::fault::Kind;
+use crate::model::tenant::Scope;
+use crate::pipeline;
+use crate::pipeline::Submission;
+
+pub use error::Error;
+use intake::Intake;
+pub use tally::Sample;
+
+/// What the doors are told at the start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of one request, as it travels and decompressed alike; one more is refused for good.
+    pub request_bytes_max: usize,
+    /// How long a body may take to arrive in full.
+    pub body_timeout: Duration,
+    /// The stretch of time in which at least 1 KiB of a body must arrive.
+    pub body_pace: Duration,
+    /// What one request may hold once decoded.
+    pub limits: Limits,
+    /// Requests above 64 KiB that are decoded at once; further ones wait their turn.
+    pub decoders_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: REQUEST_BYTES_MAX_DEFAULT,
+            body_timeout: Duration::from_secs(60),
+            body_pace: Duration::from_secs(10),
+            limits: Limits::default(),
+            decoders_max: std::thread::available_parallelism().map_or(2, usize::from).max(2),
+        }
+    }
+}
+
+/// The eventual outcome of a submission: durable, or refused.
+pub type Accepting<'a> = Pin<Box<dyn Future<Output = Result<(), Kind>> + Send + 'a>>;
+
+/// Where decoded requests go.
+pub trait Accept: Send + Sync + 'static {
+    /// Makes `submission` durable; on error nothing of it is kept, and the kind says whether to come again.
+    ///
+    /// May be dropped while it waits, when the client leaves; then either outcome is right.
+    fn accept<'a>(&'a self, scope: &'a Scope, submission: Submission) -> Accepting<'a>;
+}
+
+impl Accept for pipeline::Handle {
+    fn accept<'a>(&'a self, scope: &'a Scope, submission: Submission) -> Accepting<'a> {
+        Box::pin(async move {
+            self.accept(scope, submission).await.map_err(|error| {
+                let kind = error.kind();
+                warn!(tenant = %scope.tenant(), ?kind, error = &error as &dyn std::error::Error, "not accepted");
+                kind
+            })
+        })
+    }
+}
+
+/// The OTLP doors; cheap to clone.
+#[derive(Clone)]
+pub struct Receive {
+    intake: Arc<Intake>,
+}
+
+impl Receive {
+    /// Doors that let in whom `authenticator` knows, within `budget`, and pass on to `pipeline`.
+    pub fn new(
+        options: Options,
+        authenticator: Authenticator,
+        budget: Budget,
+        pipeline: impl Accept,
+        clock: Clock,
+    ) -> Self {
+        Self { intake: Arc::new(Intake::new(options, authenticator, budget, Box::new(pipeline), clock)) }
+    }
+
+    /// `POST /v1/{traces,logs,metrics}`; every other path under `/v1` answers 404 as OTLP does. For any HTTP port.
+    pub fn router_http(&self) -> Router {
+        http::router(Arc::clone(&self.intake))
+    }
+
+    /// [`Receive::router_http`] for a port that serves nothing else: unknown paths answer 404 as OTLP does.
+    pub fn router_http_only(&self) -> Router {
+        self.router_http().fallback(http::not_found)
+    }
+
+    /// The three `Export` methods and `grpc.health.v1.Health/Check`; all other methods are unimplemented.
+    /// For a port that serves nothing else.
+    pub fn router_grpc(&self) -> Router {
+        grpc::router(&self.intake)
+    }
+
+    /// Opens or closes the doors. Closed ones answer that the same request will do later; they start open.
+    pub fn set_serving(&self, is_serving: bool) {
+        self.intake.set_serving(is_serving);
+    }
+
+    /// What came and went so far, for the metrics page; every counter is listed from the start.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> {
+        self.intake.tally().samples()
+    }
+}
+
+#[cfg(test)]
+mod tests;
