@@ -1,1 +1,48 @@
-//! The agent contract.
+//! The agent contract: which questions an agent may ask of its telemetry, and the shape of the answers.
+//!
+//! It promises that every tool call is read, bounded and answered in one form, over every revision of the Model
+//! Context Protocol that clients speak, and that what is left out of an answer is named in it. It never touches
+//! storage, knows no tenant, reads no clock and no environment: a server implements [`Triage`] and mounts
+//! [`service`]. The protocol's own types do not leave this crate.
+//!
+//! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the one shape
+//! of every answer; `fault` what goes wrong and how it is told; `arguments` and `time` how arguments are read;
+//! `nearest` the did-you-mean; `plain` and `budget` how an answer is cleaned and cut to size; `gate` the limits on
+//! questions; `resources`, `prompts` and `completions` the lesser doors; `server` the protocol; `http_service` the
+//! way in.
+
+mod answer;
+mod arguments;
+mod budget;
+mod completions;
+mod fault;
+mod gate;
+mod http_service;
+mod nearest;
+mod plain;
+mod prompts;
+mod resources;
+mod server;
+mod time;
+mod tools;
+mod triage;
+
+pub use crate::answer::{
+    Answer, Coverage, CoverageState, Evidence, NEXT_MAX, Next, RuledOut, Shown, Table, Verdict, Window,
+};
+pub use crate::arguments::{LIMIT_DEFAULT, LIMIT_MAX, MAX_TOKENS_BOUNDS, MAX_TOKENS_DEFAULT};
+pub use crate::budget::tokens;
+pub use crate::fault::Fault;
+pub use crate::http_service::{Limits, McpService, service};
+pub use crate::nearest::nearest;
+pub use crate::server::{OVERLOADED_CODE, TIMED_OUT_CODE, tools_json};
+pub use crate::time::{LOOKBACK_DEFAULT_NS, TimeExpression, TimeRange, rfc3339};
+pub use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
+pub use crate::tools::impact::ImpactAsk;
+pub use crate::tools::root_cause::RootCauseAsk;
+pub use crate::tools::search_logs::{SearchLogsAsk, Severity};
+pub use crate::tools::service_health::ServiceHealthAsk;
+pub use crate::tools::service_map::ServiceMapAsk;
+pub use crate::tools::trace_graph::TraceGraphAsk;
+pub use crate::tools::{Question, TOOL_NAMES};
+pub use crate::triage::{Ended, Outcome, Triage};

@@ -1,0 +1,127 @@
+//! What can go wrong with a question, told so that the agent can mend its call.
+
+use crate::nearest::nearest;
+
+/// Most names listed in one message.
+const NAMES_LISTED_MAX: usize = 20;
+/// Longest piece of the caller's own text repeated in a message, in characters.
+const ECHOED_CHARS_MAX: usize = 80;
+
+/// Why a question got no answer.
+///
+/// `Invalid` and `NotFound` reach the model as a tool result with `isError`, for it can correct those itself; the
+/// others are JSON-RPC errors: -32000, -32001 and -32603.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The question is wrong and stays wrong: the text says what was wrong, what is allowed and the nearest valid
+    /// value.
+    #[error("{message}")]
+    Invalid {
+        /// The whole text the model reads.
+        message: String,
+    },
+    /// What was asked for does not exist; the text names the nearest thing that does.
+    #[error("{message}")]
+    NotFound {
+        /// The whole text the model reads.
+        message: String,
+    },
+    /// The server is at a limit: the same question will do later.
+    #[error("server overloaded")]
+    Overloaded,
+    /// The time allowed for a call ran out.
+    #[error("call timed out")]
+    TimedOut,
+    /// A defect of the server; the detail is logged and never sent.
+    #[error("internal error")]
+    Internal {
+        /// What the operator should read.
+        detail: String,
+    },
+}
+
+impl Fault {
+    /// A question that is wrong: `message` says what was wrong and what is allowed.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
+    /// A thing that does not exist, without anything like it to offer.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::NotFound { message: message.into() }
+    }
+
+    /// A name of a `kind` (`service`, `operation`) which is not among `known`: names the nearest one, else up to
+    /// twenty that exist.
+    pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut known: Vec<&str> = known.into_iter().collect();
+        known.sort_unstable();
+        known.dedup();
+        Self::not_found(format!("unknown {kind} {}{}", echoed(name), suggestion(name, &known)))
+    }
+
+    /// A defect of the server: `detail` goes to the log, the caller reads "internal error".
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::Internal { detail: detail.into() }
+    }
+}
+
+/// Continues "unknown service `chekout`" with the nearest of `known`, or else with what there is.
+pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
+    if let Some(nearest) = nearest(name, known.iter().copied()) {
+        return format!("; did you mean `{nearest}`?");
+    }
+    match known {
+        [] => "; there is none in this window".to_owned(),
+        _ if known.len() <= NAMES_LISTED_MAX => format!("; valid: {}", listed(known)),
+        _ => format!("; {} exist, such as {}", known.len(), listed(&known[..NAMES_LISTED_MAX])),
+    }
+}
+
+/// Quotes names as a list for a message.
+pub(crate) fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Quotes the caller's own text, on one line and cut to eighty characters.
+pub(crate) fn echoed(text: &str) -> String {
+    let mut short: String = text
+        .chars()
+        .take(ECHOED_CHARS_MAX)
+        .map(|c| if c.is_control() || c == '`' { ' ' } else { c })
+        .collect();
+    if ECHOED_CHARS_MAX < text.chars().count() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, echoed};
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest_or_the_list() {
+        for (name, known, expected) in [
+            ("chekout", vec!["cart", "checkout"], "unknown service `chekout`; did you mean `checkout`?"),
+            ("kafka", vec!["checkout", "cart", "cart"], "unknown service `kafka`; valid: `cart`, `checkout`"),
+            ("kafka", vec![], "unknown service `kafka`; there is none in this window"),
+        ] {
+            assert_eq!(Fault::unknown("service", name, known).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_counted() {
+        let names: Vec<String> = (0..40).map(|i| format!("s{i:02}")).collect();
+        let text = Fault::unknown("service", "zzzzzzz", names.iter().map(String::as_str)).to_string();
+        assert!(text.contains("40 exist, such as `s00`"), "{text}");
+        assert!(!text.contains("s20"), "{text}");
+    }
+
+    #[test]
+    fn the_callers_text_is_repeated_on_one_line_and_cut() {
+        assert_eq!(echoed("a\nb`c"), "`a b c`");
+        assert_eq!(echoed(&"x".repeat(500)).chars().count(), 83);
+    }
+}

@@ -1,0 +1,68 @@
+//! `impact_analysis`: who is hurt when a service fails.
+
+use serde_json::{Map, Value};
+
+use crate::arguments::{
+    Argument, CURSOR, LIMIT, MAX_TOKENS, NAME_BYTES_MAX, Reader, SERVICE, SINCE, Spec, UNTIL,
+};
+use crate::fault::Fault;
+use crate::time::TimeRange;
+
+const DEPTH_DEFAULT: u32 = 5;
+const OPERATION: Argument =
+    Argument::text("operation", NAME_BYTES_MAX, "One operation (span name) of it. Default: all.");
+const DEPTH: Argument = Argument::integer("depth", 1, 10, "Hops towards the callers. Default 5.");
+
+/// The tool as it is listed.
+pub(crate) const SPEC: Spec = Spec {
+    name: "impact_analysis",
+    title: "Impact analysis",
+    description: "Blast radius: the callers, operations and share of traffic affected when this service, or one \
+                  operation of it, fails; walks from it towards its callers.",
+    arguments: &[
+        &SERVICE.described("The failing service.").required(),
+        &OPERATION,
+        &DEPTH,
+        &SINCE,
+        &UNTIL,
+        &LIMIT,
+        &CURSOR,
+        &MAX_TOKENS,
+    ],
+};
+
+/// Whose failure an agent wants to follow.
+///
+/// The answer has a table `affected` whose first columns are `service`, `operation`, `share`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImpactAsk {
+    /// The failing service.
+    pub service: String,
+    /// One operation of it; absent means all.
+    pub operation: Option<String>,
+    /// Most hops towards the callers, 1 to 10.
+    pub depth: u32,
+    /// The window whose traffic is counted.
+    pub range: TimeRange,
+    /// Most rows, 1 to 200.
+    pub limit: usize,
+    /// Where an earlier answer left off.
+    pub cursor: Option<String>,
+    /// The size the answer may have, 200 to 20,000 tokens; rows beyond it are trimmed by the server.
+    pub max_tokens: usize,
+}
+
+/// Reads the arguments.
+pub(crate) fn read(arguments: Map<String, Value>) -> Result<ImpactAsk, Fault> {
+    let mut reader = Reader::new(&SPEC, arguments);
+    let ask = ImpactAsk {
+        service: reader.required_text(&SERVICE),
+        operation: reader.text(&OPERATION),
+        depth: reader.integer(&DEPTH, DEPTH_DEFAULT),
+        range: reader.range(),
+        limit: reader.limit(),
+        cursor: reader.cursor(),
+        max_tokens: reader.max_tokens(),
+    };
+    reader.finish(ask)
+}

@@ -1,0 +1,131 @@
+//! The one trait an observability server implements to be asked.
+
+use std::time::Duration;
+
+use crate::answer::Answer;
+use crate::fault::Fault;
+use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
+use crate::tools::impact::ImpactAsk;
+use crate::tools::root_cause::RootCauseAsk;
+use crate::tools::search_logs::SearchLogsAsk;
+use crate::tools::service_health::ServiceHealthAsk;
+use crate::tools::service_map::ServiceMapAsk;
+use crate::tools::trace_graph::TraceGraphAsk;
+
+/// Answers the questions of this contract, one method for each tool.
+///
+/// Each method gets who asks and a question whose fields are read and bounded. It errs with [`Fault::NotFound`] when
+/// a named service, operation or trace does not exist ([`Fault::unknown`] words it), and with [`Fault::Invalid`] when
+/// the window runs backwards once the clock is known. Nothing found is an answer with `why_empty`, not a fault.
+/// A future may be dropped at any await, when the caller leaves or its time is up.
+pub trait Triage: Send + Sync + 'static {
+    /// Who asks. It comes from the extensions of the HTTP request, where the layer that checked the credential put
+    /// it; no argument of a tool can choose it.
+    type Caller: Clone + Send + Sync + 'static;
+
+    /// Who calls whom.
+    fn get_service_map(
+        &self,
+        caller: &Self::Caller,
+        ask: ServiceMapAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Which services are well, worst first, in a table `services` beginning with `service`, `status`, `score`.
+    fn get_service_health(
+        &self,
+        caller: &Self::Caller,
+        ask: ServiceHealthAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// What broke, in a table `causes` beginning with `rank`, `service`, `cause`, `confidence`, and a verdict.
+    fn root_cause_analysis(
+        &self,
+        caller: &Self::Caller,
+        ask: RootCauseAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Who is hurt, in a table `affected` beginning with `service`, `operation`, `share`.
+    fn impact_analysis(
+        &self,
+        caller: &Self::Caller,
+        ask: ImpactAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Anomalies in the order they began.
+    fn get_anomaly_timeline(
+        &self,
+        caller: &Self::Caller,
+        ask: AnomalyTimelineAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// One trace as a tree of spans.
+    fn trace_graph(
+        &self,
+        caller: &Self::Caller,
+        ask: TraceGraphAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Log records.
+    fn search_logs(
+        &self,
+        caller: &Self::Caller,
+        ask: SearchLogsAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// The names of the services the caller may see, in any order, to complete what a person types.
+    fn services(&self, caller: &Self::Caller) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
+
+    /// Told once of every question that ended, refused ones too, so that the server can count them. Must not wait.
+    fn ended(&self, _call: Ended) {}
+}
+
+/// How one question ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The tool, always one of [`TOOL_NAMES`](crate::TOOL_NAMES), or `services` for a completion.
+    pub tool: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// From the call's arrival to its answer.
+    pub duration: Duration,
+    /// The size of the answer's JSON, once; zero when there is none.
+    pub answer_bytes: usize,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It was wrong, or asked for something that does not exist.
+    Refused,
+    /// It came while the server was at its limit.
+    Overloaded,
+    /// Its time ran out.
+    TimedOut,
+    /// A defect of the server.
+    Failed,
+}
+
+impl Outcome {
+    /// The word for it in a metric's label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
+            Self::TimedOut => "timed_out",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub(crate) const fn of<T>(result: &Result<T, Fault>) -> Self {
+        match result {
+            Ok(_) => Self::Answered,
+            Err(Fault::Invalid { .. } | Fault::NotFound { .. }) => Self::Refused,
+            Err(Fault::Overloaded) => Self::Overloaded,
+            Err(Fault::TimedOut) => Self::TimedOut,
+            Err(Fault::Internal { .. }) => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A triage that answers from nothing, with names that make it misbehave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mcp_tools::{
+    AnomalyTimelineAsk, Answer, Ended, Evidence, Fault, ImpactAsk, Next, RootCauseAsk, SearchLogsAsk,
+    ServiceHealthAsk, ServiceMapAsk, Table, TraceGraphAsk, Triage, Verdict, Window,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+
+const SERVICES: [&str; 3] = ["checkout", "cart", "payments"];
+
+/// Who the fake believes is asking.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(pub(crate) String);
+
+#[derive(Default)]
+pub(crate) struct Fake {
+    /// Told whenever a question that never ends has begun.
+    pub(crate) stuck: Notify,
+    /// Told whenever such a question was dropped.
+    pub(crate) dropped: Arc<Notify>,
+    pub(crate) ended: std::sync::Mutex<Vec<Ended>>,
+    pub(crate) questions: AtomicUsize,
+}
+
+struct TellsOnDrop(Arc<Notify>);
+
+impl Drop for TellsOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Fake {
+    fn answer(&self, caller: &Caller, summary: &str) -> Answer {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        Answer {
+            summary: format!("{summary} for {}", caller.0),
+            window: Window::new(0, 3_600_000_000_000, 3_600_000_000_000),
+            ..Answer::default()
+        }
+    }
+
+    fn known(service: Option<&String>) -> Result<(), Fault> {
+        match service {
+            Some(service) if !SERVICES.contains(&service.as_str()) => {
+                Err(Fault::unknown("service", service, SERVICES))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Triage for Fake {
+    type Caller = Caller;
+
+    async fn get_service_map(&self, caller: &Caller, ask: ServiceMapAsk) -> Result<Answer, Fault> {
+        Self::known(ask.service.as_ref())?;
+        Ok(self.answer(caller, &format!("map of depth {}", ask.depth)))
+    }
+
+    async fn get_service_health(&self, caller: &Caller, ask: ServiceHealthAsk) -> Result<Answer, Fault> {
+        match ask.service.as_deref() {
+            Some("stuck") => {
+                let _tells = TellsOnDrop(Arc::clone(&self.dropped));
+                self.stuck.notify_one();
+                std::future::pending().await
+            }
+            Some("broken") => Err(Fault::internal("secret detail")),
+            Some("panic") => panic!("a defect"),
+            _ => {
+                Self::known(ask.service.as_ref())?;
+                let mut table = Table::new("services", ["service", "status", "score"]);
+                table.rows =
+                    SERVICES.iter().map(|service| vec![json!(service), json!("ok"), json!(0.1)]).collect();
+                Ok(Answer { tables: vec![table], ..self.answer(caller, "3 services are well") })
+            }
+        }
+    }
+
+    async fn root_cause_analysis(&self, caller: &Caller, ask: RootCauseAsk) -> Result<Answer, Fault> {
+        Self::known(ask.service.as_ref())?;
+        let mut table = Table::new("causes", ["rank", "service", "cause", "confidence"]);
+        table.rows.push(vec![json!(1), json!("payments"), json!("charge: slow"), json!(0.93)]);
+        Ok(Answer {
+            verdict: Some(Verdict::CauseFound),
+            tables: vec![table],
+            evidence: vec![Evidence {
+                id: "E1".into(),
+                kind: "latency".into(),
+                text: "p95 20 → 900 ms".into(),
+            }],
+            next: vec![
+                Next::new("impact_analysis", [("service", json!("payments"))]),
+                Next::new("impact_analysis", [("servce", json!("refused by the contract"))]),
+                Next::new("no_such_tool", []),
+            ],
+            ..self.answer(caller, "payments is slow")
+        })
+    }
+
+    async fn impact_analysis(&self, caller: &Caller, ask: ImpactAsk) -> Result<Answer, Fault> {
+        Self::known(Some(&ask.service))?;
+        Ok(self.answer(caller, "checkout is hurt"))
+    }
+
+    async fn get_anomaly_timeline(&self, caller: &Caller, ask: AnomalyTimelineAsk) -> Result<Answer, Fault> {
+        ask.range.resolve(3_600_000_000_000)?;
+        Ok(self.answer(caller, "nothing moved"))
+    }
+
+    async fn trace_graph(&self, caller: &Caller, ask: TraceGraphAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("trace {:02x?}", ask.trace_id[0])))
+    }
+
+    async fn search_logs(&self, caller: &Caller, ask: SearchLogsAsk) -> Result<Answer, Fault> {
+        let mut table = Table::new("logs", ["time", "body"]);
+        table.rows =
+            (0..ask.limit).map(|at| vec![json!(format!("-{at}s")), json!("x".repeat(100))]).collect();
+        table.cursors = (0..ask.limit).map(|at| format!("after-{at}")).collect();
+        Ok(Answer { tables: vec![table], ..self.answer(caller, "logs") })
+    }
+
+    async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {
+        Ok(SERVICES.map(str::to_owned).to_vec())
+    }
+
+    fn ended(&self, call: Ended) {
+        self.ended.lock().unwrap().push(call);
+    }
+}

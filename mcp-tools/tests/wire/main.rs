@@ -1,0 +1,306 @@
+//! The contract on the wire: a fake triage served over HTTP, asked in both eras of the protocol.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mcp_tools::{Limits, Outcome, TOOL_NAMES, tools_json};
+use serde_json::{Value, json};
+
+use crate::client::{ERAS, Era, Served};
+
+mod client;
+mod fake;
+
+#[tokio::test]
+async fn old_clients_shake_hands_and_get_no_session() {
+    let served = Served::start(Limits::default()).await;
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let (status, message) = served.request(Era::Legacy, "initialize", params).await;
+        let result = &message["result"];
+        assert_eq!((status, &result["protocolVersion"]), (200, &json!(version)), "{message}");
+        assert_eq!(result["serverInfo"]["name"], "otelcontext");
+        for capability in ["tools", "resources", "prompts", "completions"] {
+            assert!(result["capabilities"][capability].is_object(), "{capability}");
+        }
+        let instructions = result["instructions"].as_str().unwrap();
+        assert!(mcp_tools::tokens(instructions.len()) <= 330, "{} bytes", instructions.len());
+    }
+}
+
+#[tokio::test]
+async fn new_clients_discover() {
+    let served = Served::start(Limits::default()).await;
+    let (status, message) = served.request(Era::Modern, "server/discover", json!({})).await;
+    let result = &message["result"];
+    assert_eq!(status, 200, "{message}");
+    assert!(result["supportedVersions"].as_array().unwrap().contains(&json!("2026-07-28")));
+    assert_eq!((&result["ttlMs"], &result["cacheScope"]), (&json!(300_000), &json!("public")));
+}
+
+#[tokio::test]
+async fn the_list_of_tools_is_small_closed_and_always_the_same() {
+    let served = Served::start(Limits::default()).await;
+    let (_, first) = served.request(Era::Modern, "tools/list", json!({})).await;
+    let (_, again) = served.request(Era::Modern, "tools/list", json!({})).await;
+    assert_eq!(first.to_string(), again.to_string());
+    assert_eq!(
+        (&first["result"]["ttlMs"], &first["result"]["cacheScope"]),
+        (&json!(300_000), &json!("public"))
+    );
+    assert!(first.to_string().len() < 20_000, "{} bytes", first.to_string().len());
+    let tools = first["result"]["tools"].as_array().unwrap();
+    assert_eq!(tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect::<Vec<_>>(), TOOL_NAMES);
+    for tool in tools {
+        let schema = &tool["inputSchema"];
+        assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)));
+        assert_eq!(tool["annotations"]["readOnlyHint"], true);
+        assert_eq!(tool["annotations"]["destructiveHint"], false);
+        assert_eq!(tool["annotations"]["openWorldHint"], false);
+        assert!(tool["title"].is_string() && tool["outputSchema"].is_null());
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            assert!(["string", "integer"].map(Value::from).contains(&property["type"]), "{name}");
+            assert!(property["format"].is_null() && property["description"].is_string(), "{name}");
+        }
+        assert!(!schema.to_string().contains("$ref"));
+    }
+    let written: Value = serde_json::from_str(&tools_json()).unwrap();
+    assert_eq!(written["tools"], first["result"]["tools"]);
+    assert_eq!(tools_json(), tools_json());
+}
+
+#[tokio::test]
+async fn every_tool_answers_in_both_eras() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        for tool in TOOL_NAMES {
+            let arguments = match tool {
+                "impact_analysis" => json!({"service": "cart"}),
+                "trace_graph" => json!({"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}),
+                _ => json!({}),
+            };
+            let answer = served.answer(era, tool, arguments).await;
+            assert!(
+                answer["summary"].as_str().unwrap().ends_with("for alice"),
+                "the caller is who asked: {answer}"
+            );
+            assert_eq!(answer["window"]["from"], "1970-01-01T00:00:00Z");
+            assert!(answer["why_empty"].is_null());
+        }
+    }
+    let ended = served.fake.ended.lock().unwrap();
+    assert_eq!(ended.len(), 14);
+    assert!(ended.iter().all(|call| call.outcome == Outcome::Answered && 0 < call.answer_bytes));
+}
+
+#[tokio::test]
+async fn follow_up_calls_are_those_the_contract_accepts() {
+    let served = Served::start(Limits::default()).await;
+    let answer = served.answer(Era::Modern, "root_cause_analysis", json!({"since": "2h"})).await;
+    assert_eq!(answer["next"], json!([{"tool": "impact_analysis", "arguments": {"service": "payments"}}]));
+    assert_eq!(answer["verdict"], "cause_found");
+}
+
+#[tokio::test]
+async fn mistakes_reach_the_model_as_text_it_can_act_on() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        for (tool, arguments, expected) in [
+            (
+                "get_service_health",
+                json!({"servce": "a"}),
+                "unknown argument `servce`; did you mean `service`?",
+            ),
+            ("get_service_health", json!({"since": "yesterday"}), "`15m`"),
+            (
+                "get_service_health",
+                json!({"service": "chekout"}),
+                "unknown service `chekout`; did you mean `checkout`?",
+            ),
+            ("get_service_health", json!({"limit": [1]}), "`limit` must be a whole number from 1 to 200"),
+            (
+                "get_anomaly_timeline",
+                json!({"since": "15m", "until": "1970-01-01T00:00:00Z"}),
+                "is not before `until`",
+            ),
+        ] {
+            let text = served.refusal(era, tool, arguments).await;
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+    assert_eq!(served.fake.questions.load(Ordering::Relaxed), 0, "no mistaken question was put");
+}
+
+#[tokio::test]
+async fn what_cannot_be_routed_is_a_protocol_error() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        let message = served.call(era, "get_service_helth", json!({})).await;
+        assert_eq!(message["error"]["code"], -32_602, "{message}");
+        assert!(message["error"]["message"].as_str().unwrap().contains("did you mean `get_service_health`?"));
+        let message = served.call(era, "get_service_health", json!("service=cart")).await;
+        assert_eq!(message["error"]["code"], -32_602, "{message}");
+        assert!(message["error"]["message"].as_str().unwrap().contains("`arguments` an object"), "{message}");
+        let (_, message) = served.request(era, "tools/list", json!({"cursor": "x"})).await;
+        assert_eq!(message["error"]["code"], -32_602, "{message}");
+        let (status, message) = served.request(era, "no/such", json!({})).await;
+        assert_eq!(
+            (status, &message["error"]["code"]),
+            (if era == Era::Modern { 404 } else { 200 }, &json!(-32_601))
+        );
+    }
+}
+
+#[tokio::test]
+async fn defects_are_contained_and_keep_their_secrets() {
+    let served = Served::start(Limits::default()).await;
+    for service in ["broken", "panic"] {
+        let message = served.call(Era::Modern, "get_service_health", json!({"service": service})).await;
+        assert_eq!(
+            (&message["error"]["code"], &message["error"]["message"]),
+            (&json!(-32_603), &json!("internal error"))
+        );
+        assert!(!message.to_string().contains("secret"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_caller_is_nobodys() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        let params = json!({"name": "get_service_health", "arguments": {}});
+        let (_, message) = served.request_with(era, "tools/call", params, &[("x-caller", "")]).await;
+        assert_eq!(message["error"]["code"], -32_603, "{message}");
+    }
+    assert_eq!(served.fake.questions.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn answers_keep_to_the_tokens_asked_for() {
+    let served = Served::start(Limits::default()).await;
+    let answer = served.answer(Era::Modern, "search_logs", json!({"limit": 100, "max_tokens": "600"})).await;
+    assert!(mcp_tools::tokens(answer.to_string().len()) <= 600);
+    let kept = answer["tables"][0]["rows"].as_array().unwrap().len();
+    assert!((5..100).contains(&kept), "{kept}");
+    assert_eq!(answer["shown"], format!("{kept} of 100"));
+    assert_eq!(answer["cursor"], format!("after-{}", kept - 1));
+    assert!(answer["warnings"][0].as_str().unwrap().contains("max_tokens 600"));
+}
+
+#[tokio::test]
+async fn past_the_limit_questions_are_refused_and_leavers_make_room() {
+    let limits = Limits { max_concurrent: 1, call_timeout: Duration::ZERO, ..Limits::default() };
+    let served = std::sync::Arc::new(Served::start(limits).await);
+    for era in ERAS {
+        let stuck = tokio::spawn({
+            let served = std::sync::Arc::clone(&served);
+            async move { served.call(era, "get_service_health", json!({"service": "stuck"})).await }
+        });
+        served.fake.stuck.notified().await;
+        let message = served.call(era, "get_service_map", json!({})).await;
+        assert_eq!(
+            (&message["error"]["code"], &message["error"]["message"]),
+            (&json!(-32_000), &json!("server overloaded"))
+        );
+        stuck.abort();
+        served.fake.dropped.notified().await;
+        while served.call(era, "get_service_map", json!({})).await["error"].is_object() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_has_so_much_time() {
+    let served = Served::start(Limits { call_timeout: Duration::from_millis(20), ..Limits::default() }).await;
+    for era in ERAS {
+        let message = served.call(era, "get_service_health", json!({"service": "stuck"})).await;
+        assert_eq!(
+            (&message["error"]["code"], &message["error"]["message"]),
+            (&json!(-32_001), &json!("call timed out"))
+        );
+        served.fake.dropped.notified().await;
+    }
+}
+
+#[tokio::test]
+async fn strange_pages_and_hosts_are_refused() {
+    let limits = Limits {
+        allowed_hosts: vec!["otel.example.com".into()],
+        allowed_origins: vec!["https://app.example.com".into(), "null".into()],
+        ..Limits::default()
+    };
+    let served = Served::start(limits).await;
+    for (headers, expected) in [
+        (&[("origin", "https://evil.example.com")][..], 403),
+        (&[("origin", "null")], 403),
+        (&[("origin", "https://app.example.com:8443")], 403),
+        (&[("origin", "https://app.example.com")], 200),
+        (&[("origin", "http://localhost:6274")], 200),
+        (&[("host", "evil.example.com")], 403),
+        (&[("host", "otel.example.com:8080")], 200),
+    ] {
+        for era in ERAS {
+            let (status, body) = served.request_with(era, "tools/list", json!({}), headers).await;
+            assert_eq!(status, expected, "{headers:?}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_are_refused() {
+    let served = Served::start(Limits { body_bytes_max: 2_000, ..Limits::default() }).await;
+    let params = json!({"name": "search_logs", "arguments": {"query": "x".repeat(4_000)}});
+    assert_eq!(served.request(Era::Modern, "tools/call", params).await.0, 413);
+}
+
+#[tokio::test]
+async fn resources_are_answers_with_an_address() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        let (_, list) = served.request(era, "resources/list", json!({})).await;
+        for resource in list["result"]["resources"].as_array().unwrap() {
+            let (_, message) = served.request(era, "resources/read", json!({"uri": resource["uri"]})).await;
+            let contents = &message["result"]["contents"][0];
+            assert_eq!(
+                (&contents["uri"], &contents["mimeType"]),
+                (&resource["uri"], &json!("application/json"))
+            );
+            assert!(contents["text"].as_str().unwrap().starts_with(r#"{"summary":"#), "{message}");
+            assert_eq!(message["result"]["cacheScope"], "private");
+        }
+        let (_, templates) = served.request(era, "resources/templates/list", json!({})).await;
+        assert_eq!(templates["result"]["resourceTemplates"].as_array().unwrap().len(), 2, "{templates}");
+        let not_found = if era == Era::Modern { -32_602 } else { -32_002 };
+        for uri in ["otelcontext://nowhere", "otelcontext://service/chekout"] {
+            let (_, message) = served.request(era, "resources/read", json!({"uri": uri})).await;
+            assert_eq!(message["error"]["code"], not_found, "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_starts_an_investigation_and_its_service_completes() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        let (_, list) = served.request(era, "prompts/list", json!({})).await;
+        let name = &list["result"]["prompts"][0]["name"];
+        let params = json!({"name": name, "arguments": {"service": "cart"}});
+        let (_, prompt) = served.request(era, "prompts/get", params).await;
+        assert!(
+            prompt["result"]["messages"][0]["content"]["text"]
+                .as_str()
+                .unwrap()
+                .contains(r#"{"service":"cart""#)
+        );
+        let params = json!({"ref": {"type": "ref/prompt", "name": name}, "argument": {"name": "service", "value": "C"}});
+        let (_, completion) = served.request(era, "completion/complete", params).await;
+        assert_eq!(completion["result"]["completion"]["values"], json!(["cart", "checkout"]), "{completion}");
+        let params = json!({
+            "ref": {"type": "ref/resource", "uri": "otelcontext://service/{service}"},
+            "argument": {"name": "service", "value": "pay"},
+        });
+        let (_, completion) = served.request(era, "completion/complete", params).await;
+        assert_eq!(completion["result"]["completion"]["values"], json!(["payments"]));
+    }
+}
