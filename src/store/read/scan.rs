@@ -61,8 +61,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) time: &'static str,
     /// Reads a row.
     pub(super) read: fn(&SqliteRow) -> Result<Found<T>, Error>,
-    /// Where a row is in the order.
-    pub(super) place: fn(&Found<T>) -> Place,
+    /// Where a row is in the order: its time and id.
+    pub(super) place: fn(&Found<T>) -> (UnixNanos, i64),
     /// Where to look.
     pub(super) walks: &'a [Walk],
     /// Within which time.
@@ -72,11 +72,8 @@ pub(super) struct Scan<'a, T> {
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
     /// Where the answer begins: right after this place.
-    pub(super) after: Option<Place>,
+    pub(super) after: Option<(UnixNanos, i64)>,
 }
-
-/// A place in the order of a scan: time and id; the newest comes first.
-pub(super) type Place = (UnixNanos, i64);
 
 impl<T: Detailed + Unpin> Scan<'_, T> {
     /// The newest `limit` rows. Their details are loaded only where attributes were asked for.
