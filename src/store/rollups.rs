@@ -113,7 +113,12 @@ impl Rollups {
         let mut unknown = Vec::new();
         for (index, (place, cell)) in cells.iter_mut().enumerate() {
             match self.open.get(place) {
-                Some(held) => cell.merge(held),
+                Some(held) => {
+                    // The held cell is the larger one, as a rule: copy it once and add the few new counts.
+                    let mut whole = held.clone();
+                    whole.merge(cell);
+                    *cell = whole;
+                }
                 None if self.may_be_stored(place) => unknown.push(index),
                 None => {}
             }
@@ -125,7 +130,7 @@ impl Rollups {
                 }
             }
         }
-        UPSERT.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
+        CELLS.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
         Ok(cells)
     }
 
@@ -199,13 +204,10 @@ fn columns(subject: Subject) -> [i64; 4] {
     }
 }
 
-static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
+static CELLS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::replacing(
         "rollups (tenant_id, width, bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch)",
         14,
-        "ON CONFLICT (tenant_id, width, bucket, kind, a, b, c) DO UPDATE SET count = excluded.count, \
-         errors = excluded.errors, sum_ns = excluded.sum_ns, max_ns = excluded.max_ns, \
-         other_ns = excluded.other_ns, answered = excluded.answered, sketch = excluded.sketch",
     )
 });
 
@@ -217,7 +219,7 @@ fn bind(values: &mut Values, place: &Place, cell: &Cell) {
     for sum in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
         values.unsigned(sum);
     }
-    let mut sketch = Vec::new();
+    let mut sketch = Vec::with_capacity(64);
     cell.sketch.encode(&mut sketch);
     values.owned_blob(sketch);
 }
