@@ -119,18 +119,19 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     fn push_walk(&self, query: &mut QueryBuilder<Sqlite>, walk: &Walk) {
         let time = self.time;
         query.push(format_args!(
-            "SELECT {} FROM {} INDEXED BY {} WHERE {}{} AND {time} >= {} AND {time} < {}{}",
+            "SELECT {} FROM {} INDEXED BY {} WHERE {}{} AND {time} >= {}{}",
             self.columns,
             self.table,
             walk.index,
             walk.condition,
             walk.number,
             self.window.from.0,
-            self.window.to.0,
             self.conditions,
         ));
-        if let Some((at, id)) = self.after {
-            query.push(format_args!(" AND ({time}, id) < ({}, {id})", at.0));
-        }
+        // One bound on the time, not two: the walk must begin at the place, not at the end of the window.
+        match self.after.filter(|(at, _)| *at < self.window.to) {
+            Some((at, id)) => query.push(format_args!(" AND ({time}, id) < ({}, {id})", at.0)),
+            None => query.push(format_args!(" AND {time} < {}", self.window.to.0)),
+        };
     }
 }
