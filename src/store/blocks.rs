@@ -8,11 +8,12 @@
 //! of bytes with about [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty
 //! filter says nothing. It answers "no" only when no row of the block has the attribute.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
 use crate::model::packed::AttributeIter;
@@ -75,18 +76,24 @@ pub fn decode(block: &[u8]) -> Result<Vec<Bytes>, Error> {
 /// Collects the tokens of a block's rows.
 #[derive(Debug, Default)]
 pub struct FilterBuilder {
-    tokens: HashSet<u64>,
+    tokens: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    text: String,
 }
 
 impl FilterBuilder {
     /// Adds the attributes of one row.
     pub fn add(&mut self, attributes: AttributeIter<'_>) {
         for (key, value) in attributes {
-            let value = match value {
-                Value::Text(text) => Cow::Borrowed(text),
-                other => Cow::Owned(other.render()),
-            };
-            self.tokens.insert(token(key, &value));
+            self.text.clear();
+            self.text.push_str(key);
+            self.text.push('=');
+            match value {
+                Value::Text(text) => self.text.push_str(text),
+                // Writing to a string cannot fail.
+                Value::Int(number) => drop(write!(self.text, "{number}")),
+                other => self.text.push_str(&other.render()),
+            }
+            self.tokens.insert(xxh3_64(self.text.as_bytes()));
         }
     }
 
@@ -113,15 +120,26 @@ pub fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
     if !filter.len().is_power_of_two() {
         return true;
     }
-    bits(token(key, value), filter.len()).all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
+    bits(xxh3_64(format!("{key}={value}").as_bytes()), filter.len())
+        .all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
 }
 
-fn token(key: &str, value: &str) -> u64 {
-    let mut hasher = Xxh3::new();
-    hasher.update(key.as_bytes());
-    hasher.update(b"=");
-    hasher.update(value.as_bytes());
-    hasher.digest()
+/// Takes a token, which is a hash, for its own hash.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, token: u64) {
+        self.0 = token;
+    }
 }
 
 /// Double hashing (Kirsch and Mitzenmacher 2006) over a power of two of bits.

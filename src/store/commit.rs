@@ -19,7 +19,6 @@ use super::rollups::{self, Place, Rollups};
 use super::rows::{Commit, Committed, TemplateRow};
 use super::series::{self, SeriesTable};
 use super::{Inner, Store, dictionaries, open, traces};
-use crate::model::id::TenantNumber;
 use crate::model::rollup::Cell;
 
 impl Store {
@@ -113,7 +112,7 @@ impl Inner {
         let Slot::InDoubt { lsn: doubted, committed } = slot else { return Ok(None) };
         let mut connection = open::reconnect(&self.options).await?;
         let stored = open::applied(&mut connection).await?;
-        let writer = Writer::start(connection, &self.names).await?;
+        let writer = Writer::start(connection).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
         let landed = stored > before && stored == *doubted && stored == lsn;
         let committed = landed.then(|| std::mem::take(committed));
@@ -125,12 +124,11 @@ impl Inner {
 
 impl Writer {
     /// Reads what memory keeps between commits.
-    pub(super) async fn start(mut connection: SqliteConnection, names: &Names) -> Result<Self, Error> {
+    pub(super) async fn start(mut connection: SqliteConnection) -> Result<Self, Error> {
         let last =
             "SELECT (SELECT coalesce(max(id), 0) FROM blocks), (SELECT coalesce(max(id), 0) FROM logs)";
         let (block, log): (i64, i64) = sqlx::query_as(last).fetch_one(&mut connection).await?;
-        let tenants: Vec<TenantNumber> = names.tenants().into_iter().map(|(number, _)| number).collect();
-        let rollups = Rollups::start(&mut connection, &tenants).await?;
+        let rollups = Rollups::start(&mut connection, rollups::OPEN_CELLS_MAX).await?;
         let series = SeriesTable::start(&mut connection, series::SERIES_MAX).await?;
         Ok(Self { connection, next_block: block + 1, next_log: log + 1, rollups, series })
     }

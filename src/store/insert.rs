@@ -24,12 +24,25 @@ pub(super) struct Insert {
 
 impl Insert {
     /// `INSERT INTO {into} VALUES (…), … {conflict}`, where `into` names the table and its `columns` columns.
+    ///
+    /// A statement that fails leaves what it wrote so far to the transaction, which is rolled back anyway; to
+    /// undo a statement alone, SQLite would copy every page that the statement touches.
     pub(super) fn new(into: &str, columns: usize, conflict: &str) -> Self {
+        Self::with_verb("INSERT OR FAIL", into, columns, conflict)
+    }
+
+    /// The same, where a new row takes the place of the one with its key. On a table without row ids and other
+    /// indexes that is one write in place, where an upsert looks, deletes and inserts.
+    pub(super) fn replacing(into: &str, columns: usize) -> Self {
+        Self::with_verb("INSERT OR REPLACE", into, columns, "")
+    }
+
+    fn with_verb(verb: &str, into: &str, columns: usize, conflict: &str) -> Self {
         assert!(columns * SIZES[0] <= VALUES_MAX, "{into} has too many columns for one statement");
         let row = format!("({})", vec!["?"; columns].join(","));
         let statements = SIZES.map(|rows| {
             let values = vec![row.as_str(); rows].join(",");
-            format!("INSERT INTO {into} VALUES {values} {conflict}").into()
+            format!("{verb} INTO {into} VALUES {values} {conflict}").into()
         });
         Self { columns, statements }
     }

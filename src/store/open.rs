@@ -37,7 +37,7 @@ impl Store {
         let names = Names::default();
         names.load(dictionaries::read(&mut connection).await?);
         let applied = applied(&mut connection).await?;
-        let writer = Writer::start(connection, &names).await?;
+        let writer = Writer::start(connection).await?;
         let pool = |connections: u32| {
             SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(options.reading())
         };

@@ -22,7 +22,7 @@ use crate::model::sketch::Sketch;
 const FINE_OPEN_SECONDS: i64 = 120;
 const COARSE_OPEN_SECONDS: i64 = 600;
 /// Most cells in memory, about 400 bytes each; past it all of them are let go, and read again when touched.
-const OPEN_CELLS_MAX: usize = 250_000;
+pub(super) const OPEN_CELLS_MAX: usize = 250_000;
 /// Cells that one statement looks for.
 const PROBES: usize = 128;
 
@@ -39,9 +39,10 @@ pub(super) struct Place {
 pub(super) type Delta = HashMap<Place, Cell>;
 
 /// The cells in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rollups {
     open: HashMap<Place, Cell>,
+    open_max: usize,
     /// By tenant and width.
     reaches: HashMap<(TenantNumber, i64), Reach>,
 }
@@ -79,23 +80,21 @@ pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
 }
 
 impl Rollups {
-    /// Starts with nothing in memory: what lies after the newest bucket of the table does not exist yet.
-    pub(super) async fn start(
-        connection: &mut SqliteConnection,
-        tenants: &[TenantNumber],
-    ) -> Result<Self, Error> {
-        let mut rollups = Self::default();
-        for tenant in tenants {
+    /// Starts with nothing in memory, where at most `open_max` cells stay: what lies after the newest bucket of the table does not exist yet.
+    pub(super) async fn start(connection: &mut SqliteConnection, open_max: usize) -> Result<Self, Error> {
+        let mut rollups = Self { open: HashMap::new(), open_max, reaches: HashMap::new() };
+        let tenants: Vec<u32> = sqlx::query_scalar(TENANTS).fetch_all(&mut *connection).await?;
+        for tenant in tenants.into_iter().map(TenantNumber) {
             for width in [FINE_SECONDS, COARSE_SECONDS] {
                 let newest: Option<i64> =
                     sqlx::query_scalar("SELECT max(bucket) FROM rollups WHERE tenant_id = ? AND width = ?")
-                        .bind(i64::from(tenant.0))
+                        .bind(tenant.0)
                         .bind(width)
                         .fetch_one(&mut *connection)
                         .await?;
                 if let Some(newest) = newest {
                     let reach = Reach { complete_from: newest + 1, newest };
-                    rollups.reaches.insert((*tenant, width), reach);
+                    rollups.reaches.insert((tenant, width), reach);
                 }
             }
         }
@@ -113,7 +112,12 @@ impl Rollups {
         let mut unknown = Vec::new();
         for (index, (place, cell)) in cells.iter_mut().enumerate() {
             match self.open.get(place) {
-                Some(held) => cell.merge(held),
+                Some(held) => {
+                    // The held cell is the larger one, as a rule: copy it once and add the few new counts.
+                    let mut whole = held.clone();
+                    whole.merge(cell);
+                    *cell = whole;
+                }
                 None if self.may_be_stored(place) => unknown.push(index),
                 None => {}
             }
@@ -125,18 +129,13 @@ impl Rollups {
                 }
             }
         }
-        UPSERT.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
+        CELLS.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
         Ok(cells)
     }
 
     /// Takes over cells that were written, then lets go of those that are too old or too many.
     pub(super) fn take(&mut self, cells: Vec<(Place, Cell)>) {
-        self.advance(&cells);
-        let mut moved = false;
-        for ((_, width), reach) in &mut self.reaches {
-            moved |= reach.keep_from(*width) > reach.complete_from;
-            reach.complete_from = reach.complete_from.max(reach.keep_from(*width));
-        }
+        let moved = self.advance(&cells);
         let reaches = &self.reaches;
         let is_open = |place: &Place| {
             let reach = reaches.get(&(place.tenant, place.width));
@@ -146,13 +145,15 @@ impl Rollups {
             self.open.retain(|place, _| is_open(place));
         }
         self.open.extend(cells.into_iter().filter(|(place, _)| is_open(place)));
-        if self.open.len() > OPEN_CELLS_MAX {
+        if self.open.len() > self.open_max {
             self.let_go();
         }
     }
 
-    /// Moves each tenant's newest bucket to where half of what it just sent is older.
-    fn advance(&mut self, cells: &[(Place, Cell)]) {
+    /// Moves each tenant's newest bucket to where half of what it just sent is older. Answers whether any moved,
+    /// so that there are cells to let go of.
+    fn advance(&mut self, cells: &[(Place, Cell)]) -> bool {
+        let mut moved = false;
         // The cells are sorted by tenant, width and bucket.
         for group in cells.chunk_by(|(a, _), (b, _)| (a.tenant, a.width) == (b.tenant, b.width)) {
             let first = group[0].0;
@@ -161,8 +162,11 @@ impl Rollups {
                 .reaches
                 .entry((first.tenant, first.width))
                 .or_insert(Reach { complete_from: i64::MIN, newest: middle });
+            moved |= middle > reach.newest;
             reach.newest = reach.newest.max(middle);
+            reach.complete_from = reach.complete_from.max(reach.keep_from(first.width));
         }
+        moved
     }
 
     fn let_go(&mut self) {
@@ -199,13 +203,15 @@ fn columns(subject: Subject) -> [i64; 4] {
     }
 }
 
-static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
+/// The tenants that have cells: one probe of the key each, where DISTINCT would read the whole table.
+const TENANTS: &str = "WITH RECURSIVE t (id) AS (SELECT min(tenant_id) FROM rollups UNION ALL \
+     SELECT (SELECT min(r.tenant_id) FROM rollups AS r WHERE r.tenant_id > t.id) FROM t WHERE t.id IS NOT NULL) \
+     SELECT id FROM t WHERE id IS NOT NULL";
+
+static CELLS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::replacing(
         "rollups (tenant_id, width, bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch)",
         14,
-        "ON CONFLICT (tenant_id, width, bucket, kind, a, b, c) DO UPDATE SET count = excluded.count, \
-         errors = excluded.errors, sum_ns = excluded.sum_ns, max_ns = excluded.max_ns, \
-         other_ns = excluded.other_ns, answered = excluded.answered, sketch = excluded.sketch",
     )
 });
 
@@ -217,7 +223,7 @@ fn bind(values: &mut Values, place: &Place, cell: &Cell) {
     for sum in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
         values.unsigned(sum);
     }
-    let mut sketch = Vec::new();
+    let mut sketch = Vec::with_capacity(64);
     cell.sketch.encode(&mut sketch);
     values.owned_blob(sketch);
 }

@@ -1,1 +1,138 @@
+use std::sync::Arc;
 
+use super::{Limits, NAME_BYTES_MAX, Names, OVERFLOW};
+use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::node::NodeKind;
+use crate::model::packed::Attributes;
+use crate::model::packed::write::Packer;
+use crate::model::resource::{Instrumentation, Resource};
+use crate::model::span::SpanKind;
+use crate::model::tenant::TenantId;
+use crate::model::text::Text;
+use crate::model::time::UnixNanos;
+
+const AT: UnixNanos = UnixNanos(7);
+
+fn small() -> (Names, TenantNumber) {
+    let names = Names::with_limits(Limits { services: 2, operations: 2, resources: 2, instrumentations: 2 });
+    let tenant = names.tenant(&TenantId::try_from("t").unwrap());
+    (names, tenant)
+}
+
+fn resource(service: &str, instance: &str) -> Arc<Resource> {
+    let mut packer = Packer::default();
+    packer.attribute_text(1, "service.name", service);
+    packer.attribute_text(1, "service.version", "1.2");
+    packer.attribute_text(1, "service.instance.id", instance);
+    Arc::new(Resource {
+        service: service.into(),
+        attributes: Attributes::from_checked(packer.finish()),
+        dropped_attributes: 0,
+        schema_url: Text::default(),
+    })
+}
+
+#[test]
+fn names_are_told_apart_by_tenant_and_kind() {
+    let names = Names::default();
+    let [a, b] = ["a", "b"].map(|name| names.tenant(&TenantId::try_from(name).unwrap()));
+    let shop = names.service(a, NodeKind::Service, "shop", AT);
+    assert_eq!(names.service(a, NodeKind::Service, "shop", UnixNanos(9)), shop);
+    let others =
+        [names.service(b, NodeKind::Service, "shop", AT), names.service(a, NodeKind::Queue, "shop", AT)];
+    assert!(!others.contains(&shop));
+    assert_eq!(names.find_services(a, "shop").len(), 2);
+    assert_eq!(names.service_info(shop).unwrap().first_seen, AT);
+    let server = names.operation(a, shop, SpanKind::SERVER, "pay", AT);
+    assert_ne!(names.operation(a, shop, SpanKind::CLIENT, "pay", AT), server);
+    assert_eq!(names.operation(a, shop, SpanKind::SERVER, "pay", AT), server);
+    assert_eq!(names.operations_of(shop).len(), 2);
+    assert_eq!(names.find_tenant(&TenantId::try_from("c").unwrap()), None);
+    assert_eq!(names.tenants().len(), 2);
+    assert_eq!(names.service_info(ServiceId(0)), None);
+    assert_eq!(names.service_info(ServiceId(99)), None);
+}
+
+#[test]
+fn resources_and_scopes_are_known_by_content() {
+    let names = Names::default();
+    let tenant = names.tenant(&TenantId::try_from("t").unwrap());
+    let shop = names.service(tenant, NodeKind::Service, "shop", AT);
+    let one = names.resource(tenant, shop, &resource("shop", "1"), AT);
+    assert_eq!(names.resource(tenant, shop, &resource("shop", "1"), AT), one);
+    let two = names.resource(tenant, shop, &resource("shop", "2"), UnixNanos(6));
+    let info = names.resource_info(one).unwrap();
+    assert_eq!((&*info.version, &*info.instance), ("1.2", "1"));
+    let order: Vec<_> = names.resources_of(shop).iter().map(|resource| resource.id).collect();
+    assert_eq!(order, [two, one]);
+    let scope = |name: &str| Arc::new(Instrumentation { name: name.into(), ..Instrumentation::default() });
+    let http = names.instrumentation(tenant, &scope("http"));
+    assert_eq!(names.instrumentation(tenant, &scope("http")), http);
+    assert_ne!(names.instrumentation(tenant, &scope("sql")), http);
+}
+
+#[test]
+fn past_a_limit_new_names_share_an_entry() {
+    let (names, tenant) = small();
+    let known = names.service(tenant, NodeKind::Service, "a", AT);
+    names.service(tenant, NodeKind::Database, "b", AT);
+    assert_eq!(names.overflows(), 0);
+    let shared = names.service(tenant, NodeKind::Service, "c", AT);
+    assert_eq!(names.service(tenant, NodeKind::Service, "d", AT), shared);
+    assert_eq!(&*names.service_info(shared).unwrap().name, OVERFLOW);
+    let queues = names.service(tenant, NodeKind::Queue, "c", AT);
+    assert_eq!(names.service_info(queues).unwrap().kind, NodeKind::Queue);
+    assert_eq!(names.service(tenant, NodeKind::Service, "a", AT), known);
+    assert_eq!(names.overflows(), 3);
+    let other = names.tenant(&TenantId::try_from("other").unwrap());
+    let free = names.service(other, NodeKind::Service, "c", AT);
+    assert_eq!(&*names.service_info(free).unwrap().name, "c");
+}
+
+#[test]
+fn past_a_limit_operations_stay_with_their_service() {
+    let (names, tenant) = small();
+    let [a, b] = ["a", "b"].map(|name| names.service(tenant, NodeKind::Service, name, AT));
+    let known = ["x", "y"].map(|name| names.operation(tenant, a, SpanKind::SERVER, name, AT));
+    let shared_a = names.operation(tenant, a, SpanKind::CLIENT, "z", AT);
+    assert_eq!(names.operation(tenant, a, SpanKind::SERVER, "w", AT), shared_a);
+    let shared_b = names.operation(tenant, b, SpanKind::CLIENT, "z", AT);
+    assert_ne!(shared_a, shared_b);
+    assert_eq!(names.operation_info(shared_b).unwrap().service, b);
+    assert_eq!(names.operation(tenant, a, SpanKind::SERVER, "x", AT), known[0]);
+
+    let resources = ["1", "2", "3", "4"].map(|instance| {
+        let id = names.resource(tenant, a, &resource("a", instance), AT);
+        names.resource_info(id).unwrap()
+    });
+    assert_eq!(resources[2].id, resources[3].id);
+    assert_eq!((resources[3].service, &*resources[3].instance), (a, OVERFLOW));
+    let scope = |name: &str| Arc::new(Instrumentation { name: name.into(), ..Instrumentation::default() });
+    let scopes = ["1", "2", "3", "4"].map(|name| names.instrumentation(tenant, &scope(name)));
+    assert_eq!(scopes[2], scopes[3]);
+    assert_ne!(scopes[1], scopes[3]);
+    assert_eq!(names.overflows(), 3 + 2 + 2);
+}
+
+#[test]
+fn long_names_are_cut_at_a_character() {
+    let (names, tenant) = small();
+    let long = format!("{}é", "x".repeat(NAME_BYTES_MAX - 1));
+    let id = names.service(tenant, NodeKind::Service, &long, AT);
+    assert_eq!(&*names.service_info(id).unwrap().name, "x".repeat(NAME_BYTES_MAX - 1));
+    assert_eq!(names.service(tenant, NodeKind::Service, &long, AT), id);
+    assert_eq!(names.find_services(tenant, &long)[0].id, id);
+}
+
+#[test]
+fn what_is_pending_leaves_once_it_is_written() {
+    let (names, tenant) = small();
+    names.service(tenant, NodeKind::Service, "a", AT);
+    let first = names.pending();
+    assert_eq!((first.tenants.len(), first.services.len()), (1, 1));
+    let late = names.service(tenant, NodeKind::Service, "b", AT);
+    names.written(&first);
+    let second = names.pending();
+    assert_eq!((second.tenants.len(), second.services.len()), (0, 1));
+    assert_eq!(second.services[0].id, late);
+}

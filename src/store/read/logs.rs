@@ -44,8 +44,14 @@ pub struct LogAsk {
     pub limit: usize,
 }
 
-/// A place in the order of log records: time and id, the newest first.
-pub type LogPlace = (UnixNanos, i64);
+/// A place in the order of log records: the greatest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogPlace {
+    /// When the record happened.
+    pub time: UnixNanos,
+    /// Its number.
+    pub id: i64,
+}
 
 /// A log record and the number it has in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +92,13 @@ impl Store {
             window: ask.window,
             conditions: &conditions,
             attributes: &ask.attributes,
-            after: ask.before,
+            after: ask.before.map(|before| (before.time, before.id)),
         };
         // One more than asked for tells whether there is another part.
         let mut found = if walks.is_empty() { Vec::new() } else { scan.run(&mut reader, limit + 1).await? };
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|found| (found.row.time, found.id));
+        let next = found.last().filter(|_| more).map(|found| LogPlace { time: found.row.time, id: found.id });
         if ask.attributes.is_empty() {
             details::load(&mut reader, &mut found).await?;
         }

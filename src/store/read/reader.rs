@@ -114,3 +114,40 @@ pub(super) fn push_list(query: &mut QueryBuilder<Sqlite>, numbers: impl IntoIter
     }
     query.push(")");
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+
+    use super::*;
+    use crate::fault::Kind;
+    use crate::store::options::Options;
+
+    #[tokio::test]
+    async fn a_statement_that_is_interrupted_is_out_of_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
+        let mut reader = store.reader().await.unwrap();
+        reader.state.store(DROPPED, Ordering::Relaxed);
+        let endless =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let stopped = reader.all(QueryBuilder::new(endless), |row| Ok(row.try_get::<i64, _>(0)?)).await;
+        assert_eq!(stopped.unwrap_err().kind(), Kind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_question_sees_one_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
+        let count = || QueryBuilder::new("SELECT lsn FROM applied");
+        let mut reader = store.reader().await.unwrap();
+        let before = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        store.commit(crate::store::rows::Commit { lsn: 7, ..Default::default() }).await.unwrap();
+        let after = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        assert_eq!((before, after), (Some(0), Some(0)));
+        reader.finish().await.unwrap();
+        let mut reader = store.reader().await.unwrap();
+        let next = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        assert_eq!(next, Some(7));
+    }
+}

@@ -134,8 +134,8 @@ async fn walk(
     let to = ask.window.to.0.div_euclid(NANOS_PER_SECOND)
         + i64::from(ask.window.to.0.rem_euclid(NANOS_PER_SECOND) != 0);
     query.push(format_args!(
-        "SELECT bucket, kind, group_concat(a||','||b||','||c||','||count||','||errors||','||sum_ns||','||max_ns\
-         ||','||other_ns||','||answered||','||hex(sketch), ';') FROM rollups \
+        "SELECT bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, max_ns, other_ns, \
+         answered, hex(sketch)), ';') FROM rollups \
          WHERE tenant_id = {} AND width = {} AND bucket >= {from} AND bucket < {to} AND kind IN ",
         ask.tenant.0, ask.width_seconds,
     ));

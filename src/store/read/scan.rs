@@ -61,8 +61,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) time: &'static str,
     /// Reads a row.
     pub(super) read: fn(&SqliteRow) -> Result<Found<T>, Error>,
-    /// Where a row is in the order.
-    pub(super) place: fn(&Found<T>) -> Place,
+    /// Where a row is in the order: its time and id.
+    pub(super) place: fn(&Found<T>) -> (UnixNanos, i64),
     /// Where to look.
     pub(super) walks: &'a [Walk],
     /// Within which time.
@@ -72,11 +72,8 @@ pub(super) struct Scan<'a, T> {
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
     /// Where the answer begins: right after this place.
-    pub(super) after: Option<Place>,
+    pub(super) after: Option<(UnixNanos, i64)>,
 }
-
-/// A place in the order of a scan: time and id; the newest comes first.
-pub(super) type Place = (UnixNanos, i64);
 
 impl<T: Detailed + Unpin> Scan<'_, T> {
     /// The newest `limit` rows. Their details are loaded only where attributes were asked for.
@@ -122,18 +119,19 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     fn push_walk(&self, query: &mut QueryBuilder<Sqlite>, walk: &Walk) {
         let time = self.time;
         query.push(format_args!(
-            "SELECT {} FROM {} INDEXED BY {} WHERE {}{} AND {time} >= {} AND {time} < {}{}",
+            "SELECT {} FROM {} INDEXED BY {} WHERE {}{} AND {time} >= {}{}",
             self.columns,
             self.table,
             walk.index,
             walk.condition,
             walk.number,
             self.window.from.0,
-            self.window.to.0,
             self.conditions,
         ));
-        if let Some((at, id)) = self.after {
-            query.push(format_args!(" AND ({time}, id) < ({}, {id})", at.0));
-        }
+        // One bound on the time, not two: the walk must begin at the place, not at the end of the window.
+        match self.after.filter(|(at, _)| *at < self.window.to) {
+            Some((at, id)) => query.push(format_args!(" AND ({time}, id) < ({}, {id})", at.0)),
+            None => query.push(format_args!(" AND {time} < {}", self.window.to.0)),
+        };
     }
 }

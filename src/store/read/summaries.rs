@@ -268,13 +268,25 @@ impl Search<'_> {
             TraceOrder::Slowest => "(t.end_ns - t.start_ns)",
             TraceOrder::MostErrors => "t.errors",
         };
-        if let Some(TracePlace { rank: after, start, key, trace_id }) = self.after {
-            let after = i64::try_from(after).unwrap_or(i64::MAX);
-            query.push(match self.ask.order {
-                TraceOrder::Newest => String::from(" AND (t.start_ns, t.trace_key, t.trace_id) < ("),
-                _ => format!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < ({after}, "),
-            });
-            query.push(format_args!("{}, {}, x'{trace_id}')", start.0, key.0));
+        match self.after {
+            // One bound on the start, not two: the walk must begin at the place, not at the end of the window.
+            Some(TracePlace { start, key, trace_id, .. })
+                if self.ask.order == TraceOrder::Newest && start < self.ask.window.to =>
+            {
+                let place = format!("({}, {}, x'{trace_id}')", start.0, key.0);
+                query.push(" AND (t.start_ns, t.trace_key, t.trace_id) < ").push(place);
+            }
+            Some(TracePlace { rank: after, start, key, trace_id })
+                if self.ask.order != TraceOrder::Newest =>
+            {
+                let after = i64::try_from(after).unwrap_or(i64::MAX);
+                let place = format!("({after}, {}, {}, x'{trace_id}')", start.0, key.0);
+                query.push(format_args!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < {place}"));
+                query.push(" AND t.start_ns < ").push(self.ask.window.to.0);
+            }
+            _ => {
+                query.push(" AND t.start_ns < ").push(self.ask.window.to.0);
+            }
         }
         query.push(" ORDER BY ");
         if self.ask.order != TraceOrder::Newest {
@@ -284,10 +296,9 @@ impl Search<'_> {
         query
     }
 
-    /// What a part itself must be.
+    /// What a part itself must be, but for the end of the window.
     fn conditions(&self) -> String {
-        let Window { from, to } = self.ask.window;
-        let mut conditions = format!(" AND t.start_ns >= {} AND t.start_ns < {}", from.0, to.0);
+        let mut conditions = format!(" AND t.start_ns >= {}", self.ask.window.from.0);
         match self.ask.failed {
             Some(true) => conditions.push_str(" AND t.errors > 0"),
             Some(false) => conditions.push_str(" AND t.errors = 0"),
@@ -339,7 +350,8 @@ impl Search<'_> {
         let mut others: HashMap<(TraceId, TraceKey), Vec<Part>> = HashMap::new();
         for keys in keys.chunks(PROBES) {
             let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-            query.push(PART).push(", true").push(self.conditions()).push(", ");
+            query.push(PART).push(", t.start_ns < ").push(self.ask.window.to.0).push(self.conditions());
+            query.push(", ");
             query.push(if self.by_service() { self.has_span() } else { String::from("true") });
             query
                 .push(" FROM traces t WHERE t.tenant_id = ")

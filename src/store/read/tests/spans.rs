@@ -3,10 +3,12 @@ use std::cmp::Reverse;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
 use proptest::{option, prop_oneof, sample};
 
-use super::{SERVICES, WORLD, window};
+use super::{SERVICES, WORLD, World, seconds, span_id, window};
+use crate::model::id::ServiceId;
+use crate::model::node::NodeKind;
 use crate::model::span::{SpanDetail, Status};
 use crate::store::read::spans::{SpanAsk, SpanOrder};
-use crate::store::rows::SpanRow;
+use crate::store::rows::{Commit, SpanRow};
 
 /// An ask of the first tenant; services and operations are indexes.
 fn asks() -> impl Strategy<Value = SpanAsk> {
@@ -91,10 +93,30 @@ proptest! {
 }
 
 #[test]
-fn another_tenants_services_find_nothing() {
-    let ask = SpanAsk {
+fn the_newest_of_many_services_come_in_order() {
+    let mut world = World::empty();
+    let tenant = world.tenants[0].number;
+    let mut spans = Vec::new();
+    for number in 0..450_u64 {
+        let name = format!("one-of-many-{number}");
+        let names = world.store.names();
+        let mut span = WORLD.spans[0].clone();
+        span.tenant = tenant;
+        span.service = names.service(tenant, NodeKind::Service, &name, seconds(0));
+        span.span_id = span_id(number);
+        span.start = seconds((number * 7 % 450) as i64);
+        spans.push(span);
+    }
+    world.commit(Commit { lsn: 1, spans: spans.clone(), ..Commit::default() });
+    spans.sort_by_key(|span| Reverse(span.start));
+    let ask = SpanAsk { limit: 37, with_detail: true, ..newest(Vec::new()) };
+    assert_eq!(world.runtime.block_on(world.store.spans(tenant, &ask)).unwrap(), spans[..37]);
+}
+
+fn newest(services: Vec<ServiceId>) -> SpanAsk {
+    SpanAsk {
         window: window(0, 10_000),
-        services: WORLD.tenants[1].services.clone(),
+        services,
         operations: Vec::new(),
         failed: false,
         duration_min_ns: None,
@@ -102,7 +124,12 @@ fn another_tenants_services_find_nothing() {
         order: SpanOrder::Newest,
         limit: 10,
         with_detail: false,
-    };
+    }
+}
+
+#[test]
+fn another_tenants_services_find_nothing() {
+    let ask = newest(WORLD.tenants[1].services.clone());
     let find = |tenant: usize| {
         WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[tenant].number, &ask)).unwrap().len()
     };

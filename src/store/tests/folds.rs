@@ -1,0 +1,165 @@
+//! Summaries and roll-ups come out the same in any order, any split and across restarts.
+
+use std::collections::HashMap;
+
+use proptest::prelude::{Strategy, prop_assert_eq, proptest};
+use proptest::test_runner::Config;
+
+use super::{at, call, open, reopen, run, span, span_id, stored_cells, traces};
+use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
+use crate::model::log::Severity;
+use crate::model::rollup::{Cell, Observation, Subject};
+use crate::model::span::Status;
+use crate::store::rollups::{Rollups, fold};
+use crate::store::rows::{Commit, SpanRow};
+
+/// Spans of two traces with ties in start and operation, roots among them.
+fn spans() -> impl Strategy<Value = Vec<SpanRow>> {
+    let one = (1_u8..=2, 1_u8..=60, 0_i64..4, 1_u32..4, proptest::bool::ANY, proptest::bool::ANY).prop_map(
+        |(trace_number, number, start, operation, root, failed)| SpanRow {
+            parent_id: (!root).then(|| span_id(200)),
+            start: at(start),
+            operation: OperationId(operation),
+            duration_ns: u64::from(number),
+            status: if failed { Status::Error } else { Status::Ok },
+            ..span(trace_number, number)
+        },
+    );
+    proptest::collection::vec(one, 1..30)
+}
+
+/// Cuts `items` into commits at `cuts`, restarting the store before those whose cut is odd.
+fn pieces<'a, T>(items: &'a [T], cuts: &[usize]) -> Vec<(bool, &'a [T])> {
+    let mut rest = items;
+    let mut pieces = Vec::new();
+    for cut in cuts {
+        let (piece, left) = rest.split_at(cut % (rest.len() + 1));
+        pieces.push((cut % 2 == 1, piece));
+        rest = left;
+    }
+    pieces.push((false, rest));
+    pieces
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 12, ..Config::default() })]
+
+    #[test]
+    fn trace_summaries_do_not_depend_on_order(
+        (sorted, shuffled) in spans().prop_flat_map(|spans| {
+            (proptest::strategy::Just(spans.clone()), proptest::strategy::Just(spans).prop_shuffle())
+        }),
+        cuts in proptest::collection::vec(0_usize..30, 0..5),
+    ) {
+        let (whole, split) = run(async {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = open(directory.path()).await;
+            let mut lsn = 0;
+            for (restart, piece) in pieces(&shuffled, &cuts) {
+                if restart {
+                    store = reopen(store, directory.path()).await;
+                }
+                lsn += 1;
+                store.commit(Commit { lsn, spans: piece.to_vec(), ..Commit::default() }).await.unwrap();
+            }
+            let other = tempfile::tempdir().unwrap();
+            let alone = open(other.path()).await;
+            alone.commit(Commit { lsn: 1, spans: sorted.clone(), ..Commit::default() }).await.unwrap();
+            (traces(&alone).await, traces(&store).await)
+        });
+        prop_assert_eq!(whole, split);
+    }
+
+    #[test]
+    fn rollups_do_not_depend_on_the_split(
+        observations in observations(),
+        cuts in proptest::collection::vec(0_usize..60, 0..6),
+    ) {
+        let stored = run(async {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = open(directory.path()).await;
+            let mut lsn = 0;
+            for (restart, piece) in pieces(&observations, &cuts) {
+                if restart {
+                    store = reopen(store, directory.path()).await;
+                }
+                lsn += 1;
+                let observations = piece.to_vec();
+                store.commit(Commit { lsn, observations, ..Commit::default() }).await.unwrap();
+            }
+            stored_cells(&store).await
+        });
+        prop_assert_eq!(stored, expected_cells(&observations));
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 64, ..Config::default() })]
+
+    #[test]
+    fn rollups_outlive_memory(
+        observations in observations(),
+        cuts in proptest::collection::vec(0_usize..30, 0..12),
+        open_max in proptest::sample::select(vec![0, 5, 1_000]),
+    ) {
+        let stored = run(async {
+            let directory = tempfile::tempdir().unwrap();
+            let store = open(directory.path()).await;
+            let mut connection = crate::store::open::reconnect(&store.inner.options).await.unwrap();
+            let mut rollups = Rollups::start(&mut connection, open_max).await.unwrap();
+            for (restart, piece) in pieces(&observations, &cuts) {
+                if restart {
+                    rollups = Rollups::start(&mut connection, open_max).await.unwrap();
+                }
+                let cells = rollups.write(&mut connection, fold(piece)).await.unwrap();
+                rollups.take(cells);
+            }
+            stored_cells(&store).await
+        });
+        prop_assert_eq!(stored, expected_cells(&observations));
+    }
+}
+
+/// Calls, edges and log records of few subjects, minutes apart: cells are let go and found again.
+fn observations() -> impl Strategy<Value = Vec<(TenantNumber, Observation)>> {
+    let one = (0_i64..24, 1_u32..3, 1_u64..1_000_000).prop_map(|(step, operation, duration)| {
+        let (tenant, seen) = call(step * 53, operation, duration);
+        let subject = match duration % 3 {
+            0 => Subject::Logs(ServiceId(1), TemplateId(operation), Severity(9)),
+            1 => Subject::Edge(OperationId(1), OperationId(operation)),
+            _ => seen.subject,
+        };
+        (tenant, Observation { subject, ..seen })
+    });
+    proptest::collection::vec(one, 1..120)
+}
+
+/// The rows that `observations` add up to, computed without the store's own folds.
+fn expected_cells(observations: &[(TenantNumber, Observation)]) -> Vec<String> {
+    let mut cells: HashMap<(i64, i64, [u32; 4]), Cell> = HashMap::new();
+    for (_, Observation { subject, at, seen }) in observations {
+        let (widths, columns) = match *subject {
+            Subject::Operation(OperationId(a)) => (&[10, 60][..], [0, a, 0, 0]),
+            Subject::Edge(OperationId(a), OperationId(b)) => (&[10, 60][..], [2, a, b, 0]),
+            Subject::Logs(ServiceId(a), TemplateId(b), Severity(c)) => (&[60][..], [3, a, b, c.into()]),
+            Subject::Instance(ServiceId(a), ResourceId(b)) => (&[10, 60][..], [1, a, b, 0]),
+        };
+        for width in widths {
+            cells.entry((*width, at.bucket_seconds(*width), columns)).or_default().add(seen);
+        }
+    }
+    let mut rows: Vec<String> = cells
+        .into_iter()
+        .map(|((width, bucket, [kind, a, b, c]), cell)| {
+            let mut sketch = Vec::new();
+            cell.sketch.encode(&mut sketch);
+            let sketch: String = sketch.iter().map(|byte| format!("{byte:02X}")).collect();
+            format!(
+                "{width} {bucket} {kind} {a} {b} {c} {} {} {} {} {} {} {sketch}",
+                cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered
+            )
+        })
+        .collect();
+    rows.sort();
+    rows
+}
