@@ -11,13 +11,25 @@ use super::simulation::simulate;
 
 const SEEDS: u64 = 30;
 const REQUESTS_PER_MINUTE: u32 = 60;
+/// A third of the requests must suffice where one of three instances fails.
+const REQUESTS_OF_INSTANCES: u32 = 120;
 
 /// Plants a fault chosen by the seed and checks that the first cause is on `service` and passes `fits`.
 fn check(name: &str, plant: impl Fn(&mut Random) -> (Fault, u32), fits: impl Fn(&Cause) -> bool) {
+    check_with(REQUESTS_PER_MINUTE, name, plant, fits);
+}
+
+/// The same with so many requests a minute.
+fn check_with(
+    requests: u32,
+    name: &str,
+    plant: impl Fn(&mut Random) -> (Fault, u32),
+    fits: impl Fn(&Cause) -> bool,
+) {
     let (mut right, mut found, mut misses) = (0, 0, Vec::new());
     for seed in 0..SEEDS {
         let (fault, service) = plant(&mut Random::new(seed ^ 0x5eed));
-        let evidence = simulate(seed, REQUESTS_PER_MINUTE, fault);
+        let evidence = simulate(seed, requests, fault);
         let verdict = root_cause(&evidence, None, &Options::default());
         let hit =
             verdict.causes.first().is_some_and(|cause| cause.service == ServiceId(service) && fits(cause));
@@ -128,7 +140,8 @@ fn wrong_questions_are_the_callers_fault() {
 
 #[test]
 fn bad_versions() {
-    check(
+    check_with(
+        REQUESTS_OF_INSTANCES,
         "bad version",
         |random| {
             let service = pick(random, &[CART, CHECKOUT, PAYMENTS, ORDERS, CATALOG]);
@@ -140,7 +153,8 @@ fn bad_versions() {
 
 #[test]
 fn bad_instances() {
-    check(
+    check_with(
+        REQUESTS_OF_INSTANCES,
         "bad instance",
         |random| {
             let service = pick(random, &[CART, CHECKOUT, PAYMENTS, ORDERS, CATALOG]);
@@ -152,7 +166,8 @@ fn bad_instances() {
 
 #[test]
 fn slow_instances() {
-    check(
+    check_with(
+        REQUESTS_OF_INSTANCES,
         "slow instance",
         |random| {
             let service = pick(random, &[CART, CHECKOUT, ORDERS, CATALOG]);
