@@ -6,14 +6,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::id::OperationId;
 use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
 use super::evidence::Slice;
 use super::stats::{deviation_from, median, rate_surprise, saturate, share_surprise};
-use super::verdict::{Anomaly, AnomalyKind, SymptomKind};
-use super::view::View;
+use super::verdict::{Anomaly, AnomalyKind};
 
 /// How anomalies are told from noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -299,22 +297,4 @@ impl Episode {
         }
         self.calm += 1;
     }
-}
-
-/// When an operation began to deviate in this way: its first episode that reaches into the window.
-pub(super) fn onset_of(view: &View<'_>, operation: OperationId, kind: SymptomKind) -> Option<UnixNanos> {
-    let subject = Subject::Operation(operation);
-    let slices: Vec<Slice> =
-        view.evidence.timeline.iter().filter(|slice| slice.subject == subject).copied().collect();
-    let wanted = match kind {
-        SymptomKind::Errors => [AnomalyKind::Errors, AnomalyKind::Errors],
-        SymptomKind::Latency => [AnomalyKind::Latency, AnomalyKind::Latency],
-        SymptomKind::Silence => [AnomalyKind::Silence, AnomalyKind::Traffic],
-    };
-    let window = view.evidence.window;
-    anomalies(&slices, &Options { baseline_min: 3, ..Options::default() })
-        .into_iter()
-        .filter(|anomaly| wanted.contains(&anomaly.kind))
-        .find(|anomaly| anomaly.onset < window.to && anomaly.end.is_none_or(|end| end > window.from))
-        .map(|anomaly| anomaly.onset)
 }

@@ -294,7 +294,7 @@ impl Flow<'_, '_> {
                 parts.push((Part::Passes(Matter::Latency, edge.to), slower));
             }
             let more = self.added_calls(edge);
-            if more > 0.0 && excess_errors(edge.now, edge.before) <= 0.0 {
+            if more > 0.0 && error_surprise(edge.now, edge.before) < 3.0 {
                 parts.push((Part::Stays(Blame::MoreCalls(at, edge.to)), more * edge.before.mean_ns()));
             }
             if edge.way == Way::Remote {

@@ -155,7 +155,7 @@ fn distances(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> BTreeMap<usi
 /// Callers known only from a service graph's metrics, with shares by the same rule.
 fn by_calls(view: &View<'_>, failing: ServiceId) -> Vec<Affected> {
     let mut calls: Vec<_> = view.evidence.calls.iter().filter(|call| call.from != call.to).collect();
-    calls.sort_by(|a, b| (a.from, a.to).cmp(&(b.from, b.to)));
+    calls.sort_by_key(|call| (call.from, call.to));
     let mut into: BTreeMap<ServiceId, f64> = BTreeMap::new();
     let mut out: BTreeMap<ServiceId, f64> = BTreeMap::new();
     for call in &calls {

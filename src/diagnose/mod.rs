@@ -8,7 +8,7 @@
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence` and `signal` (four
 //! ways to look for the cause: roll-ups, traces, missing calls, and logs with measured series); `concentration`
-//! (which version or instance); `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and
+//! (which version or instance) and `onset` (since when); `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and
 //! [`anomaly`], which answer their own questions.
 //!
 //! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod health;
 pub mod impact;
 mod message;
+mod onset;
 mod origin;
 mod path;
 mod rank;

@@ -13,12 +13,15 @@ use super::blame::{Blame, Flow, Ledger, Matter};
 use super::evidence::{ExemplarSpan, ExemplarTrace};
 use super::message::{Hint, text_of};
 use super::stats::excess_errors;
+use super::symptom::Deviation;
 use super::view::{View, Way};
 
 /// Most spans of one trace that are read.
 const SPANS_MAX: usize = 4_000;
 /// The vote of a failure that its callers tolerated.
 const TOLERATED: f64 = 0.2;
+/// Share of a trace's lateness that its spans' own time must explain; else it was late by repeating calls.
+const EXPLAINED_MIN: f64 = 0.4;
 /// Longest text that is quoted, in characters.
 const QUOTE_CHARS_MAX: usize = 160;
 
@@ -35,8 +38,10 @@ pub(super) struct Citation {
 #[derive(Default)]
 pub(super) struct Votes {
     pub(super) ledger: Ledger,
-    /// Traces that voted.
+    /// Traces that had a vote.
     pub(super) traces: usize,
+    /// Votes that were given; the rest of the traces abstained.
+    pub(super) weight: f64,
     /// Spans to cite for an operation's position, in order of trace id, a few each.
     pub(super) citations: BTreeMap<usize, Vec<Citation>>,
 }
@@ -116,6 +121,7 @@ impl Flow<'_, '_> {
                 continue;
             }
             votes.traces += 1;
+            votes.weight += 1.0;
             for (at, weight) in origins {
                 self.vote(tree, at, weight / total, &mut votes.ledger);
                 self.cite(*trace, tree.spans[at], &mut votes.citations);
@@ -179,15 +185,13 @@ impl Flow<'_, '_> {
         }
     }
 
-    /// The votes of slow traces; with `symptom`, of those that pass through it, if any do.
-    pub(super) fn latency_votes(&self, symptom: Option<ServiceId>) -> Votes {
-        let trees: Vec<(TraceId, Tree<'_>)> =
-            self.view.traces.iter().map(|trace| (trace.trace_id, Tree::new(trace))).collect();
-        let passes = |tree: &Tree<'_>| tree.spans.iter().any(|span| Some(span.service) == symptom);
-        let wanted = trees.iter().any(|(_, tree)| passes(tree));
+    /// The votes of traces in which an operation of `deviation` was slow.
+    pub(super) fn latency_votes(&self, deviation: &Deviation) -> Votes {
         let mut votes = Votes::default();
-        for (trace, tree) in trees.iter().filter(|(_, tree)| !wanted || passes(tree)) {
-            if !self.is_slow(tree) {
+        for trace in &self.view.traces {
+            let tree = Tree::new(trace);
+            let late_ns = self.late_ns(&tree, deviation);
+            if late_ns <= 0.0 {
                 continue;
             }
             let mut excess: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
@@ -198,35 +202,37 @@ impl Flow<'_, '_> {
                     if before.count == 0 { 0.0 } else { before.self_ns() as f64 / before.count as f64 };
                 let beyond = tree.self_ns(at) - usual;
                 if beyond > 0.0 {
-                    let entry = excess.entry(position).or_insert((0.0, at));
-                    entry.0 += beyond;
+                    excess.entry(position).or_insert((0.0, at)).0 += beyond;
                 }
             }
             let total: f64 = excess.values().map(|(beyond, _)| beyond).sum();
-            if total <= 0.0 {
+            votes.traces += 1;
+            if total < EXPLAINED_MIN * late_ns {
                 continue;
             }
-            votes.traces += 1;
-            for (position, (beyond, at)) in excess {
-                if beyond < 0.15 * total {
-                    continue;
-                }
-                self.blame_time(tree, at, position, beyond / total, &mut votes.ledger);
-                self.cite(*trace, tree.spans[at], &mut votes.citations);
+            let explained = (total / late_ns).min(1.0);
+            votes.weight += explained;
+            for (position, (beyond, at)) in
+                excess.into_iter().filter(|(_, (beyond, _))| *beyond >= 0.15 * total)
+            {
+                self.blame_time(&tree, at, position, explained * beyond / total, &mut votes.ledger);
+                self.cite(trace.trace_id, tree.spans[at], &mut votes.citations);
             }
         }
         votes.ledger.normalize();
         votes
     }
 
-    /// True when the trace's topmost span took longer than usual, or nothing is known about what is usual.
-    fn is_slow(&self, tree: &Tree<'_>) -> bool {
-        let top = (0..tree.spans.len()).filter(|at| tree.parents[*at].is_none());
-        let Some(top) = top.max_by_key(|at| (tree.spans[*at].duration_ns, *at)) else { return false };
-        let span = tree.spans[top];
-        let Some(position) = self.view.position(span.operation) else { return false };
-        let before = &self.view.operations[position].before;
-        before.count == 0 || span.duration_ns as f64 > 1.2 * before.mean_ns()
+    /// By how much the trace was late where the deviation shows; 0 where it was not late by half the deviation.
+    fn late_ns(&self, tree: &Tree<'_>, deviation: &Deviation) -> f64 {
+        let late = tree.spans.iter().filter_map(|span| {
+            let position = self.view.position(span.operation)?;
+            let operation = &self.view.operations[position];
+            let (now, before) = (operation.now.mean_ns(), operation.before.mean_ns());
+            let late = span.duration_ns as f64 - before;
+            (deviation.excess.contains_key(&position) && late > 0.5 * (now - before)).then_some(late)
+        });
+        late.fold(0.0, f64::max)
     }
 
     /// Time that a span spent outside its children: in its dependency, on the way to a remote child, or itself.

@@ -20,6 +20,7 @@ use crate::model::id::ServiceId;
 
 use super::blame::{Blame, Flow, Ledger, Matter};
 use super::message::Hints;
+use super::onset::onset_of;
 use super::origin::{Citation, Votes};
 use super::sentence::{Finding, describe, dismissed};
 use super::signal::{Signal, Signals, Source, signals};
@@ -28,7 +29,7 @@ use super::stats::saturate;
 use super::symptom::{Deviation, deviations};
 use super::verdict::{Outcome, Symptom, SymptomKind, Verdict};
 use super::view::View;
-use super::{Options, anomaly, path};
+use super::{Options, path};
 
 /// What a full share of blame is worth.
 const BLAME_WEIGHT: f64 = 0.95;
@@ -38,6 +39,8 @@ const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
 const CHANGE_WEIGHT: f64 = 0.3;
 /// Causes with a smaller score are not worth naming.
 const SCORE_MIN: f64 = 0.03;
+/// Nodes that passed most of their blame on must reach this part of the best score to be named all the same.
+const HEIR_SCORE_MIN: f64 = 0.3;
 /// Traces whose votes weigh as much as the roll-ups.
 const VOTES_HALF: f64 = 3.0;
 
@@ -74,6 +77,10 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
             .total_cmp(&a.1.score)
             .then_with(|| view.node_name(*a.0).cmp(view.node_name(*b.0)))
             .then(a.0.cmp(b.0))
+    });
+    let best = order.first().map_or(0.0, |(_, best)| best.score);
+    order.retain(|(service, suspect)| {
+        suspect.score >= HEIR_SCORE_MIN * best || !inherits(&accounts, **service)
     });
     let shown = symptom_of(view, &accounts, symptom, &order);
     if accounts.is_empty() {
@@ -125,7 +132,7 @@ fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
     for deviation in deviations(flow.view, symptom) {
         let (matter, votes) = match deviation.kind {
             SymptomKind::Errors => (Matter::Errors, flow.error_votes(symptom)),
-            SymptomKind::Latency => (Matter::Latency, flow.latency_votes(symptom)),
+            SymptomKind::Latency => (Matter::Latency, flow.latency_votes(&deviation)),
             SymptomKind::Silence => {
                 let mut ledger = Ledger::default();
                 for (at, lost) in &deviation.excess {
@@ -137,8 +144,12 @@ fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
             }
         };
         let mut ledger = flow.run(matter, &deviation.excess);
-        let Votes { ledger: voted, traces, citations } = votes;
-        let trust = if voted.shares.is_empty() { 0.0 } else { 0.5 * saturate(traces as f64, VOTES_HALF) };
+        let Votes { ledger: voted, traces, weight, citations } = votes;
+        let trust = if voted.shares.is_empty() {
+            0.0
+        } else {
+            0.5 * saturate(weight, VOTES_HALF) * (weight / traces as f64)
+        };
         ledger.add(&voted, trust / (1.0 - trust));
         ledger.normalize();
         accounts.push(Account { deviation, ledger, citations, weight: 0.0 });
@@ -226,6 +237,15 @@ fn seated(view: &View<'_>, ledger: &Ledger) -> BTreeMap<(ServiceId, Blame), f64>
     seats
 }
 
+/// True when most of the blame that reached the node went on to others.
+fn inherits(accounts: &[Account], service: ServiceId) -> bool {
+    accounts.iter().any(|account| {
+        let passed: f64 = account.ledger.passed.get(&service).into_iter().flat_map(BTreeMap::values).sum();
+        let reached = account.ledger.reached.get(&service).copied().unwrap_or(0.0);
+        reached > 0.05 && passed > 0.5 * reached
+    })
+}
+
 fn certainty(view: &View<'_>, accounts: &[Account]) -> f64 {
     let baseline = if view.has_baseline() { 1.0 } else { 0.7 };
     let of =
@@ -269,6 +289,6 @@ fn symptom_of(
             operation.now.count as f64 / view.window_s.max(1.0),
         ),
     };
-    let onset = anomaly::onset_of(view, operation.id, kind);
+    let onset = onset_of(view, account.deviation.worst, kind);
     Some(Symptom { service: operation.service, operation: Some(operation.id), kind, before, now, onset })
 }

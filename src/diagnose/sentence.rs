@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 
-use super::anomaly;
 use super::blame::Blame;
 use super::concentration::{Seat, rolled_out, seat_of};
+use super::onset::onset_of;
 use super::origin::first_failing;
 use super::rank::{Account, Suspect};
 use super::signal::{Source, short};
@@ -60,10 +60,7 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         diagnosis.proof.push(Proof { reference, text: signal.text.clone() });
     }
     diagnosis.proof.truncate(PROOF_MAX);
-    let onset = diagnosis
-        .operation
-        .zip(kind)
-        .and_then(|(at, kind)| anomaly::onset_of(view, view.operations[at].id, kind));
+    let onset = diagnosis.operation.zip(kind).and_then(|(at, kind)| onset_of(view, at, kind));
     Cause {
         service: finding.service,
         operation: diagnosis

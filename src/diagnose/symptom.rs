@@ -14,8 +14,10 @@ use super::view::View;
 
 /// Failures that a deviation must rest on.
 const ERRORS_MIN: u64 = 4;
-/// Standard deviations of noise are this far away at least.
-const SURPRISE_MIN: f64 = 4.0;
+/// Standard deviations that a shift of latency must leave behind; requests close in time resemble each other.
+const SHIFT_MIN: f64 = 4.0;
+/// Comparisons of failed shares in which noise alone may deviate once: one in so many for each operation examined.
+const FALSE_ALARM_ODDS: f64 = 100.0;
 /// Failed share that must be new.
 const ERROR_SHARE_MIN: f64 = 0.004;
 /// Growth of latency that must be exceeded.
@@ -87,7 +89,7 @@ pub(super) fn takes_requests(view: &View<'_>, at: usize) -> bool {
 
 /// True when the operation deviates significantly in this way.
 pub(super) fn deviates(view: &View<'_>, kind: SymptomKind, at: usize) -> bool {
-    single(view, kind, at).is_some()
+    single(view, kind, at, view.operations.len()).is_some()
 }
 
 /// Deviating operations none of whose callers deviates.
@@ -102,8 +104,10 @@ fn surfacing(view: &View<'_>, kind: SymptomKind) -> Vec<usize> {
 }
 
 fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviation> {
-    let singles: BTreeMap<usize, Single> =
-        among.iter().filter_map(|at| single(view, kind, *at).map(|single| (*at, single))).collect();
+    let singles: BTreeMap<usize, Single> = among
+        .iter()
+        .filter_map(|at| single(view, kind, *at, among.len()).map(|single| (*at, single)))
+        .collect();
     let worst = singles.iter().max_by(|(a, x), (b, y)| x.excess.total_cmp(&y.excess).then(b.cmp(a)))?;
     let volume: f64 = singles.values().map(|single| single.volume).sum();
     Some(Deviation {
@@ -117,14 +121,22 @@ fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviati
     })
 }
 
-fn single(view: &View<'_>, kind: SymptomKind, at: usize) -> Option<Single> {
+/// Standard deviations that a failed share must leave behind when so many operations are examined: 3.5 for a few,
+/// 4.8 for a thousand.
+fn error_surprise_min(among: usize) -> f64 {
+    (2.0 * (FALSE_ALARM_ODDS * among.max(4) as f64).ln()).sqrt()
+}
+
+/// The deviation of one operation of `among` that are examined.
+fn single(view: &View<'_>, kind: SymptomKind, at: usize, among: usize) -> Option<Single> {
     let operation = &view.operations[at];
     let (now, before) = (&*operation.now, &*operation.before);
     match kind {
         SymptomKind::Errors => {
             let (excess, surprise) = (excess_errors(now, before), error_surprise(now, before));
             let share = excess / (now.count as f64).max(1.0);
-            let counts = now.errors >= ERRORS_MIN && surprise > SURPRISE_MIN && share > ERROR_SHARE_MIN;
+            let counts =
+                now.errors >= ERRORS_MIN && surprise > error_surprise_min(among) && share > ERROR_SHARE_MIN;
             counts.then_some(Single {
                 excess,
                 surprise,
@@ -135,7 +147,7 @@ fn single(view: &View<'_>, kind: SymptomKind, at: usize) -> Option<Single> {
         SymptomKind::Latency => {
             let shift = latency_shift(now, before);
             let excess = (now.mean_ns() - before.mean_ns()) * now.count as f64;
-            let counts = shift.surprise > SURPRISE_MIN && shift.growth > GROWTH_MIN && excess > 0.0;
+            let counts = shift.surprise > SHIFT_MIN && shift.growth > GROWTH_MIN && excess > 0.0;
             counts.then_some(Single {
                 excess,
                 surprise: shift.surprise,

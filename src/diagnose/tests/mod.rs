@@ -1,1 +1,6 @@
+//! Planted faults and quiet runs, and the laws that every answer keeps.
 
+mod faults;
+mod laws;
+mod shop;
+mod simulation;
