@@ -127,7 +127,7 @@ fn gauge(name: &str) -> Arc<SeriesDefinition> {
 }
 
 fn call(seconds: i64, operation: u32, duration_ns: u64) -> (TenantNumber, Observation) {
-    let seen = Seen::Call { duration_ns, caller_ns: duration_ns, error: duration_ns % 3 == 0 };
+    let seen = Seen::Call { duration_ns, caller_ns: duration_ns, error: duration_ns.is_multiple_of(3) };
     (TENANT, Observation { subject: Subject::Operation(OperationId(operation)), at: at(seconds), seen })
 }
 
