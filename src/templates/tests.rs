@@ -1,0 +1,215 @@
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+
+use crate::model::id::{ServiceId, TemplateId, TenantNumber};
+use crate::model::time::UnixNanos;
+
+use super::{Change, Miner, Options, SAMPLE_BYTES_MAX, Template};
+
+const TENANT: TenantNumber = TenantNumber(1);
+const SERVICE: ServiceId = ServiceId(7);
+
+/// A miner with the ids and the store that a caller would keep.
+struct Bench {
+    miner: Miner,
+    last_id: u32,
+    stored: Vec<Template>,
+}
+
+impl Bench {
+    fn new(options: Options) -> Self {
+        Self { miner: Miner::new(options), last_id: 0, stored: Vec::new() }
+    }
+
+    fn mine(&mut self, line: &str) -> TemplateId {
+        let Self { miner, last_id, stored } = self;
+        let mined = miner.mine(TENANT, SERVICE, line, UnixNanos(5), &mut || {
+            *last_id += 1;
+            TemplateId(*last_id)
+        });
+        for change in mined.changes {
+            match change {
+                Change::New(template) => stored.push(template),
+                Change::MoreGeneral(template) => {
+                    let place = stored.iter().position(|other| other.id == template.id).unwrap();
+                    assert_ne!(stored[place].text, template.text, "told without a change");
+                    stored[place] = template;
+                }
+            }
+        }
+        mined.template
+    }
+
+    fn text(&mut self, line: &str) -> String {
+        let id = self.mine(line);
+        self.miner.text(TENANT, SERVICE, id).unwrap()
+    }
+
+    fn restarted(&self, options: Options) -> Self {
+        let mut bench = Self { stored: self.stored.clone(), last_id: self.last_id, ..Self::new(options) };
+        self.stored.iter().for_each(|template| bench.miner.restore(template));
+        bench
+    }
+}
+
+#[test]
+fn values_are_masked_and_lines_grouped() {
+    let mut bench = Bench::new(Options::default());
+    let cases = [
+        ("Connected to 10.0.0.1:5432 in 17 ms", "Connected to <*> in <*> ms"),
+        ("  Connected   to 10.0.0.2:5432\tin 9 ms\r\n", "Connected to <*> in <*> ms"),
+        ("sent 1396 bytes (1.36 KB) to x", "sent <*> bytes to x"),
+        ("free 13.0 KB, lifetime <1 sec", "free <*>, lifetime <*>"),
+        ("", ""),
+        (" \t ", ""),
+        ("12345", "<*>"),
+    ];
+    for (line, text) in cases {
+        assert_eq!(bench.text(line), text, "{line:?}");
+    }
+    assert_eq!(bench.stored.len(), 5);
+    assert_eq!(bench.stored[0].sample, cases[0].0);
+    assert_eq!(bench.miner.templates(TENANT, SERVICE), bench.stored);
+    assert_eq!(bench.miner.text(TENANT, ServiceId(8), TemplateId(1)), None);
+    assert_eq!(bench.miner.text(TENANT, SERVICE, TemplateId(99)), None);
+}
+
+#[test]
+fn few_words_tell_messages_apart_and_many_make_a_variable() {
+    let mut bench = Bench::new(Options::default());
+    let started = bench.mine("the worker has started");
+    assert_ne!(started, bench.mine("the worker has stopped"));
+    for name in ["alice", "bob", "carol", "dave"] {
+        assert_eq!(bench.text(&format!("login of {name}")), format!("login of {name}"));
+    }
+    let first = bench.mine("login of alice");
+    assert_eq!(bench.mine("login of erin"), first, "the fifth name shows the place of a value");
+    assert_eq!(bench.text("login of bob"), "login of <*>");
+    assert_eq!(bench.mine("login of bob"), first);
+    let merged = bench.stored.iter().filter(|template| template.text == "login of <*>").count();
+    assert_eq!(merged, 4, "ids that were given stay and share the text");
+    assert_eq!(bench.text("the worker has started"), "the worker has started");
+}
+
+#[test]
+fn keys_stay_when_their_values_vary() {
+    let mut bench = Bench::new(Options::default());
+    let first = bench.mine("level=info msg=ready user=alice region=eu-west tier=gold");
+    assert_eq!(bench.mine("level=info msg=ready user=bob region=eu-west tier=gold"), first);
+    let text = bench.miner.text(TENANT, SERVICE, first).unwrap();
+    assert_eq!(text, "level=info msg=ready user=<*> region=eu-west tier=gold");
+    assert_eq!(
+        bench.restarted(Options::default()).mine("level=info msg=ready user=zoe region=eu-west tier=gold"),
+        first
+    );
+}
+
+#[test]
+fn hostile_lines_are_bounded() {
+    let options = Options { templates_max_per_service: 20, ..Options::default() };
+    let mut bench = Bench::new(options);
+    let long = "é1".repeat(500_000);
+    let many = "x ".repeat(500_000);
+    for line in
+        [&long, &many, &"\u{0}\u{7f}".repeat(9), &"<*> ".repeat(300), &"=".repeat(9), &"[((\"'".to_owned()]
+    {
+        bench.mine(line);
+    }
+    assert!(bench.stored.iter().all(|template| template.text.len() <= 4_096 + 8));
+    assert!(bench.stored.iter().all(|template| template.sample.len() <= SAMPLE_BYTES_MAX));
+    assert!(bench.stored[1].text.ends_with("x <*>") && bench.stored[1].text.split(' ').count() == 128);
+    for number in 0..500_u32 {
+        // Letters only, so that nothing is masked, and nothing in common.
+        let word: String = number.to_string().bytes().map(|digit| char::from(digit + 50)).collect();
+        bench.mine(&[word.as_str(), &word, &word].join(" "));
+    }
+    // The first line was one long value, so its template takes what is too much.
+    assert_eq!(bench.stored.len(), 20);
+    assert_eq!(bench.stored[0].text, "<*>");
+    let mut restarted = bench.restarted(options);
+    assert_eq!(restarted.mine("none like this"), TemplateId(1));
+    assert_eq!(restarted.stored.len(), 20);
+    let mut other = Bench::new(Options { templates_max_per_service: 1, ..options });
+    let ids: Vec<_> = ["one line", "some other line", "", "yet another"].map(|line| other.mine(line)).into();
+    assert_eq!(ids, [1, 2, 2, 2].map(TemplateId));
+}
+
+#[test]
+fn odd_options_do_no_harm() {
+    let options = Options {
+        depth: 0,
+        similarity: f64::NAN,
+        children_max: 0,
+        templates_max_per_service: 0,
+        line_bytes_max: 0,
+        tokens_max: 0,
+    };
+    let mut bench = Bench::new(options);
+    assert_eq!(bench.mine("a b"), bench.mine("c d e"));
+    let mut deep = Bench::new(Options { depth: 9, children_max: 1, ..Options::default() });
+    let ids: Vec<_> = ["a b c", "d e f", "a b c", "g"].map(|line| deep.mine(line)).into();
+    assert_eq!(ids, [1, 2, 1, 3].map(TemplateId));
+    assert_eq!(
+        deep.restarted(Options { depth: 9, children_max: 1, ..Options::default() }).mine("d e f"),
+        TemplateId(2)
+    );
+}
+
+fn any_line() -> impl Strategy<Value = String> {
+    let word = proptest::sample::select(vec![
+        "GET", "user", "of", "login", "failed", "ok", "a=b", "a=c", "a=17", "17", "-3", "10.0.0.1", "x-y",
+        "x-z", "(", "eth0", "1.5", "KB", "<*>", "é", "/var/x1", "alice", "bob", "carol", "dave", "erin",
+        "frank",
+    ]);
+    proptest::collection::vec(word, 0..6).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn a_restart_changes_nothing(
+        before in proptest::collection::vec(any_line(), 0..120),
+        after in proptest::collection::vec(any_line(), 0..60),
+        depth in 3..5_usize,
+        templates_max_per_service in 3..60_usize,
+        children_max in 1..5_usize,
+    ) {
+        let options = Options { depth, templates_max_per_service, children_max, ..Options::default() };
+        let mut bench = Bench::new(options);
+        for line in &before {
+            bench.mine(line);
+        }
+        prop_assert_eq!(&bench.miner.templates(TENANT, SERVICE), &bench.stored);
+        prop_assert!(bench.stored.len() <= templates_max_per_service + 1);
+        let known = bench.stored.clone();
+        let mut restarted = bench.restarted(options);
+        for line in before.iter().chain(&after) {
+            prop_assert_eq!(bench.mine(line), restarted.mine(line), "{}", line);
+        }
+        prop_assert_eq!(&bench.stored, &restarted.stored);
+        for template in known {
+            let now = bench.stored.iter().find(|other| other.id == template.id).unwrap();
+            prop_assert_eq!((&now.sample, now.first_seen), (&template.sample, template.first_seen));
+        }
+    }
+
+    #[test]
+    fn any_text_is_mined(lines in proptest::collection::vec(any::<String>(), 1..20), bytes_max in 0..40_usize, tokens_max in 0..5_usize) {
+        let options = Options { line_bytes_max: bytes_max, tokens_max, ..Options::default() };
+        let mut bench = Bench::new(options);
+        for line in &lines {
+            bench.mine(line);
+        }
+        let before = bench.stored.clone();
+        let ids: Vec<_> = lines.iter().map(|line| bench.mine(line)).collect();
+        prop_assert_eq!(&bench.stored, &before, "lines that were mined change nothing");
+        let mut restarted = bench.restarted(options);
+        prop_assert_eq!(ids, lines.iter().map(|line| restarted.mine(line)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn any_token_is_masked(token in "[-0-9a-fA-FxT:./_=<>\\[(,%é]{0,24}") {
+        let mut masked = Vec::new();
+        super::mask::token(token.as_bytes(), &mut masked);
+        prop_assert!(std::str::from_utf8(&masked).is_ok());
+        prop_assert!(masked.len() <= 4 * token.len() + 3);
+    }
+}
