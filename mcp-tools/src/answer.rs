@@ -1,7 +1,7 @@
 //! The one shape of every answer.
 //!
-//! An answer is written once, as compact JSON, and travels twice: as `structuredContent` and as the text beside it.
-//! Fields which are empty are absent.
+//! An answer is written once, as compact JSON, and travels twice: as `structuredContent` and as the text
+//! beside it. Fields which are empty are absent.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -14,7 +14,8 @@ pub const NEXT_MAX: usize = 3;
 /// What a tool found.
 ///
 /// The fields stand in the order they are written. The server then keeps the answer within the caller's
-/// `max_tokens`, cleans its texts of control characters and drops follow-up calls that the contract would refuse.
+/// `max_tokens`, cleans its texts of control characters and drops follow-up calls that the contract would
+/// refuse.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Answer {
     /// One to three sentences that stand alone, with numbers.
@@ -24,7 +25,8 @@ pub struct Answer {
     pub verdict: Option<Verdict>,
     /// The stretch of time the answer covers, as resolved.
     pub window: Window,
-    /// The findings, most telling row first; ties broken by name so that the same question has the same bytes.
+    /// The findings, most telling row first; ties broken by name so that the same question has the same
+    /// bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<Table>,
     /// Present when rows were left out.
@@ -92,8 +94,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The cells, in the order of the columns.
     pub rows: Vec<Vec<Value>>,
-    /// Where each row can be continued after, never written: either empty or one cursor for each row. When rows are
-    /// cut to fit `max_tokens`, the cursor of the last row kept becomes the answer's.
+    /// Where each row can be continued after, never written: either empty or one cursor for each row. When
+    /// rows are cut to fit `max_tokens`, the cursor of the last row kept becomes the answer's.
     #[serde(skip)]
     pub cursors: Vec<String>,
 }
@@ -215,10 +217,10 @@ mod tests {
     fn what_is_empty_is_absent_and_the_summary_comes_first() {
         let answer =
             Answer { summary: "quiet".into(), window: Window::new(0, 1_000_000_000, 0), ..Answer::default() };
-        assert_eq!(
-            serde_json::to_string(&answer).unwrap(),
-            r#"{"summary":"quiet","window":{"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:00:01Z","as_of":"1970-01-01T00:00:00Z"}}"#
-        );
+        let window =
+            r#"{"from":"1970-01-01T00:00:00Z","to":"1970-01-01T00:00:01Z","as_of":"1970-01-01T00:00:00Z"}"#;
+        let expected = format!(r#"{{"summary":"quiet","window":{window}}}"#);
+        assert_eq!(serde_json::to_string(&answer).unwrap(), expected);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Arguments: what a tool accepts, and the reader that turns JSON from a model into bounded fields.
 //!
-//! A reader collects every mistake of a call before it refuses, so that one correction is enough. It forgives form
-//! (a number written as text, `null` for absent, capital letters in a severity) and never meaning: a name it does
-//! not know, a value out of bounds or an unreadable time is refused with the nearest valid value.
+//! A reader collects every mistake of a call before it refuses, so that one correction is enough. It forgives
+//! form (a number written as text, `null` for absent, capital letters in a severity) and never meaning: a
+//! name it does not know, a value out of bounds or an unreadable time is refused with the nearest valid
+//! value.
 
 use serde_json::{Map, Value, json};
 
@@ -14,10 +15,8 @@ use crate::time::{TimeExpression, TimeRange, rfc3339};
 pub const MAX_TOKENS_DEFAULT: u32 = 4_000;
 /// The least and the greatest size of an answer in tokens.
 pub const MAX_TOKENS_BOUNDS: (u32, u32) = (200, 20_000);
-/// Rows in a table when the question does not say.
-pub const LIMIT_DEFAULT: u32 = 20;
 /// Most rows in a table.
-pub const LIMIT_MAX: u32 = 200;
+pub const LIMIT_MAX: u32 = 500;
 
 /// Most mistakes told of in one refusal.
 const MISTAKES_MAX: usize = 5;
@@ -42,7 +41,7 @@ pub(crate) const SERVICE: Argument = Argument::text(
 )
 .also(&["service_name"]);
 /// How many rows are wanted.
-pub(crate) const LIMIT: Argument = Argument::integer("limit", 1, LIMIT_MAX, "Rows. Default 20.");
+pub(crate) const LIMIT: Argument = Argument::integer("limit", 1, LIMIT_MAX, "Rows. Default 50.");
 /// Where to continue.
 pub(crate) const CURSOR: Argument =
     Argument::text("cursor", 1_024, "Continue from an earlier answer's cursor.");
@@ -337,8 +336,8 @@ impl Reader {
         }
     }
 
-    /// Reads `since` and `until`; the last hour when neither is given. Refuses those that run backwards whatever the
-    /// clock says.
+    /// Reads `since` and `until`; the last hour when neither is given. Refuses those that run backwards
+    /// whatever the clock says.
     pub(crate) fn range(&mut self) -> TimeRange {
         self.range_if_given().unwrap_or(TimeRange::LAST_HOUR)
     }
@@ -358,7 +357,8 @@ impl Reader {
                 TimeExpression::Ago { duration_ns: until },
             ) if since <= until => {
                 self.mistake(
-                    "`since` is not before `until`: both count back from now, so `since` is the larger stretch".to_owned(),
+                    "`since` is not before `until`: both count back from now, so give `since` the larger one"
+                        .to_owned(),
                 );
             }
             _ => {}
@@ -374,9 +374,9 @@ impl Reader {
         self.text(&SERVICE)
     }
 
-    /// Reads how many rows are wanted; twenty when absent.
-    pub(crate) fn limit(&mut self) -> usize {
-        self.integer(&LIMIT, LIMIT_DEFAULT) as usize
+    /// Reads how many rows are wanted; `default` when absent.
+    pub(crate) fn limit(&mut self, default: u32) -> usize {
+        self.integer(&LIMIT, default) as usize
     }
 
     /// Reads where to continue.

@@ -31,8 +31,8 @@ pub(crate) fn subject(request: &CompleteRequestParams) -> Subject {
     }
 }
 
-/// The names that hold what was typed, in any letter case: those that begin with it first, then by the alphabet, at
-/// most a hundred, with how many there are.
+/// The names that hold what was typed, in any letter case: those that begin with it first, then by the
+/// alphabet, at most a hundred, with how many there are.
 pub(crate) fn matching(typed: &str, names: Vec<String>) -> CompletionInfo {
     let wanted = typed.to_lowercase();
     let mut found: Vec<(usize, String)> = names

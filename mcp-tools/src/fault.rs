@@ -9,12 +9,12 @@ const ECHOED_CHARS_MAX: usize = 80;
 
 /// Why a question got no answer.
 ///
-/// `Invalid` and `NotFound` reach the model as a tool result with `isError`, for it can correct those itself; the
-/// others are JSON-RPC errors: -32000, -32001 and -32603.
+/// `Invalid` and `NotFound` reach the model as a tool result with `isError`, for it can correct those itself;
+/// the others are JSON-RPC errors: -32000, -32001 and -32603.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The question is wrong and stays wrong: the text says what was wrong, what is allowed and the nearest valid
-    /// value.
+    /// The question is wrong and stays wrong: the text says what was wrong, what is allowed and the nearest
+    /// valid value.
     #[error("{message}")]
     Invalid {
         /// The whole text the model reads.
@@ -32,6 +32,9 @@ pub enum Fault {
     /// The time allowed for a call ran out.
     #[error("call timed out")]
     TimedOut,
+    /// The caller withdrew the question, or left.
+    #[error("call cancelled")]
+    Cancelled,
     /// A defect of the server; the detail is logged and never sent.
     #[error("internal error")]
     Internal {
@@ -51,8 +54,8 @@ impl Fault {
         Self::NotFound { message: message.into() }
     }
 
-    /// A name of a `kind` (`service`, `operation`) which is not among `known`: names the nearest one, else up to
-    /// twenty that exist.
+    /// A name of a `kind` (`service`, `operation`) which is not among `known`: names the nearest one, else up
+    /// to twenty that exist.
     pub fn unknown<'a>(kind: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let mut known: Vec<&str> = known.into_iter().collect();
         known.sort_unstable();

@@ -23,11 +23,11 @@ impl Gate {
         Self { slots, call_timeout: (!call_timeout.is_zero()).then_some(call_timeout) }
     }
 
-    /// Runs `work` and returns its result. Past the limit it refuses at once with [`Fault::Overloaded`]; past its
-    /// time it errs with [`Fault::TimedOut`]; a panic within is [`Fault::Internal`].
+    /// Runs `work` and returns its result. Past the limit it refuses at once with [`Fault::Overloaded`]; past
+    /// its time it errs with [`Fault::TimedOut`]; a panic within is [`Fault::Internal`].
     ///
-    /// Work runs in a task of its own and is dropped with this future, so a caller who leaves frees what it held. Its
-    /// slot is free once the work has really stopped.
+    /// Work runs in a task of its own and is dropped with this future, so a caller who leaves frees what it
+    /// held. Its slot is free once the work has really stopped.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send + 'static,

@@ -30,8 +30,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Names or `name:port` accepted in the `Host` header besides loopback; `*` accepts any.
     pub allowed_hosts: Vec<String>,
-    /// Origins of web pages that may call, such as `https://app.example.com`, besides those served from loopback;
-    /// without a port the scheme's default is meant, `:*` is any port. `null` is never accepted.
+    /// Origins of web pages that may call, such as `https://app.example.com`, besides those served from
+    /// loopback; without a port the scheme's default is meant, `:*` is any port. `null` is never accepted.
     pub allowed_origins: Vec<String>,
 }
 
@@ -48,12 +48,12 @@ impl Default for Limits {
     }
 }
 
-/// Returns the service that answers MCP over streamable HTTP, in every revision from 2024-11-05 to 2026-07-28,
-/// without sessions.
+/// Returns the service that answers MCP over streamable HTTP, in every revision from 2024-11-05 to
+/// 2026-07-28, without sessions.
 ///
-/// Mount it with `Router::route_service`. Each request must carry a [`Triage::Caller`] in its extensions, put there
-/// by the layer that checked the credential; a question without one errs with an internal error. Requests with a
-/// `Host` or an `Origin` that is not allowed get 403.
+/// Mount it with `Router::route_service`. Each request must carry a [`Triage::Caller`] in its extensions, put
+/// there by the layer that checked the credential; a question without one errs with an internal error.
+/// Requests with a `Host` or an `Origin` that is not allowed get 403.
 pub fn service<T: Triage>(triage: Arc<T>, limits: Limits) -> McpService<T> {
     let server = Server::new(triage, Gate::new(limits.max_concurrent, limits.call_timeout));
     let config = configuration(limits);
@@ -110,8 +110,8 @@ fn configuration(limits: Limits) -> StreamableHttpServerConfig {
     config.with_allowed_hosts(loopback_hosts.into_iter().chain(limits.allowed_hosts))
 }
 
-/// Gives an origin without a port the default of its scheme, as browsers do; none for `null` and for text without a
-/// scheme, which no browser sends.
+/// Gives an origin without a port the default of its scheme, as browsers do; none for `null` and for text
+/// without a scheme, which no browser sends.
 fn with_port(origin: &str) -> Option<String> {
     let origin = origin.trim().trim_end_matches('/');
     let (scheme, authority) = origin.split_once("://")?;

@@ -1,15 +1,15 @@
 //! The agent contract: which questions an agent may ask of its telemetry, and the shape of the answers.
 //!
-//! It promises that every tool call is read, bounded and answered in one form, over every revision of the Model
-//! Context Protocol that clients speak, and that what is left out of an answer is named in it. It never touches
-//! storage, knows no tenant, reads no clock and no environment: a server implements [`Triage`] and mounts
-//! [`service`]. The protocol's own types do not leave this crate.
+//! It promises that every tool call is read, bounded and answered in one form, over every revision of the
+//! Model Context Protocol that clients speak, and that what is left out of an answer is named in it. It never
+//! touches storage, knows no tenant, reads no clock and no environment: a server implements [`Triage`] and
+//! mounts [`service`]. The protocol's own types do not leave this crate.
 //!
-//! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the one shape
-//! of every answer; `fault` what goes wrong and how it is told; `arguments` and `time` how arguments are read;
-//! `nearest` the did-you-mean; `plain` and `budget` how an answer is cleaned and cut to size; `gate` the limits on
-//! questions; `resources`, `prompts` and `completions` the lesser doors; `server` the protocol; `http_service` the
-//! way in.
+//! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the
+//! one shape of every answer; `fault` what goes wrong and how it is told; `arguments` and `time` how
+//! arguments are read; `nearest` the did-you-mean; `plain` and `budget` how an answer is cleaned and cut to
+//! size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `server`
+//! the protocol; `http_service` the way in.
 
 mod answer;
 mod arguments;
@@ -30,7 +30,7 @@ mod triage;
 pub use crate::answer::{
     Answer, Coverage, CoverageState, Evidence, NEXT_MAX, Next, RuledOut, Shown, Table, Verdict, Window,
 };
-pub use crate::arguments::{LIMIT_DEFAULT, LIMIT_MAX, MAX_TOKENS_BOUNDS, MAX_TOKENS_DEFAULT};
+pub use crate::arguments::{LIMIT_MAX, MAX_TOKENS_BOUNDS, MAX_TOKENS_DEFAULT};
 pub use crate::budget::tokens;
 pub use crate::fault::Fault;
 pub use crate::http_service::{Limits, McpService, service};

@@ -5,9 +5,10 @@ const COMPARED_CHARS_MAX: usize = 64;
 
 /// Returns the candidate a reader would take `name` for, or none when all are too far away to be a slip.
 ///
-/// Letter case is ignored. Near means a few edits (a third of the longer name, at least one), or one name holding
-/// the other (`checkout` and `checkout-service`). Fewest edits win, then alphabetical order, so the answer does not
-/// depend on the order of the candidates. Costs `name` × candidate characters for each candidate.
+/// Letter case is ignored. Near means a few edits (a third of the longer name, at least one), or one name
+/// holding the other (`checkout` and `checkout-service`). Fewest edits win, then alphabetical order, so the
+/// answer does not depend on the order of the candidates. Costs `name` × candidate characters for each
+/// candidate.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = folded(name);
     if wanted.is_empty() {
@@ -34,8 +35,8 @@ fn holds(outer: &[char], inner: &[char]) -> bool {
     3 <= inner.len() && outer.windows(inner.len()).any(|window| window == inner)
 }
 
-/// Counts the insertions, deletions, replacements and swaps of neighbours that turn `from` into `to`, where no part
-/// is edited twice (optimal string alignment).
+/// Counts the insertions, deletions, replacements and swaps of neighbours that turn `from` into `to`, where
+/// no part is edited twice (optimal string alignment).
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -74,10 +74,10 @@ fn clean_text(text: &mut String, bytes_max: usize) {
     cut(text, bytes_max);
 }
 
-/// True for control characters other than line feed and tab, for marks that reorder text, and for the invisible tag
-/// characters and zero-width spaces that hide instructions from people but not from models.
+/// True for control characters other than line feed and tab, for marks that reorder text, and for the
+/// invisible tag characters and zero-width spaces that hide instructions from people but not from models.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
-        || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -63,8 +63,8 @@ pub(crate) fn call(uri: &str) -> Result<(&'static str, JsonObject), Fault> {
     Ok((tool, argument.into_iter().collect::<serde_json::Map<String, Value>>()))
 }
 
-/// Decodes one segment of an address (RFC 3986, section 2.1); none when it is empty, has a further segment, or is
-/// not UTF-8.
+/// Decodes one segment of an address (RFC 3986, section 2.1); none when it is empty, has a further segment,
+/// or is not UTF-8.
 fn percent_decoded(segment: &str) -> Option<String> {
     if segment.is_empty() || segment.contains(['/', '?', '#']) {
         return None;

@@ -31,8 +31,8 @@ impl TimeExpression {
     /// The moment the question is asked.
     pub const NOW: Self = Self::Ago { duration_ns: 0 };
 
-    /// Reads `now`, a stretch back from now (`15m`, `-2h`, `1h30m`, `7 days ago`, `last 24h`, `now-15m`), or an
-    /// RFC 3339 moment with an offset, between 1970 and 2262.
+    /// Reads `now`, a stretch back from now (`15m`, `-2h`, `1h30m`, `7 days ago`, `last 24h`, `now-15m`), or
+    /// an RFC 3339 moment with an offset, between 1970 and 2262.
     ///
     /// Errs with [`Fault::Invalid`] whose text shows the valid forms.
     pub fn parse(text: &str) -> Result<Self, Fault> {
@@ -91,8 +91,8 @@ impl TimeRange {
 
     /// Returns the beginning and the end in nanoseconds since 1970, beginning first, given the clock.
     ///
-    /// Errs with [`Fault::Invalid`] when the beginning is not before the end, or lies before 1970. An end in the
-    /// future is let through: what is known there is the caller's to say.
+    /// Errs with [`Fault::Invalid`] when the beginning is not before the end, or lies before 1970. An end in
+    /// the future is let through: what is known there is the caller's to say.
     pub fn resolve(&self, now_unix_ns: i64) -> Result<(i64, i64), Fault> {
         let until = self.until.resolve(now_unix_ns)?;
         let since = match self.since {
@@ -101,7 +101,7 @@ impl TimeRange {
         };
         if until <= since {
             return Err(Fault::invalid(format!(
-                "`since` ({}) is not before `until` ({}); relative times count back from now ({}), so `since` is the larger stretch",
+                "`since` ({}) is not before `until` ({}); relative times count back from now ({})",
                 rfc3339(since),
                 rfc3339(until),
                 rfc3339(now_unix_ns),
@@ -167,8 +167,8 @@ fn unit_ns(unit: &str) -> Option<i64> {
     })
 }
 
-/// Reads an RFC 3339 moment (section 5.6; a space may stand for the `T`), or none when it is no such thing or lies
-/// outside 1970 to 2262. A leap second counts as the second after it.
+/// Reads an RFC 3339 moment (section 5.6; a space may stand for the `T`), or none when it is no such thing or
+/// lies outside 1970 to 2262. A leap second counts as the second after it.
 fn rfc3339_to_ns(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() < 20 || !text.is_ascii() || bytes[4] != b'-' || bytes[7] != b'-' {

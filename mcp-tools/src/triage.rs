@@ -14,13 +14,14 @@ use crate::tools::trace_graph::TraceGraphAsk;
 
 /// Answers the questions of this contract, one method for each tool.
 ///
-/// Each method gets who asks and a question whose fields are read and bounded. It errs with [`Fault::NotFound`] when
-/// a named service, operation or trace does not exist ([`Fault::unknown`] words it), and with [`Fault::Invalid`] when
-/// the window runs backwards once the clock is known. Nothing found is an answer with `why_empty`, not a fault.
-/// A future may be dropped at any await, when the caller leaves or its time is up.
+/// Each method gets who asks and a question whose fields are read and bounded. It errs with
+/// [`Fault::NotFound`] when a named service, operation or trace does not exist ([`Fault::unknown`] words it),
+/// and with [`Fault::Invalid`] when the window runs backwards once the clock is known. Nothing found is an
+/// answer with `why_empty`, not a fault. A future may be dropped at any await, when the caller leaves or its
+/// time is up.
 pub trait Triage: Send + Sync + 'static {
-    /// Who asks. It comes from the extensions of the HTTP request, where the layer that checked the credential put
-    /// it; no argument of a tool can choose it.
+    /// Who asks. It comes from the extensions of the HTTP request, where the layer that checked the
+    /// credential put it; no argument of a tool can choose it.
     type Caller: Clone + Send + Sync + 'static;
 
     /// Who calls whom.
@@ -30,14 +31,16 @@ pub trait Triage: Send + Sync + 'static {
         ask: ServiceMapAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
-    /// Which services are well, worst first, in a table `services` beginning with `service`, `status`, `score`.
+    /// Which services are well, worst first, in a table `services` beginning with `service`, `status`,
+    /// `score`.
     fn get_service_health(
         &self,
         caller: &Self::Caller,
         ask: ServiceHealthAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
-    /// What broke, in a table `causes` beginning with `rank`, `service`, `cause`, `confidence`, and a verdict.
+    /// What broke, in a table `causes` beginning with `rank`, `service`, `cause`, `confidence`, and a
+    /// verdict.
     fn root_cause_analysis(
         &self,
         caller: &Self::Caller,
@@ -75,7 +78,8 @@ pub trait Triage: Send + Sync + 'static {
     /// The names of the services the caller may see, in any order, to complete what a person types.
     fn services(&self, caller: &Self::Caller) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
 
-    /// Told once of every question that ended, refused ones too, so that the server can count them. Must not wait.
+    /// Told once of every question that ended, refused ones too, so that the server can count them. Must not
+    /// wait.
     fn ended(&self, _call: Ended) {}
 }
 
@@ -103,6 +107,8 @@ pub enum Outcome {
     Overloaded,
     /// Its time ran out.
     TimedOut,
+    /// The caller withdrew it, or left.
+    Cancelled,
     /// A defect of the server.
     Failed,
 }
@@ -115,6 +121,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Overloaded => "overloaded",
             Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
             Self::Failed => "failed",
         }
     }
@@ -125,6 +132,7 @@ impl Outcome {
             Err(Fault::Invalid { .. } | Fault::NotFound { .. }) => Self::Refused,
             Err(Fault::Overloaded) => Self::Overloaded,
             Err(Fault::TimedOut) => Self::TimedOut,
+            Err(Fault::Cancelled) => Self::Cancelled,
             Err(Fault::Internal { .. }) => Self::Failed,
         }
     }

@@ -6,12 +6,14 @@ use crate::arguments::{CURSOR, LIMIT, MAX_TOKENS, Reader, SERVICE, SINCE, Spec, 
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
+const LIMIT_DEFAULT: u32 = 50;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "get_anomaly_timeline",
     title: "Anomaly timeline",
-    description: "Anomalies in the order they began: service, signal, start, end and size against the baseline. \
-                  Use it to see what moved first.",
+    description: "Anomalies in the order they began: service, signal, start, end and size against the \
+                  baseline. Use it to see what moved first.",
     arguments: &[
         &SERVICE.described("One service. Default: all."),
         &SINCE,
@@ -29,7 +31,7 @@ pub struct AnomalyTimelineAsk {
     pub service: Option<String>,
     /// The window.
     pub range: TimeRange,
-    /// Most anomalies listed, 1 to 200.
+    /// Most anomalies listed, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -43,7 +45,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<AnomalyTimelineAsk, 
     let ask = AnomalyTimelineAsk {
         service: reader.service(),
         range: reader.range(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

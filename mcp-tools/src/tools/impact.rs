@@ -13,12 +13,14 @@ const OPERATION: Argument =
     Argument::text("operation", NAME_BYTES_MAX, "One operation (span name) of it. Default: all.");
 const DEPTH: Argument = Argument::integer("depth", 1, 10, "Hops towards the callers. Default 5.");
 
+const LIMIT_DEFAULT: u32 = 50;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "impact_analysis",
     title: "Impact analysis",
-    description: "Blast radius: the callers, operations and share of traffic affected when this service, or one \
-                  operation of it, fails; walks from it towards its callers.",
+    description: "Blast radius: the callers, operations and share of traffic affected when this service, \
+                  or one operation of it, fails; walks from it towards its callers.",
     arguments: &[
         &SERVICE.described("The failing service.").required(),
         &OPERATION,
@@ -44,7 +46,7 @@ pub struct ImpactAsk {
     pub depth: u32,
     /// The window whose traffic is counted.
     pub range: TimeRange,
-    /// Most rows, 1 to 200.
+    /// Most rows, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -60,7 +62,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<ImpactAsk, Fault> {
         operation: reader.text(&OPERATION),
         depth: reader.integer(&DEPTH, DEPTH_DEFAULT),
         range: reader.range(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

@@ -1,7 +1,7 @@
 //! The tools, one file each: name, description, arguments, and the question they make.
 //!
-//! To add one: write its file, then give it a line in [`SPECS`], a variant of [`Question`] with its two arms, and a
-//! method of [`Triage`](crate::triage::Triage).
+//! To add one: write its file, then give it a line in [`SPECS`], a variant of [`Question`] with its two arms,
+//! and a method of [`Triage`](crate::triage::Triage).
 
 use serde_json::{Map, Value};
 

@@ -6,18 +6,20 @@ use crate::arguments::{CURSOR, LIMIT, MAX_TOKENS, Reader, SERVICE, SINCE, Spec, 
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
+const LIMIT_DEFAULT: u32 = 5;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "root_cause_analysis",
     title: "Root cause analysis",
-    description: "Start here. Ranked causes of the worst symptom in the window, or of one service's: failing \
-                  operation, dependency, instance or resource, with confidence, evidence and what was ruled out. \
-                  Verdict cause_found, candidates or insufficient_evidence.",
+    description: "Start here. Ranked causes of the worst symptom in the window, or of one service's: \
+                  failing operation, dependency, instance or resource, with confidence, evidence and what \
+                  was ruled out. Verdict cause_found, candidates or insufficient_evidence.",
     arguments: &[
         &SERVICE.described("Service with the symptom. Default: the worst symptom anywhere."),
         &SINCE,
         &UNTIL,
-        &LIMIT.described("Causes. Default 20."),
+        &LIMIT.described("Causes. Default 5."),
         &CURSOR,
         &MAX_TOKENS,
     ],
@@ -25,14 +27,15 @@ pub(crate) const SPEC: Spec = Spec {
 
 /// What an agent wants explained.
 ///
-/// The answer has a table `causes` whose first columns are `rank`, `service`, `cause`, `confidence`, and a verdict.
+/// The answer has a table `causes` whose first columns are `rank`, `service`, `cause`, `confidence`, and a
+/// verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RootCauseAsk {
     /// The service with the symptom; absent means the worst symptom of the window.
     pub service: Option<String>,
     /// The window.
     pub range: TimeRange,
-    /// Most causes listed, 1 to 200.
+    /// Most causes listed, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -46,7 +49,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<RootCauseAsk, Fault>
     let ask = RootCauseAsk {
         service: reader.service(),
         range: reader.range(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

@@ -6,13 +6,15 @@ use crate::arguments::{CURSOR, LIMIT, MAX_TOKENS, Reader, SERVICE, SINCE, Spec, 
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
+const LIMIT_DEFAULT: u32 = 50;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "get_service_health",
     title: "Service health",
-    description: "Status and score of every service, worst first, or one service in detail: rate, error ratio, \
-                  latency against its baseline, failing operations and dependencies. Also lists the exact service \
-                  names.",
+    description: "Status and score of every service, worst first, or one service in detail: rate, error \
+                  ratio, latency against its baseline, failing operations and dependencies. Also lists the \
+                  exact service names.",
     arguments: &[
         &SERVICE.described("One service. Default: all."),
         &SINCE,
@@ -32,7 +34,7 @@ pub struct ServiceHealthAsk {
     pub service: Option<String>,
     /// The window.
     pub range: TimeRange,
-    /// Most services listed, 1 to 200.
+    /// Most services listed, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -46,7 +48,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<ServiceHealthAsk, Fa
     let ask = ServiceHealthAsk {
         service: reader.service(),
         range: reader.range(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

@@ -9,12 +9,14 @@ use crate::time::TimeRange;
 const DEPTH_DEFAULT: u32 = 2;
 const DEPTH: Argument = Argument::integer("depth", 1, 10, "Hops around `service`. Default 2.");
 
+const LIMIT_DEFAULT: u32 = 50;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "get_service_map",
     title: "Service map",
-    description: "Who calls whom, with rate, error ratio and latency of each call path, around one service or for \
-                  the whole system.",
+    description: "Who calls whom, with rate, error ratio and latency of each call path, around one service \
+                  or for the whole system.",
     arguments: &[
         &SERVICE.described("Centre of the map. Default: everything."),
         &DEPTH,
@@ -35,7 +37,7 @@ pub struct ServiceMapAsk {
     pub depth: u32,
     /// The window whose calls are counted.
     pub range: TimeRange,
-    /// Most rows, 1 to 200.
+    /// Most rows, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -50,7 +52,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<ServiceMapAsk, Fault
         service: reader.service(),
         depth: reader.integer(&DEPTH, DEPTH_DEFAULT),
         range: reader.range(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

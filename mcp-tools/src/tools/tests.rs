@@ -52,7 +52,7 @@ fn every_tool_listed_reads_every_argument_it_lists() {
 fn absent_arguments_have_defaults() {
     let Ok(Question::ServiceMap(ask)) = parse("get_service_map", json!({"service": null})) else { panic!() };
     assert_eq!((ask.service, ask.depth, ask.range), (None, 2, TimeRange::LAST_HOUR));
-    assert_eq!((ask.limit, ask.cursor, ask.max_tokens), (20, None, 4_000));
+    assert_eq!((ask.limit, ask.cursor, ask.max_tokens), (50, None, 4_000));
 }
 
 #[test]

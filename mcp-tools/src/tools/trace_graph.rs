@@ -8,17 +8,19 @@ use crate::time::TimeRange;
 
 const TRACE_ID: Argument = Argument::trace_id("32 hexadecimal digits.").required();
 
+const LIMIT_DEFAULT: u32 = 100;
+
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
     name: "trace_graph",
     title: "Trace graph",
-    description: "One trace: its spans as a tree with service, operation, start, duration and status; the root, \
-                  errors and critical path come first when it is cut.",
+    description: "One trace: its spans as a tree with service, operation, start, duration and status; the \
+                  root, errors and critical path come first when it is cut.",
     arguments: &[
         &TRACE_ID,
         &SINCE.described("Only look in this window. Default: all retained."),
         &UNTIL,
-        &LIMIT.described("Spans. Default 20."),
+        &LIMIT.described("Spans. Default 100."),
         &CURSOR,
         &MAX_TOKENS,
     ],
@@ -31,7 +33,7 @@ pub struct TraceGraphAsk {
     pub trace_id: [u8; 16],
     /// Where to look; absent means everywhere.
     pub range: Option<TimeRange>,
-    /// Most spans listed, 1 to 200.
+    /// Most spans listed, 1 to 500.
     pub limit: usize,
     /// Where an earlier answer left off.
     pub cursor: Option<String>,
@@ -45,7 +47,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<TraceGraphAsk, Fault
     let ask = TraceGraphAsk {
         trace_id: reader.trace_id(&TRACE_ID).unwrap_or_default(),
         range: reader.range_if_given(),
-        limit: reader.limit(),
+        limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };

@@ -1,5 +1,7 @@
 //! The contract on the wire: a fake triage served over HTTP, asked in both eras of the protocol.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,7 +17,11 @@ mod fake;
 async fn old_clients_shake_hands_and_get_no_session() {
     let served = Served::start(Limits::default()).await;
     for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
-        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let params = json!({
+            "protocolVersion": version,
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        });
         let (status, message) = served.request(Era::Legacy, "initialize", params).await;
         let result = &message["result"];
         assert_eq!((status, &result["protocolVersion"]), (200, &json!(version)), "{message}");
@@ -24,7 +30,7 @@ async fn old_clients_shake_hands_and_get_no_session() {
             assert!(result["capabilities"][capability].is_object(), "{capability}");
         }
         let instructions = result["instructions"].as_str().unwrap();
-        assert!(mcp_tools::tokens(instructions.len()) <= 330, "{} bytes", instructions.len());
+        assert!(mcp_tools::tokens(instructions.len()) <= 250, "{} bytes", instructions.len());
     }
 }
 
@@ -117,7 +123,7 @@ async fn mistakes_reach_the_model_as_text_it_can_act_on() {
                 json!({"service": "chekout"}),
                 "unknown service `chekout`; did you mean `checkout`?",
             ),
-            ("get_service_health", json!({"limit": [1]}), "`limit` must be a whole number from 1 to 200"),
+            ("get_service_health", json!({"limit": [1]}), "`limit` must be a whole number from 1 to 500"),
             (
                 "get_anomaly_timeline",
                 json!({"since": "15m", "until": "1970-01-01T00:00:00Z"}),
@@ -208,6 +214,10 @@ async fn past_the_limit_questions_are_refused_and_leavers_make_room() {
             tokio::task::yield_now().await;
         }
     }
+    let ended = || served.fake.ended.lock().unwrap().clone();
+    while ended().iter().filter(|call| call.outcome == Outcome::Cancelled).count() < ERAS.len() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -293,7 +303,10 @@ async fn a_prompt_starts_an_investigation_and_its_service_completes() {
                 .unwrap()
                 .contains(r#"{"service":"cart""#)
         );
-        let params = json!({"ref": {"type": "ref/prompt", "name": name}, "argument": {"name": "service", "value": "C"}});
+        let params = json!({
+            "ref": {"type": "ref/prompt", "name": name},
+            "argument": {"name": "service", "value": "C"},
+        });
         let (_, completion) = served.request(era, "completion/complete", params).await;
         assert_eq!(completion["result"]["completion"]["values"], json!(["cart", "checkout"]), "{completion}");
         let params = json!({

@@ -1,9 +1,9 @@
 //! Keeps an answer within the caller's `max_tokens`, and says what was left out.
 //!
-//! Degrades in a stated order: rows from the end of the largest table, down to one each; long texts in cells; the
-//! ends of `ruled_out` and `evidence`; the last rows; `next`, `coverage` and `why_empty`; the tables; the tool's own
-//! warnings; the end of the summary and the cursor. One warning names all that went, and `shown` and `cursor` follow
-//! the rows kept.
+//! Degrades in a stated order: rows from the end of the largest table, down to one each; long texts in cells;
+//! the ends of `ruled_out` and `evidence`; the last rows; `next`, `coverage` and `why_empty`; the tables; the
+//! tool's own warnings; the end of the summary and the cursor. One warning names all that went, and `shown`
+//! and `cursor` follow the rows kept.
 
 use serde_json::Value;
 
@@ -20,8 +20,8 @@ pub const fn tokens(bytes: usize) -> usize {
     (bytes * 5).div_ceil(18)
 }
 
-/// Returns the answer as one compact JSON text of at most `tokens_max` tokens as estimated by [`tokens`], its texts
-/// cleaned of control characters. Two hundred tokens suffice for what remains of any answer.
+/// Returns the answer as one compact JSON text of at most `tokens_max` tokens as estimated by [`tokens`], its
+/// texts cleaned of control characters. Two hundred tokens suffice for what remains of any answer.
 pub(crate) fn fit(mut answer: Answer, tokens_max: usize) -> String {
     clean(&mut answer);
     answer.next.truncate(NEXT_MAX);
