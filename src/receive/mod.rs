@@ -27,7 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tracing::warn;
+use tracing::debug;
+use tracing::error;
 
 use crate::admit::Budget;
 use crate::admit::REQUEST_BYTES_MAX_DEFAULT;
@@ -85,8 +86,14 @@ impl Accept for pipeline::Handle {
     fn accept<'a>(&'a self, scope: &'a Scope, submission: Submission) -> Accepting<'a> {
         Box::pin(async move {
             self.accept(scope, submission).await.map_err(|error| {
-                let kind = error.kind();
-                warn!(tenant = %scope.tenant(), ?kind, error = &error as &dyn std::error::Error, "not accepted");
+                let (kind, tenant) = (error.kind(), scope.tenant());
+                let error = &error as &dyn std::error::Error;
+                if kind.is_retryable() {
+                    // Counted; a line for each would add to the very load that is refused.
+                    debug!(%tenant, error, "a submission was refused for now");
+                } else {
+                    error!(%tenant, error, "a submission was refused for good");
+                }
                 kind
             })
         })
