@@ -1,13 +1,13 @@
 //! OTLP export requests to batches: exact about what is refused, and why.
 //!
 //! Promises: the same bytes with the same time of receipt give the same result, so that a journal can be replayed
-//! through this function; what protobuf says and what JSON says of the same data become equal batches; an item
-//! that is invalid costs its sender that item and no other; memory follows the bytes of the request, not the
-//! numbers that it claims. Never: a clock, a socket, a file; a panic; text of the request in an error.
+//! through this function; JSON becomes the batch that protobuf with its fields in order of number would become;
+//! an item that is invalid costs its sender that item and no other; memory follows the bytes of the request, not
+//! the numbers that it claims. Never: a clock, a socket, a file; a panic; text of the request in an error.
 //!
-//! Files in reading order: [`limits`] says how much one request may hold and [`error`] why a whole one is refused;
-//! [`notes`] counts rejected and changed items; [`schema`] is OTLP as tables; [`protobuf`] reads the wire;
-//! [`json`] packs JSON as protobuf, which is then read alike, so that all rules live in one place.
+//! Files in reading order: `limits` says how much one request may hold and `error` why a whole one is refused;
+//! `notes` counts rejected and changed items; `schema` is OTLP as tables; `protobuf` reads the wire; `json` packs
+//! JSON as protobuf, which is then read alike, so that all rules live in one place. The handle is [`decode`].
 
 mod error;
 mod json;

@@ -58,7 +58,7 @@ pub(super) enum Cap {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Text,
-    /// Text that may be as long as a log body.
+    /// Bytes that are base64 in JSON.
     Bytes,
     /// Bytes that are hexadecimal in JSON.
     Id,

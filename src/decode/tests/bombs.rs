@@ -8,7 +8,8 @@ use super::{Encoding, Error, decode_json, decode_protobuf};
 use crate::fault::Kind;
 use crate::model::batch::Signal;
 
-const MEBIBYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a bomb: at two bytes each, just more messages than the largest limit.
+const BOMB_BYTES: usize = 2_000_100;
 
 /// Refused as too large. A release build takes less than 50 ms; the bound leaves room for debug builds under load.
 fn check(signal: Signal, body: Vec<u8>) {
@@ -20,7 +21,7 @@ fn check(signal: Signal, body: Vec<u8>) {
 
 #[test]
 fn b6_empty_messages_are_counted_before_they_are_built() {
-    let empty = |number: u8| [number << 3 | 2, 0].repeat(MEBIBYTES / 2);
+    let empty = |number: u8| [number << 3 | 2, 0].repeat(BOMB_BYTES / 2);
     for signal in Signal::ALL {
         check(signal, empty(1));
         check(signal, field(1, &empty(2)));
@@ -44,16 +45,16 @@ fn b6_empty_messages_are_counted_before_they_are_built() {
 
 #[test]
 fn b6_empty_json_objects_are_counted_while_they_are_read() {
-    let list = |element: &str| format!("[{}{element}]", format!("{element},").repeat(1_000_001));
+    let list = |element: &str, count: usize| format!("[{}{element}]", format!("{element},").repeat(count));
     for text in [
-        format!(r#"{{"resourceSpans":{}}}"#, list("{}")),
-        format!(r#"{{"resourceSpans":[{{"scopeSpans":{}}}]}}"#, list("null")),
-        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":{}}}]}}]}}"#, list("{}")),
-        format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":{}}}}}]}}"#, list("{}")),
+        format!(r#"{{"resourceSpans":{}}}"#, list("{}", 100_000)),
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":{}}}]}}"#, list("null", 100_000)),
+        format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":{}}}]}}]}}"#, list("{}", 100_000)),
+        format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":{}}}}}]}}"#, list("{}", 1_000_000)),
     ] {
         assert_eq!(decode_json(Signal::Traces, text).unwrap_err().kind(), Kind::TooLarge);
     }
-    let buckets = list("0");
+    let buckets = list("0", 1_000_000);
     let text = format!(
         r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{"bucketCounts":{buckets}}}]}}}}]}}]}}]}}"#
     );
