@@ -5,8 +5,8 @@
 //!
 //! Record: length `u32` (of what follows the checksum), checksum `u32`, LSN `u64`, then the tail: received
 //! `i64`, signal `u8`, encoding `u8`, flags `u8` (bit 0: payload is zstd), tenant length `u8`, raw length
-//! `u32`, tenant, payload. The checksum is CRC-32C over segment id, length, LSN and tail. The id is random for
-//! each segment, so bytes of another segment that happen to lie in a file never pass as its records.
+//! `u32`, tenant, payload. The checksum is CRC-32C over segment id, length, LSN and tail. The id is random
+//! for each segment, so bytes of another segment that happen to lie in a file never pass as its records.
 
 use std::cell::RefCell;
 use std::io;
@@ -107,8 +107,8 @@ pub struct Prepared {
 impl Prepared {
     /// Packs `entry`; bodies over 256 bytes are compressed with zstd level 1 where that makes them smaller.
     ///
-    /// Takes about half a millisecond per MiB, so it belongs outside locks. [`Error::TooLarge`] for bodies over
-    /// [`BODY_BYTES_MAX`].
+    /// Takes about half a millisecond per MiB, so it belongs outside locks. [`Error::TooLarge`] for bodies
+    /// over [`BODY_BYTES_MAX`].
     pub fn new(entry: &Entry) -> Result<Self, Error> {
         let raw = entry.body.len();
         if BODY_BYTES_MAX < raw {

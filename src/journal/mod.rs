@@ -1,23 +1,23 @@
 //! The journal: what it has confirmed survives a crash, and nothing else is acknowledged.
 //!
-//! Promises: every record has its own [`Lsn`], given out in order and never again; [`Appended::durable`] answers
-//! `Ok` only after the record is on the device ([`Sync::Durable`]) or in the page cache ([`Sync::Buffered`]);
-//! after a restart every confirmed record that was not applied is yielded by [`Replay`], once and in order; a
-//! record whose bytes changed is never yielded, and never takes later records with it; disk and memory stay
-//! within [`Options`].
+//! Promises: every record has its own [`Lsn`], given out in order; [`Appended::durable`] answers `Ok` only
+//! after the record is on the device ([`Sync::Durable`]) or in the page cache ([`Sync::Buffered`]); after a
+//! restart every confirmed record that was not applied is yielded by [`Replay`], once and in order; a record
+//! whose bytes changed is never yielded, and never takes later records with it; disk and memory stay within
+//! [`Options`].
 //!
 //! Never: it does not read what it carries, does not wait in order to gather more (the running sync is the
-//! window in which a commit gathers), does not sync a file again after a sync of it failed, and does not remove a
-//! segment before [`Journal::release`] covers its last record.
+//! window in which a commit gathers), does not sync a file again after a sync of it failed, and does not
+//! remove a segment before [`Journal::release`] covers its last record.
 //!
 //! After a failed write or sync the records of that commit are refused, the segment is left for good and what
 //! is not durable is written once to a new segment; refused records may therefore still be replayed, whole,
 //! after a crash. If that fails too the journal refuses everything, until the next start or, where space was
 //! wanting, until there is space.
 //!
-//! Files in reading order: `state` (queue and counters), `writer` (the thread), `format` (bytes of a segment),
-//! `segment` (names, reading past damage), `recovery` (opening a directory), `replay`, `disk` (file operations as
-//! tests see them), `error`. The one handle is [`Journal`].
+//! Files in reading order: `state` (queue and counters), `writer` (the thread), `format` (bytes of a
+//! segment), `segment` (names, reading past damage), `recovery` (opening a directory), `replay`, `disk` (file
+//! operations as tests see them), `error`. The one handle is [`Journal`].
 
 mod disk;
 mod error;
@@ -77,7 +77,8 @@ pub struct Options {
     /// Bytes of all segments, headers of later ones excepted; an append that would pass it is refused with
     /// [`Error::Full`]. At least two segments.
     pub bytes_max: u64,
-    /// Bytes in memory that wait for the writer; an append that would pass it is refused with [`Error::Full`].
+    /// Bytes in memory that wait for the writer; an append that would pass it is refused with
+    /// [`Error::Full`].
     pub pending_bytes_max: usize,
     /// What an acknowledgement means.
     pub sync: Sync,
@@ -88,12 +89,15 @@ pub struct Options {
 pub enum Sync {
     /// The record is on the device: it survives loss of power.
     Durable,
-    /// The record is with the operating system, and on the device at most 200 ms later: it survives a crash of
-    /// this process.
+    /// The record is with the operating system, and on the device at most 200 ms later: it survives a crash
+    /// of this process.
     Buffered,
 }
 
-/// The number of a record: 1, 2, 3 … in the order of appending, never given out twice. Zero is "none yet".
+/// The number of a record: 1, 2, 3 … in the order of appending. Zero is "none yet".
+///
+/// No two records that were confirmed or can be replayed share one. A number whose record was refused and never
+/// reached the disk may be given out again after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Lsn(pub u64);
 
@@ -243,10 +247,11 @@ fn open_on(options: Options, applied: Lsn, disk: Box<dyn Disk>) -> Result<(Journ
 }
 
 impl Journal {
-    /// Gives the entry the next number and queues it for the writer, in the order of numbers; waits for nothing.
+    /// Gives the entry the next number and queues it for the writer, in the order of numbers; waits for
+    /// nothing.
     ///
-    /// [`Error::Full`] at a bound, [`Error::TooLarge`] when it can never fit, [`Error::Poisoned`] after a failure of the
-    /// device, [`Error::Stopped`] after [`Journal::stop`].
+    /// [`Error::Full`] at a bound, [`Error::TooLarge`] when it can never fit, [`Error::Poisoned`] after a
+    /// failure of the device, [`Error::Stopped`] after [`Journal::stop`].
     pub fn append(&self, entry: Prepared) -> Result<Appended, Error> {
         self.inner.shared.append(entry)
     }
@@ -256,7 +261,8 @@ impl Journal {
         self.inner.shared.durable()
     }
 
-    /// Says that records up to `up_to` are needed no more; the writer removes segments that hold nothing later.
+    /// Says that records up to `up_to` are needed no more; the writer removes segments that hold nothing
+    /// later.
     ///
     /// To be called only once the database that applied them is itself on the device.
     pub fn release(&self, up_to: Lsn) {

@@ -20,8 +20,8 @@ pub const COPIES_MAX: usize = 16;
 pub struct Recovery {
     /// Intact records after the applied position: what the replay will yield.
     pub records: u64,
-    /// Bytes cut off the end of the last segment: a write that the last stop interrupted, so never acknowledged
-    /// unless the device lost what it had confirmed.
+    /// Bytes cut off the end of the last segment: a write that the last stop interrupted, so never
+    /// acknowledged unless the device lost what it had confirmed.
     pub torn_tail_bytes: u64,
     /// Damaged places elsewhere, at most [`QUARANTINED_MAX`]. Acknowledged records may have been lost there.
     pub quarantined: Vec<Quarantined>,
@@ -112,8 +112,8 @@ pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error
 
 /// The size of a segment without an intact record; none for all others.
 ///
-/// Only the very last segment may have been torn before its first record was complete. Of those before it only
-/// one that ends with its header counts: bytes behind the header were synced once, so they are damage.
+/// Only the very last segment may have been torn before its first record was complete. Of those before it
+/// only one that ends with its header counts: bytes behind the header were synced once, so they are damage.
 fn recordless(named: &Header, path: &Path, is_very_last: bool) -> Result<Option<u64>, Error> {
     let mut scanner = Scanner::open(named, path)?;
     let bytes = scanner.length();

@@ -53,8 +53,8 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(Header, PathBuf)>, Error> {
 
 /// A new segment id: 128 bits hashed from time, process and sequence under std's randomly keyed hasher.
 ///
-/// The keys come from the operating system once a thread, which makes ids unpredictable to senders and distinct
-/// between processes; they are not meant to be secret.
+/// The keys come from the operating system once a thread, which makes ids unpredictable to senders and
+/// distinct between processes; they are not meant to be secret.
 pub(super) fn new_id(sequence: u64) -> SegmentId {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let half = |salt: u8| {

@@ -702,7 +702,9 @@ proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
 
     #[test]
-    fn any_history_replays_what_was_confirmed_and_not_applied(steps in proptest::collection::vec(step(), 1..12)) {
+    fn any_history_replays_what_was_confirmed_and_not_applied(
+        steps in proptest::collection::vec(step(), 1..12),
+    ) {
         let mut model = Model { directory: TempDir::new().unwrap(), journal: None, last: 0, applied: 0 };
         for step in &steps {
             model.take(step);

@@ -206,12 +206,14 @@ impl Writer {
 
     /// Leaves the segment that failed and writes what is not durable to a new one, once.
     fn write_again(&mut self, failed: Vec<(Lsn, Prepared)>, cause: &io::Error) {
-        warn!(%cause, records = failed.len() + self.unsynced.len(), "a journal segment failed, writing a new one");
+        let records = failed.len() + self.unsynced.len();
+        warn!(%cause, records, "a journal segment failed, writing a new one");
         self.seal();
         let acknowledged = self.unsynced.len();
         self.unsynced.extend(failed);
         if let Err(second) = self.write_unsynced_to_new() {
-            // Those that were refused may be sent again under new LSNs; only what was acknowledged is still owed.
+            // Those that were refused may be sent again under new LSNs; only what was acknowledged is still
+            // owed.
             self.unsynced.truncate(acknowledged);
             self.poison(cause, &second);
         }

@@ -43,8 +43,8 @@ pub enum Error {
         /// How to mend it.
         remedy: &'static str,
     },
-    /// The index could not be written or read. What was added since the last commit is gone from it: add again
-    /// from [`super::Index::position`].
+    /// The index could not be written or read. What was added since the last commit is gone from it: add
+    /// again from [`super::Index::position`].
     #[error("the search index failed")]
     Index {
         /// Why.

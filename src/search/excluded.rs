@@ -1,8 +1,8 @@
 //! Makes any query fit to be excluded.
 //!
-//! tantivy asks an excluded phrase about documents that it has already passed, which the phrase's `seek_danger`
-//! does not allow: with debug assertions it panics. Behind this wrapper it is asked through `seek` alone, and only
-//! forwards.
+//! tantivy asks an excluded phrase about documents that it has already passed, which the phrase's
+//! `seek_danger` does not allow: with debug assertions it panics. Behind this wrapper it is asked through
+//! `seek` alone, and only forwards.
 
 use tantivy::query::{EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::{DocId, DocSet, Score, SegmentReader, Term};

@@ -1,10 +1,11 @@
 //! The query text as people and agents write it, read into a tree.
 //!
-//! Words stand side by side and must all occur. `"in quotes"` is a phrase, `conn*` a beginning, `-word`, `!word` and
-//! `NOT word` exclude, `OR` offers a choice and binds less than side by side (`AND` may be written, and `||`, `&&`),
-//! parentheses group. `key:value` and `key:"two words"` ask for an attribute with exactly this value, `key:val*` for
-//! one that begins so, `key:*` for any; `severity:error` and `severity:>=warn` ask for the level. Case matters only
-//! for the operators. What has no letter or digit is passed over, as people paste lines with dashes and arrows.
+//! Words stand side by side and must all occur. `"in quotes"` is a phrase, `conn*` a beginning, `-word`,
+//! `!word` and `NOT word` exclude, `OR` offers a choice and binds less than side by side (`AND` may be
+//! written, and `||`, `&&`), parentheses group. `key:value` and `key:"two words"` ask for an attribute with
+//! exactly this value, `key:val*` for one that begins so, `key:*` for any; `severity:error` and
+//! `severity:>=warn` ask for the level. Case matters only for the operators. What has no letter or digit is
+//! passed over, as people paste lines with dashes and arrows.
 
 use super::error::Error;
 use super::words::words;
@@ -117,8 +118,8 @@ impl Lexer {
         self.characters.get(self.at + ahead).copied()
     }
 
-    /// True when the dash or exclamation mark that is next stands before something, and is not part of an arrow
-    /// or of an option such as `--force`.
+    /// True when the dash or exclamation mark that is next stands before something, and is not part of an
+    /// arrow or of an option such as `--force`.
     fn negates(&self) -> bool {
         let rest = &self.characters[self.at + 1..];
         let starts_text = rest.first().is_some_and(|next| !matches!(next, '-' | '!' | '=' | '>' | ')'));
@@ -437,7 +438,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[a-zé\" ()*:!-]{0,30}|(AND|OR|NOT|[(]|[)]|a|-|\"| ){0,30}|\\PC{0,30}") {
+        fn any_text_is_read_or_refused(
+            text in "[a-zé\" ()*:!-]{0,30}|(AND|OR|NOT|[(]|[)]|a|-|\"| ){0,30}|\\PC{0,30}",
+        ) {
             let _ = parse(&text);
         }
     }

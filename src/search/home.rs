@@ -1,7 +1,7 @@
 //! The directory of the index: locking, opening, replacing what cannot be used.
 //!
-//! `search.lock` keeps a second instance out, `index/` holds tantivy's files and nothing else, and `damaged` is left by
-//! a search that found damage, for the next start.
+//! `search.lock` keeps a second instance out, `index/` holds tantivy's files and nothing else, and `damaged`
+//! is left by a search that found damage, for the next start.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

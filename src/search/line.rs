@@ -1,7 +1,7 @@
 //! A line on its way to the indexing thread.
 //!
-//! tantivy's queue is bounded by documents, not by bytes: ten thousand long lines would be hundreds of megabytes.
-//! A line therefore holds a share of a [`Budget`] until the indexing thread drops it.
+//! tantivy's queue is bounded by documents, not by bytes: ten thousand long lines would be hundreds of
+//! megabytes. A line therefore holds a share of a [`Budget`] until the indexing thread drops it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,22 +1,24 @@
-//! Full-text search over log lines: words of the body and of attribute values, attributes by name, newest first.
+//! Full-text search over log lines: words of the body and of attribute values, attributes by name, newest
+//! first.
 //!
 //! Promises: a search sees one tenant's lines and no other's; results are ordered by time, then row, both
 //! descending, and paged by a cursor that stays right while lines are added; after a restart the index holds
 //! exactly what was committed, and [`Index::position`] says from which row to add again; an index that is
 //! damaged or of another version is replaced by an empty one and never stops a start.
 //!
-//! Never: it keeps no text (it answers rows, the store has the lines), is not ground truth (deleting its directory
-//! loses nothing that adding again does not bring back), and does not learn services' names. Every call blocks
-//! and belongs on a thread that may.
+//! Never: it keeps no text (it answers rows, the store has the lines), is not ground truth (deleting its
+//! directory loses nothing that adding again does not bring back), and does not learn services' names. Every
+//! call blocks and belongs on a thread that may.
 //!
-//! Limits: of one line the words of 64 KiB and 256 attributes are indexed; words are cut at 255 bytes, attribute
-//! names and values at 128; a search answers at most [`LIMIT_MAX`] rows; the memory for lines that wait is
-//! bounded, so [`Index::add`] waits for the one indexing thread.
+//! Limits: of one line the words of 64 KiB and 256 attributes are indexed; words are cut at 255 bytes,
+//! attribute names and values at 128; a search answers at most [`LIMIT_MAX`] rows; the memory for lines that
+//! wait is bounded, so [`Index::add`] waits for the one indexing thread.
 //!
-//! Files in reading order: `expression` (the query text), `schema` (fields, and queries over them), `excluded`, `words` (where
-//! words end), `line` (a document on its way in), `newest` (picking results), `home` (the directory and opening),
-//! `error`. The one handle is [`Index`].
+//! Files in reading order: `expression` (the query text), `schema` (fields, and queries over them),
+//! `beginning` and `excluded` (two kinds of query), `words` (where words end), `line` (a document on its way
+//! in), `newest` (picking results), `home` (the directory and opening), `error`. The one handle is [`Index`].
 
+mod beginning;
 mod error;
 mod excluded;
 mod expression;
@@ -65,7 +67,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Its own directory; created when missing.
     pub directory: PathBuf,
-    /// Bytes the indexing thread gathers before it writes a segment: 15 MB to 2 GB. 50 MB are about 300,000 lines.
+    /// Bytes the indexing thread gathers before it writes a segment: 15 MB to 2 GB. 50 MB are about 300,000
+    /// lines.
     pub writer_bytes: usize,
 }
 
@@ -91,8 +94,8 @@ pub struct Document<'a, A> {
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// The query text, at most [`QUERY_BYTES_MAX`] bytes: words are all needed, `"phrases"`, `begin*`, `-not`, `OR`,
-    /// parentheses, `attribute:value`, `severity:error`. Empty asks for every line.
+    /// The query text, at most [`QUERY_BYTES_MAX`] bytes: words are all needed, `"phrases"`, `begin*`,
+    /// `-not`, `OR`, parentheses, `attribute:value`, `severity:error`. Empty asks for every line.
     pub text: String,
     /// When the lines happened.
     pub window: Window,
@@ -162,8 +165,9 @@ impl Index {
     /// Opens the index, or an empty one where there is none, where it has another version and where it is
     /// damaged; [`Index::rebuilt`] tells.
     ///
-    /// Checks the checksums of up to 1 GiB of files, small ones first. [`Error::Locked`] when another instance has the
-    /// directory; [`Error::Io`] and [`Error::Index`] when not even an empty index can be made.
+    /// Checks the checksums of up to 1 GiB of files, small ones first. [`Error::Locked`] when another
+    /// instance has the directory; [`Error::Io`] and [`Error::Index`] when not even an empty index can be
+    /// made.
     pub fn open(options: Options) -> Result<Self, Error> {
         if !(15_000_000..=2_000_000_000).contains(&options.writer_bytes) {
             return Err(Error::Options { reason: "the writer needs between 15 MB and 2 GB" });
@@ -199,9 +203,9 @@ impl Index {
 
     /// Takes lines for indexing; they are found after the next [`Index::commit`].
     ///
-    /// Rows up to [`Index::position`] are passed over, so adding again after a restart finds nothing twice. Waits
-    /// while 16 MiB of lines wait for the indexing thread. After an error everything since the last commit has to
-    /// be added again.
+    /// Rows up to [`Index::position`] are passed over, so adding again after a restart finds nothing twice.
+    /// Waits while 16 MiB of lines wait for the indexing thread. After an error everything since the last
+    /// commit has to be added again.
     pub fn add<'a, D, A, K, V>(&self, documents: D) -> Result<(), Error>
     where
         D: IntoIterator<Item = Document<'a, A>>,
@@ -239,8 +243,8 @@ impl Index {
         self.commit_at(&mut writing, position)
     }
 
-    /// Removes lines before `time`. Found no more at once, or with the next commit if lines were added since the
-    /// last; their space returns as segments are merged.
+    /// Removes lines before `time`. Found no more at once, or with the next commit if lines were added since
+    /// the last; their space returns as segments are merged.
     pub fn remove_before(&self, time: UnixNanos) -> Result<(), Error> {
         let mut writing = self.writing();
         let removed = self.inner.writer(&mut writing)?.delete_query(self.inner.fields.before(time));
@@ -255,8 +259,8 @@ impl Index {
 
     /// The newest lines of `tenant` that match.
     ///
-    /// [`Error::Query`] with position and remedy for a text that cannot be understood; [`Error::Damaged`] when the
-    /// files turn out to be; the next start then begins with an empty index.
+    /// [`Error::Query`] with position and remedy for a text that cannot be understood; [`Error::Damaged`]
+    /// when the files turn out to be; the next start then begins with an empty index.
     pub fn search(&self, tenant: TenantNumber, ask: &Ask) -> Result<Hits, Error> {
         let query = self.inner.fields.query(tenant, ask)?;
         if ask.window.to <= ask.window.from {
@@ -289,8 +293,8 @@ impl Index {
         }
     }
 
-    /// Tells damage from a defect. A query must not be able to have the index thrown away, so damage is what the
-    /// checksums say; and not to have gigabytes read again and again, so they are asked once.
+    /// Tells damage from a defect. A query must not be able to have the index thrown away, so damage is what
+    /// the checksums say; and not to have gigabytes read again and again, so they are asked once.
     fn after_panic(&self) -> Error {
         let is_first = !self.inner.has_panicked.swap(true, Ordering::Relaxed);
         if is_first && home::check(&self.inner.directory, &self.inner.index).is_err() {

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::Column;
-use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId, Score, SegmentOrdinal, SegmentReader};
 
 use super::schema::{ROW, TIME};
 
@@ -69,12 +69,8 @@ pub(super) struct NewestOfSegment {
     total: usize,
 }
 
-impl SegmentCollector for NewestOfSegment {
-    type Fruit = Found;
-
-    fn collect(&mut self, document: DocId, _: Score) {
-        self.total += 1;
-        let time = self.time.first(document).unwrap_or_default();
+impl NewestOfSegment {
+    fn consider(&mut self, document: DocId, time: i64) {
         let is_full = self.heap.len() == self.count;
         // The row is looked up only for what may enter the page.
         if is_full && self.heap.peek().is_none_or(|Reverse(oldest)| time < oldest.0) {
@@ -91,6 +87,26 @@ impl SegmentCollector for NewestOfSegment {
             self.heap.pop();
         }
         self.heap.push(Reverse(found));
+    }
+}
+
+impl SegmentCollector for NewestOfSegment {
+    type Fruit = Found;
+
+    fn collect(&mut self, document: DocId, _: Score) {
+        self.collect_block(&[document]);
+    }
+
+    fn collect_block(&mut self, documents: &[DocId]) {
+        self.total += documents.len();
+        for chunk in documents.chunks(COLLECT_BLOCK_BUFFER_LEN) {
+            let mut times = [None; COLLECT_BLOCK_BUFFER_LEN];
+            let times = &mut times[..chunk.len()];
+            self.time.first_vals(chunk, times);
+            for (document, time) in chunk.iter().zip(times) {
+                self.consider(*document, time.unwrap_or_default());
+            }
+        }
     }
 
     fn harvest(self) -> Found {

@@ -3,11 +3,12 @@
 use std::ops::Bound;
 
 use tantivy::query::{
-    AllQuery, BooleanQuery, Occur, PhrasePrefixQuery, PhraseQuery, Query, RangeQuery, TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery, TermSetQuery,
 };
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{Index, Term};
 
+use super::beginning::beginning;
 use super::excluded::Excluded;
 use super::expression::Expression;
 use super::line::attribute_token;
@@ -23,8 +24,6 @@ pub(super) const TIME: &str = "time";
 /// The column of rows.
 pub(super) const ROW: &str = "row";
 const WORDS: &str = "words";
-/// Words that the last, unfinished word of a phrase may stand for. A single unfinished word has no such limit.
-const PHRASE_ENDINGS_MAX: u32 = 1000;
 
 /// The fields of the index.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +100,7 @@ impl Fields {
             Expression::Words { words, is_prefix } => self.words(words, *is_prefix),
             Expression::Attribute { key, value, is_prefix } => {
                 let term = Term::from_field_text(self.attributes, &attribute_token(key, value));
-                if *is_prefix { beginning(vec![term]) } else { exact(term) }
+                if *is_prefix { beginning(Vec::new(), term) } else { exact(term) }
             }
             Expression::Severity { least, most } => self.severities(*least, *most),
             Expression::Not(part) => Box::new(BooleanQuery::new(vec![
@@ -133,11 +132,14 @@ impl Fields {
 
     fn words(&self, words: &[String], is_prefix: bool) -> Box<dyn Query> {
         let mut terms: Vec<Term> = words.iter().map(|word| Term::from_field_text(self.text, word)).collect();
-        match terms.len() {
-            0 => Box::new(AllQuery),
-            _ if is_prefix => beginning(terms),
-            1 => exact(terms.remove(0)),
-            _ => Box::new(PhraseQuery::new(terms)),
+        match terms.pop() {
+            None => Box::new(AllQuery),
+            Some(last) if is_prefix => beginning(terms, last),
+            Some(only) if terms.is_empty() => exact(only),
+            Some(last) => {
+                terms.push(last);
+                Box::new(PhraseQuery::new(terms))
+            }
         }
     }
 
@@ -155,11 +157,4 @@ impl Fields {
 
 fn exact(term: Term) -> Box<dyn Query> {
     Box::new(TermQuery::new(term, IndexRecordOption::Basic))
-}
-
-/// The terms in a row, of which the last is a beginning.
-fn beginning(terms: Vec<Term>) -> Box<dyn Query> {
-    let mut query = PhrasePrefixQuery::new(terms);
-    query.set_max_expansions(PHRASE_ENDINGS_MAX);
-    Box::new(query)
 }

@@ -1,9 +1,9 @@
 //! Where words begin and end, the same for lines and for questions.
 //!
-//! A word is a run of letters and digits, in lower case, cut at [`WORD_BYTES_MAX`]; an ideograph is a word of its
-//! own, because such scripts put no space between words. An identifier with punctuation (`order-7f3a`,
-//! `10.0.0.7:5432`) is therefore several words in a row: found by each, and as a phrase by the whole. Identifiers
-//! in camel case are indexed whole and, at the same position, by their parts.
+//! A word is a run of letters and digits, in lower case, cut at [`WORD_BYTES_MAX`]; an ideograph is a word of
+//! its own, because such scripts put no space between words. An identifier with punctuation (`order-7f3a`,
+//! `10.0.0.7:5432`) is therefore several words in a row: found by each, and as a phrase by the whole.
+//! Identifiers in camel case are indexed whole and, at the same position, by their parts.
 
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
@@ -91,10 +91,17 @@ fn next_word(text: &str, at: usize) -> Option<(usize, usize)> {
 
 /// Kana and Han, in the ranges of the Unicode blocks that hold them.
 const fn is_ideograph(character: char) -> bool {
-    matches!(character, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
+    matches!(
+        character,
+        '\u{3040}'..='\u{30ff}'
+            | '\u{3400}'..='\u{9fff}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{20000}'..='\u{3ffff}'
+    )
 }
 
-/// Where in `word`, after `from`, a part in camel case ends: before `C` in `camelCase`, before `S` in `HTTPServer`.
+/// Where in `word`, after `from`, a part in camel case ends: before `C` in `camelCase`, before `S` in
+/// `HTTPServer`.
 fn next_hump(word: &[u8], from: usize) -> Option<usize> {
     (from + 1..word.len()).find(|&at| {
         let rises = word[at - 1].is_ascii_lowercase() && word[at].is_ascii_uppercase();
