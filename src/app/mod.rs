@@ -67,6 +67,7 @@ pub struct Running {
     stop_listening: CancellationToken,
     stop_upkeep: CancellationToken,
     servers: Vec<JoinHandle<()>>,
+    receive: Receive,
     pipeline: pipeline::Handle,
     applier: JoinHandle<()>,
     upkeep: Vec<JoinHandle<()>>,
@@ -156,7 +157,7 @@ impl Bound {
         };
         let servers = vec![
             net::serve(grpc, receive.router_grpc(), options.clone(), stop_listening.clone()),
-            net::serve(otlp_http, receive.router_http(), options.clone(), stop_listening.clone()),
+            net::serve(otlp_http, receive.router_http_only(), options.clone(), stop_listening.clone()),
             net::serve(http, main, options, stop_listening.clone()),
         ];
         if let Some(path) = &config.ports_file {
@@ -178,6 +179,7 @@ impl Bound {
             stop_listening,
             stop_upkeep,
             servers,
+            receive,
             pipeline,
             applier,
             upkeep,
@@ -226,6 +228,8 @@ impl Running {
         let deadline = tokio::time::Instant::now() + self.config.shutdown_timeout;
         info!("stopping");
         self.health.stopping();
+        // Clients that still come are told to come again, before the sockets close.
+        self.receive.set_serving(false);
         self.stop_listening.cancel();
         for server in self.servers {
             // Each ends by itself within half the deadline.

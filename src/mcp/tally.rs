@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcp_tools::{Ended, Outcome, TOOL_NAMES};
 
-const OUTCOMES: [(Outcome, &str); 5] = [
+const OUTCOMES: [(Outcome, &str); 6] = [
     (Outcome::Answered, "ok"),
     (Outcome::Refused, "error"),
     (Outcome::Overloaded, "overloaded"),
     (Outcome::TimedOut, "timed_out"),
+    (Outcome::Cancelled, "cancelled"),
     (Outcome::Failed, "failed"),
 ];
 /// Completions are counted beside the tools.

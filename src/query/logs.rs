@@ -5,7 +5,7 @@ use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::search::Ask;
-use crate::store::read::logs::{LogAsk, StoredLog};
+use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
 use super::error::Error;
 use super::handle::Query;
@@ -63,11 +63,11 @@ impl Query {
                 trace: question.trace,
                 span: None,
                 attributes: Vec::new(),
-                before: question.before,
+                before: question.before.map(|(time, id)| LogPlace { time, id }),
                 limit,
             };
             let mut page = self.store.logs(tenant, &ask).await?;
-            let next = page.next.take();
+            let next = page.next.take().map(|place| (place.time, place.id));
             if !question.text.trim().is_empty() {
                 // Few records share a trace or template: their words are looked at one by one.
                 let words: Vec<String> = question.text.to_lowercase().split_whitespace().map(str::to_owned).collect();
