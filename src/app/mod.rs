@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::Router;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -110,11 +111,7 @@ impl Bound {
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let committed = Arc::new(Notify::new());
 
-        let store = Store::open(store_options(&config)).await.context("opening the database")?;
-        let (journal, replay) = open_journal(&config, store.applied()).await?;
-        let index = open_index(&config).await?;
-        let graph = Graph::new();
-        upkeep::restore::graph(&store, &graph).await.context("restoring the graph")?;
+        let State { store, journal, replay, index, graph } = State::open(&config).await?;
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
@@ -156,27 +153,13 @@ impl Bound {
         };
         exports::register(&metrics, &exported);
         let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
-        let options = net::Options {
-            streams_max: config.streams_max,
-            stop_timeout: config.shutdown_timeout / 2,
-            ..net::Options::default()
-        };
-        let servers = vec![
-            net::serve(grpc, receive.router_grpc(), options.clone(), stop_listening.clone()),
-            net::serve(otlp_http, receive.router_http_only(), options.clone(), stop_listening.clone()),
-            net::serve(http, main, options, stop_listening.clone()),
-        ];
+        let doors = [(grpc, receive.router_grpc()), (otlp_http, receive.router_http_only()), (http, main)];
+        let servers = serve(&config, doors, &stop_listening);
         if let Some(path) = &config.ports_file {
             write_ports(path, addresses).with_context(|| format!("PORTS_FILE {}", path.display()))?;
         }
         health.started();
-        info!(
-            grpc = %addresses.grpc, otlp_http = %addresses.otlp_http, http = %addresses.http,
-            data = %config.data_dir.display(), key_required = authenticator.requires_key(), "listening"
-        );
-        if !authenticator.requires_key() {
-            warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
-        }
+        announce(&config, addresses, authenticator.requires_key());
         Ok(Running {
             addresses,
             config,
@@ -253,6 +236,49 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || journal.stop()).await;
         self.store.stop().await;
         info!("stopped");
+    }
+}
+
+/// What is kept, opened and mutually consistent.
+struct State {
+    store: Store,
+    journal: Journal,
+    replay: Replay,
+    index: Option<Arc<Index>>,
+    graph: Graph,
+}
+
+impl State {
+    async fn open(config: &Config) -> Result<Self> {
+        // The journal's lock comes first: a second server on the same data must not touch the database.
+        let applied = Store::applied_at(&config.database).await.context("reading the database")?;
+        let (journal, replay) = open_journal(config, applied).await?;
+        let store = Store::open(store_options(config)).await.context("opening the database")?;
+        let index = open_index(config).await?;
+        let graph = Graph::new();
+        upkeep::restore::graph(&store, &graph).await.context("restoring the graph")?;
+        Ok(Self { store, journal, replay, index, graph })
+    }
+}
+
+fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let options = net::Options {
+        streams_max: config.streams_max,
+        stop_timeout: config.shutdown_timeout / 2,
+        ..net::Options::default()
+    };
+    doors
+        .into_iter()
+        .map(|(listener, router)| net::serve(listener, router, options.clone(), stop.clone()))
+        .collect()
+}
+
+fn announce(config: &Config, addresses: Addresses, key_required: bool) {
+    let Addresses { grpc, otlp_http, http } = addresses;
+    let data = config.data_dir.display();
+    info!(%grpc, %otlp_http, %http, %data, key_required, "listening");
+    if !key_required {
+        warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
     }
 }
 

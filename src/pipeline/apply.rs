@@ -116,7 +116,12 @@ impl Applier {
             let reached = *durable.borrow_and_update();
             let waiting = self.queue.take(reached, self.options.commit_items_max);
             if !waiting.is_empty() {
+                let began = Instant::now();
+                let items: usize = waiting.iter().map(|request| request.batch.items()).sum();
                 self.apply(waiting).await;
+                if items < self.options.commit_items_max && !self.queue.is_stopping() {
+                    self.gather(began).await;
+                }
                 continue;
             }
             if self.queue.is_stopping()
@@ -131,6 +136,15 @@ impl Applier {
             }
         }
         self.release(true).await;
+    }
+
+    /// Lets requests gather until the next commit is due, or the server stops.
+    async fn gather(&self, began: Instant) {
+        let due = began + self.options.commit_interval;
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = self.queue.stopped() => {}
+        }
     }
 
     /// Commits requests, however long the store makes it wait, and tells the graph.

@@ -11,6 +11,9 @@ pub struct Options {
     pub bytes_max: usize,
     /// Spans, records and points that one commit takes at most, a request more or less.
     pub commit_items_max: usize,
+    /// Least time between two commits. Each commit writes every roll-up it touches, so fewer and larger ones cost far
+    /// less; what was acknowledged shows up in answers this much later.
+    pub commit_interval: Duration,
     /// Longest time between two tries while the store is away.
     pub retry_interval_max: Duration,
     /// Spans remembered to join children to parents.
@@ -23,6 +26,7 @@ impl Default for Options {
             requests_max: 50_000,
             bytes_max: 256 << 20,
             commit_items_max: 20_000,
+            commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),
             joined_spans_max: 2_000_000,
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Appended, Journal, Lsn, Prepared};
 use crate::model::batch::Batch;
@@ -27,6 +28,7 @@ pub(super) struct Waiting {
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     arrived: Notify,
+    stopped: CancellationToken,
     requests_max: usize,
     bytes_max: usize,
 }
@@ -50,6 +52,7 @@ impl Queue {
         Self {
             inner: Mutex::default(),
             arrived: Notify::new(),
+            stopped: CancellationToken::new(),
             requests_max: options.requests_max,
             bytes_max: options.bytes_max,
         }
@@ -109,7 +112,13 @@ impl Queue {
     /// Refuses everything from now on; what waits is still applied.
     pub(super) fn stop(&self) {
         self.lock().stopping = true;
+        self.stopped.cancel();
         self.arrived.notify_one();
+    }
+
+    /// Waits until the queue was told to stop.
+    pub(super) async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     pub(super) fn is_stopping(&self) -> bool {

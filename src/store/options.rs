@@ -8,8 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 /// Bytes of a database page. Larger than SQLite's usual 4 KiB: half the cost of indexed inserts.
 pub const PAGE_BYTES: u32 = 16_384;
-/// Pages that may gather in the write-ahead log before a commit copies them into the database.
-pub const CHECKPOINT_PAGES: u32 = 16_384;
+/// Pages that may gather in the write-ahead log before a commit copies them into the database: 64 MiB.
+pub const CHECKPOINT_PAGES: u32 = 4_096;
 /// How long a connection waits for another process that holds a lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 

@@ -41,6 +41,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The journal position that the database at `path` holds, without opening it for writing; 0 where there is no
+    /// database yet.
+    ///
+    /// # Errors
+    /// When the file is there and is not a database that can be read.
+    pub async fn applied_at(path: &Path) -> Result<u64, Error> {
+        if !path.exists() || highest(path).await? == 0 {
+            return Ok(0);
+        }
+        let opening = |source| Error::Open { path: path.to_owned(), source };
+        let mut connection = Options::at(path).reading().connect().await.map_err(opening)?;
+        let applied = super::open::applied(&mut connection).await?;
+        connection.close().await?;
+        Ok(applied)
+    }
+}
+
 async fn highest(path: &Path) -> Result<i64, Error> {
     let opening = |source| Error::Open { path: path.to_owned(), source };
     let mut connection = Options::at(path).reading().connect().await.map_err(opening)?;

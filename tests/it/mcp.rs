@@ -32,11 +32,12 @@ fn the_demo_ranks_every_planted_fault_first() {
         ("latency", "recommendations"),
         ("dead-dependency", "cart"),
     ] {
+        let folder = tempfile::tempdir().unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_otelcontext"))
             .args(["demo", "--exit", "--fault", fault, "--service", service])
             .env_clear()
             .envs([("GRPC_PORT", "0"), ("OTLP_HTTP_PORT", "0"), ("HTTP_PORT", "0")])
-            .current_dir(tempfile::tempdir().unwrap())
+            .current_dir(&folder)
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
