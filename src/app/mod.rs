@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -111,19 +111,27 @@ impl Bound {
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let committed = Arc::new(Notify::new());
 
-        let State { store, journal, replay, index, graph } = State::open(&config).await?;
+        let State { store, journal, replay, index, graph } = State::open(&config, &clock).await?;
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
             store: store.clone(),
             graph: graph.clone(),
             limits: Limits::default(),
+            clock: clock.clone(),
             health: health.clone(),
             committed: Arc::clone(&committed),
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let mut upkeep = Vec::new();
+        let watched = upkeep::watch::Watched {
+            journal: journal.clone(),
+            journal_bytes_max: config.journal_bytes_max,
+            graph: graph.clone(),
+            clock: clock.clone(),
+            health: health.clone(),
+        };
+        let mut upkeep = vec![upkeep::watch::start(watched, stop_upkeep.clone())];
         if let Some(index) = &index {
             let stop = stop_upkeep.clone();
             upkeep.push(upkeep::index::start(store.clone(), index.clone(), Arc::clone(&committed), stop));
@@ -194,6 +202,13 @@ impl Running {
         &self.query
     }
 
+    /// Waits until the server can no longer do its work; never ends while it can.
+    pub async fn failed(&mut self) {
+        // The applier ends by itself only when it cannot go on.
+        let _ = (&mut self.applier).await;
+        self.health.set("pipeline", false, "what is accepted is no longer stored");
+    }
+
     /// Waits until everything that was acknowledged is stored.
     ///
     /// # Errors
@@ -249,14 +264,17 @@ struct State {
 }
 
 impl State {
-    async fn open(config: &Config) -> Result<Self> {
+    async fn open(config: &Config, clock: &Clock) -> Result<Self> {
         // The journal's lock comes first: a second server on the same data must not touch the database.
         let applied = Store::applied_at(&config.database).await.context("reading the database")?;
         let (journal, replay) = open_journal(config, applied).await?;
         let store = Store::open(store_options(config)).await.context("opening the database")?;
-        let index = open_index(config).await?;
+        if store.applied() != applied {
+            bail!("another server wrote to {} a moment ago; start again", config.database.display());
+        }
+        let index = open_index(config, &store).await?;
         let graph = Graph::new();
-        upkeep::restore::graph(&store, &graph).await.context("restoring the graph")?;
+        upkeep::restore::graph(&store, &graph, clock.now()).await;
         Ok(Self { store, journal, replay, index, graph })
     }
 }
@@ -316,14 +334,31 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
     work.await?.context("opening the journal")
 }
 
-async fn open_index(config: &Config) -> Result<Option<Arc<Index>>> {
+async fn open_index(config: &Config, store: &Store) -> Result<Option<Arc<Index>>> {
     if !config.search_enabled {
         return Ok(None);
     }
-    let options = search::Options { directory: config.data_dir.join("search"), writer_bytes: 50 << 20 };
-    let index = tokio::task::spawn_blocking(move || Index::open(options))
-        .await?
-        .context("opening the search index")?;
+    let directory = config.data_dir.join("search");
+    let highest = store.highest_log_id().await.context("reading the database")?;
+    let open = move || -> Result<Index> {
+        let options = || search::Options { directory: directory.clone(), writer_bytes: 50 << 20 };
+        let index = Index::open(options())?;
+        if index.position() <= highest {
+            return Ok(index);
+        }
+        // It belongs to another database: its rows would be somebody else's.
+        warn!(
+            position = index.position(),
+            highest, "the search index is ahead of the database and is built anew"
+        );
+        drop(index);
+        std::fs::remove_dir_all(&directory)?;
+        Ok(Index::open(options())?)
+    };
+    let index = tokio::task::spawn_blocking(open).await?.context("opening the search index")?;
+    if let Some(why) = index.rebuilt() {
+        warn!(why, "the search index could not be used and is built anew");
+    }
     Ok(Some(Arc::new(index)))
 }
 

@@ -1,6 +1,6 @@
 //! `otelcontext serve`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
@@ -21,10 +21,12 @@ pub(super) fn run() -> Result<Ending> {
     super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        let running = App::bind(loaded.config, Clock::system()).await?.start().await?;
+        let mut running = App::bind(loaded.config, Clock::system()).await?.start().await?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            // What was acknowledged is in the journal: the next start goes on from there.
+            () = running.failed() => bail!("the server cannot go on; see the log"),
         }
         tokio::select! {
             () = running.stop() => {}

@@ -48,7 +48,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "HTTP_PORT",
                 "8080",
-                "Port of MCP, REST, probes and metrics, and of OTLP/HTTP too; 0 to 65535; 0 picks a free one.",
+                "Port of MCP, probes and metrics, and of OTLP/HTTP too; 0 to 65535; 0 picks a free one.",
             ),
             variable(
                 "PORTS_FILE",
@@ -119,7 +119,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "INGEST_PIPELINE_QUEUE_SIZE",
                 "50000",
-                "Requests that may wait to be stored, 1 to 1000000; one more is refused as overload (HTTP 503, gRPC UNAVAILABLE) and may be sent again.",
+                "Requests that may wait to be stored, 1 to 1000000; one more is refused as overload (HTTP 429, gRPC UNAVAILABLE with a wait) and may be sent again.",
             ),
             variable(
                 "INGEST_PIPELINE_MAX_BYTES",
@@ -224,7 +224,7 @@ pub const NOT_YET: &[(&str, bool, &str)] = &[
     ("INGEST_MIN_SEVERITY", false, "every severity is accepted"),
     ("DLQ_PATH", false, "what was accepted waits in the journal until it is stored"),
     ("API_RATE_LIMIT_RPS", false, "requests are not limited by rate, only by memory and concurrency"),
-    ("METRIC_MAX_CARDINALITY", false, "metric series are not capped"),
+    ("METRIC_MAX_CARDINALITY", false, "metric series are capped at 500000 a tenant"),
     ("INGEST_PIPELINE_WORKERS", false, "storing is done by one writer that needs no tuning"),
     ("GRAPHRAG_WORKER_COUNT", false, "the graph needs no workers"),
     ("GRAPHRAG_EVENT_QUEUE_SIZE", false, "the graph has no queue of its own and drops nothing"),

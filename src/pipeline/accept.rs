@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::decode::Encoding;
 use crate::journal::{Entry, Journal, Prepared};
 use crate::model::batch::Batch;
-use crate::model::tenant::Scope;
+use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
 
 use super::error::Error;
@@ -47,11 +47,24 @@ impl Handle {
     /// # Errors
     /// Refuses when too much waits, the journal is full or failed, or the server stops. Nothing is kept then.
     pub async fn accept(&self, scope: &Scope, submission: Submission) -> Result<(), Error> {
+        let (signal, items) = (submission.batch.signal(), submission.batch.items() as u64);
+        // In a task of its own: whoever stops listening for the outcome does not take the request out of the accounts.
+        let (this, tenant) = (self.clone(), scope.tenant().clone());
+        let work = tokio::spawn(async move {
+            let outcome = this.journaled(tenant, submission).await;
+            match &outcome {
+                Ok(()) => this.tally.accepted(signal, items),
+                Err(error) => this.tally.refused(signal, items, error),
+            }
+            outcome
+        });
+        work.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    async fn journaled(&self, tenant: TenantId, submission: Submission) -> Result<(), Error> {
         let Submission { encoding, received, body, batch } = submission;
-        let bytes = body.len();
-        let (signal, items) = (batch.signal(), batch.items() as u64);
-        let entry =
-            Entry { tenant: scope.tenant().clone(), signal, encoding: encoding.number(), received, body };
+        let (signal, bytes) = (batch.signal(), body.len());
+        let entry = Entry { tenant: tenant.clone(), signal, encoding: encoding.number(), received, body };
         let prepared = if bytes > INLINE_BYTES_MAX {
             let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));
             work.await.map_err(|_| Error::Stopping)?
@@ -59,15 +72,13 @@ impl Handle {
             Prepared::new(&entry)
         };
         let prepared = prepared.map_err(Error::Journal)?;
-        let outcome = match self.queue.push(&self.journal, prepared, scope.tenant(), (batch, bytes)) {
-            Ok(appended) => appended.durable().await.map_err(Error::Journal),
-            Err(error) => Err(error),
-        };
-        match &outcome {
-            Ok(()) => self.tally.accepted(signal, items),
-            Err(error) => self.tally.refused(signal, items, error),
-        }
-        outcome
+        let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes))?;
+        let lsn = appended.lsn;
+        appended.durable().await.map_err(|error| {
+            // Refused is not kept: the client will send it again.
+            self.queue.withdraw(lsn);
+            Error::Journal(error)
+        })
     }
 
     /// The accounts.

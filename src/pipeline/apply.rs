@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::clock::Clock;
 use crate::decode::Limits;
 use crate::fault::Kind;
 use crate::graph::Graph;
-use crate::graph::join::{Joiner, Known, Outcome};
+use crate::graph::join::{Arrival, Joiner, Known, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
 use crate::model::batch::Signal;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::node::NodeKind;
 use crate::model::span::{SpanKind, Status};
 use crate::model::time::UnixNanos;
+use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 use crate::store::Store;
 use crate::store::names::Names;
 use crate::store::recall::RecalledSpan;
@@ -41,6 +43,8 @@ pub struct Parts {
     pub graph: Graph,
     /// Bounds of decoding, the same as at the door.
     pub limits: Limits,
+    /// The wall time.
+    pub clock: Clock,
     /// Where trouble is reported.
     pub health: Health,
     /// Called after each commit.
@@ -70,6 +74,7 @@ pub async fn start(
         journal: parts.journal,
         store: parts.store,
         graph: parts.graph,
+        clock: parts.clock,
         health: parts.health,
         committed: parts.committed,
         queue,
@@ -81,6 +86,11 @@ pub async fn start(
     Ok((handle, task))
 }
 
+/// Traces that the store is asked about at once.
+const RECALLED_TOGETHER: usize = 1_000;
+/// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
+const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
+
 struct Applier {
     enricher: Enricher,
     joiner: Joiner,
@@ -88,6 +98,7 @@ struct Applier {
     journal: Journal,
     store: Store,
     graph: Graph,
+    clock: Clock,
     health: Health,
     committed: Arc<tokio::sync::Notify>,
     queue: Arc<Queue>,
@@ -99,18 +110,12 @@ struct Applier {
 
 impl Applier {
     async fn run(mut self, replay: Replay, limits: Limits) {
-        let started = Instant::now();
-        let mut records = 0;
-        let mut source = replay::Source::new(replay, limits);
-        while let Some(waiting) = source.next(self.options.commit_items_max).await {
-            records += waiting.len() as u64;
-            self.apply(waiting).await;
+        if let Err(broken) = self.catch_up(replay, limits).await {
+            let chain = chain(&broken);
+            error!(error = chain, "the journal was not replayed to its end; nothing is applied");
+            self.health.set("replay", false, chain);
+            return;
         }
-        self.tally.replayed(records);
-        if records > 0 {
-            info!(records, seconds = started.elapsed().as_secs_f64(), "replayed the journal");
-        }
-        self.health.set("replay", true, format!("{records} requests replayed at start"));
         let mut durable = self.journal.durable();
         loop {
             let reached = *durable.borrow_and_update();
@@ -138,6 +143,23 @@ impl Applier {
         self.release(true).await;
     }
 
+    /// Applies what the journal holds beyond the store.
+    async fn catch_up(&mut self, replay: Replay, limits: Limits) -> Result<(), replay::Broken> {
+        let started = Instant::now();
+        let mut records = 0;
+        let mut source = replay::Source::new(replay, limits);
+        while let Some(waiting) = source.next(self.options.commit_items_max).await? {
+            records += waiting.len() as u64;
+            self.apply(waiting).await;
+        }
+        self.tally.replayed(records);
+        if records > 0 {
+            info!(records, seconds = started.elapsed().as_secs_f64(), "replayed the journal");
+        }
+        self.health.set("replay", true, format!("{records} requests replayed at start"));
+        Ok(())
+    }
+
     /// Lets requests gather until the next commit is due, or the server stops.
     async fn gather(&self, began: Instant) {
         let due = began + self.options.commit_interval;
@@ -152,20 +174,27 @@ impl Applier {
         let Some(lsn) = waiting.last().map(|last| last.lsn) else { return };
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
-        for request in waiting {
-            counts[request.batch.signal() as usize] += request.batch.items() as u64;
-            self.enricher.enrich(self.store.names(), &request.tenant, request.batch, &mut enriched);
-        }
+        // Thousands of records take a while: the other tasks of this thread go on elsewhere.
+        tokio::task::block_in_place(|| {
+            for request in waiting {
+                counts[request.batch.signal() as usize] += request.batch.items() as u64;
+                self.enricher.enrich(self.store.names(), &request.tenant, request.batch, &mut enriched);
+            }
+        });
         self.recall(&enriched).await;
         let Enriched { spans, arrivals, logs, points, templates, mut observations } = enriched;
-        let joined = self.joiner.join(&arrivals);
+        let joined = tokio::task::block_in_place(|| self.joiner.join(&arrivals));
         let mut duplicates = 0;
         let spans = spans
             .into_iter()
             .zip(joined.outcomes)
             .filter_map(|(mut row, outcome)| match outcome {
                 Outcome::New(key) => {
-                    row.trace_key = key;
+                    // A span far from its trace's first one keeps the key of its own time, where it will be looked
+                    // for when it comes again after a restart; readers fold the parts.
+                    if is_near(key, row.start) {
+                        row.trace_key = key;
+                    }
                     Some(row)
                 }
                 Outcome::Duplicate => {
@@ -177,10 +206,7 @@ impl Applier {
         observations.extend(joined.observations);
         let commit = Arc::new(Commit { lsn: lsn.0, spans, logs, points, observations, templates });
         self.commit(&commit).await;
-        for arrival in &arrivals {
-            self.graph.declare(arrival.tenant, arrival.operation, arrival.service);
-        }
-        self.graph.record(&commit.observations);
+        tokio::task::block_in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] -= duplicates;
         Signal::ALL.iter().for_each(|signal| self.tally.stored(*signal, counts[*signal as usize]));
         self.tally.duplicates(duplicates);
@@ -188,6 +214,20 @@ impl Applier {
         self.unsynced = lsn;
         if self.synced_at.elapsed() > Duration::from_secs(5) {
             self.release(false).await;
+        }
+    }
+
+    /// Tells the graph what was stored.
+    fn show(&self, arrivals: &[Arrival], commit: &Commit) {
+        for arrival in arrivals {
+            self.graph.declare(arrival.tenant, arrival.operation, arrival.service);
+        }
+        let latest = self.clock.now().plus(GRAPH_AHEAD_MAX);
+        if commit.observations.iter().all(|(_, observation)| observation.at <= latest) {
+            self.graph.record(&commit.observations);
+        } else {
+            let present = commit.observations.iter().filter(|(_, observation)| observation.at <= latest);
+            self.graph.record(&present.copied().collect::<Vec<_>>());
         }
     }
 
@@ -233,10 +273,20 @@ impl Applier {
                 let own: Vec<_> = positions.iter().map(|index| enriched.arrivals[*index].clone()).collect();
                 self.joiner.unknown(tenant, &own)
             };
-            let recalled = self.recalled(tenant, &unknown).await;
-            for trace in recalled {
-                let known = trace.spans.iter().map(|span| known(self.store.names(), tenant, span)).collect();
-                self.joiner.seed(tenant, trace.trace_id, trace.key, known);
+            let mut parts: Vec<&[(TraceId, UnixNanos)]> = unknown.chunks(RECALLED_TOGETHER).collect();
+            while let Some(part) = parts.pop() {
+                let recalled = self.recalled(tenant, part).await;
+                if part.len() > 1 && recalled.iter().any(|trace| trace.truncated) {
+                    // Too many spans for one answer: a few traces at a time have room.
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.extend([left, right]);
+                    continue;
+                }
+                for trace in recalled {
+                    let known =
+                        trace.spans.iter().map(|span| known(self.store.names(), tenant, span)).collect();
+                    self.joiner.seed(tenant, trace.trace_id, trace.key, known);
+                }
             }
         }
     }
@@ -311,6 +361,12 @@ fn known(names: &Names, tenant: TenantNumber, span: &RecalledSpan) -> Known {
         duration_ns: span.duration_ns,
         dependency,
     }
+}
+
+fn is_near(key: TraceKey, start: UnixNanos) -> bool {
+    let own = UnixNanos::from_seconds(start.bucket_seconds(BUCKET_SECONDS));
+    let apart = key.bucket_start().since(own).max(own.since(key.bucket_start()));
+    apart <= Duration::from_secs(BUCKET_SECONDS.unsigned_abs())
 }
 
 fn chain(failure: &dyn std::error::Error) -> String {

@@ -99,6 +99,16 @@ impl Queue {
         taken
     }
 
+    /// Takes out a request that did not become durable, unless it was taken to be applied before.
+    pub(super) fn withdraw(&self, lsn: Lsn) {
+        let mut inner = self.lock();
+        if let Ok(index) = inner.waiting.binary_search_by_key(&lsn, |waiting| waiting.lsn)
+            && let Some(waiting) = inner.waiting.remove(index)
+        {
+            inner.bytes -= waiting.bytes;
+        }
+    }
+
     /// Waits until something was pushed or the queue was told to stop.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;

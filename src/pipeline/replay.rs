@@ -1,11 +1,30 @@
 //! After a restart: what the journal holds beyond the store, decoded again.
 
-use tracing::error;
-
 use crate::decode::{self, Encoding, Limits};
-use crate::journal::{Record, Replay};
+use crate::journal::{self, Record, Replay};
 
 use super::queue::Waiting;
+
+/// Why the journal could not be replayed to its end. What follows must not be applied: it would leave a hole that
+/// nothing ever fills.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The journal could not be read.
+    #[error("the journal cannot be read")]
+    Journal(#[source] journal::Error),
+    /// A record that was accepted does not decode any more.
+    #[error("the accepted request {lsn} does not decode any more")]
+    Decode {
+        /// Its number.
+        lsn: u64,
+        /// Why.
+        #[source]
+        source: decode::Error,
+    },
+    /// Reading ended in a panic.
+    #[error("reading the journal ended in a panic")]
+    Panicked,
+}
 
 /// Reads the journal off the reactor, a commit's worth at a time.
 pub(super) struct Source {
@@ -18,45 +37,33 @@ impl Source {
     }
 
     /// The next requests, about `items_max` items; none at the end.
-    pub(super) async fn next(&mut self, items_max: usize) -> Option<Vec<Waiting>> {
-        let (mut replay, limits) = self.state.take()?;
+    pub(super) async fn next(&mut self, items_max: usize) -> Result<Option<Vec<Waiting>>, Broken> {
+        let Some((mut replay, limits)) = self.state.take() else { return Ok(None) };
         let work = tokio::task::spawn_blocking(move || {
             let mut waiting = Vec::new();
             let mut items = 0;
             while items < items_max {
                 let Some(record) = replay.next() else { break };
-                match record {
-                    Ok(record) => {
-                        if let Some(request) = decoded(record, &limits) {
-                            items += request.batch.items();
-                            waiting.push(request);
-                        }
-                    }
-                    Err(failure) => error!(error = %failure, "a journal record cannot be read"),
-                }
+                let request = decoded(record.map_err(Broken::Journal)?, &limits)?;
+                items += request.batch.items();
+                waiting.push(request);
             }
-            (waiting, replay, limits)
+            Ok((waiting, replay, limits))
         });
-        let (waiting, replay, limits) = work.await.ok()?;
+        let (waiting, replay, limits) = work.await.map_err(|_| Broken::Panicked)??;
         if waiting.is_empty() {
-            return None;
+            return Ok(None);
         }
         self.state = Some((replay, limits));
-        Some(waiting)
+        Ok(Some(waiting))
     }
 }
 
 /// The request as it was accepted: the same bytes at the same instant decode to the same batch.
-fn decoded(record: Record, limits: &Limits) -> Option<Waiting> {
+fn decoded(record: Record, limits: &Limits) -> Result<Waiting, Broken> {
     let Record { lsn, entry } = record;
-    let encoding = Encoding::from_number(entry.encoding)?;
-    match decode::decode(entry.signal, encoding, &entry.body, entry.received, limits) {
-        Ok(decoded) => {
-            Some(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() })
-        }
-        Err(failure) => {
-            error!(lsn = lsn.0, error = %failure, "an accepted request no longer decodes and is left out");
-            None
-        }
-    }
+    let encoding = Encoding::from_number(entry.encoding).unwrap_or(Encoding::Protobuf);
+    let decoded = decode::decode(entry.signal, encoding, &entry.body, entry.received, limits)
+        .map_err(|source| Broken::Decode { lsn: lsn.0, source })?;
+    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() })
 }

@@ -54,23 +54,36 @@ async fn follow(store: &Store, index: &Arc<Index>, stop: &CancellationToken) -> 
     let mut position = index.position();
     let mut pending = 0;
     while !stop.is_cancelled() {
-        let logs = store.logs_after(position, RECORDS_PER_READ).await.map_err(|error| error.to_string())?;
+        let logs = match store.logs_after(position, RECORDS_PER_READ).await {
+            Ok(logs) => logs,
+            Err(error) => {
+                // What was added is made searchable now, or it would be added twice.
+                commit(index, position).await?;
+                return Err(error.to_string());
+            }
+        };
         let Some(last) = logs.last().map(|log| log.id) else { break };
         pending += logs.len();
-        let commit = pending >= RECORDS_PER_COMMIT || logs.len() < RECORDS_PER_READ;
-        let index = Arc::clone(index);
+        let is_due = pending >= RECORDS_PER_COMMIT || logs.len() < RECORDS_PER_READ;
+        let adding = Arc::clone(index);
         let work = tokio::task::spawn_blocking(move || {
             let lines: Vec<Line<'_>> = logs.iter().map(Line::of).collect();
-            index.add(lines.iter().map(Line::document))?;
-            if commit { index.commit(last) } else { Ok(()) }
+            adding.add(lines.iter().map(Line::document))
         });
         work.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         position = last;
-        if commit {
+        if is_due {
+            commit(index, position).await?;
             pending = 0;
         }
     }
     Ok(())
+}
+
+async fn commit(index: &Arc<Index>, position: i64) -> Result<(), String> {
+    let index = Arc::clone(index);
+    let work = tokio::task::spawn_blocking(move || index.commit(position));
+    work.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 /// A record's texts, which the document borrows.

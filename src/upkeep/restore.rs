@@ -2,36 +2,65 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::graph::Graph;
+use crate::model::id::TenantNumber;
 use crate::model::rollup::{COARSE_SECONDS, FINE_SECONDS};
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
 use crate::store::read::rollups::RollupKind;
 
 /// How far back fine buckets are restored; the graph keeps no more.
-const FINE_REACH: Duration = Duration::from_secs(10 * 60);
+const FINE_REACH: Duration = Duration::from_secs(20 * 60);
 /// How far back coarse buckets are restored.
-const COARSE_REACH: Duration = Duration::from_secs(2 * 3600);
+const COARSE_REACH: Duration = Duration::from_secs(130 * 60);
+/// Buckets that are read at once; few enough for any number of operations.
+const PART: Duration = Duration::from_secs(5 * 60);
+/// Roll-ups further ahead of now than this come from wrong clocks.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// Gives `graph` what it would remember had it never stopped: for each tenant the hours before its newest roll-up.
 ///
-/// # Errors
-/// When the store cannot be read.
-pub async fn graph(store: &Store, graph: &Graph) -> Result<(), Error> {
+/// The graph is derived: where the store cannot tell, the server starts without, and questions about that time go to
+/// the store.
+pub async fn graph(store: &Store, graph: &Graph, now: UnixNanos) {
+    let tenants = match store.rollup_tenants().await {
+        Ok(tenants) => tenants,
+        Err(error) => {
+            warn!(%error, "the graph starts empty");
+            return;
+        }
+    };
+    for tenant in tenants {
+        if let Err(error) = restore(store, graph, tenant, now).await {
+            warn!(tenant = tenant.0, %error, "the graph of a tenant starts without its past");
+        }
+    }
+}
+
+async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNanos) -> Result<(), Error> {
     let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
-    for tenant in store.rollup_tenants().await? {
-        for service in store.names().services_of(tenant) {
-            for operation in store.names().operations_of(service.id) {
-                graph.declare(tenant, operation.id, service.id);
-            }
+    for service in store.names().services_of(tenant) {
+        for operation in store.names().operations_of(service.id) {
+            graph.declare(tenant, operation.id, service.id);
         }
-        let Some(range) = store.rollup_range(tenant).await? else { continue };
-        for (width, reach) in [(COARSE_SECONDS, COARSE_REACH), (FINE_SECONDS, FINE_REACH)] {
-            let window = Window::new(range.to.minus(reach), range.to);
-            let cells = store.rollups(tenant, width, window, &kinds).await?;
-            graph.restore(tenant, width, cells.into_iter());
+    }
+    let Some(range) = store.rollup_range(tenant).await? else { return Ok(()) };
+    let newest = range.to.min(now.plus(AHEAD_MAX));
+    for (width, reach) in [(COARSE_SECONDS, COARSE_REACH), (FINE_SECONDS, FINE_REACH)] {
+        let mut cells = Vec::new();
+        let first = UnixNanos::from_seconds(
+            newest.minus(reach).max(range.from).bucket_seconds(PART.as_secs() as i64),
+        );
+        let mut from = first;
+        while from < newest {
+            let part = Window::new(from, from.plus(PART));
+            cells.extend(store.rollups(tenant, width, part, &kinds).await?);
+            from = part.to;
         }
+        graph.restore(tenant, width, cells.into_iter());
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Services: the only modules that see more than one kind of state.
     ("pipeline", "model fault clock vitals decode journal templates graph store"),
     ("query", "model fault clock diagnose graph search store"),
-    ("upkeep", "model fault clock graph search store"),
+    ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode pipeline"),
     ("api", "vitals"),

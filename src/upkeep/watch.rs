@@ -1,0 +1,65 @@
+//! Once a second: is everything as it should be?
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::graph::Graph;
+use crate::journal::{Journal, Stats};
+use crate::vitals::health::Health;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What nothing was heard of for so long is forgotten by the graph; the store has it.
+const GRAPH_IDLE: Duration = Duration::from_secs(3 * 3600);
+/// A sync that takes longer than this is worth a warning.
+const SYNC_MAX: Duration = Duration::from_secs(10);
+
+/// What is watched, and where it is reported.
+pub struct Watched {
+    /// The acknowledgement point.
+    pub journal: Journal,
+    /// Bytes that the journal may take.
+    pub journal_bytes_max: u64,
+    /// What is forgotten when it is idle.
+    pub graph: Graph,
+    /// The wall time.
+    pub clock: Clock,
+    /// Where checks go.
+    pub health: Health,
+}
+
+/// Starts watching; ends when `stop` is cancelled.
+pub fn start(watched: Watched, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut passed = 0_u64;
+        loop {
+            let (ok, detail) = judge(&watched.journal.stats(), watched.journal_bytes_max);
+            watched.health.set("journal", ok, detail);
+            if passed.is_multiple_of(60) {
+                watched.graph.evict_idle(watched.clock.now().minus(GRAPH_IDLE));
+            }
+            passed += 1;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    })
+}
+
+fn judge(stats: &Stats, bytes_max: u64) -> (bool, String) {
+    if let Some(why) = &stats.poisoned {
+        return (false, format!("failed and refuses new data: {why}"));
+    }
+    if stats.bytes > bytes_max / 10 * 9 {
+        return (false, format!("{} of {bytes_max} bytes are used: the store does not keep up", stats.bytes));
+    }
+    match stats.sync_running {
+        Some(running) if running > SYNC_MAX => {
+            (false, format!("a sync takes {} s already", running.as_secs()))
+        }
+        _ => (true, String::new()),
+    }
+}
