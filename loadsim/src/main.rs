@@ -31,6 +31,9 @@ struct Arguments {
     /// How long to run before measuring.
     #[arg(long, default_value = "0s", value_parser = duration)]
     warmup: Duration,
+    /// Spread the timestamps over this much time before now.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    backfill: Duration,
     /// Tenant to send as; the server's default when not given.
     #[arg(long, default_value = "")]
     tenant_id: String,
@@ -102,6 +105,7 @@ async fn main() -> Result<()> {
         spans_per_second: arguments.rate * arguments.services as f64,
         duration: arguments.duration,
         warmup: arguments.warmup,
+        backfill: arguments.backfill,
         connections: arguments.connections,
         batch: arguments.batch,
         chatter: arguments.chatter,

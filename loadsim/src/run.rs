@@ -39,6 +39,9 @@ pub struct Options {
     pub duration: Duration,
     /// How long to run before that.
     pub warmup: Duration,
+    /// Spreads the timestamps over this much time before now, as if an outage of the exporters ended; zero sends
+    /// what happens now.
+    pub backfill: Duration,
     /// Connections; the services are shared out among them, as if each had a Collector.
     pub connections: usize,
     /// Spans of one export request at most.
@@ -117,16 +120,17 @@ async fn phase(
         tasks.spawn(deliver(Sender::new(&options.send)?, due, Arc::clone(ledger)));
     }
     let mut dice = Dice::new(options.seed).branch(4);
-    let began = Instant::now();
+    let (began, started_ns) = (Instant::now(), unix_nanos());
     let (mut made, mut step, mut told) = (0.0, 0_u32, 0);
-    let mut since_metrics: (Vec<Span>, u64, Instant) = (Vec::new(), unix_nanos(), began);
+    let mut since_metrics: (Vec<Span>, u64, Instant) =
+        (Vec::new(), instant(options, length, 0, started_ns), began);
     while STEP * step < length {
         let due = began + STEP * step;
         tokio::time::sleep_until(due.into()).await;
         step += 1;
         let mut spans = Vec::new();
         let wanted = options.spans_per_second * (STEP * step).as_secs_f64();
-        let now = unix_nanos();
+        let now = instant(options, length, step, started_ns);
         while made + (spans.len() as f64) < wanted {
             traffic.request(now + dice.word() % STEP.as_nanos() as u64, &mut spans);
         }
@@ -138,7 +142,6 @@ async fn phase(
         }
         since_metrics.0.append(&mut spans);
         if since_metrics.2.elapsed() >= METRICS_INTERVAL {
-            let now = unix_nanos();
             for (lane, spans) in lanes.iter().zip(shared_out(&since_metrics.0, connections)) {
                 let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
                 let items = 5 * message.resource_metrics.len() as u64;
@@ -159,6 +162,15 @@ async fn phase(
         ended.context("a connection's task failed")??;
     }
     Ok(())
+}
+
+/// The time that a step plays: now, or its share of the time to fill.
+fn instant(options: &Options, length: Duration, step: u32, started_ns: u64) -> u64 {
+    if options.backfill.is_zero() {
+        return unix_nanos();
+    }
+    let left = 1.0 - (STEP * step).as_secs_f64() / length.as_secs_f64();
+    started_ns - options.backfill.mul_f64(left.clamp(0.0, 1.0)).as_nanos() as u64
 }
 
 async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, ledger: Arc<Ledger>) -> Result<()> {

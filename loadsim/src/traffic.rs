@@ -95,129 +95,7 @@ impl Traffic {
         trace_id[8..].copy_from_slice(&(self.dice.word() | 1).to_be_bytes());
         let visit =
             Visit { service, operation, parent_id: None, start_ns: at_ns, role: Role::Server, depth: 0 };
-        self.visit(trace_id, visit, spans);
-    }
-
-    /// Plays one visit of an operation; answers its duration and failure.
-    fn visit(&mut self, trace_id: [u8; 16], visit: Visit, spans: &mut Vec<Span>) -> (u64, Option<Failure>) {
-        let Visit { service, operation, parent_id, start_ns, role, depth } = visit;
-        let here = &self.topology.services[service];
-        let (name, typical_ns) =
-            (here.operations[operation].name.clone(), here.operations[operation].self_ns);
-        let calls = here.operations[operation].calls.clone();
-        let instance = self.dice.below(here.instances);
-        let span_id = self.span_id();
-        let position = spans.len();
-        spans.push(Span {
-            service,
-            instance,
-            trace_id,
-            span_id,
-            parent_id,
-            name,
-            role,
-            start_ns,
-            duration_ns: 0,
-            failure: None,
-        });
-        let mut own_ns = self.dice.latency(typical_ns);
-        let mut failure = self.own_failure(service, instance, start_ns);
-        if self.has(Kind::Latency, service, start_ns) {
-            own_ns = own_ns.saturating_mul(20);
-        }
-        let mut spent_ns = own_ns / 2;
-        if depth < DEPTH_MAX && failure.is_none() {
-            for call in &calls {
-                let (took_ns, failed) =
-                    self.call(trace_id, call, &spans[position].clone(), start_ns + spent_ns, depth, spans);
-                spent_ns += took_ns;
-                if let Some(failed) = failed {
-                    failure = Some(Failure { own: false, ..failed });
-                    break;
-                }
-            }
-        }
-        spent_ns += own_ns / 2;
-        spans[position].duration_ns = spent_ns;
-        spans[position].failure.clone_from(&failure);
-        (spent_ns, failure)
-    }
-
-    /// Plays one call from `caller`: the client's span and whatever it reaches.
-    fn call(
-        &mut self,
-        trace_id: [u8; 16],
-        call: &Call,
-        caller: &Span,
-        start_ns: u64,
-        depth: usize,
-        spans: &mut Vec<Span>,
-    ) -> (u64, Option<Failure>) {
-        let span_id = self.span_id();
-        let position = spans.len();
-        let network_ns = self.dice.latency(0.3e6);
-        let (name, role) = match call {
-            Call::Service { service, operation } => {
-                let callee = &self.topology.services[*service];
-                let name = callee.operations[*operation].name.split(' ').next().unwrap_or("call").to_owned();
-                (name, Role::Client(callee.name.clone()))
-            }
-            Call::Database { statement, .. } => (statement.clone(), Role::Dependency(call.clone())),
-            Call::Queue { destination, .. } => {
-                (format!("send {destination}"), Role::Dependency(call.clone()))
-            }
-            Call::External { .. } => ("POST".to_owned(), Role::Dependency(call.clone())),
-        };
-        spans.push(Span {
-            service: caller.service,
-            instance: caller.instance,
-            trace_id,
-            span_id,
-            parent_id: Some(caller.span_id),
-            name,
-            role,
-            start_ns,
-            duration_ns: 0,
-            failure: None,
-        });
-        let dead = self.dead(call, start_ns);
-        let (took_ns, failure) = if dead {
-            let message = format!("connection to {} timed out", fault::node_name(call).unwrap_or_default());
-            (self.dice.latency(TIMEOUT_NS), Some(Failure { kind: "TimeoutError", message, own: true }))
-        } else {
-            match call {
-                Call::Service { service, operation } => {
-                    let visit = Visit {
-                        service: *service,
-                        operation: *operation,
-                        parent_id: Some(span_id),
-                        start_ns: start_ns + network_ns / 2,
-                        role: Role::Server,
-                        depth: depth + 1,
-                    };
-                    let (took_ns, failure) = self.visit(trace_id, visit, spans);
-                    (took_ns + network_ns, failure.map(|failure| Failure { own: false, ..failure }))
-                }
-                Call::Queue { destination, service, operation } => {
-                    let visit = Visit {
-                        service: *service,
-                        operation: *operation,
-                        parent_id: Some(span_id),
-                        start_ns: start_ns + network_ns + self.dice.latency(20e6),
-                        role: Role::Consumer(destination.clone()),
-                        depth: depth + 1,
-                    };
-                    // The producer does not wait for the consumer and does not see it fail.
-                    self.visit(trace_id, visit, spans);
-                    (network_ns, None)
-                }
-                Call::Database { .. } => (self.dice.latency(2e6), None),
-                Call::External { .. } => (self.dice.latency(40e6), None),
-            }
-        };
-        spans[position].duration_ns = took_ns;
-        spans[position].failure.clone_from(&failure);
-        (took_ns, failure)
+        Play { traffic: self, trace_id, spans }.visit(visit);
     }
 
     fn own_failure(&mut self, service: usize, instance: usize, at_ns: u64) -> Option<Failure> {
@@ -232,13 +110,27 @@ impl Traffic {
         None
     }
 
-    fn dead(&self, call: &Call, at_ns: u64) -> bool {
-        let dead =
+    /// True while a fault keeps what `call` reaches from answering anybody.
+    fn is_dead(&self, call: &Call, at_ns: u64) -> bool {
+        let Some(reached) = fault::node_name(call) else { return false };
+        let mut dead =
             self.faults.iter().filter(|fault| fault.kind == Kind::DeadDependency && fault.is_active(at_ns));
-        let reached = fault::node_name(call);
-        // Dead is dead for everybody who calls it, not only for the service that the fault names.
-        reached.is_some()
-            && dead.into_iter().any(|fault| fault::dependency_of(&self.topology, fault.service) == reached)
+        dead.any(|fault| fault::dependency_of(&self.topology, fault.service).as_ref() == Some(&reached))
+    }
+
+    fn describe(&self, call: &Call) -> (String, Role) {
+        match call {
+            Call::Service { service, operation } => {
+                let callee = &self.topology.services[*service];
+                let name = callee.operations[*operation].name.split(' ').next().unwrap_or("call").to_owned();
+                (name, Role::Client(callee.name.clone()))
+            }
+            Call::Database { statement, .. } => (statement.clone(), Role::Dependency(call.clone())),
+            Call::Queue { destination, .. } => {
+                (format!("send {destination}"), Role::Dependency(call.clone()))
+            }
+            Call::External { .. } => ("POST".to_owned(), Role::Dependency(call.clone())),
+        }
     }
 
     fn has(&self, kind: Kind, service: usize, at_ns: u64) -> bool {
@@ -255,8 +147,110 @@ impl Traffic {
             &self.topology.services[service].version
         }
     }
+}
 
-    fn span_id(&mut self) -> [u8; 8] {
-        (self.dice.word() | 1).to_be_bytes()
+/// One request on its way.
+struct Play<'a> {
+    traffic: &'a mut Traffic,
+    trace_id: [u8; 16],
+    spans: &'a mut Vec<Span>,
+}
+
+impl Play<'_> {
+    /// Plays one visit of an operation; answers its duration and failure.
+    fn visit(&mut self, visit: Visit) -> (u64, Option<Failure>) {
+        let Visit { service, operation, parent_id, start_ns, role, depth } = visit;
+        let here = &self.traffic.topology.services[service];
+        let (name, typical_ns) =
+            (here.operations[operation].name.clone(), here.operations[operation].self_ns);
+        let calls = here.operations[operation].calls.clone();
+        let instance = self.traffic.dice.below(here.instances);
+        let position = self.begin((service, instance), parent_id, (name, role), start_ns);
+        let mut own_ns = self.traffic.dice.latency(typical_ns);
+        let mut failure = self.traffic.own_failure(service, instance, start_ns);
+        if self.traffic.has(Kind::Latency, service, start_ns) {
+            own_ns = own_ns.saturating_mul(20);
+        }
+        let mut spent_ns = own_ns / 2;
+        if depth < DEPTH_MAX && failure.is_none() {
+            for call in &calls {
+                let (took_ns, failed) = self.call(call, position, start_ns + spent_ns, depth);
+                spent_ns += took_ns;
+                if let Some(failed) = failed {
+                    failure = Some(Failure { own: false, ..failed });
+                    break;
+                }
+            }
+        }
+        self.end(position, spent_ns + own_ns / 2, failure)
+    }
+
+    /// Plays one call from the span at `caller`: the client's span and whatever it reaches.
+    fn call(&mut self, call: &Call, caller: usize, start_ns: u64, depth: usize) -> (u64, Option<Failure>) {
+        let network_ns = self.traffic.dice.latency(0.3e6);
+        let Span { service, instance, span_id, .. } = self.spans[caller];
+        let described = self.traffic.describe(call);
+        let position = self.begin((service, instance), Some(span_id), described, start_ns);
+        if self.traffic.is_dead(call, start_ns) {
+            let message = format!("connection to {} timed out", fault::node_name(call).unwrap_or_default());
+            let failure = Failure { kind: "TimeoutError", message, own: true };
+            let waited_ns = self.traffic.dice.latency(TIMEOUT_NS);
+            return self.end(position, waited_ns, Some(failure));
+        }
+        let parent_id = Some(self.spans[position].span_id);
+        let (took_ns, failure) = match call {
+            Call::Service { service, operation } => {
+                let start_ns = start_ns + network_ns / 2;
+                let (service, operation) = (*service, *operation);
+                let visit =
+                    Visit { service, operation, parent_id, start_ns, role: Role::Server, depth: depth + 1 };
+                let (took_ns, failure) = self.visit(visit);
+                (took_ns + network_ns, failure.map(|failure| Failure { own: false, ..failure }))
+            }
+            Call::Queue { destination, service, operation } => {
+                let start_ns = start_ns + network_ns + self.traffic.dice.latency(20e6);
+                let (service, operation) = (*service, *operation);
+                let role = Role::Consumer(destination.clone());
+                // The producer does not wait for the consumer and does not see it fail.
+                self.visit(Visit { service, operation, parent_id, start_ns, role, depth: depth + 1 });
+                (network_ns, None)
+            }
+            Call::Database { .. } => (self.traffic.dice.latency(2e6), None),
+            Call::External { .. } => (self.traffic.dice.latency(40e6), None),
+        };
+        self.end(position, took_ns, failure)
+    }
+
+    fn begin(
+        &mut self,
+        (service, instance): (usize, usize),
+        parent_id: Option<[u8; 8]>,
+        (name, role): (String, Role),
+        start_ns: u64,
+    ) -> usize {
+        let span_id = (self.traffic.dice.word() | 1).to_be_bytes();
+        let trace_id = self.trace_id;
+        let (duration_ns, failure) = (0, None);
+        let span = Span {
+            service,
+            instance,
+            trace_id,
+            span_id,
+            parent_id,
+            name,
+            role,
+            start_ns,
+            duration_ns,
+            failure,
+        };
+        self.spans.push(span);
+        self.spans.len() - 1
+    }
+
+    fn end(&mut self, position: usize, duration_ns: u64, failure: Option<Failure>) -> (u64, Option<Failure>) {
+        let span = &mut self.spans[position];
+        span.duration_ns = duration_ns;
+        span.failure.clone_from(&failure);
+        (duration_ns, failure)
     }
 }

@@ -83,8 +83,18 @@ fn owned(labels: &[(&str, &str)]) -> Labels {
 }
 
 fn process_metrics(metrics: &Metrics) {
-    metrics.export_one("process_cpu_seconds", "Processor time used, user and system.", Kind::Counter, process::cpu_seconds);
-    metrics.export_one("process_resident_memory_bytes", "Memory in use.", Kind::Gauge, process::resident_bytes);
+    metrics.export_one(
+        "process_cpu_seconds",
+        "Processor time used, user and system.",
+        Kind::Counter,
+        process::cpu_seconds,
+    );
+    metrics.export_one(
+        "process_resident_memory_bytes",
+        "Memory in use.",
+        Kind::Gauge,
+        process::resident_bytes,
+    );
     metrics.export_one("process_open_fds", "Open file descriptors.", Kind::Gauge, process::open_files);
     metrics.export("build_info", "The version that runs.", Kind::Gauge, || {
         vec![(label("version", env!("CARGO_PKG_VERSION")), 1.0)]
@@ -111,31 +121,49 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         by_signal(pipeline::Tally::stored_items, pipeline.clone()),
     );
     let handle = pipeline.clone();
-    metrics.export("ingest_pipeline_dropped", "Items refused before they were acknowledged.", Kind::Counter, move || {
-        let refused = handle.tally().refused_items();
-        refused
-            .map(|(signal, reason, count)| {
-                let labels = vec![("signal".into(), signal.name().into()), ("reason".into(), reason.into())];
-                (labels, count as f64)
-            })
-            .collect()
-    });
+    metrics.export(
+        "ingest_pipeline_dropped",
+        "Items refused before they were acknowledged.",
+        Kind::Counter,
+        move || {
+            let refused = handle.tally().refused_items();
+            refused
+                .map(|(signal, reason, count)| {
+                    let labels =
+                        vec![("signal".into(), signal.name().into()), ("reason".into(), reason.into())];
+                    (labels, count as f64)
+                })
+                .collect()
+        },
+    );
     let handle = pipeline.clone();
-    metrics.export_one("ingest_duplicate_spans", "Spans that came again and were not stored twice.", Kind::Counter, move || {
-        handle.tally().duplicate_spans() as f64
-    });
+    metrics.export_one(
+        "ingest_duplicate_spans",
+        "Spans that came again and were not stored twice.",
+        Kind::Counter,
+        move || handle.tally().duplicate_spans() as f64,
+    );
     let handle = pipeline.clone();
-    metrics.export_one("ingest_replayed_requests", "Requests replayed from the journal at start.", Kind::Counter, move || {
-        handle.tally().replayed_requests() as f64
-    });
+    metrics.export_one(
+        "ingest_replayed_requests",
+        "Requests replayed from the journal at start.",
+        Kind::Counter,
+        move || handle.tally().replayed_requests() as f64,
+    );
     let handle = pipeline.clone();
-    metrics.export_one("ingest_pipeline_queue_depth", "Requests that wait to be stored.", Kind::Gauge, move || {
-        handle.waiting().0 as f64
-    });
+    metrics.export_one(
+        "ingest_pipeline_queue_depth",
+        "Requests that wait to be stored.",
+        Kind::Gauge,
+        move || handle.waiting().0 as f64,
+    );
     let handle = pipeline.clone();
-    metrics.export_one("ingest_pipeline_queue_bytes", "Bytes that wait to be stored.", Kind::Gauge, move || {
-        handle.waiting().1 as f64
-    });
+    metrics.export_one(
+        "ingest_pipeline_queue_bytes",
+        "Bytes that wait to be stored.",
+        Kind::Gauge,
+        move || handle.waiting().1 as f64,
+    );
     let handle = pipeline.clone();
     metrics.export("store_commits", "Transactions by result.", Kind::Counter, move || {
         let (good, failed) = handle.tally().commits();
@@ -150,8 +178,12 @@ fn journal_metrics(metrics: &Metrics, journal: &Journal) {
     };
     export("journal_bytes", "Bytes of journal segments on disk.", Kind::Gauge, |stats| stats.bytes as f64);
     export("journal_segments", "Journal segments on disk.", Kind::Gauge, |stats| stats.segments as f64);
-    export("journal_syncs", "Times the journal was synced to disk.", Kind::Counter, |stats| stats.syncs as f64);
-    export("journal_sync_seconds", "Time spent syncing the journal.", Kind::Counter, |stats| stats.sync_total.as_secs_f64());
+    export("journal_syncs", "Times the journal was synced to disk.", Kind::Counter, |stats| {
+        stats.syncs as f64
+    });
+    export("journal_sync_seconds", "Time spent syncing the journal.", Kind::Counter, |stats| {
+        stats.sync_total.as_secs_f64()
+    });
     export("journal_poisoned", "1 when the journal failed and refuses new data.", Kind::Gauge, |stats| {
         f64::from(u8::from(stats.poisoned.is_some()))
     });
@@ -162,9 +194,12 @@ fn journal_metrics(metrics: &Metrics, journal: &Journal) {
 
 fn state_metrics(metrics: &Metrics, parts: &Exported) {
     let (journal, store) = (parts.journal.clone(), parts.store.clone());
-    metrics.export_one("store_lag_requests", "Requests on disk in the journal and not yet stored.", Kind::Gauge, move || {
-        journal.stats().durable.0.saturating_sub(store.applied()) as f64
-    });
+    metrics.export_one(
+        "store_lag_requests",
+        "Requests on disk in the journal and not yet stored.",
+        Kind::Gauge,
+        move || journal.stats().durable.0.saturating_sub(store.applied()) as f64,
+    );
     let graph = parts.graph.clone();
     metrics.export("graph_store_entities", "Entities the graph remembers.", Kind::Gauge, move || {
         let (mut nodes, mut edges) = (0.0, 0.0);
@@ -176,13 +211,19 @@ fn state_metrics(metrics: &Metrics, parts: &Exported) {
         vec![(label("entity", "node"), nodes), (label("entity", "edge"), edges)]
     });
     let budget = parts.budget.clone();
-    metrics.export_one("ingest_inflight_bytes", "Bytes of request bodies being read or decoded.", Kind::Gauge, move || {
-        budget.held_bytes() as f64
-    });
+    metrics.export_one(
+        "ingest_inflight_bytes",
+        "Bytes of request bodies being read or decoded.",
+        Kind::Gauge,
+        move || budget.held_bytes() as f64,
+    );
     if let Some(index) = parts.index.clone() {
-        metrics.export_one("search_position", "Log records up to this id are searchable.", Kind::Gauge, move || {
-            index.position() as f64
-        });
+        metrics.export_one(
+            "search_position",
+            "Log records up to this id are searchable.",
+            Kind::Gauge,
+            move || index.position() as f64,
+        );
     }
 }
 
@@ -223,5 +264,9 @@ fn bytes_of(path: &Path) -> f64 {
         return about.len() as f64;
     }
     let Ok(entries) = path.read_dir() else { return 0.0 };
-    entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(|about| about.is_file()).map(|about| about.len() as f64).sum()
+    entries
+        .filter_map(|entry| entry.ok()?.metadata().ok())
+        .filter(|about| about.is_file())
+        .map(|about| about.len() as f64)
+        .sum()
 }

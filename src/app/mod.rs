@@ -92,7 +92,11 @@ impl App {
 impl Bound {
     /// The addresses, with the ports the system chose where port 0 was asked for.
     pub const fn addresses(&self) -> Addresses {
-        Addresses { grpc: self.grpc.address(), otlp_http: self.otlp_http.address(), http: self.http.address() }
+        Addresses {
+            grpc: self.grpc.address(),
+            otlp_http: self.otlp_http.address(),
+            http: self.http.address(),
+        }
     }
 
     /// Brings the parts up, inner to outer, and starts answering.
@@ -120,7 +124,8 @@ impl Bound {
             health: health.clone(),
             committed: Arc::clone(&committed),
         };
-        let (pipeline, applier) = pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
+        let (pipeline, applier) =
+            pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
         let mut upkeep = Vec::new();
         if let Some(index) = &index {
             let stop = stop_upkeep.clone();
@@ -133,7 +138,8 @@ impl Bound {
             default_tenant: config.default_tenant.clone(),
         });
         let budget = Budget::new(config.inflight_bytes_max as u64);
-        let options = receive::Options { request_bytes_max: config.request_bytes_max, ..receive::Options::default() };
+        let options =
+            receive::Options { request_bytes_max: config.request_bytes_max, ..receive::Options::default() };
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
         let exported = exports::Exported {
@@ -289,7 +295,9 @@ async fn open_index(config: &Config) -> Result<Option<Arc<Index>>> {
         return Ok(None);
     }
     let options = search::Options { directory: config.data_dir.join("search"), writer_bytes: 50 << 20 };
-    let index = tokio::task::spawn_blocking(move || Index::open(options)).await?.context("opening the search index")?;
+    let index = tokio::task::spawn_blocking(move || Index::open(options))
+        .await?
+        .context("opening the search index")?;
     Ok(Some(Arc::new(index)))
 }
 

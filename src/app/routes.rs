@@ -36,7 +36,8 @@ pub(super) fn main(
             allowed_origins: config.mcp_allowed_origins.clone(),
         };
         let guarded = mcp::router(options, query.clone(), calls);
-        router = router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
+        router =
+            router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
     }
     router.fallback(|| async { (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics and /mcp\n") })
 }

@@ -77,7 +77,9 @@ fn prepare(environment: &mut Environment) -> Result<Option<PathBuf>> {
     let given = Config::load(environment).ok();
     let is_default = |name: &str| {
         let effective = given.iter().flat_map(|loaded: &Loaded| &loaded.effective);
-        effective.into_iter().any(|(other, _, origin)| *other == name && *origin == crate::config::Origin::Default)
+        effective
+            .into_iter()
+            .any(|(other, _, origin)| *other == name && *origin == crate::config::Origin::Default)
     };
     for name in ["GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT"] {
         let value = given.iter().flat_map(|loaded| &loaded.effective).find(|(other, ..)| *other == name);
@@ -97,7 +99,8 @@ fn prepare(environment: &mut Environment) -> Result<Option<PathBuf>> {
 
 /// Plays, asks and tells; answers whether the planted fault was ranked first.
 async fn play(arguments: &Arguments, loaded: Loaded) -> Result<bool> {
-    let (api_key, mcp_path) = (loaded.config.api_key.clone().unwrap_or_default(), loaded.config.mcp_path.clone());
+    let (api_key, mcp_path) =
+        (loaded.config.api_key.clone().unwrap_or_default(), loaded.config.mcp_path.clone());
     let running = App::bind(loaded.config, Clock::system()).await?.start().await?;
     let addresses = running.addresses();
     let topology = Topology::shop();
@@ -109,11 +112,22 @@ async fn play(arguments: &Arguments, loaded: Loaded) -> Result<bool> {
     let from_ns = now - nanos(FAULTY);
     let fault = Fault { kind: arguments.fault, service, from_ns, until_ns: u64::MAX };
     let culprit = fault.culprit(&topology);
-    eprintln!("Playing {} minutes of a small shop; for the last {}, `{}` has a fault: {}.", (WELL + FAULTY).as_secs() / 60, FAULTY.as_secs() / 60, arguments.service, arguments.fault);
+    eprintln!(
+        "Playing {} minutes of a small shop; for the last {}, `{}` has a fault: {}.",
+        (WELL + FAULTY).as_secs() / 60,
+        FAULTY.as_secs() / 60,
+        arguments.service,
+        arguments.fault
+    );
     let began = Instant::now();
-    let sent = send(addresses, &api_key, Traffic::new(topology, vec![fault], arguments.seed), now, arguments.seed).await?;
+    let sent =
+        send(addresses, &api_key, Traffic::new(topology, vec![fault], arguments.seed), now, arguments.seed)
+            .await?;
     running.settled(Duration::from_secs(60)).await.context("waiting until everything is stored")?;
-    eprintln!("{sent} spans over OTLP/gRPC, with their logs and metrics, are durable and stored after {:.1} s.\n", began.elapsed().as_secs_f64());
+    eprintln!(
+        "{sent} spans over OTLP/gRPC, with their logs and metrics, are durable and stored after {:.1} s.\n",
+        began.elapsed().as_secs_f64()
+    );
 
     let call = json!({"name": "root_cause_analysis", "arguments": {"since": "15m"}});
     let url = format!("http://{}{mcp_path}", addresses.http);
@@ -137,7 +151,13 @@ async fn finish(arguments: &Arguments, running: Running) -> Result<()> {
 }
 
 /// Sends everything slice by slice; answers how many spans.
-async fn send(addresses: Addresses, api_key: &str, mut traffic: Traffic, now: u64, seed: u64) -> Result<usize> {
+async fn send(
+    addresses: Addresses,
+    api_key: &str,
+    mut traffic: Traffic,
+    now: u64,
+    seed: u64,
+) -> Result<usize> {
     let options = send::Options {
         endpoint: addresses.grpc.to_string(),
         protocol: Protocol::Grpc,
@@ -203,20 +223,36 @@ async fn ask(url: &str, api_key: &str, call: &Value) -> Result<Value> {
 /// Prints the answer and where to look next; answers whether `culprit` was ranked first.
 fn tell(url: &str, call: &Value, answer: &Value, culprit: &str, addresses: Addresses) -> bool {
     println!("An agent asks over MCP at {url}:\n\n  tools/call {call}\n");
-    println!("and is told ({}):\n\n  {}\n", answer["verdict"].as_str().unwrap_or("?"), answer["summary"].as_str().unwrap_or("?"));
+    println!(
+        "and is told ({}):\n\n  {}\n",
+        answer["verdict"].as_str().unwrap_or("?"),
+        answer["summary"].as_str().unwrap_or("?")
+    );
     let empty = Vec::new();
     let tables = answer["tables"].as_array().unwrap_or(&empty);
     let causes = tables.iter().find(|table| table["name"] == "causes").map(|table| &table["rows"]);
     let rows = causes.and_then(Value::as_array).unwrap_or(&empty);
     for row in rows.iter().take(3) {
-        println!("  {}. {} (confidence {}): {}", row[0], row[1].as_str().unwrap_or("?"), row[3], row[2].as_str().unwrap_or("?"));
+        println!(
+            "  {}. {} (confidence {}): {}",
+            row[0],
+            row[1].as_str().unwrap_or("?"),
+            row[3],
+            row[2].as_str().unwrap_or("?")
+        );
     }
     let first = rows.first().is_some_and(|row| row[1] == culprit);
-    println!("\nThe planted fault is in `{culprit}`: {}.", if first { "ranked first" } else { "NOT ranked first" });
+    println!(
+        "\nThe planted fault is in `{culprit}`: {}.",
+        if first { "ranked first" } else { "NOT ranked first" }
+    );
     println!("\nWhere to look next:");
     for next in answer["next"].as_array().unwrap_or(&empty) {
         println!("  {} {}", next["tool"].as_str().unwrap_or("?"), next["arguments"]);
     }
-    println!("  http://{}/metrics, http://{}/ready; send your own OTLP to {} (gRPC) or {} (HTTP)", addresses.http, addresses.http, addresses.grpc, addresses.otlp_http);
+    println!(
+        "  http://{}/metrics, http://{}/ready; send your own OTLP to {} (gRPC) or {} (HTTP)",
+        addresses.http, addresses.http, addresses.grpc, addresses.otlp_http
+    );
     first
 }

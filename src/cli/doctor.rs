@@ -27,8 +27,10 @@ pub(super) fn run(ready: bool, as_json: bool) -> Result<Ending> {
     let findings = if ready { vec![super::runtime()?.block_on(ask(&config))?] } else { examine(&config)? };
     let good = findings.iter().all(|finding| finding.ok);
     if as_json {
-        let checks: Vec<_> =
-            findings.iter().map(|finding| json!({"name": finding.name, "ok": finding.ok, "detail": finding.detail})).collect();
+        let checks: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({"name": finding.name, "ok": finding.ok, "detail": finding.detail}))
+            .collect();
         println!("{:#}", json!({"ok": good, "checks": checks}));
     } else {
         for finding in &findings {
@@ -39,7 +41,8 @@ pub(super) fn run(ready: bool, as_json: bool) -> Result<Ending> {
 }
 
 async fn ask(config: &Config) -> Result<Finding> {
-    let host = if config.bind_addr.is_unspecified() { "127.0.0.1".to_owned() } else { config.bind_addr.to_string() };
+    let host =
+        if config.bind_addr.is_unspecified() { "127.0.0.1".to_owned() } else { config.bind_addr.to_string() };
     let url = format!("http://{host}:{}/ready", config.http_port);
     let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).build()?;
     let (ok, detail) = match client.get(&url).send().await {
@@ -51,7 +54,11 @@ async fn ask(config: &Config) -> Result<Finding> {
 
 fn examine(config: &Config) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let ports = [("GRPC_PORT", config.grpc_port), ("OTLP_HTTP_PORT", config.otlp_http_port), ("HTTP_PORT", config.http_port)];
+    let ports = [
+        ("GRPC_PORT", config.grpc_port),
+        ("OTLP_HTTP_PORT", config.otlp_http_port),
+        ("HTTP_PORT", config.http_port),
+    ];
     for (name, port) in ports {
         let bound = TcpListener::bind((config.bind_addr, port));
         let detail = match &bound {
@@ -64,7 +71,11 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
         Ok(median) => Finding {
             name: "data directory",
             ok: median < Duration::from_millis(200),
-            detail: format!("{} syncs in {:.1} ms (median of 9)", config.data_dir.display(), median.as_secs_f64() * 1e3),
+            detail: format!(
+                "{} syncs in {:.1} ms (median of 9)",
+                config.data_dir.display(),
+                median.as_secs_f64() * 1e3
+            ),
         },
         Err(error) => Finding { name: "data directory", ok: false, detail: format!("{error:#}") },
     });
@@ -79,7 +90,8 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
         };
         findings.push(Finding { name: "database", ok, detail });
     }
-    let year = 1970 + SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / 31_556_952);
+    let year = 1970
+        + SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / 31_556_952);
     let plausible = (2025..2100).contains(&year);
     findings.push(Finding { name: "clock", ok: plausible, detail: format!("the year is {year}") });
     Ok(findings)

@@ -21,8 +21,10 @@ pub(super) fn run(file: &Path) -> Result<Ending> {
         highest += 1;
         TemplateId(highest)
     };
-    let ids: Vec<TemplateId> =
-        text.lines().map(|line| miner.mine(tenant, service, line, UnixNanos(0), &mut next).template).collect();
+    let ids: Vec<TemplateId> = text
+        .lines()
+        .map(|line| miner.mine(tenant, service, line, UnixNanos(0), &mut next).template)
+        .collect();
     let mut out = String::from("LineId,EventTemplate\n");
     for (line, id) in ids.iter().enumerate() {
         let template = miner.text(tenant, service, *id).unwrap_or_default();

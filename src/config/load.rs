@@ -1,7 +1,7 @@
 //! From text to the options of every module, with all mistakes at once.
 
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -74,7 +74,8 @@ impl Config {
     /// # Errors
     /// All mistakes, one a line, each naming the variable and what would be right.
     pub fn load(environment: &Environment) -> Result<Loaded, Vec<String>> {
-        let mut reader = Reader { environment, mistakes: environment.problems().to_vec(), effective: Vec::new() };
+        let mut reader =
+            Reader { environment, mistakes: environment.problems().to_vec(), effective: Vec::new() };
         let config = reader.config();
         let mut mistakes = reader.mistakes;
         let mut warnings = Vec::new();
@@ -93,7 +94,9 @@ impl Config {
             }
         }
         match config {
-            Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings, effective: reader.effective }),
+            Some(config) if mistakes.is_empty() => {
+                Ok(Loaded { config, warnings, effective: reader.effective })
+            }
             _ => Err(mistakes),
         }
     }
@@ -110,100 +113,90 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads every variable even after a mistake, so that all are reported; none when there was any.
+    /// Reads every variable, also after a mistake, so that all are reported. Where there was one the value is some
+    /// valid stand-in; none only where there is no such thing.
     fn config(&mut self) -> Option<Config> {
-        let production = self.one_of("APP_ENV", &["development", "production"])? == "production";
+        let production = self.one_of("APP_ENV", &["development", "production"]) == "production";
         let log_level = self.one_of("LOG_LEVEL", &["INFO", "ERROR", "WARN", "DEBUG", "TRACE"]);
-        let bind_addr: Option<IpAddr> = self.parsed("BIND_ADDR", "an IP address such as 127.0.0.1");
-        let ports = ["GRPC_PORT", "OTLP_HTTP_PORT", "HTTP_PORT"]
-            .map(|name| self.parsed::<u16>(name, "a port from 0 to 65535"));
-        let ports_file = self.text("PORTS_FILE");
-        let shutdown = self.number("SHUTDOWN_TIMEOUT_MS", 100, 600_000);
-        let allow_insecure = self.flag("OTELCONTEXT_ALLOW_INSECURE");
+        let bind_addr = self.address("BIND_ADDR");
         let data_dir = PathBuf::from(self.text("DATA_DIR"));
         self.one_of("DB_DRIVER", &["sqlite"]);
-        let database = self.database(&data_dir);
-        let automigrate = self.flag("DB_AUTOMIGRATE");
-        let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64);
-        let cache_kib = self.number("SQLITE_CACHE_SIZE_KB", 1024, 1 << 20);
-        let mmap_bytes = self.number("SQLITE_MMAP_SIZE_BYTES", 0, 16 << 30);
-        let allow_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
-        let acknowledge = self.one_of("INGEST_ACK", &["durable", "buffered"]);
-        let queue_requests = self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000);
-        let queue_bytes = self.number("INGEST_PIPELINE_MAX_BYTES", 1 << 20, 1 << 40);
-        let inflight_bytes = self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40);
-        let journal_mb = self.number("JOURNAL_MAX_MB", 128, 1 << 20);
-        let request_mb = self.number("GRPC_MAX_RECV_MB", 1, 256);
-        let streams = self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000);
         let api_key = self.secret("API_KEY");
-        let tenant = self.text("DEFAULT_TENANT");
-        let default_tenant = TenantId::try_from(tenant.as_str());
-        if let Err(error) = &default_tenant {
-            self.mistake("DEFAULT_TENANT", &tenant, error);
-        }
-        let mcp_enabled = self.flag("MCP_ENABLED");
-        let mcp_path = self.path("MCP_PATH");
-        let mcp_concurrent = self.number("MCP_MAX_CONCURRENT", 0, 10_000);
-        let mcp_timeout = self.number("MCP_CALL_TIMEOUT_MS", 0, 600_000);
-        let mcp_cache = self.number("MCP_CACHE_TTL_MS", 0, 3_600_000);
-        let mcp_allowed_hosts = self.list("MCP_ALLOWED_HOSTS");
-        let mcp_allowed_origins = self.list("MCP_ALLOWED_ORIGINS");
-        let search_enabled = self.flag("LOG_FTS_ENABLED");
-        let joined_spans = self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000);
-        if bind_addr.is_some_and(|address| !address.is_loopback()) && api_key.is_none() && allow_insecure != Some(true) {
-            self.mistakes.push(
-                "BIND_ADDR: listening beyond loopback needs API_KEY, or OTELCONTEXT_ALLOW_INSECURE=true".into(),
-            );
-        }
-        if production && api_key.is_none() && allow_insecure != Some(true) {
-            self.mistakes.push("API_KEY: must be set when APP_ENV=production".into());
-        }
-        if production && allow_sqlite == Some(false) {
-            self.mistakes.push(
-                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with OTELCONTEXT_ALLOW_SQLITE_PROD=true".into(),
-            );
-        }
-        let [grpc_port, otlp_http_port, http_port] = ports;
+        let default_tenant = self.tenant("DEFAULT_TENANT");
+        let allow = Allowed {
+            insecure: self.flag("OTELCONTEXT_ALLOW_INSECURE"),
+            sqlite: self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD"),
+        };
+        self.refuse_open_doors(production, bind_addr, api_key.is_some(), &allow);
         Some(Config {
-            log_level: log_level?.parse().ok()?,
-            bind_addr: bind_addr?,
-            grpc_port: grpc_port?,
-            otlp_http_port: otlp_http_port?,
-            http_port: http_port?,
-            ports_file: Some(ports_file).filter(|path| !path.is_empty()).map(PathBuf::from),
-            shutdown_timeout: Duration::from_millis(shutdown?),
+            log_level: log_level.parse().ok()?,
+            bind_addr,
+            grpc_port: self.port("GRPC_PORT"),
+            otlp_http_port: self.port("OTLP_HTTP_PORT"),
+            http_port: self.port("HTTP_PORT"),
+            ports_file: Some(self.text("PORTS_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from),
+            shutdown_timeout: self.milliseconds("SHUTDOWN_TIMEOUT_MS", 100, 600_000),
+            database: self.database(&data_dir),
             data_dir,
-            database,
-            automigrate: automigrate?,
-            readers: u32::try_from(readers?).ok()?,
-            cache_kib: u32::try_from(cache_kib?).ok()?,
-            mmap_bytes: mmap_bytes?,
-            acknowledge: if acknowledge? == "durable" { Acknowledge::Durable } else { Acknowledge::Buffered },
-            queue_requests_max: usize::try_from(queue_requests?).ok()?,
-            queue_bytes_max: usize::try_from(queue_bytes?).ok()?,
-            inflight_bytes_max: usize::try_from(inflight_bytes?).ok()?,
-            journal_bytes_max: journal_mb? << 20,
-            request_bytes_max: usize::try_from(request_mb? << 20).ok()?,
-            streams_max: u32::try_from(streams?).ok()?,
+            automigrate: self.flag("DB_AUTOMIGRATE"),
+            readers: self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32,
+            cache_kib: self.number("SQLITE_CACHE_SIZE_KB", 1024, 1 << 20) as u32,
+            mmap_bytes: self.number("SQLITE_MMAP_SIZE_BYTES", 0, 16 << 30),
+            acknowledge: match self.one_of("INGEST_ACK", &["durable", "buffered"]) {
+                "buffered" => Acknowledge::Buffered,
+                _ => Acknowledge::Durable,
+            },
+            queue_requests_max: self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000) as usize,
+            queue_bytes_max: self.number("INGEST_PIPELINE_MAX_BYTES", 1 << 20, 1 << 40) as usize,
+            inflight_bytes_max: self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40) as usize,
+            journal_bytes_max: self.number("JOURNAL_MAX_MB", 128, 1 << 20) << 20,
+            request_bytes_max: (self.number("GRPC_MAX_RECV_MB", 1, 256) << 20) as usize,
+            streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,
             api_key,
-            default_tenant: default_tenant.ok()?,
-            mcp_enabled: mcp_enabled?,
-            mcp_path: mcp_path?,
-            mcp_concurrent_max: usize::try_from(mcp_concurrent?).ok()?,
-            mcp_call_timeout: Duration::from_millis(mcp_timeout?),
-            mcp_cache_ttl: Duration::from_millis(mcp_cache?),
-            mcp_allowed_hosts,
-            mcp_allowed_origins,
-            search_enabled: search_enabled?,
-            joined_spans_max: usize::try_from(joined_spans?).ok()?,
+            mcp_enabled: self.flag("MCP_ENABLED"),
+            mcp_path: self.path("MCP_PATH"),
+            mcp_concurrent_max: self.number("MCP_MAX_CONCURRENT", 0, 10_000) as usize,
+            mcp_call_timeout: self.milliseconds("MCP_CALL_TIMEOUT_MS", 0, 600_000),
+            mcp_cache_ttl: self.milliseconds("MCP_CACHE_TTL_MS", 0, 3_600_000),
+            mcp_allowed_hosts: self.list("MCP_ALLOWED_HOSTS"),
+            mcp_allowed_origins: self.list("MCP_ALLOWED_ORIGINS"),
+            search_enabled: self.flag("LOG_FTS_ENABLED"),
+            joined_spans_max: self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000) as usize,
+            default_tenant: default_tenant?,
         })
     }
+
+    fn refuse_open_doors(&mut self, production: bool, bind_addr: IpAddr, has_key: bool, allow: &Allowed) {
+        if !bind_addr.is_loopback() && !has_key && !allow.insecure {
+            self.mistakes.push(
+                "BIND_ADDR: listening beyond loopback needs API_KEY, or OTELCONTEXT_ALLOW_INSECURE=true"
+                    .into(),
+            );
+        }
+        if production && !has_key && !allow.insecure {
+            self.mistakes.push("API_KEY: must be set when APP_ENV=production".into());
+        }
+        if production && !allow.sqlite {
+            self.mistakes.push(
+                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
+                 OTELCONTEXT_ALLOW_SQLITE_PROD=true"
+                    .into(),
+            );
+        }
+    }
+}
+
+/// What the operator allows on purpose.
+struct Allowed {
+    insecure: bool,
+    sqlite: bool,
 }
 
 impl Reader<'_> {
     /// The value, or the default where nobody set it; noted for the list of effective values.
     fn text(&mut self, name: &'static str) -> String {
-        let default = variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default);
+        let default =
+            variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default);
         let (value, origin) = self.environment.get(name).unwrap_or((default, Origin::Default));
         self.effective.push((name, value.to_owned(), origin));
         value.to_owned()
@@ -245,35 +238,57 @@ impl Reader<'_> {
         parsed
     }
 
-    fn number(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
-        let wanted = format!("a whole number from {least} to {most}");
-        let value = self.parsed::<u64>(name, &wanted)?;
-        if !(least..=most).contains(&value) {
-            self.mistake(name, &value.to_string(), &format!("is not {wanted}"));
-            return None;
-        }
-        Some(value)
+    fn address(&mut self, name: &'static str) -> IpAddr {
+        self.parsed(name, "an IP address such as 127.0.0.1").unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
-    fn flag(&mut self, name: &'static str) -> Option<bool> {
+    fn port(&mut self, name: &'static str) -> u16 {
+        self.parsed(name, "a port from 0 to 65535").unwrap_or(0)
+    }
+
+    /// A number within bounds that the callers' types can hold.
+    fn number(&mut self, name: &'static str, least: u64, most: u64) -> u64 {
+        let wanted = format!("a whole number from {least} to {most}");
+        match self.parsed::<u64>(name, &wanted) {
+            Some(value) if (least..=most).contains(&value) => value,
+            Some(value) => {
+                self.mistake(name, &value.to_string(), &format!("is not {wanted}"));
+                least
+            }
+            None => least,
+        }
+    }
+
+    fn milliseconds(&mut self, name: &'static str, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.number(name, least, most))
+    }
+
+    fn tenant(&mut self, name: &'static str) -> Option<TenantId> {
+        let value = self.text(name);
+        TenantId::try_from(value.as_str())
+            .map_err(|error| self.mistake(name, &value, &format!("is not right: {error}")))
+            .ok()
+    }
+
+    fn flag(&mut self, name: &'static str) -> bool {
         let value = self.text(name);
         match value.trim().to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Some(true),
-            "false" | "0" | "no" | "off" => Some(false),
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
             _ => {
                 self.mistake(name, &value, &"is not true or false");
-                None
+                false
             }
         }
     }
 
-    fn one_of(&mut self, name: &'static str, allowed: &[&'static str]) -> Option<&'static str> {
+    fn one_of(&mut self, name: &'static str, allowed: &[&'static str]) -> &'static str {
         let value = self.text(name);
         let found = allowed.iter().copied().find(|other| other.eq_ignore_ascii_case(value.trim()));
-        if found.is_none() {
+        found.unwrap_or_else(|| {
             self.mistake(name, &value, &format!("is not one of {}", allowed.join(", ")));
-        }
-        found
+            allowed[0]
+        })
     }
 
     fn list(&mut self, name: &'static str) -> Vec<String> {
@@ -281,23 +296,26 @@ impl Reader<'_> {
         value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
-    fn path(&mut self, name: &'static str) -> Option<String> {
+    fn path(&mut self, name: &'static str) -> String {
         let value = self.text(name);
         let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-.".contains(&b));
         let taken = ["/", "/live", "/ready", "/metrics", "/metrics/prometheus"].contains(&value.as_str())
             || value.starts_with("/v1/")
             || value.starts_with("/api/");
-        if value.starts_with('/') && plain && !taken && !value.ends_with('/') {
-            return Some(value);
+        if !value.starts_with('/') || !plain || taken || value.ends_with('/') {
+            self.mistake(name, &value, &"is not a free path such as /mcp");
         }
-        self.mistake(name, &value, &"is not a free path such as /mcp");
-        None
+        value
     }
 
     fn database(&mut self, data_dir: &std::path::Path) -> PathBuf {
         let dsn = self.text("DB_DSN");
         let path = dsn.strip_prefix("sqlite://").or_else(|| dsn.strip_prefix("sqlite:")).unwrap_or(&dsn);
-        if path.contains("://") || path.contains(" host=") || path.starts_with("host=") || path.contains(":memory:") {
+        if path.contains("://")
+            || path.contains(" host=")
+            || path.starts_with("host=")
+            || path.contains(":memory:")
+        {
             self.mistake("DB_DSN", "(not shown)", &"is not the path of a SQLite file");
         }
         if path.is_empty() { data_dir.join("otelcontext.db") } else { PathBuf::from(path) }
@@ -331,7 +349,12 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once() {
-        let found = mistakes(&[("HTTP_PORT", "80a"), ("MCP_PATH", "mcp"), ("INGEST_ACK", "memory"), ("DEFAULT_TENANT", "a/b")]);
+        let found = mistakes(&[
+            ("HTTP_PORT", "80a"),
+            ("MCP_PATH", "mcp"),
+            ("INGEST_ACK", "memory"),
+            ("DEFAULT_TENANT", "a/b"),
+        ]);
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found[0].starts_with("HTTP_PORT: `80a` is not a port"), "{found:?}");
     }
@@ -349,7 +372,8 @@ mod tests {
 
     #[test]
     fn misspellings_are_pointed_out() {
-        let warnings = load(&[("HTTP_PROT", "1"), ("OTELCONTEXT_FOO", "1"), ("SAMPLING_RATE", "0.05"), ("HOME", "x")]);
+        let warnings =
+            load(&[("HTTP_PROT", "1"), ("OTELCONTEXT_FOO", "1"), ("SAMPLING_RATE", "0.05"), ("HOME", "x")]);
         let warnings = warnings.map(|loaded| loaded.warnings).unwrap_or_default();
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings.iter().any(|warning| warning.contains("did you mean HTTP_PORT?")), "{warnings:?}");

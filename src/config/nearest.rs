@@ -4,7 +4,8 @@ use super::variables::{self, NOT_YET};
 
 /// The known variable that `name` is probably a misspelling of: at most two edits away, not itself known.
 pub(super) fn meant_by(name: &str) -> Option<&'static str> {
-    let known = || variables::all().map(|variable| variable.name).chain(NOT_YET.iter().map(|(name, ..)| *name));
+    let known =
+        || variables::all().map(|variable| variable.name).chain(NOT_YET.iter().map(|(name, ..)| *name));
     let bare = name.strip_suffix("_FILE").unwrap_or(name);
     if known().any(|other| other == name || other == bare) {
         return None;

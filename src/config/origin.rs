@@ -73,7 +73,10 @@ impl Environment {
 
     pub(super) fn get(&self, name: &str) -> Option<(&str, Origin)> {
         // An empty value means "not set", as shells and compose files make them by accident.
-        self.values.get(name).filter(|(value, _)| !value.is_empty()).map(|(value, origin)| (value.as_str(), *origin))
+        self.values
+            .get(name)
+            .filter(|(value, _)| !value.is_empty())
+            .map(|(value, origin)| (value.as_str(), *origin))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

@@ -28,46 +28,134 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
     (
         "Server",
         &[
-            variable("APP_ENV", "development", "`development` or `production`. Production refuses to start without API_KEY, and on SQLite unless OTELCONTEXT_ALLOW_SQLITE_PROD=true."),
-            variable("LOG_LEVEL", "INFO", "Least severe level of the server's own log: ERROR, WARN, INFO, DEBUG or TRACE."),
-            variable("BIND_ADDR", "127.0.0.1", "Address that all ports listen on. An address other than loopback is refused without API_KEY unless OTELCONTEXT_ALLOW_INSECURE=true."),
+            variable(
+                "APP_ENV",
+                "development",
+                "`development` or `production`. Production refuses to start without API_KEY, and on SQLite unless OTELCONTEXT_ALLOW_SQLITE_PROD=true.",
+            ),
+            variable(
+                "LOG_LEVEL",
+                "INFO",
+                "Least severe level of the server's own log: ERROR, WARN, INFO, DEBUG or TRACE.",
+            ),
+            variable(
+                "BIND_ADDR",
+                "127.0.0.1",
+                "Address that all ports listen on. An address other than loopback is refused without API_KEY unless OTELCONTEXT_ALLOW_INSECURE=true.",
+            ),
             variable("GRPC_PORT", "4317", "Port of OTLP/gRPC, 0 to 65535; 0 picks a free one."),
             variable("OTLP_HTTP_PORT", "4318", "Port of OTLP/HTTP, 0 to 65535; 0 picks a free one."),
-            variable("HTTP_PORT", "8080", "Port of MCP, REST, probes and metrics, and of OTLP/HTTP too; 0 to 65535; 0 picks a free one."),
-            variable("PORTS_FILE", "", "File that receives the bound addresses as JSON once the server listens. Empty writes none."),
-            variable("SHUTDOWN_TIMEOUT_MS", "10000", "Milliseconds that a stop may take, 100 to 600000: requests in flight finish, accepted data is stored; what is left stays in the journal for the next start."),
-            variable("OTELCONTEXT_ALLOW_INSECURE", "false", "`true` lets the server listen beyond loopback without any key."),
+            variable(
+                "HTTP_PORT",
+                "8080",
+                "Port of MCP, REST, probes and metrics, and of OTLP/HTTP too; 0 to 65535; 0 picks a free one.",
+            ),
+            variable(
+                "PORTS_FILE",
+                "",
+                "File that receives the bound addresses as JSON once the server listens. Empty writes none.",
+            ),
+            variable(
+                "SHUTDOWN_TIMEOUT_MS",
+                "10000",
+                "Milliseconds that a stop may take, 100 to 600000: requests in flight finish, accepted data is stored; what is left stays in the journal for the next start.",
+            ),
+            variable(
+                "OTELCONTEXT_ALLOW_INSECURE",
+                "false",
+                "`true` lets the server listen beyond loopback without any key.",
+            ),
         ],
     ),
     (
         "Data",
         &[
-            variable("DATA_DIR", "./data", "Folder of the database, the journal and the search index. Created when missing."),
+            variable(
+                "DATA_DIR",
+                "./data",
+                "Folder of the database, the journal and the search index. Created when missing.",
+            ),
             variable("DB_DRIVER", "sqlite", "Database: `sqlite`."),
-            variable("DB_DSN", "", "SQLite file, overriding otelcontext.db in DATA_DIR; a path, optionally starting with `sqlite:` or `sqlite://`."),
-            variable("DB_AUTOMIGRATE", "true", "`false` refuses to start on a database whose schema is older, instead of migrating it."),
-            variable("DB_MAX_OPEN_CONNS", "4", "Connections that answer questions, 1 to 64; writing always has one of its own."),
-            variable("SQLITE_CACHE_SIZE_KB", "65536", "Page cache of each SQLite connection in KiB, 1024 to 1048576."),
-            variable("SQLITE_MMAP_SIZE_BYTES", "268435456", "Bytes of the database that SQLite maps into memory, 0 to 17179869184; 0 maps none."),
-            variable("OTELCONTEXT_ALLOW_SQLITE_PROD", "false", "`true` accepts SQLite when APP_ENV=production."),
+            variable(
+                "DB_DSN",
+                "",
+                "SQLite file, overriding otelcontext.db in DATA_DIR; a path, optionally starting with `sqlite:` or `sqlite://`.",
+            ),
+            variable(
+                "DB_AUTOMIGRATE",
+                "true",
+                "`false` refuses to start on a database whose schema is older, instead of migrating it.",
+            ),
+            variable(
+                "DB_MAX_OPEN_CONNS",
+                "4",
+                "Connections that answer questions, 1 to 64; writing always has one of its own.",
+            ),
+            variable(
+                "SQLITE_CACHE_SIZE_KB",
+                "65536",
+                "Page cache of each SQLite connection in KiB, 1024 to 1048576.",
+            ),
+            variable(
+                "SQLITE_MMAP_SIZE_BYTES",
+                "268435456",
+                "Bytes of the database that SQLite maps into memory, 0 to 17179869184; 0 maps none.",
+            ),
+            variable(
+                "OTELCONTEXT_ALLOW_SQLITE_PROD",
+                "false",
+                "`true` accepts SQLite when APP_ENV=production.",
+            ),
         ],
     ),
     (
         "Intake",
         &[
-            variable("INGEST_ACK", "durable", "`durable` acknowledges after the data is synced to disk; `buffered` acknowledges once it is handed to the operating system, which a power cut can lose."),
-            variable("INGEST_PIPELINE_QUEUE_SIZE", "50000", "Requests that may wait to be stored, 1 to 1000000; one more is refused as overload (HTTP 503, gRPC UNAVAILABLE) and may be sent again."),
-            variable("INGEST_PIPELINE_MAX_BYTES", "268435456", "Bytes of requests that may wait to be stored, from 1048576; more are refused as overload."),
-            variable("INGEST_INFLIGHT_MAX_BYTES", "268435456", "Bytes of request bodies held while they are read and decoded, from 1048576; more are refused as overload."),
-            variable("JOURNAL_MAX_MB", "4096", "Megabytes that the journal may take on disk, 128 to 1048576; at the bound new data is refused as overload until the store catches up."),
-            variable("GRPC_MAX_RECV_MB", "64", "Largest request in megabytes, before and after decompression, on gRPC and HTTP alike, 1 to 256. A larger one is refused and must be split."),
-            variable("GRPC_MAX_CONCURRENT_STREAMS", "1000", "Calls at once on one HTTP/2 connection, 1 to 100000."),
+            variable(
+                "INGEST_ACK",
+                "durable",
+                "`durable` acknowledges after the data is synced to disk; `buffered` acknowledges once it is handed to the operating system, which a power cut can lose.",
+            ),
+            variable(
+                "INGEST_PIPELINE_QUEUE_SIZE",
+                "50000",
+                "Requests that may wait to be stored, 1 to 1000000; one more is refused as overload (HTTP 503, gRPC UNAVAILABLE) and may be sent again.",
+            ),
+            variable(
+                "INGEST_PIPELINE_MAX_BYTES",
+                "268435456",
+                "Bytes of requests that may wait to be stored, from 1048576; more are refused as overload.",
+            ),
+            variable(
+                "INGEST_INFLIGHT_MAX_BYTES",
+                "268435456",
+                "Bytes of request bodies held while they are read and decoded, from 1048576; more are refused as overload.",
+            ),
+            variable(
+                "JOURNAL_MAX_MB",
+                "4096",
+                "Megabytes that the journal may take on disk, 128 to 1048576; at the bound new data is refused as overload until the store catches up.",
+            ),
+            variable(
+                "GRPC_MAX_RECV_MB",
+                "64",
+                "Largest request in megabytes, before and after decompression, on gRPC and HTTP alike, 1 to 256. A larger one is refused and must be split.",
+            ),
+            variable(
+                "GRPC_MAX_CONCURRENT_STREAMS",
+                "1000",
+                "Calls at once on one HTTP/2 connection, 1 to 100000.",
+            ),
         ],
     ),
     (
         "Tenants and keys",
         &[
-            secret("API_KEY", "", "The operator's key, sent as `Authorization: Bearer …`. Empty lets everybody in, which is only allowed on loopback."),
+            secret(
+                "API_KEY",
+                "",
+                "The operator's key, sent as `Authorization: Bearer …`. Empty lets everybody in, which is only allowed on loopback.",
+            ),
             variable("DEFAULT_TENANT", "default", "Tenant of requests that name none in `x-tenant-id`."),
         ],
     ),
@@ -76,18 +164,46 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         &[
             variable("MCP_ENABLED", "true", "`false` serves no MCP."),
             variable("MCP_PATH", "/mcp", "Path of MCP on HTTP_PORT."),
-            variable("MCP_MAX_CONCURRENT", "32", "Tool calls at once, 0 to 10000; one more is answered with -32000. 0 sets no bound."),
-            variable("MCP_CALL_TIMEOUT_MS", "30000", "Milliseconds a tool call may take, 0 to 600000; then it is answered with -32001. 0 sets no bound."),
-            variable("MCP_CACHE_TTL_MS", "5000", "Milliseconds that an answer is kept for the same tenant, tool and arguments, 0 to 3600000. 0 keeps none."),
-            variable("MCP_ALLOWED_HOSTS", "", "Host names beyond loopback under which MCP may be asked, separated by commas."),
-            variable("MCP_ALLOWED_ORIGINS", "", "Browser origins beyond loopback that may ask MCP, separated by commas, such as https://ops.example.com."),
+            variable(
+                "MCP_MAX_CONCURRENT",
+                "32",
+                "Tool calls at once, 0 to 10000; one more is answered with -32000. 0 sets no bound.",
+            ),
+            variable(
+                "MCP_CALL_TIMEOUT_MS",
+                "30000",
+                "Milliseconds a tool call may take, 0 to 600000; then it is answered with -32001. 0 sets no bound.",
+            ),
+            variable(
+                "MCP_CACHE_TTL_MS",
+                "5000",
+                "Milliseconds that an answer is kept for the same tenant, tool and arguments, 0 to 3600000. 0 keeps none.",
+            ),
+            variable(
+                "MCP_ALLOWED_HOSTS",
+                "",
+                "Host names beyond loopback under which MCP may be asked, separated by commas.",
+            ),
+            variable(
+                "MCP_ALLOWED_ORIGINS",
+                "",
+                "Browser origins beyond loopback that may ask MCP, separated by commas, such as https://ops.example.com.",
+            ),
         ],
     ),
     (
         "Search and graph",
         &[
-            variable("LOG_FTS_ENABLED", "true", "`false` keeps no search index: logs are still stored and filtered, but not searched by words."),
-            variable("GRAPHRAG_MAX_SPANS_PER_TENANT", "2000000", "Spans remembered, over all tenants, to join children to parents without asking the database, 10000 to 50000000. Older ones are looked up."),
+            variable(
+                "LOG_FTS_ENABLED",
+                "true",
+                "`false` keeps no search index: logs are still stored and filtered, but not searched by words.",
+            ),
+            variable(
+                "GRAPHRAG_MAX_SPANS_PER_TENANT",
+                "2000000",
+                "Spans remembered, over all tenants, to join children to parents without asking the database, 10000 to 50000000. Older ones are looked up.",
+            ),
         ],
     ),
 ];

@@ -6,10 +6,11 @@
 //! constants that describe how fast or how busy a system ought to be. Each service is compared with its own past.
 //!
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
-//! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence` and `signal` (four
-//! ways to look for the cause: roll-ups, traces, missing calls, and logs with measured series); `concentration`
-//! (which version or instance) and `onset` (since when); `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and
-//! [`anomaly`], which answer their own questions.
+//! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
+//! `template` and `series` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with measured
+//! series); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
+//! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
+//! their own questions.
 //!
 //! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
 
@@ -25,14 +26,17 @@ mod origin;
 mod path;
 mod rank;
 mod sentence;
+mod series;
 mod signal;
 mod silence;
 mod stats;
 mod symptom;
+mod template;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
 mod view;
+mod ways;
 
 use crate::model::id::ServiceId;
 

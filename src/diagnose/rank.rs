@@ -23,12 +23,13 @@ use super::message::Hints;
 use super::onset::onset_of;
 use super::origin::{Citation, Votes};
 use super::sentence::{Finding, describe, dismissed};
-use super::signal::{Signal, Signals, Source, signals};
+use super::signal::{Signal, Signals, Source};
 use super::silence::missing_calls;
 use super::stats::saturate;
 use super::symptom::{Deviation, deviations};
 use super::verdict::{Outcome, Symptom, SymptomKind, Verdict};
 use super::view::View;
+use super::ways::Ways;
 use super::{Options, path};
 
 /// What a full share of blame is worth.
@@ -68,7 +69,10 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     let flow = Flow { view, hints: &hints };
     let mut coverage = coverage_of(view);
     let accounts = accounts(&flow, symptom);
-    let signals = signals(view);
+    let mut signals = Signals::new(view, symptom);
+    if accounts.is_empty() {
+        signals.focus(view);
+    }
     let suspects = suspects(view, &accounts, &signals, symptom);
     let mut order: Vec<(&ServiceId, &Suspect)> =
         suspects.iter().filter(|(_, it)| it.score >= SCORE_MIN).collect();
@@ -82,7 +86,7 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     order.retain(|(service, suspect)| {
         suspect.score >= HEIR_SCORE_MIN * best || !inherits(&accounts, **service)
     });
-    let shown = symptom_of(view, &accounts, symptom, &order);
+    let shown = symptom_of(view, &accounts, &signals, &order);
     if accounts.is_empty() {
         coverage.push(match symptom {
             Some(service) => format!(
@@ -172,15 +176,16 @@ fn suspects(
     symptom: Option<ServiceId>,
 ) -> BTreeMap<ServiceId, Suspect> {
     let mut suspects: BTreeMap<ServiceId, Suspect> = BTreeMap::new();
+    let ways = Ways::new(view);
     for account in accounts {
-        for ((service, blame), share) in seated(view, &account.ledger) {
+        for ((service, blame), share) in seated(view, &account.ledger, &ways) {
             let suspect = suspects.entry(service).or_default();
             *suspect.blames.entry((account.deviation.kind, blame)).or_default() += share * account.weight;
         }
     }
     let reachable = symptom.map(|service| super::silence::reachable(&view.callees_by_service(), service));
     let within = |service: &ServiceId| reachable.as_ref().is_none_or(|reachable| reachable.contains(service));
-    for (service, list) in signals.iter().filter(|(service, _)| within(service)) {
+    for (service, list) in signals.by_service.iter().filter(|(service, _)| within(service)) {
         let alone = list.iter().all(|signal| matches!(signal.source, Source::Change(_)));
         if !alone || suspects.contains_key(service) {
             suspects.entry(*service).or_default().signals.clone_from(list);
@@ -205,34 +210,23 @@ fn suspects(
     suspects
 }
 
-/// Blames by node. The way between two nodes is charged to the node on most of the slow ways; to the called one
-/// where there is no difference.
-fn seated(view: &View<'_>, ledger: &Ledger) -> BTreeMap<(ServiceId, Blame), f64> {
-    let mut seats = BTreeMap::new();
-    let mut ways: Vec<(ServiceId, ServiceId, Blame, f64)> = Vec::new();
+/// Blames by node; the way between two nodes is charged to one of them.
+fn seated(view: &View<'_>, ledger: &Ledger, ways: &Ways) -> BTreeMap<(ServiceId, Blame), f64> {
+    let service = |at: usize| view.operations[at].service;
+    let mut by_ends: BTreeMap<(ServiceId, ServiceId), f64> = BTreeMap::new();
     for (blame, share) in &ledger.shares {
-        match blame {
-            Blame::Way(from, to) => {
-                ways.push((view.operations[*from].service, view.operations[*to].service, *blame, *share));
-            }
-            _ => *seats.entry((view.operations[blame.operation()].service, *blame)).or_default() += share,
+        if let Blame::Way(from, to) = blame {
+            *by_ends.entry((service(*from), service(*to))).or_default() += share;
         }
     }
-    while !ways.is_empty() {
-        let mut load: BTreeMap<ServiceId, f64> = BTreeMap::new();
-        for (from, to, _, share) in &ways {
-            *load.entry(*from).or_default() += share;
-            *load.entry(*to).or_default() += share * 1.05;
-        }
-        let heaviest = load.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
-        let Some(hub) = heaviest.map(|(service, _)| *service) else { break };
-        ways.retain(|(from, to, blame, share)| {
-            let charged = *from == hub || *to == hub;
-            if charged {
-                *seats.entry((hub, *blame)).or_default() += share;
-            }
-            !charged
-        });
+    let charged = ways.charge(&by_ends);
+    let mut seats = BTreeMap::new();
+    for (blame, share) in &ledger.shares {
+        let seat = match blame {
+            Blame::Way(from, to) => charged.get(&(service(*from), service(*to))).copied(),
+            _ => None,
+        };
+        *seats.entry((seat.unwrap_or(service(blame.operation())), *blame)).or_default() += share;
     }
     seats
 }
@@ -266,18 +260,21 @@ fn outcome_of(order: &[(&ServiceId, &Suspect)], confidence: f64, accounts: &[Acc
     }
 }
 
-/// The symptom to show: that of the worst account, or the suspect itself where only signals speak.
+/// The symptom to show: that of the worst account, else the measured one, else the first suspect itself.
 fn symptom_of(
     view: &View<'_>,
     accounts: &[Account],
-    asked: Option<ServiceId>,
+    signals: &Signals,
     order: &[(&ServiceId, &Suspect)],
 ) -> Option<Symptom> {
     let Some(account) = accounts.first() else {
-        let service =
-            asked.filter(|_| !order.is_empty()).or_else(|| order.first().map(|(service, _)| **service))?;
-        let kind = SymptomKind::Errors;
-        return Some(Symptom { service, operation: None, kind, before: 0.0, now: 0.0, onset: None });
+        let first = **order.first().map(|(service, _)| service)?;
+        let (service, kind, (before, now)) = match &signals.symptom {
+            Some((service, signal)) => (*service, signal.kind, signal.levels),
+            None => (first, None, (0.0, 0.0)),
+        };
+        let kind = kind.unwrap_or(SymptomKind::Errors);
+        return Some(Symptom { service, operation: None, kind, before, now, onset: None });
     };
     let operation = &view.operations[account.deviation.worst];
     let kind = account.deviation.kind;

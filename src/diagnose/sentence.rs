@@ -82,7 +82,7 @@ fn of_signals(view: &View<'_>, finding: &Finding<'_>) -> Diagnosis {
     let signal = finding.suspect.signals.first();
     let (level, fault) = match signal.map(|signal| signal.source) {
         Some(Source::Resource(_)) => (Level::Resource, Fault::Saturation),
-        Some(Source::Performance(_)) if signal.is_some_and(|it| it.text.contains("latency")) => {
+        Some(Source::Performance(_)) if signal.is_some_and(|it| it.kind == Some(SymptomKind::Latency)) => {
             (Level::Service, Fault::Latency)
         }
         _ => (Level::Service, Fault::Errors),

@@ -50,7 +50,8 @@ pub struct Symptom {
     pub operation: Option<OperationId>,
     /// What kind.
     pub kind: SymptomKind,
-    /// The measure in the baseline: failed share (errors), mean nanoseconds (latency), calls per second (silence).
+    /// The measure in the baseline: failed share (errors), mean nanoseconds (latency), calls per second (silence);
+    /// in the series' own unit where only a measured series shows it.
     pub before: f64,
     /// The same measure in the window.
     pub now: f64,

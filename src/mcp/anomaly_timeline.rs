@@ -18,12 +18,17 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk
     let mut answer = asked.answer();
     let Some(first) = found.first() else {
         answer.summary = "Nothing left its normal course in this window.".into();
-        answer.why_empty = Some("every operation and instance stayed within its own baseline, or had too little traffic to tell".into());
+        answer.why_empty = Some(
+            "every operation and instance stayed within its own baseline, or had too little traffic to tell"
+                .into(),
+        );
         answer.next.push(Next::new("get_service_health", []));
         return Ok(answer);
     };
     let lasting = found.iter().filter(|anomaly| anomaly.end.is_none()).count();
-    let name = |anomaly: &Anomaly| query.node_of(anomaly.subject).map_or_else(String::new, |id| query.service_name(id));
+    let name = |anomaly: &Anomaly| {
+        query.node_of(anomaly.subject).map_or_else(String::new, |id| query.service_name(id))
+    };
     answer.summary = format!(
         "{} anomalies, {lasting} of them lasting. The first to begin: {} of {}.",
         found.len(),

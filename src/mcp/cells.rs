@@ -65,7 +65,14 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let cases = [(0.0, json!(0)), (1234.56, json!(1235)), (12.345, json!(12.3)), (0.012345, json!(0.0123)), (100.0, json!(100)), (f64::NAN, json!(null))];
+        let cases = [
+            (0.0, json!(0)),
+            (1234.56, json!(1235)),
+            (12.345, json!(12.3)),
+            (0.012345, json!(0.0123)),
+            (100.0, json!(100)),
+            (f64::NAN, json!(null)),
+        ];
         for (value, wanted) in cases {
             assert_eq!(rounded(value), wanted, "{value}");
         }

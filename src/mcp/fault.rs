@@ -8,8 +8,12 @@ use crate::query::Error;
 /// The contract's fault for a question that has no answer. Details of our own parts go to the log, not to the agent.
 pub(super) fn of(error: Error) -> Fault {
     match &error {
-        Error::UnknownService { name, known } => Fault::unknown("service", name, known.iter().map(String::as_str)),
-        Error::UnknownOperation { name, known } => Fault::unknown("operation", name, known.iter().map(String::as_str)),
+        Error::UnknownService { name, known } => {
+            Fault::unknown("service", name, known.iter().map(String::as_str))
+        }
+        Error::UnknownOperation { name, known } => {
+            Fault::unknown("operation", name, known.iter().map(String::as_str))
+        }
         Error::Search(search) if search.kind() == Kind::Invalid => Fault::invalid(search.to_string()),
         Error::SearchOff => Fault::invalid(error.to_string()),
         _ => match error.kind() {

@@ -16,17 +16,24 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ImpactAsk) -> Resu
     let impact = query.impact(scope, asked.window, target, ask.depth).await.map_err(fault::of)?;
     let mut answer = asked.answer();
     let others: Vec<_> = impact.affected.iter().filter(|affected| affected.distance > 0).collect();
-    let mut services: Vec<String> = others.iter().map(|affected| query.service_name(affected.service)).collect();
+    let mut services: Vec<String> =
+        others.iter().map(|affected| query.service_name(affected.service)).collect();
     services.sort_unstable();
     services.dedup();
     let entries = impact.affected.iter().filter(|affected| affected.entry).count();
     answer.summary = if others.is_empty() {
         format!("No other service's requests pass through {} in this window.", ask.service)
     } else {
-        format!("{} operations of {} services depend on {}, {entries} of them entry points.", others.len(), services.len(), ask.service)
+        format!(
+            "{} operations of {} services depend on {}, {entries} of them entry points.",
+            others.len(),
+            services.len(),
+            ask.service
+        )
     };
     if impact.affected.is_empty() {
-        answer.why_empty = Some(format!("{} took no calls in this window; try a longer `since`", ask.service));
+        answer.why_empty =
+            Some(format!("{} took no calls in this window; try a longer `since`", ask.service));
     }
     let columns = ["service", "operation", "share", "errors_pct", "distance", "entry_point"];
     let rows = impact
@@ -45,7 +52,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ImpactAsk) -> Resu
         .collect();
     page::put(&mut answer, Table::new("affected", columns), rows, (from, ask.limit));
     if !impact.coverage.is_empty() {
-        answer.coverage = Some(Coverage { state: CoverageState::Partial, detail: Some(impact.coverage.join(" ")) });
+        answer.coverage =
+            Some(Coverage { state: CoverageState::Partial, detail: Some(impact.coverage.join(" ")) });
     }
     answer.next.push(Next::new("root_cause_analysis", [("service", json!(ask.service))]));
     Ok(answer)

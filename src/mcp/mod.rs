@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use axum::Router;
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, Ended, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk, ServiceHealthAsk, ServiceMapAsk,
-    TraceGraphAsk, Triage,
+    AnomalyTimelineAsk, Answer, Ended, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk,
+    ServiceHealthAsk, ServiceMapAsk, TraceGraphAsk, Triage,
 };
 
 use crate::model::tenant::Scope;

@@ -26,12 +26,19 @@ pub(super) fn position_text((time, id): (UnixNanos, i64)) -> String {
 
 fn unreadable(cursor: &str) -> Fault {
     let short: String = cursor.chars().filter(|c| c.is_ascii_graphic()).take(40).collect();
-    Fault::invalid(format!("cursor `{short}` is not one this tool gave; pass back `cursor` of an earlier answer unchanged, or leave it out"))
+    Fault::invalid(format!(
+        "cursor `{short}` is not one this tool gave; pass back `cursor` of an earlier answer unchanged, or leave it out"
+    ))
 }
 
 /// Puts rows `from` onwards, `limit` at most, into the answer as its next table, with how many there are and where to
 /// go on.
-pub(super) fn put(answer: &mut Answer, mut table: Table, rows: Vec<Vec<Value>>, (from, limit): (usize, usize)) {
+pub(super) fn put(
+    answer: &mut Answer,
+    mut table: Table,
+    rows: Vec<Vec<Value>>,
+    (from, limit): (usize, usize),
+) {
     let total = rows.len();
     table.rows = rows.into_iter().skip(from).take(limit).collect();
     table.cursors = (0..table.rows.len()).map(|index| format!("o.{}", from + index + 1)).collect();

@@ -13,9 +13,10 @@ pub(super) fn evidence(query: &Query, proof: &Proof) -> Evidence {
         Reference::Edge { from, to } => {
             (format!("edge:{} -> {}", query.operation_path(*from), query.operation_path(*to)), "topology")
         }
-        Reference::Instance { service, resource } => {
-            (format!("instance:{}/{}", query.service_name(*service), query.instance_name(*resource)), "instance")
-        }
+        Reference::Instance { service, resource } => (
+            format!("instance:{}/{}", query.service_name(*service), query.instance_name(*resource)),
+            "instance",
+        ),
         Reference::Template(id) => (format!("template:{}", id.0), "log"),
         Reference::Series(id) => (format!("series:{}", id.0), "metric"),
         Reference::Change(at) => (format!("change:{}", at.0), "change"),

@@ -28,14 +28,33 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
         Outcome::InsufficientEvidence => Verdict::InsufficientEvidence,
     });
     answer.summary = summary(query, &found);
-    let columns = ["rank", "service", "cause", "confidence", "level", "fault", "operation", "onset", "path", "evidence"];
-    let rows = verdict.causes.iter().enumerate().map(|(index, cause)| row(query, index, cause, &found, &mut answer)).collect();
+    let columns = [
+        "rank",
+        "service",
+        "cause",
+        "confidence",
+        "level",
+        "fault",
+        "operation",
+        "onset",
+        "path",
+        "evidence",
+    ];
+    let rows = verdict
+        .causes
+        .iter()
+        .enumerate()
+        .map(|(index, cause)| row(query, index, cause, &found, &mut answer))
+        .collect();
     page::put(&mut answer, Table::new("causes", columns), rows, (from, ask.limit));
     answer.ruled_out = verdict
         .ruled_out
         .iter()
         .take(RULED_OUT_MAX)
-        .map(|suspect| RuledOut { subject: query.service_name(suspect.service), reason: suspect.reason.clone() })
+        .map(|suspect| RuledOut {
+            subject: query.service_name(suspect.service),
+            reason: suspect.reason.clone(),
+        })
         .collect();
     let detail = verdict.coverage.join(" ");
     let state = if detail.is_empty() { CoverageState::Complete } else { CoverageState::Partial };
@@ -44,7 +63,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
         answer.why_empty = Some(if found.nodes == 0 {
             "nothing of this tenant was received in the window; try a longer `since`".into()
         } else {
-            format!("{} services and dependencies and {} traces were examined; none deviates significantly", found.nodes, found.traces)
+            format!(
+                "{} services and dependencies and {} traces were examined; none deviates significantly",
+                found.nodes, found.traces
+            )
         });
     }
     answer.next = next(query, &found);
@@ -54,7 +76,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
 fn summary(query: &Query, found: &Explanation) -> String {
     let verdict = &found.verdict;
     let symptom = verdict.symptom.as_ref().map(|symptom| {
-        let operation = symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
+        let operation =
+            symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
         format!(" Symptom: {} of {}{operation}.", symptom.kind.name(), query.service_name(symptom.service))
     });
     let symptom = symptom.unwrap_or_default();
@@ -64,7 +87,11 @@ fn summary(query: &Query, found: &Explanation) -> String {
         }
         (Outcome::CauseFound, Some(cause)) => format!("{}{symptom}", cause.sentence),
         (Outcome::Candidates, Some(cause)) => {
-            format!("{} candidates, none clearly ahead; first: {}{symptom}", verdict.causes.len(), cause.sentence)
+            format!(
+                "{} candidates, none clearly ahead; first: {}{symptom}",
+                verdict.causes.len(),
+                cause.sentence
+            )
         }
     }
 }

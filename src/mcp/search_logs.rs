@@ -15,7 +15,8 @@ use super::window::Asked;
 use super::{cells, fault, page};
 
 /// The columns of a log record.
-pub(super) const COLUMNS: [&str; 7] = ["time", "severity", "service", "body", "template", "trace_id", "attributes"];
+pub(super) const COLUMNS: [&str; 7] =
+    ["time", "severity", "service", "body", "template", "trace_id", "attributes"];
 
 /// Everything a tenant may have kept.
 const EVERYWHERE: Window = Window { from: UnixNanos(0), to: UnixNanos(i64::MAX) };
@@ -36,7 +37,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
     let found = query.logs(scope, question).await.map_err(fault::of)?;
     let mut answer = asked.answer();
     if found.not_indexed > 0 {
-        answer.warnings.push(format!("{} records arrived so recently that words are not searched in them yet", found.not_indexed));
+        answer.warnings.push(format!(
+            "{} records arrived so recently that words are not searched in them yet",
+            found.not_indexed
+        ));
     }
     let total = found.total.unwrap_or(found.records.len());
     answer.summary = match (found.records.len(), found.total, &found.next) {
@@ -82,7 +86,10 @@ pub(super) fn row(query: &Query, log: &StoredLog, end: UnixNanos) -> Vec<Value> 
 
 fn template(text: &str) -> Result<TemplateId, Fault> {
     let digits = text.strip_prefix("template:").unwrap_or(text);
-    digits.parse().map(TemplateId).map_err(|_| Fault::invalid("template: give an id such as `template:17`, as answers show it"))
+    digits
+        .parse()
+        .map(TemplateId)
+        .map_err(|_| Fault::invalid("template: give an id such as `template:17`, as answers show it"))
 }
 
 fn why_empty(ask: &SearchLogsAsk) -> String {

@@ -14,10 +14,13 @@ use super::{cells, fault, page};
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
-    let report = query.service_health(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
+    let report =
+        query.service_health(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
     let mut answer = asked.answer();
     if report.baseline.is_none() {
-        answer.warnings.push("nothing older than the window is known: health rests on error shares alone".into());
+        answer
+            .warnings
+            .push("nothing older than the window is known: health rests on error shares alone".into());
     }
     if report.services.is_empty() {
         answer.summary = "No service took requests in this window or before it.".into();
@@ -25,16 +28,40 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
         return Ok(answer);
     }
     answer.summary = summary(&report);
-    let bad = report.services.iter().find(|service| matches!(service.health.status, Status::Critical | Status::Degraded));
+    let bad = report
+        .services
+        .iter()
+        .find(|service| matches!(service.health.status, Status::Critical | Status::Degraded));
     if let Some(bad) = bad {
         answer.next.push(Next::new("root_cause_analysis", [("service", json!(bad.info.name))]));
         answer.next.push(Next::new("impact_analysis", [("service", json!(bad.info.name))]));
     }
-    let columns = ["service", "status", "score", "kind", "requests_per_s", "errors_pct", "errors_pct_before", "p95_ms", "p95_ms_before", "reasons"];
+    let columns = [
+        "service",
+        "status",
+        "score",
+        "kind",
+        "requests_per_s",
+        "errors_pct",
+        "errors_pct_before",
+        "p95_ms",
+        "p95_ms_before",
+        "reasons",
+    ];
     let rows = report.services.iter().map(|service| service_row(service, &asked)).collect();
     page::put(&mut answer, Table::new("services", columns), rows, (from, ask.limit));
     if !report.operations.is_empty() {
-        let columns = ["operation", "kind", "requests_per_s", "errors_pct", "errors_pct_before", "p95_ms", "p95_ms_before", "self_mean_ms", "self_mean_ms_before"];
+        let columns = [
+            "operation",
+            "kind",
+            "requests_per_s",
+            "errors_pct",
+            "errors_pct_before",
+            "p95_ms",
+            "p95_ms_before",
+            "self_mean_ms",
+            "self_mean_ms_before",
+        ];
         let rows = report.operations.iter().map(|operation| operation_row(operation, &asked)).collect();
         page::put(&mut answer, Table::new("operations", columns), rows, (0, ask.limit));
     }
@@ -44,7 +71,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
 fn summary(report: &HealthReport) -> String {
     let count = |status| report.services.iter().filter(|service| service.health.status == status).count();
     if let [one] = report.services.as_slice() {
-        let reasons = if one.health.reasons.is_empty() { String::new() } else { format!(": {}", one.health.reasons.join("; ")) };
+        let reasons = if one.health.reasons.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", one.health.reasons.join("; "))
+        };
         return format!("{} is {}{reasons}.", one.info.name, one.health.status.name());
     }
     let named: Vec<&str> = report
@@ -81,7 +112,9 @@ fn service_row(service: &ServiceHealth, asked: &Asked) -> Vec<Value> {
 }
 
 fn operation_row(operation: &OperationHealth, asked: &Asked) -> Vec<Value> {
-    let own = |cell: &crate::model::rollup::Cell| cells::milliseconds(cell.self_ns() as f64 / cell.count.max(1) as f64);
+    let own = |cell: &crate::model::rollup::Cell| {
+        cells::milliseconds(cell.self_ns() as f64 / cell.count.max(1) as f64)
+    };
     vec![
         json!(operation.name),
         json!(operation.kind.name()),

@@ -19,15 +19,20 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> 
     let mut answer = asked.answer();
     if map.nodes.is_empty() {
         answer.summary = "No service sent spans in this window.".into();
-        answer.why_empty = Some("nothing of this tenant was received in the window; try a longer `since`".into());
+        answer.why_empty =
+            Some("nothing of this tenant was received in the window; try a longer `since`".into());
         return Ok(answer);
     }
     let services = map.nodes.iter().filter(|node| node.info.kind == NodeKind::Service).count();
     let dependencies = map.nodes.len() - services;
-    let worst = map.edges.iter().filter(|edge| edge.calls.errors > 0).max_by(|a, b| {
-        a.calls.errors.cmp(&b.calls.errors).then(b.from.cmp(&a.from)).then(b.to.cmp(&a.to))
-    });
-    answer.summary = format!("{services} services and {dependencies} databases, queues and hosts with {} call paths.", map.edges.len());
+    let worst =
+        map.edges.iter().filter(|edge| edge.calls.errors > 0).max_by(|a, b| {
+            a.calls.errors.cmp(&b.calls.errors).then(b.from.cmp(&a.from)).then(b.to.cmp(&a.to))
+        });
+    answer.summary = format!(
+        "{services} services and {dependencies} databases, queues and hosts with {} call paths.",
+        map.edges.len()
+    );
     if let Some(edge) = worst {
         answer.summary.push_str(&format!(
             " Most failures: {} -> {}, {} of {} calls.",
@@ -38,9 +43,15 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> 
         ));
         answer.next.push(Next::new("root_cause_analysis", [("service", json!(query.service_name(edge.to)))]));
     }
-    let nodes = Table::new("services", ["service", "kind", "requests_per_s", "errors_pct", "p50_ms", "p95_ms", "p99_ms"]);
+    let nodes = Table::new(
+        "services",
+        ["service", "kind", "requests_per_s", "errors_pct", "p50_ms", "p95_ms", "p99_ms"],
+    );
     page::put(&mut answer, nodes, node_rows(&map, &asked), (0, ask.limit.max(map.nodes.len())));
-    let edges = Table::new("edges", ["from", "to", "calls", "calls_per_s", "errors_pct", "p95_ms", "caller_mean_ms", "callee_mean_ms"]);
+    let edges = Table::new(
+        "edges",
+        ["from", "to", "calls", "calls_per_s", "errors_pct", "p95_ms", "caller_mean_ms", "callee_mean_ms"],
+    );
     page::put(&mut answer, edges, edge_rows(query, &map, &asked), (from, ask.limit.max(50)));
     Ok(answer)
 }

@@ -10,9 +10,9 @@ use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
 use crate::query::trace::{TraceTree, TreeSpan};
 
+use super::cells;
 use super::window::Asked;
 use super::{fault, page, search_logs};
-use super::cells;
 
 /// Log records shown with a trace.
 const LOGS_MAX: usize = 20;
@@ -20,18 +20,38 @@ const LOGS_MAX: usize = 20;
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range.unwrap_or(mcp_tools::TimeRange::LAST_HOUR))?;
     let from = page::offset(ask.cursor.as_deref())?;
-    let id = TraceId::try_from(ask.trace_id.as_slice()).map_err(|error| Fault::invalid(format!("trace_id: {error}")))?;
+    let id = TraceId::try_from(ask.trace_id.as_slice())
+        .map_err(|error| Fault::invalid(format!("trace_id: {error}")))?;
     let Some(trace) = query.trace(scope, id).await.map_err(fault::of)? else {
-        return Err(Fault::not_found(format!("trace {id} is not stored; find one with root_cause_analysis or search_logs")));
+        return Err(Fault::not_found(format!(
+            "trace {id} is not stored; find one with root_cause_analysis or search_logs"
+        )));
     };
     let window = extent(&trace);
     let mut answer = asked.answer_about(window);
     answer.summary = summary(query, id, &trace, window);
-    let columns = ["depth", "service", "operation", "kind", "status", "start_ms", "duration_ms", "self_ms", "span_id", "origin", "message", "attributes"];
+    let columns = [
+        "depth",
+        "service",
+        "operation",
+        "kind",
+        "status",
+        "start_ms",
+        "duration_ms",
+        "self_ms",
+        "span_id",
+        "origin",
+        "message",
+        "attributes",
+    ];
     let rows: Vec<Vec<Value>> = trace.spans.iter().map(|span| row(query, span, window)).collect();
     page::put(&mut answer, Table::new("spans", columns), rows, (from, ask.limit.max(50)));
     if trace.total > trace.spans.len() as u64 {
-        answer.warnings.push(format!("the trace has {} spans; only {} were read", trace.total, trace.spans.len()));
+        answer.warnings.push(format!(
+            "the trace has {} spans; only {} were read",
+            trace.total,
+            trace.spans.len()
+        ));
         answer.shown = Some(Shown::new(ask.limit.max(50) as u64, trace.total));
     }
     let orphans = trace.spans.iter().filter(|span| span.orphan).count();
@@ -46,7 +66,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
         page::put(&mut answer, Table::new("logs", search_logs::COLUMNS), rows, (0, LOGS_MAX));
     }
     if let Some(origin) = trace.spans.iter().find(|span| span.origin) {
-        answer.next.push(Next::new("root_cause_analysis", [("service", json!(query.service_name(origin.row.service)))]));
+        answer.next.push(Next::new(
+            "root_cause_analysis",
+            [("service", json!(query.service_name(origin.row.service)))],
+        ));
     }
     Ok(answer)
 }

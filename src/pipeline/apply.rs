@@ -52,12 +52,16 @@ pub struct Parts {
 ///
 /// # Errors
 /// When the store cannot tell its templates.
-pub async fn start(options: Options, parts: Parts) -> Result<(Handle, JoinHandle<()>), crate::store::error::Error> {
+pub async fn start(
+    options: Options,
+    parts: Parts,
+) -> Result<(Handle, JoinHandle<()>), crate::store::error::Error> {
     let templates = parts.store.templates(None).await?;
     let highest = parts.store.template_highest().await?;
     let queue = Arc::new(Queue::new(&options));
     let tally = Arc::new(Tally::default());
-    let handle = Handle { journal: parts.journal.clone(), queue: Arc::clone(&queue), tally: Arc::clone(&tally) };
+    let handle =
+        Handle { journal: parts.journal.clone(), queue: Arc::clone(&queue), tally: Arc::clone(&tally) };
     parts.health.set("replay", false, "reading the journal");
     let applier = Applier {
         enricher: Enricher::new(templates, highest),
@@ -115,7 +119,9 @@ impl Applier {
                 self.apply(waiting).await;
                 continue;
             }
-            if self.queue.is_stopping() && (self.queue.depth().requests == 0 || self.journal.stats().poisoned.is_some()) {
+            if self.queue.is_stopping()
+                && (self.queue.depth().requests == 0 || self.journal.stats().poisoned.is_some())
+            {
                 break;
             }
             tokio::select! {
@@ -184,9 +190,17 @@ impl Applier {
                     self.tally.committed(Some(failure.kind()));
                     let chain = chain(&failure);
                     if failure.kind() == Kind::Internal {
-                        error!(lsn = commit.lsn, error = chain, "the store refuses a commit; it is tried again");
+                        error!(
+                            lsn = commit.lsn,
+                            error = chain,
+                            "the store refuses a commit; it is tried again"
+                        );
                     } else {
-                        warn!(lsn = commit.lsn, error = chain, "the store is away; the commit is tried again");
+                        warn!(
+                            lsn = commit.lsn,
+                            error = chain,
+                            "the store is away; the commit is tried again"
+                        );
                     }
                     self.health.set("store", false, chain);
                     tokio::time::sleep(pause).await;
@@ -248,7 +262,9 @@ impl Applier {
                     self.unsynced = Lsn(0);
                 }
             }
-            Err(failure) if last => warn!(error = chain(&failure), "the store was not synced; the journal keeps its data"),
+            Err(failure) if last => {
+                warn!(error = chain(&failure), "the store was not synced; the journal keeps its data")
+            }
             Err(failure) => warn!(error = chain(&failure), "the store was not synced; it is tried again"),
         }
         self.synced_at = Instant::now();
@@ -262,7 +278,9 @@ fn known(names: &Names, tenant: TenantNumber, span: &RecalledSpan) -> Known {
         let info = names.service_info(node)?;
         let called = names.operation_info(span.operation)?;
         let (kind, name) = match info.kind {
-            NodeKind::Queue => (SpanKind::PRODUCER, info.name.split_once('/').map_or(&*info.name, |(_, name)| name)),
+            NodeKind::Queue => {
+                (SpanKind::PRODUCER, info.name.split_once('/').map_or(&*info.name, |(_, name)| name))
+            }
             _ => (SpanKind::CLIENT, &*called.name),
         };
         let operation = names.operation(tenant, node, kind, name, span.start);

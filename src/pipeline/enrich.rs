@@ -54,13 +54,25 @@ impl Enricher {
     pub(super) fn enrich(&mut self, names: &Names, tenant: &TenantId, batch: Batch, enriched: &mut Enriched) {
         let tenant = names.tenant(tenant);
         match batch {
-            Batch::Traces(groups) => groups.into_iter().for_each(|group| spans(names, tenant, group, enriched)),
-            Batch::Logs(groups) => groups.into_iter().for_each(|group| self.logs(names, tenant, group, enriched)),
-            Batch::Metrics(groups) => groups.into_iter().for_each(|group| points(names, tenant, group, enriched)),
+            Batch::Traces(groups) => {
+                groups.into_iter().for_each(|group| spans(names, tenant, group, enriched))
+            }
+            Batch::Logs(groups) => {
+                groups.into_iter().for_each(|group| self.logs(names, tenant, group, enriched))
+            }
+            Batch::Metrics(groups) => {
+                groups.into_iter().for_each(|group| points(names, tenant, group, enriched))
+            }
         }
     }
 
-    fn logs(&mut self, names: &Names, tenant: TenantNumber, group: Group<LogRecord>, enriched: &mut Enriched) {
+    fn logs(
+        &mut self,
+        names: &Names,
+        tenant: TenantNumber,
+        group: Group<LogRecord>,
+        enriched: &mut Enriched,
+    ) {
         let Some(first) = group.items.first().map(|record| record.time) else { return };
         let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
         let resource = names.resource(tenant, service, &group.resource, first);
@@ -161,7 +173,8 @@ fn spans(names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut
 }
 
 fn points(names: &Names, tenant: TenantNumber, group: Group<Metric>, enriched: &mut Enriched) {
-    let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time) else {
+    let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time)
+    else {
         return;
     };
     let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);

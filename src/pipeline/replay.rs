@@ -51,7 +51,9 @@ fn decoded(record: Record, limits: &Limits) -> Option<Waiting> {
     let Record { lsn, entry } = record;
     let encoding = Encoding::from_number(entry.encoding)?;
     match decode::decode(entry.signal, encoding, &entry.body, entry.received, limits) {
-        Ok(decoded) => Some(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() }),
+        Ok(decoded) => {
+            Some(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() })
+        }
         Err(failure) => {
             error!(lsn = lsn.0, error = %failure, "an accepted request no longer decodes and is left out");
             None

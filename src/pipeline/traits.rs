@@ -60,7 +60,9 @@ impl<'a> Traits<'a> {
             "messaging.destination.temporary" => self.destination_temporary = value == Value::Bool(true),
             "peer.service" | "service.peer.name" => self.peer_service = text,
             "server.address" => self.address = text,
-            "net.peer.name" | "net.peer.ip" | "network.peer.address" if self.address.is_empty() => self.address = text,
+            "net.peer.name" | "net.peer.ip" | "network.peer.address" if self.address.is_empty() => {
+                self.address = text
+            }
             "server.port" => self.port = value.as_integer().unwrap_or(0),
             "net.peer.port" if self.port == 0 => self.port = value.as_integer().unwrap_or(0),
             "url.full" => self.url = text,
@@ -190,13 +192,45 @@ mod tests {
         let client = SpanKind::CLIENT;
         let found = |kind, name: &str| Some((kind, name.to_owned()));
         let database = NodeKind::Database;
-        assert_eq!(peer(client, &[("db.system.name", "postgresql"), ("db.namespace", "orders"), ("server.address", "db1")]), found(database, "postgresql/orders"));
-        assert_eq!(peer(client, &[("db.system", "redis"), ("db.name", "0"), ("net.peer.name", "cache"), ("net.peer.port", "6379")]), found(database, "redis@cache:6379"));
+        assert_eq!(
+            peer(
+                client,
+                &[("db.system.name", "postgresql"), ("db.namespace", "orders"), ("server.address", "db1")]
+            ),
+            found(database, "postgresql/orders")
+        );
+        assert_eq!(
+            peer(
+                client,
+                &[
+                    ("db.system", "redis"),
+                    ("db.name", "0"),
+                    ("net.peer.name", "cache"),
+                    ("net.peer.port", "6379")
+                ]
+            ),
+            found(database, "redis@cache:6379")
+        );
         assert_eq!(peer(client, &[("db.system", "sqlite")]), found(database, "sqlite"));
-        assert_eq!(peer(SpanKind::PRODUCER, &[("messaging.system", "kafka"), ("messaging.destination.name", "orders")]), found(NodeKind::Queue, "kafka/orders"));
-        assert_eq!(peer(SpanKind::CONSUMER, &[("messaging.system", "kafka"), ("messaging.destination", "orders")]), found(NodeKind::Queue, "kafka/orders"));
-        assert_eq!(peer(client, &[("url.full", "https://u:p@api.bank.example:8443/pay?x=1")]), found(NodeKind::External, "api.bank.example:8443"));
-        assert_eq!(peer(client, &[("server.address", "api.bank.example"), ("server.port", "443")]), found(NodeKind::External, "api.bank.example"));
+        assert_eq!(
+            peer(
+                SpanKind::PRODUCER,
+                &[("messaging.system", "kafka"), ("messaging.destination.name", "orders")]
+            ),
+            found(NodeKind::Queue, "kafka/orders")
+        );
+        assert_eq!(
+            peer(SpanKind::CONSUMER, &[("messaging.system", "kafka"), ("messaging.destination", "orders")]),
+            found(NodeKind::Queue, "kafka/orders")
+        );
+        assert_eq!(
+            peer(client, &[("url.full", "https://u:p@api.bank.example:8443/pay?x=1")]),
+            found(NodeKind::External, "api.bank.example:8443")
+        );
+        assert_eq!(
+            peer(client, &[("server.address", "api.bank.example"), ("server.port", "443")]),
+            found(NodeKind::External, "api.bank.example")
+        );
         assert_eq!(peer(SpanKind::SERVER, &[("server.address", "me")]), None);
         assert_eq!(peer(client, &[]), None);
     }

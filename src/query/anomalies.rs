@@ -16,7 +16,12 @@ impl Query {
     ///
     /// # Errors
     /// When the name is unknown or the store does not answer.
-    pub async fn anomalies(&self, scope: &Scope, asked: Window, service: Option<&str>) -> Result<Vec<Anomaly>, Error> {
+    pub async fn anomalies(
+        &self,
+        scope: &Scope,
+        asked: Window,
+        service: Option<&str>,
+    ) -> Result<Vec<Anomaly>, Error> {
         let wanted = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
         let Some(tenant) = self.tenant(scope) else { return Ok(Vec::new()) };
         let reach = Window::new(window::plain(asked).before.from, asked.to);
@@ -24,9 +29,8 @@ impl Query {
         if let Some(wanted) = wanted {
             slices.retain(|slice| self.node_of(slice.subject) == Some(wanted));
         }
-        let work = tokio::task::spawn_blocking(move || {
-            anomaly::anomalies(&slices, &anomaly::Options::default())
-        });
+        let work =
+            tokio::task::spawn_blocking(move || anomaly::anomalies(&slices, &anomaly::Options::default()));
         let mut found = work.await.map_err(|_| Error::Abandoned)?;
         found.retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
         Ok(found)

@@ -24,7 +24,9 @@ pub enum Error {
         known: Vec<String>,
     },
     /// Words cannot be searched because no index is kept.
-    #[error("full-text search is switched off (LOG_FTS_ENABLED=false); filter by service, severity or trace instead")]
+    #[error(
+        "full-text search is switched off (LOG_FTS_ENABLED=false); filter by service, severity or trace instead"
+    )]
     SearchOff,
     /// The search index did not answer.
     #[error("the search did not work: {0}")]

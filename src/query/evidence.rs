@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::diagnose::evidence::{
-    EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node, OperationEvidence, Slice,
-    TemplateEvidence,
+    EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node,
+    OperationEvidence, Slice, TemplateEvidence,
 };
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::log::Severity;
@@ -54,7 +54,10 @@ impl Query {
             let kinds = [RollupKind::Operation, RollupKind::Instance];
             self.store.rollups(tenant, width, window::whole_buckets(window, width), &kinds).await?
         };
-        Ok(cells.into_iter().map(|(bucket_s, subject, cell)| slice(subject, bucket_s, width, &cell)).collect())
+        Ok(cells
+            .into_iter()
+            .map(|(bucket_s, subject, cell)| slice(subject, bucket_s, width, &cell))
+            .collect())
     }
 
     /// Everything about a window and its baseline; exemplars are read only where `exemplars` says so.
@@ -82,7 +85,8 @@ impl Query {
         let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
         let mut nodes: HashSet<ServiceId> = HashSet::new();
         for subject in subjects {
-            let (now, before) = (now.remove(&subject).unwrap_or_default(), before.remove(&subject).unwrap_or_default());
+            let (now, before) =
+                (now.remove(&subject).unwrap_or_default(), before.remove(&subject).unwrap_or_default());
             match subject {
                 Subject::Operation(id) => {
                     let Some(info) = self.names().operation_info(id) else { continue };
@@ -115,13 +119,23 @@ impl Query {
         evidence.nodes.sort_by_key(|node| node.id);
     }
 
-    async fn templates(&self, tenant: TenantNumber, windows: Comparison, evidence: &mut Evidence) -> Result<(), Error> {
+    async fn templates(
+        &self,
+        tenant: TenantNumber,
+        windows: Comparison,
+        evidence: &mut Evidence,
+    ) -> Result<(), Error> {
         let kinds = [RollupKind::Logs];
         let whole = |window| window::whole_buckets(window, COARSE_SECONDS);
         let now = self.store.merged_rollups(tenant, COARSE_SECONDS, whole(windows.now), &kinds).await?;
         let before = self.store.merged_rollups(tenant, COARSE_SECONDS, whole(windows.before), &kinds).await?;
-        let texts: HashMap<_, _> =
-            self.store.templates(Some(tenant)).await?.into_iter().map(|template| (template.id, template)).collect();
+        let texts: HashMap<_, _> = self
+            .store
+            .templates(Some(tenant))
+            .await?
+            .into_iter()
+            .map(|template| (template.id, template))
+            .collect();
         let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
         let count = |sums: &Sums, subject| sums.get(subject).map_or(0, |cell| cell.count);
         let mut templates: Vec<TemplateEvidence> = subjects
@@ -142,7 +156,11 @@ impl Query {
             .collect();
         // Warnings and errors are never crowded out by chatter.
         templates.sort_by_key(|template| {
-            (template.severity < Severity::WARN, std::cmp::Reverse(template.now + template.before), template.id)
+            (
+                template.severity < Severity::WARN,
+                std::cmp::Reverse(template.now + template.before),
+                template.id,
+            )
         });
         templates.truncate(TEMPLATES_MAX);
         evidence.templates = templates;

@@ -35,7 +35,13 @@ pub struct Query {
 
 impl Query {
     /// Answers from these parts.
-    pub fn new(options: &Options, store: Store, graph: Graph, index: Option<Arc<Index>>, clock: Clock) -> Self {
+    pub fn new(
+        options: &Options,
+        store: Store,
+        graph: Graph,
+        index: Option<Arc<Index>>,
+        clock: Clock,
+    ) -> Self {
         Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl) }
     }
 

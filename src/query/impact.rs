@@ -26,12 +26,14 @@ impl Query {
         let operation = operation
             .map(|name| {
                 let operations = self.names().operations_of(info.id);
-                operations.iter().find(|operation| &*operation.name == name).map(|operation| operation.id).ok_or_else(
-                    || Error::UnknownOperation {
+                operations
+                    .iter()
+                    .find(|operation| &*operation.name == name)
+                    .map(|operation| operation.id)
+                    .ok_or_else(|| Error::UnknownOperation {
                         name: name.to_owned(),
                         known: operations.iter().map(|operation| operation.name.to_string()).collect(),
-                    },
-                )
+                    })
             })
             .transpose()?;
         let Some(tenant) = self.tenant(scope) else {

@@ -70,7 +70,8 @@ impl Query {
             let next = page.next.take().map(|place| (place.time, place.id));
             if !question.text.trim().is_empty() {
                 // Few records share a trace or template: their words are looked at one by one.
-                let words: Vec<String> = question.text.to_lowercase().split_whitespace().map(str::to_owned).collect();
+                let words: Vec<String> =
+                    question.text.to_lowercase().split_whitespace().map(str::to_owned).collect();
                 page.items.retain(|log| {
                     let body = log.row.detail.body_text().to_lowercase();
                     words.iter().all(|word| body.contains(word.trim_matches('"')))

@@ -33,7 +33,12 @@ impl Query {
     ///
     /// # Errors
     /// When the name is unknown or the store does not answer.
-    pub async fn root_cause(&self, scope: &Scope, asked: Window, service: Option<&str>) -> Result<Explanation, Error> {
+    pub async fn root_cause(
+        &self,
+        scope: &Scope,
+        asked: Window,
+        service: Option<&str>,
+    ) -> Result<Explanation, Error> {
         let symptom = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
         let Some(tenant) = self.tenant(scope) else {
             let evidence = Evidence::empty(asked);

@@ -88,7 +88,9 @@ impl Query {
                 shown.then_some(ServiceHealth { info, health, now, before })
             })
             .collect();
-        services.sort_by(|a, b| a.health.score.total_cmp(&b.health.score).then_with(|| a.info.name.cmp(&b.info.name)));
+        services.sort_by(|a, b| {
+            a.health.score.total_cmp(&b.health.score).then_with(|| a.info.name.cmp(&b.info.name))
+        });
         let mut operations: Vec<OperationHealth> = evidence
             .operations
             .into_iter()
@@ -101,7 +103,9 @@ impl Query {
                 before: operation.before,
             })
             .collect();
-        operations.sort_by(|a, b| b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id)));
+        operations.sort_by(|a, b| {
+            b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id))
+        });
         Ok(HealthReport { services, operations, baseline: evidence.baseline })
     }
 }

@@ -55,8 +55,11 @@ impl Query {
         window: Window,
         around: Option<(&str, usize)>,
     ) -> Result<ServiceMap, Error> {
-        let center = around.map(|(name, depth)| self.service(scope, name).map(|info| (info.id, depth))).transpose()?;
-        let Some(tenant) = self.tenant(scope) else { return Ok(ServiceMap { nodes: Vec::new(), edges: Vec::new() }) };
+        let center =
+            around.map(|(name, depth)| self.service(scope, name).map(|info| (info.id, depth))).transpose()?;
+        let Some(tenant) = self.tenant(scope) else {
+            return Ok(ServiceMap { nodes: Vec::new(), edges: Vec::new() });
+        };
         let sums = self.sums(tenant, window).await?;
         let topology = self.topology(&sums);
         let shown: Option<BTreeSet<ServiceId>> = center.map(|(id, depth)| {
@@ -110,11 +113,11 @@ impl Query {
         for (subject, cell) in sums {
             let node = match subject {
                 Subject::Instance(service, _) => Some(*service),
-                Subject::Operation(operation) => self
-                    .names()
-                    .operation_info(*operation)
-                    .map(|info| info.service)
-                    .filter(|id| self.names().service_info(*id).is_some_and(|info| info.kind != NodeKind::Service)),
+                Subject::Operation(operation) => {
+                    self.names().operation_info(*operation).map(|info| info.service).filter(|id| {
+                        self.names().service_info(*id).is_some_and(|info| info.kind != NodeKind::Service)
+                    })
+                }
                 _ => None,
             };
             if let Some(node) = node {

@@ -119,7 +119,8 @@ fn tree_span<'a>(
 ) -> TreeSpan {
     let failed = row.status == Status::Error;
     let said = row.detail.status_message();
-    let exception = evidence::exception(row).map(|exception| format!("{}: {}", exception.kind, exception.message));
+    let exception =
+        evidence::exception(row).map(|exception| format!("{}: {}", exception.kind, exception.message));
     TreeSpan {
         depth,
         self_ns: self_ns(row, children.clone()),
@@ -132,7 +133,8 @@ fn tree_span<'a>(
 
 /// The part of a span that none of its children covers; children may overlap one another.
 fn self_ns<'a>(row: &SpanRow, children: impl Iterator<Item = &'a SpanRow>) -> u64 {
-    let end_of = |row: &SpanRow| row.start.0.saturating_add(i64::try_from(row.duration_ns).unwrap_or(i64::MAX));
+    let end_of =
+        |row: &SpanRow| row.start.0.saturating_add(i64::try_from(row.duration_ns).unwrap_or(i64::MAX));
     let (start, end) = (row.start.0, end_of(row));
     let mut covered: Vec<(i64, i64)> =
         children.map(|child| (child.start.0.clamp(start, end), end_of(child).clamp(start, end))).collect();

@@ -34,10 +34,12 @@ pub fn plain(asked: Window) -> Comparison {
 /// the better baseline. `slices` must reach back before the window; width is that of their buckets.
 pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
     let found = anomaly::anomalies(slices, &anomaly::Options::default());
-    let inside: Vec<&Anomaly> = found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
+    let inside: Vec<&Anomaly> =
+        found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
     let worst = inside.iter().max_by(|a, b| a.severity.total_cmp(&b.severity).then(b.onset.cmp(&a.onset)));
     let Some(worst) = worst else { return plain(asked) };
-    let near = |anomaly: &&&Anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && anomaly.onset <= worst.onset;
+    let near =
+        |anomaly: &&&Anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && anomaly.onset <= worst.onset;
     let onset = inside.iter().filter(near).map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
     if onset <= asked.from {
         return plain(asked);
@@ -75,9 +77,15 @@ mod tests {
     #[test]
     fn windows_widen_to_whole_buckets() {
         let window = Window::new(UnixNanos::from_seconds(61), UnixNanos::from_seconds(120));
-        assert_eq!(whole_buckets(window, 60), Window::new(UnixNanos::from_seconds(60), UnixNanos::from_seconds(120)));
+        assert_eq!(
+            whole_buckets(window, 60),
+            Window::new(UnixNanos::from_seconds(60), UnixNanos::from_seconds(120))
+        );
         let window = Window::new(UnixNanos::from_seconds(59), UnixNanos(120_000_000_001));
-        assert_eq!(whole_buckets(window, 60), Window::new(UnixNanos::from_seconds(0), UnixNanos::from_seconds(180)));
+        assert_eq!(
+            whole_buckets(window, 60),
+            Window::new(UnixNanos::from_seconds(0), UnixNanos::from_seconds(180))
+        );
     }
 
     #[test]

@@ -23,7 +23,12 @@ const RECORDS_PER_COMMIT: usize = 100_000;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts following; ends when `stop` is cancelled. `committed` announces new records.
-pub fn start(store: Store, index: Arc<Index>, committed: Arc<Notify>, stop: CancellationToken) -> JoinHandle<()> {
+pub fn start(
+    store: Store,
+    index: Arc<Index>,
+    committed: Arc<Notify>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             if let Err(failure) = follow(&store, &index, &stop).await {

@@ -15,12 +15,15 @@ pub struct Options {
 
 /// Starts logging for the process. A second call changes nothing.
 pub fn start(options: Options) {
-    let filter = EnvFilter::new(format!("{},tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=warn", options.level));
+    let filter =
+        EnvFilter::new(format!("{},tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=warn", options.level));
     let registry = tracing_subscriber::registry().with(filter);
     let person = std::io::stderr().is_terminal();
     // An error only says that somebody (a test, an embedding program) started logging before.
     let _ = if person {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+        registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+            .try_init()
     } else {
         registry
             .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))

@@ -77,10 +77,8 @@ impl Metrics {
     /// The exposition in Prometheus text 0.0.4, where a counter's description carries the suffix `_total`.
     pub fn prometheus(&self) -> String {
         let text = self.openmetrics();
-        let counters: BTreeSet<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-            .collect();
+        let counters: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
         let mut out = String::with_capacity(text.len());
         for line in text.lines().filter(|line| *line != "# EOF") {
             let described = ["# HELP ", "# TYPE "].iter().find_map(|start| {

@@ -90,7 +90,10 @@ fn the_map_has_no_cycle_and_no_stranger() {
     for (module, imports) in MAY_IMPORT {
         for import in imports.split_whitespace() {
             let declared_later = *module == "app" && import == "config";
-            assert!(seen.contains(import) || declared_later, "`{module}` imports `{import}`, listed later or never");
+            assert!(
+                seen.contains(import) || declared_later,
+                "`{module}` imports `{import}`, listed later or never"
+            );
         }
         seen.insert(*module);
     }
@@ -148,7 +151,11 @@ fn check(module: &str, text: &str, is_test: bool) -> Vec<(usize, String)> {
             }
         }
         for (call, minters) in MINTS {
-            if code.contains(call) && !in_tests && !minters.split_whitespace().any(|minter| minter == module) && module != "model" {
+            if code.contains(call)
+                && !in_tests
+                && !minters.split_whitespace().any(|minter| minter == module)
+                && module != "model"
+            {
                 fault(format!("`{call}…)` belongs to {minters}"));
             }
         }
@@ -163,7 +170,8 @@ fn check(module: &str, text: &str, is_test: bool) -> Vec<(usize, String)> {
 }
 
 fn is_test_file(path: &Path) -> bool {
-    let named = path.file_stem().is_some_and(|stem| stem == "tests" || stem.to_string_lossy().ends_with("_tests"));
+    let named =
+        path.file_stem().is_some_and(|stem| stem == "tests" || stem.to_string_lossy().ends_with("_tests"));
     named || path.components().any(|part| part.as_os_str() == "tests")
 }
 

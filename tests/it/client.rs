@@ -99,13 +99,20 @@ pub(crate) async fn ask(server: &Server, tenant: &str, tool: &str, arguments: Va
 
 /// The rows of an answer's table as objects by column.
 pub(crate) fn rows(answer: &Value, table: &str) -> Vec<Value> {
-    let Some(table) = answer["tables"].as_array().and_then(|tables| tables.iter().find(|it| it["name"] == table)) else {
+    let Some(table) =
+        answer["tables"].as_array().and_then(|tables| tables.iter().find(|it| it["name"] == table))
+    else {
         return Vec::new();
     };
-    let columns: Vec<&str> = table["columns"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let columns: Vec<&str> =
+        table["columns"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     let object = |row: &Value| {
         let cells = row.as_array().unwrap();
-        columns.iter().zip(cells).map(|(name, cell)| ((*name).to_owned(), cell.clone())).collect::<serde_json::Map<_, _>>()
+        columns
+            .iter()
+            .zip(cells)
+            .map(|(name, cell)| ((*name).to_owned(), cell.clone()))
+            .collect::<serde_json::Map<_, _>>()
     };
     table["rows"].as_array().unwrap().iter().map(|row| Value::Object(object(row))).collect()
 }

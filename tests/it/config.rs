@@ -50,6 +50,12 @@ fn dot_env_is_read_and_the_environment_wins() {
         let variables = value["variables"].as_array().unwrap();
         variables.iter().find(|variable| variable["name"] == name).unwrap().clone()
     };
-    assert_eq!((&variable("HTTP_PORT")["value"], &variable("HTTP_PORT")["origin"]), (&"18080".into(), &".env".into()));
-    assert_eq!((&variable("GRPC_PORT")["value"], &variable("GRPC_PORT")["origin"]), (&"24317".into(), &"environment".into()));
+    assert_eq!(
+        (&variable("HTTP_PORT")["value"], &variable("HTTP_PORT")["origin"]),
+        (&"18080".into(), &".env".into())
+    );
+    assert_eq!(
+        (&variable("GRPC_PORT")["value"], &variable("GRPC_PORT")["origin"]),
+        (&"24317".into(), &"environment".into())
+    );
 }

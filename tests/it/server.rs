@@ -24,14 +24,19 @@ impl Server {
     /// Starts a server with these variables beside free ports and a folder of its own.
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self::start_in(folder, variables).await
     }
 
     async fn start_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
         let ports_file = folder.path().join("ports.json");
         let _ = std::fs::remove_file(&ports_file);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.path().join("server.log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.path().join("server.log"))
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_otelcontext"))
             .current_dir(&folder)
             .env_clear()
@@ -44,11 +49,18 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut server =
-            Self { child, folder, variables, grpc: String::new(), otlp_http: String::new(), http: String::new() };
+        let mut server = Self {
+            child,
+            folder,
+            variables,
+            grpc: String::new(),
+            otlp_http: String::new(),
+            http: String::new(),
+        };
         let ports = server.ports(&ports_file).await;
         let address = |name: &str| ports[name].as_str().unwrap().to_owned();
-        (server.grpc, server.otlp_http, server.http) = (address("grpc"), address("otlp_http"), address("http"));
+        (server.grpc, server.otlp_http, server.http) =
+            (address("grpc"), address("otlp_http"), address("http"));
         server.ready().await;
         server
     }
@@ -77,7 +89,11 @@ impl Server {
     }
 
     /// Waits until `probe` answers something.
-    pub(crate) async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, probe: impl Fn() -> F) -> T {
+    pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+        &self,
+        what: &str,
+        probe: impl Fn() -> F,
+    ) -> T {
         let began = Instant::now();
         loop {
             if let Some(found) = probe().await {

@@ -58,7 +58,8 @@ impl Store {
         for found in rows {
             spans.entry(found.row.trace_id).or_default().push(found.row);
         }
-        let exemplar = |trace_id: &TraceId| spans.remove(trace_id).map(|spans| Exemplar { trace_id: *trace_id, spans });
+        let exemplar =
+            |trace_id: &TraceId| spans.remove(trace_id).map(|spans| Exemplar { trace_id: *trace_id, spans });
         Ok(keys.iter().map(|(_, trace_id)| trace_id).filter_map(exemplar).collect())
     }
 }

@@ -1,0 +1,90 @@
+//! Log patterns that are new, more frequent, or gone.
+//!
+//! Records are counted against the requests that the service took in the same time, so that a service that is called
+//! less, or a window that was recorded less completely, does not look silent.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::ServiceId;
+use crate::model::log::Severity;
+use crate::model::node::NodeKind;
+
+use super::evidence::TemplateEvidence;
+use super::message::cut;
+use super::signal::{OneKind, Signal, Source, keep_strongest};
+use super::stats::{rate_surprise, saturate};
+use super::view::View;
+
+/// Standard deviations that a growing pattern must leave behind.
+const GROWN_MIN: f64 = 4.0;
+/// Standard deviations that a ceasing pattern must leave behind.
+const CEASED_MIN: f64 = 4.0;
+/// Records that a ceasing pattern must have been expected to have.
+const EXPECTED_MIN: f64 = 8.0;
+/// Requests of the baseline that a service's own traffic must rest on to be counted against.
+const REQUESTS_MIN: u64 = 20;
+
+/// The strongest pattern of each service.
+pub(super) fn signals(view: &View<'_>) -> OneKind {
+    let mut found = BTreeMap::new();
+    if view.baseline_s <= 0.0 {
+        return found;
+    }
+    let requests = requests_by_service(view);
+    let everything = requests.values().fold((0, 0), |(now, before), it| (now + it.0, before + it.1));
+    let templates = view.evidence.templates.iter();
+    for template in templates.filter(|template| view.nodes.contains_key(&template.service)) {
+        let enough = |it: &(u64, u64)| it.1 >= REQUESTS_MIN;
+        let own = requests.get(&template.service).copied().filter(enough);
+        let exposure = match own.or(Some(everything).filter(enough)) {
+            Some((now, before)) => (now as f64, before as f64),
+            None => (view.window_s, view.baseline_s),
+        };
+        let Some((strength, text)) = strength(view, template, exposure) else { continue };
+        let source = Source::Template(template.id);
+        let signal = Signal { strength, source, kind: None, levels: (0.0, 0.0), text };
+        keep_strongest(&mut found, template.service, signal);
+    }
+    found
+}
+
+/// Requests that each service took in the window and in the baseline.
+fn requests_by_service(view: &View<'_>) -> BTreeMap<ServiceId, (u64, u64)> {
+    let mut requests: BTreeMap<ServiceId, (u64, u64)> = BTreeMap::new();
+    for (at, operation) in view.operations.iter().enumerate() {
+        if operation.node_kind == NodeKind::Service && (operation.kind.is_inbound() || view.is_entry(at)) {
+            let known = requests.entry(operation.service).or_default();
+            known.0 += operation.now.count;
+            known.1 += operation.before.count;
+        }
+    }
+    requests
+}
+
+/// How suspicious the pattern is after so many requests now and before, and why.
+fn strength(view: &View<'_>, template: &TemplateEvidence, exposure: (f64, f64)) -> Option<(f64, String)> {
+    let (now, before) = (template.now as f64, template.before as f64);
+    let surprise = rate_surprise(now, exposure.0, before, exposure.1);
+    let fresh = template.before == 0 && template.first_seen >= view.evidence.baseline?.from;
+    let weight = match template.severity {
+        severity if severity >= Severity::ERROR => 1.0,
+        severity if severity >= Severity::WARN => 0.6,
+        _ => 0.2,
+    };
+    let quote = cut(&template.text, 100);
+    if surprise > GROWN_MIN {
+        let word = if fresh { "new log pattern" } else { "log pattern" };
+        let text = format!("{word} “{quote}”: {} records, {} before", template.now, template.before);
+        let grown = saturate(surprise - GROWN_MIN + 1.0, 4.0);
+        return Some((grown * weight * if fresh { 1.0 } else { 0.7 }, text));
+    }
+    let expected = before * exposure.0 / exposure.1;
+    if surprise < -CEASED_MIN && expected >= EXPECTED_MIN && now < 0.1 * expected {
+        let text = format!(
+            "log pattern “{quote}” ceased: {} records where {expected:.0} were expected",
+            template.now
+        );
+        return Some((0.6 * saturate(-surprise - CEASED_MIN + 1.0, 4.0), text));
+    }
+    None
+}

@@ -1,0 +1,91 @@
+//! Which end of a slow way is to blame.
+//!
+//! A node whose network suffers slows every call to it and from it; its neighbours suffer on one way of many. So a
+//! slow way is charged to the end where the larger part of all ways is slow, and to the called end where both are
+//! alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::id::ServiceId;
+use crate::model::rollup::Cell;
+
+use super::view::{View, Way};
+
+/// Calls that a way must have seen in both windows to be measured.
+const COUNT_MIN: u64 = 5;
+/// Ways whose time grew by this part of the largest growth are slow.
+const SLOW_PART: f64 = 0.25;
+
+/// A caller and a callee.
+pub(super) type Ends = (ServiceId, ServiceId);
+
+/// The ways between services, and which of them are slow.
+pub(super) struct Ways {
+    of_service: BTreeMap<ServiceId, BTreeSet<Ends>>,
+    slow: BTreeSet<Ends>,
+}
+
+impl Ways {
+    /// Measures all ways.
+    pub(super) fn new(view: &View<'_>) -> Self {
+        let mut sums: BTreeMap<Ends, (Cell, Cell)> = BTreeMap::new();
+        for edge in view.edges.iter().filter(|edge| edge.way == Way::Remote) {
+            let ends = (view.operations[edge.from].service, view.operations[edge.to].service);
+            let (now, before) = sums.entry(ends).or_default();
+            add(now, edge.now);
+            add(before, edge.before);
+        }
+        let measured = sums.iter().filter(|(_, (now, before))| now.count.min(before.count) >= COUNT_MIN);
+        let grown: BTreeMap<Ends, f64> =
+            measured.map(|(ends, (now, before))| (*ends, gap_ns(now) - gap_ns(before))).collect();
+        let most = grown.values().copied().fold(0.0, f64::max);
+        let mut of_service: BTreeMap<ServiceId, BTreeSet<Ends>> = BTreeMap::new();
+        for ends in grown.keys() {
+            of_service.entry(ends.0).or_default().insert(*ends);
+            of_service.entry(ends.1).or_default().insert(*ends);
+        }
+        let slow = grown.into_iter().filter(|(_, growth)| *growth > SLOW_PART * most && *growth > 0.0);
+        Self { of_service, slow: slow.map(|(ends, _)| ends).collect() }
+    }
+
+    /// The node to blame for each way that holds a share of the blame.
+    pub(super) fn charge(&self, shares: &BTreeMap<Ends, f64>) -> BTreeMap<Ends, ServiceId> {
+        let mut charged = BTreeMap::new();
+        let mut open = shares.clone();
+        while !open.is_empty() {
+            let mut load: BTreeMap<ServiceId, f64> = BTreeMap::new();
+            for ((from, to), share) in &open {
+                *load.entry(*from).or_default() += share;
+                *load.entry(*to).or_default() += share * 1.05;
+            }
+            load.iter_mut().for_each(|(service, load)| *load *= self.slow_part(*service));
+            let heaviest = load.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
+            let Some(hub) = heaviest.map(|(service, _)| *service) else { break };
+            open.retain(|ends, _| {
+                let its = ends.0 == hub || ends.1 == hub;
+                if its {
+                    charged.insert(*ends, hub);
+                }
+                !its
+            });
+        }
+        charged
+    }
+
+    /// The part of the service's ways that are slow; a half stands for what was not measured.
+    fn slow_part(&self, service: ServiceId) -> f64 {
+        let Some(ways) = self.of_service.get(&service) else { return 0.5 };
+        (ways.intersection(&self.slow).count() as f64 + 0.05) / (ways.len() as f64 + 0.1)
+    }
+}
+
+fn add(sum: &mut Cell, cell: &Cell) {
+    sum.count += cell.count;
+    sum.sum_ns = sum.sum_ns.saturating_add(cell.sum_ns);
+    sum.other_ns = sum.other_ns.saturating_add(cell.other_ns);
+}
+
+/// Time on the way for each call: what the caller waited beyond what the callee took.
+fn gap_ns(cell: &Cell) -> f64 {
+    cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count.max(1) as f64
+}

@@ -1,0 +1,39 @@
+//! Probes and metrics.
+
+use crate::client::{export, request, span};
+use crate::server::Server;
+
+#[tokio::test]
+async fn probes_answer_and_counters_exist_from_the_start() {
+    let server = Server::start(&[]).await;
+    let get = |path: &str| reqwest::get(format!("http://{}{path}", server.http));
+    assert_eq!(get("/live").await.unwrap().status(), 200);
+    let ready: serde_json::Value =
+        serde_json::from_str(&get("/ready").await.unwrap().text().await.unwrap()).unwrap();
+    assert_eq!(ready["status"], "ready");
+    assert_eq!(ready["checks"]["replay"]["ok"], true);
+    for path in ["/metrics", "/metrics/prometheus"] {
+        let text = get(path).await.unwrap().text().await.unwrap();
+        for name in [
+            "otelcontext_ingest_accepted_total{signal=\"logs\"} 0",
+            "otelcontext_ingest_pipeline_dropped_total{signal=\"traces\",reason=\"queue_full\"} 0",
+            "otelcontext_journal_bytes ",
+            "otelcontext_mcp_tool_invocations_total{tool=\"root_cause_analysis\",status=\"ok\"} 0",
+            "otelcontext_process_resident_memory_bytes ",
+        ] {
+            assert!(text.contains(name), "{path} lacks {name}:\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn accounts_add_up() {
+    let server = Server::start(&[]).await;
+    let message = request("shop", vec![span(1, 1, None, "GET /", 2), span(1, 2, Some(1), "work", 1)]);
+    export(&server, "a", &message).await;
+    export(&server, "a", &message).await;
+    server.settled().await;
+    assert_eq!(server.metric("otelcontext_ingest_accepted_total{signal=\"traces\"}").await, 4.0);
+    assert_eq!(server.metric("otelcontext_ingest_stored_total{signal=\"traces\"}").await, 2.0);
+    assert_eq!(server.metric("otelcontext_ingest_duplicate_spans_total").await, 2.0);
+}
