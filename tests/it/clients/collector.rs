@@ -13,10 +13,9 @@ const ORDERS: &str = "200";
 fn collector(ports: [SocketAddrV4; 2], endpoint: &str, protocol: &str) -> Command {
     let [grpc, http] = ports.map(|port| port.to_string());
     // The package has no launcher; its library starts this file.
-    let python = tool("python/lib");
-    let version = std::fs::read_dir(&python).unwrap().next().unwrap().unwrap().file_name();
-    let agent = tool("python/lib").join(version).join("site-packages/rotel/rotel-agent");
-    let mut command = Command::new(agent);
+    let python = std::fs::read_dir(tool("python/lib")).unwrap().next().unwrap().unwrap().file_name();
+    let agent = format!("python/lib/{}/site-packages/rotel/rotel-agent", python.to_str().unwrap());
+    let mut command = Command::new(tool(&agent));
     command
         .args(["start", "--exporter", "otlp", "--batch-timeout", "100ms"])
         .args(["--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
