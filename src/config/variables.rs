@@ -177,7 +177,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "MCP_CACHE_TTL_MS",
                 "5000",
-                "Milliseconds that an answer is kept for the same tenant, tool and arguments, 0 to 3600000. 0 keeps none.",
+                "Milliseconds that an answer is kept for the same tenant, tool and arguments, 0 to 3600000; for at most a second once newer telemetry is stored. 0 keeps none.",
             ),
             variable(
                 "MCP_ALLOWED_HOSTS",

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::tenant::{Scope, TenantId};
 
@@ -11,9 +11,18 @@ use super::handle::Query;
 
 /// Answers kept at most.
 const ENTRIES_MAX: u64 = 4_096;
+/// Once newer telemetry is stored, an answer is given again for this long at most: who looks again sees what came in.
+const OVERTAKEN_AFTER: Duration = Duration::from_secs(1);
 
 type Key = (TenantId, String);
-type Remembered = Arc<dyn Any + Send + Sync>;
+
+#[derive(Clone)]
+struct Remembered {
+    answer: Arc<dyn Any + Send + Sync>,
+    at: Instant,
+    /// What was stored when the work on the answer began.
+    applied: u64,
+}
 
 /// The cache; off when its time to live is zero. The tenant is part of every key.
 #[derive(Clone)]
@@ -37,8 +46,8 @@ impl Cache {
 }
 
 impl Query {
-    /// The answer to `question` if it was given to this tenant a moment ago, else what `work` answers. Failures are
-    /// not remembered.
+    /// The answer to `question` if it was given to this tenant a moment ago, else what `work` answers. A moment is the
+    /// cache's time to live, and no more than a second once anything newer is stored. Failures are not remembered.
     ///
     /// # Errors
     /// Those of `work`.
@@ -49,13 +58,15 @@ impl Query {
     {
         let Some(entries) = &self.cache.entries else { return work.await.map(Arc::new) };
         let key = (scope.tenant().clone(), question);
+        let applied = self.store.applied();
         if let Some(found) = entries.get(&key).await
-            && let Ok(answer) = found.downcast::<T>()
+            && (found.applied == applied || found.at.elapsed() < OVERTAKEN_AFTER)
+            && let Ok(answer) = found.answer.downcast::<T>()
         {
             return Ok(answer);
         }
         let answer = Arc::new(work.await?);
-        entries.insert(key, answer.clone()).await;
+        entries.insert(key, Remembered { answer: answer.clone(), at: Instant::now(), applied }).await;
         Ok(answer)
     }
 }

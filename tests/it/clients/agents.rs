@@ -1,0 +1,103 @@
+//! Agents as others build them: the Python client and the Inspector, in both eras of the protocol.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{TENANT, node, python, run, tool};
+use crate::client::{export, failed, request, span};
+use crate::server::Server;
+
+/// A server with a failed request to ask about.
+async fn troubled() -> Server {
+    const SERVER: i32 = 2;
+    const CLIENT: i32 = 3;
+    let server = Server::start(&[]).await;
+    let spans = vec![
+        span(1, 1, None, "POST /orders", SERVER),
+        failed(span(1, 2, Some(1), "charge", CLIENT), "refused"),
+    ];
+    export(&server, TENANT, &request("shop", spans)).await;
+    let spans = vec![failed(span(1, 3, Some(2), "POST /charge", SERVER), "card declined")];
+    export(&server, TENANT, &request("payment", spans)).await;
+    server.settled().await;
+    server
+}
+
+/// A question to each tool.
+fn questions() -> Value {
+    json!({
+        "get_service_map": {},
+        "get_service_health": {"since": "15m"},
+        "root_cause_analysis": {"service": "shop"},
+        "impact_analysis": {"service": "payment"},
+        "get_anomaly_timeline": {"limit": 5},
+        "trace_graph": {"trace_id": "01".repeat(16)},
+        "search_logs": {"query": "declined", "severity": "error"},
+    })
+}
+
+/// The Python client finds every tool and gets an answer from each.
+async fn check_python(mode: &str, revision: &str) {
+    let server = troubled().await;
+    let mut agent = python("agent.py");
+    agent.args([format!("http://{}/mcp", server.http), mode.to_owned(), questions().to_string()]);
+    let report = run(agent).await.report();
+    assert_eq!((&report["revision"], &report["server"]), (&json!(revision), &json!("otelcontext")));
+    for (tool, _) in questions().as_object().unwrap() {
+        assert!(report["tools"].as_array().unwrap().contains(&json!(tool)), "{tool} is not listed");
+        let answer = &report["answers"][tool];
+        assert_eq!(answer["is_error"], false, "{tool}: {answer}");
+        assert!(!answer["structured"]["summary"].as_str().unwrap().is_empty(), "{tool}: {answer}");
+        let text: Value = serde_json::from_str(answer["text"][0].as_str().unwrap()).unwrap();
+        assert_eq!(text, answer["structured"], "{tool}");
+    }
+    let spans = &report["answers"]["trace_graph"]["structured"]["tables"][0]["rows"];
+    assert_eq!(spans.as_array().unwrap().len(), 3, "{spans}");
+}
+
+#[tokio::test]
+async fn the_python_client_calls_every_tool_in_the_modern_era() {
+    check_python("auto", "2026-07-28").await;
+}
+
+#[tokio::test]
+async fn the_python_client_calls_every_tool_in_the_legacy_era() {
+    check_python("legacy", "2025-11-25").await;
+}
+
+fn inspector(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = node::node();
+    command
+        .arg(tool("node/node_modules/.bin/mcp-inspector"))
+        .args(["--cli", &format!("http://{}/mcp", server.http)]);
+    command.args(["--format", "json"]).args(arguments);
+    command
+}
+
+#[tokio::test]
+async fn the_inspector_finds_no_fault_with_the_tools() {
+    let server = troubled().await;
+    for era in ["modern", "legacy"] {
+        let ended =
+            run(inspector(&server, &["--protocol-era", era, "--method", "tools/list", "--strict"])).await;
+        let tools = ended.report()["result"]["tools"].clone();
+        let names: Vec<_> =
+            tools.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+        for (tool, _) in questions().as_object().unwrap() {
+            assert!(names.contains(&tool.as_str()), "{tool} is not among {names:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_inspector_calls_a_tool_in_both_eras() {
+    let server = troubled().await;
+    for era in ["modern", "legacy"] {
+        let call = ["--method", "tools/call", "--tool-name", "get_service_map", "--tool-arg", "since=15m"];
+        let report = run(inspector(&server, &[&["--protocol-era", era], &call[..]].concat())).await.report();
+        let nodes = &report["result"]["structuredContent"]["tables"][0]["rows"];
+        let names: Vec<_> = nodes.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
+        assert_eq!(names, ["payment", "shop"]);
+    }
+}
