@@ -41,9 +41,12 @@ pub(super) fn run(ready: bool, as_json: bool) -> Result<Ending> {
 }
 
 async fn ask(config: &Config) -> Result<Finding> {
-    let host =
-        if config.bind_addr.is_unspecified() { "127.0.0.1".to_owned() } else { config.bind_addr.to_string() };
-    let url = format!("http://{host}:{}/ready", config.http_port);
+    let address = match config.bind_addr {
+        IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(any) if any.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    };
+    let url = format!("http://{}/ready", SocketAddr::new(address, config.http_port));
     let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).build()?;
     let (ok, detail) = match client.get(&url).send().await {
         Ok(answer) => (answer.status().is_success(), answer.text().await.unwrap_or_default()),

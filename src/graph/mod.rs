@@ -32,9 +32,9 @@ use subject_hash::SubjectMap;
 use topology::Topology;
 
 /// Seconds for which fine buckets are kept, back from the newest.
-pub const FINE_KEPT_SECONDS: i64 = 600;
+pub const FINE_KEPT_SECONDS: i64 = 1_260;
 /// Seconds for which coarse buckets are kept, back from the newest.
-pub const COARSE_KEPT_SECONDS: i64 = 7_200;
+pub const COARSE_KEPT_SECONDS: i64 = 7_860;
 
 /// Newest buckets that stay ready for changes: a minute of fine ones, two minutes of coarse ones.
 const FINE_OPEN: i64 = 6;

@@ -32,7 +32,7 @@ fn unreadable(cursor: &str) -> Fault {
 }
 
 /// Puts rows `from` onwards, `limit` at most, into the answer as its next table, with how many there are and where to
-/// go on.
+/// go on. Only one table of an answer can be paged.
 pub(super) fn put(
     answer: &mut Answer,
     mut table: Table,
@@ -50,5 +50,15 @@ pub(super) fn put(
             answer.cursor = Some(format!("o.{}", from + shown));
         }
     }
+    answer.tables.push(table);
+}
+
+/// Puts the first `limit` rows into the answer as a table beside the paged one; says what is left out.
+pub(super) fn put_beside(answer: &mut Answer, mut table: Table, mut rows: Vec<Vec<Value>>, limit: usize) {
+    if rows.len() > limit {
+        answer.warnings.push(format!("the first {limit} of {} {} are shown", rows.len(), table.name));
+        rows.truncate(limit);
+    }
+    table.rows = rows;
     answer.tables.push(table);
 }

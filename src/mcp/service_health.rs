@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::diagnose::verdict::Status;
 use crate::model::tenant::Scope;
+use crate::model::time::Window;
 use crate::query::Query;
 use crate::query::service_health::{HealthReport, OperationHealth, ServiceHealth};
 
@@ -16,7 +17,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
     let from = page::offset(ask.cursor.as_deref())?;
     let report =
         query.service_health(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
-    let mut answer = asked.answer();
+    let mut answer = asked.answer_about(report.window);
     if report.baseline.is_none() {
         answer
             .warnings
@@ -48,7 +49,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
         "p95_ms_before",
         "reasons",
     ];
-    let rows = report.services.iter().map(|service| service_row(service, &asked)).collect();
+    let rows = report.services.iter().map(|service| service_row(service, report.window)).collect();
     page::put(&mut answer, Table::new("services", columns), rows, (from, ask.limit));
     if !report.operations.is_empty() {
         let columns = [
@@ -62,8 +63,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
             "self_mean_ms",
             "self_mean_ms_before",
         ];
-        let rows = report.operations.iter().map(|operation| operation_row(operation, &asked)).collect();
-        page::put(&mut answer, Table::new("operations", columns), rows, (0, ask.limit));
+        let rows =
+            report.operations.iter().map(|operation| operation_row(operation, report.window)).collect();
+        page::put_beside(&mut answer, Table::new("operations", columns), rows, ask.limit);
     }
     Ok(answer)
 }
@@ -96,13 +98,13 @@ fn summary(report: &HealthReport) -> String {
     )
 }
 
-fn service_row(service: &ServiceHealth, asked: &Asked) -> Vec<Value> {
+fn service_row(service: &ServiceHealth, window: Window) -> Vec<Value> {
     vec![
         json!(service.info.name),
         json!(service.health.status.name()),
         cells::rounded(service.health.score),
         json!(service.info.kind.name()),
-        cells::rate(&service.now, asked.window),
+        cells::rate(&service.now, window),
         cells::percent(service.now.error_ratio()),
         cells::percent(service.before.error_ratio()),
         cells::quantile(&service.now, 0.95),
@@ -111,14 +113,14 @@ fn service_row(service: &ServiceHealth, asked: &Asked) -> Vec<Value> {
     ]
 }
 
-fn operation_row(operation: &OperationHealth, asked: &Asked) -> Vec<Value> {
+fn operation_row(operation: &OperationHealth, window: Window) -> Vec<Value> {
     let own = |cell: &crate::model::rollup::Cell| {
         cells::milliseconds(cell.self_ns() as f64 / cell.count.max(1) as f64)
     };
     vec![
         json!(operation.name),
         json!(operation.kind.name()),
-        cells::rate(&operation.now, asked.window),
+        cells::rate(&operation.now, window),
         cells::percent(operation.now.error_ratio()),
         cells::percent(operation.before.error_ratio()),
         cells::quantile(&operation.now, 0.95),

@@ -11,12 +11,15 @@ use crate::query::service_map::{MapEdge, ServiceMap};
 use super::window::Asked;
 use super::{cells, fault, page};
 
+/// Nodes that are shown even where fewer rows are asked for: the edges speak of them.
+const NODES_MIN: usize = 200;
+
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
     let around = ask.service.as_deref().map(|name| (name, ask.depth as usize));
     let map = query.service_map(scope, asked.window, around).await.map_err(fault::of)?;
-    let mut answer = asked.answer();
+    let mut answer = asked.answer_about(map.window);
     if map.nodes.is_empty() {
         answer.summary = "No service sent spans in this window.".into();
         answer.why_empty =
@@ -47,22 +50,22 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> 
         "services",
         ["service", "kind", "requests_per_s", "errors_pct", "p50_ms", "p95_ms", "p99_ms"],
     );
-    page::put(&mut answer, nodes, node_rows(&map, &asked), (0, ask.limit.max(map.nodes.len())));
+    page::put_beside(&mut answer, nodes, node_rows(&map), ask.limit.max(NODES_MIN));
     let edges = Table::new(
         "edges",
         ["from", "to", "calls", "calls_per_s", "errors_pct", "p95_ms", "caller_mean_ms", "callee_mean_ms"],
     );
-    page::put(&mut answer, edges, edge_rows(query, &map, &asked), (from, ask.limit.max(50)));
+    page::put(&mut answer, edges, edge_rows(query, &map), (from, ask.limit));
     Ok(answer)
 }
 
-fn node_rows(map: &ServiceMap, asked: &Asked) -> Vec<Vec<Value>> {
+fn node_rows(map: &ServiceMap) -> Vec<Vec<Value>> {
     let row = |node: &crate::query::service_map::MapNode| {
         let requests = &node.requests;
         vec![
             json!(node.info.name),
             json!(node.info.kind.name()),
-            cells::rate(requests, asked.window),
+            cells::rate(requests, map.window),
             cells::percent(requests.error_ratio()),
             cells::quantile(requests, 0.5),
             cells::quantile(requests, 0.95),
@@ -72,14 +75,14 @@ fn node_rows(map: &ServiceMap, asked: &Asked) -> Vec<Vec<Value>> {
     map.nodes.iter().map(row).collect()
 }
 
-fn edge_rows(query: &Query, map: &ServiceMap, asked: &Asked) -> Vec<Vec<Value>> {
+fn edge_rows(query: &Query, map: &ServiceMap) -> Vec<Vec<Value>> {
     let row = |edge: &MapEdge| {
         let calls = &edge.calls;
         vec![
             json!(query.service_name(edge.from)),
             json!(query.service_name(edge.to)),
             json!(calls.count),
-            cells::rate(calls, asked.window),
+            cells::rate(calls, map.window),
             cells::percent(calls.error_ratio()),
             cells::quantile(calls, 0.95),
             cells::milliseconds(calls.other_ns as f64 / calls.count.max(1) as f64),

@@ -45,14 +45,15 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
         "attributes",
     ];
     let rows: Vec<Vec<Value>> = trace.spans.iter().map(|span| row(query, span, window)).collect();
-    page::put(&mut answer, Table::new("spans", columns), rows, (from, ask.limit.max(50)));
+    page::put(&mut answer, Table::new("spans", columns), rows, (from, ask.limit));
     if trace.total > trace.spans.len() as u64 {
         answer.warnings.push(format!(
             "the trace has {} spans; only {} were read",
             trace.total,
             trace.spans.len()
         ));
-        answer.shown = Some(Shown::new(ask.limit.max(50) as u64, trace.total));
+        answer.shown =
+            Some(Shown::new(trace.spans.len().saturating_sub(from).min(ask.limit) as u64, trace.total));
     }
     let orphans = trace.spans.iter().filter(|span| span.orphan).count();
     answer.coverage = Some(if orphans == 0 {
@@ -63,7 +64,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
     });
     if !trace.logs.is_empty() {
         let rows = trace.logs.iter().map(|log| search_logs::row(query, log, window.to)).collect();
-        page::put(&mut answer, Table::new("logs", search_logs::COLUMNS), rows, (0, LOGS_MAX));
+        page::put_beside(&mut answer, Table::new("logs", search_logs::COLUMNS), rows, LOGS_MAX);
     }
     if let Some(origin) = trace.spans.iter().find(|span| span.origin) {
         answer.next.push(Next::new(

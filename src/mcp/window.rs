@@ -17,6 +17,13 @@ impl Asked {
     pub(super) fn resolve(query: &Query, range: &TimeRange) -> Result<Self, Fault> {
         let as_of = query.clock().now();
         let (from, to) = range.resolve(as_of.0)?;
+        if from >= as_of.0 {
+            return Err(Fault::invalid(
+                "the window lies in the future; give a `since` before now, such as `15m`",
+            ));
+        }
+        // What has not happened yet would look like silence.
+        let to = to.min(as_of.0);
         Ok(Self { window: Window::new(UnixNanos(from), UnixNanos(to)), as_of })
     }
 

@@ -8,7 +8,7 @@ use crate::diagnose::evidence::{
 };
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::log::Severity;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::span::Status;
 use crate::model::time::Window;
 use crate::store::read::rollups::RollupKind;
@@ -17,10 +17,12 @@ use crate::store::rows::SpanRow;
 
 use super::error::Error;
 use super::handle::Query;
-use super::window::{self, Comparison};
+use super::window::{self, Comparison, Part};
 
 /// Failing traces, and as many slow ones, that are looked into.
 const EXEMPLARS_MAX: usize = 30;
+/// Requests among which the slowest are looked for.
+const SLOW_AMONG_MAX: u64 = 100_000;
 /// Spans of one exemplar that are read.
 const EXEMPLAR_SPANS_MAX: usize = 1_000;
 /// Templates that are handed on, most frequent first.
@@ -30,16 +32,37 @@ const TEMPLATES_MAX: usize = 2_000;
 pub type Sums = HashMap<Subject, Cell>;
 
 impl Query {
+    /// The time from which anything of the tenant is known, up to now.
+    pub(super) async fn known(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
+        let range = self.store.rollup_range(tenant).await?;
+        Ok(range.map(|range| Window::new(range.from, range.to.max(self.clock.now()))))
+    }
+
     /// What happened in `window`, summed over it.
     pub(super) async fn sums(&self, tenant: TenantNumber, window: Window) -> Result<Sums, Error> {
-        if let Some(width) = self.graph.covers(tenant, window) {
+        let mut sums = Sums::new();
+        for part in window::parts(window) {
+            let cells = self.part(tenant, part).await?;
+            if sums.is_empty() {
+                sums = cells;
+                continue;
+            }
+            for (subject, cell) in cells {
+                sums.entry(subject).or_default().merge(&cell);
+            }
+        }
+        Ok(sums)
+    }
+
+    async fn part(&self, tenant: TenantNumber, part: Part) -> Result<Sums, Error> {
+        let Part { window, width_seconds } = part;
+        if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width_seconds) {
             let graph = self.graph.clone();
-            let work = tokio::task::spawn_blocking(move || graph.merged(tenant, window, width));
+            let work = tokio::task::spawn_blocking(move || graph.merged(tenant, window, width_seconds));
             return work.await.map_err(|_| Error::Abandoned);
         }
-        let width = if is_fine(window) { FINE_SECONDS } else { COARSE_SECONDS };
         let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
-        Ok(self.store.merged_rollups(tenant, width, window::whole_buckets(window, width), &kinds).await?)
+        Ok(self.store.merged_rollups(tenant, width_seconds, window, &kinds).await?)
     }
 
     /// What happened in `window`, bucket by bucket, of subjects that a user or caller can notice.
@@ -60,25 +83,35 @@ impl Query {
             .collect())
     }
 
-    /// Everything about a window and its baseline; exemplars are read only where `exemplars` says so.
+    /// Everything about a window and its baseline, both cut to the time that is known.
     pub(super) async fn evidence(
         &self,
         tenant: TenantNumber,
         comparison: Comparison,
-        exemplars: bool,
     ) -> Result<Evidence, Error> {
-        let now = self.sums(tenant, comparison.now).await?;
-        let before = self.sums(tenant, comparison.before).await?;
-        let mut evidence = Evidence::empty(comparison.now);
-        evidence.baseline = (!before.is_empty()).then_some(comparison.before);
+        let Some(known) = self.known(tenant).await? else { return Ok(Evidence::empty(comparison.now)) };
+        let mut evidence = Evidence::empty(window::clipped(comparison.now, known).unwrap_or(comparison.now));
+        let baseline = window::clipped(comparison.before, known);
+        let now = self.sums(tenant, evidence.window).await?;
+        let before = match baseline {
+            Some(window) => self.sums(tenant, window).await?,
+            None => Sums::new(),
+        };
+        evidence.baseline = baseline.filter(|_| !before.is_empty());
         self.describe(now, before, &mut evidence);
-        if exemplars {
-            self.templates(tenant, comparison, &mut evidence).await?;
-            evidence.traces = self.exemplars(tenant, comparison.now).await?;
-            let span = Window::new(comparison.before.from, comparison.now.to);
-            evidence.timeline = self.slices(tenant, span).await?;
-        }
         Ok(evidence)
+    }
+
+    /// Adds what only an explanation needs: log templates, and traces that failed or were slow.
+    pub(super) async fn exemplify(
+        &self,
+        tenant: TenantNumber,
+        services: &[ServiceId],
+        evidence: &mut Evidence,
+    ) -> Result<(), Error> {
+        self.templates(tenant, evidence).await?;
+        evidence.traces = self.exemplars(tenant, evidence, services).await?;
+        Ok(())
     }
 
     fn describe(&self, mut now: Sums, mut before: Sums, evidence: &mut Evidence) {
@@ -119,16 +152,16 @@ impl Query {
         evidence.nodes.sort_by_key(|node| node.id);
     }
 
-    async fn templates(
-        &self,
-        tenant: TenantNumber,
-        windows: Comparison,
-        evidence: &mut Evidence,
-    ) -> Result<(), Error> {
+    /// Log records are counted a minute at a time: the minute in which the window begins is the window's.
+    async fn templates(&self, tenant: TenantNumber, evidence: &mut Evidence) -> Result<(), Error> {
         let kinds = [RollupKind::Logs];
-        let whole = |window| window::whole_buckets(window, COARSE_SECONDS);
-        let now = self.store.merged_rollups(tenant, COARSE_SECONDS, whole(windows.now), &kinds).await?;
-        let before = self.store.merged_rollups(tenant, COARSE_SECONDS, whole(windows.before), &kinds).await?;
+        let now = window::whole_buckets(evidence.window, COARSE_SECONDS);
+        let before = evidence.baseline.map(|baseline| Window::new(baseline.from, now.from));
+        let now = self.store.merged_rollups(tenant, COARSE_SECONDS, now, &kinds).await?;
+        let before = match before {
+            Some(window) => self.store.merged_rollups(tenant, COARSE_SECONDS, window, &kinds).await?,
+            None => Sums::new(),
+        };
         let texts: HashMap<_, _> = self
             .store
             .templates(Some(tenant))
@@ -167,10 +200,15 @@ impl Query {
         Ok(())
     }
 
-    async fn exemplars(&self, tenant: TenantNumber, window: Window) -> Result<Vec<ExemplarTrace>, Error> {
-        let of = |failed, order| TraceAsk {
+    async fn exemplars(
+        &self,
+        tenant: TenantNumber,
+        evidence: &Evidence,
+        services: &[ServiceId],
+    ) -> Result<Vec<ExemplarTrace>, Error> {
+        let of = |window, failed, order| TraceAsk {
             window,
-            services: Vec::new(),
+            services: services.to_vec(),
             operations: Vec::new(),
             failed,
             duration_min_ns: None,
@@ -178,8 +216,8 @@ impl Query {
             after: None,
             limit: EXEMPLARS_MAX,
         };
-        let failing = of(Some(true), TraceOrder::Newest);
-        let slow = of(None, TraceOrder::Slowest);
+        let failing = of(evidence.window, Some(true), TraceOrder::Newest);
+        let slow = of(last_requests(evidence), None, TraceOrder::Slowest);
         let mut found = Vec::new();
         for ask in [failing, slow] {
             let page = self.store.trace_summaries(tenant, &ask).await?;
@@ -200,8 +238,12 @@ impl Query {
     }
 }
 
-fn is_fine(window: Window) -> bool {
-    window::width_for(window) == FINE_SECONDS
+/// The end of the window, long enough for about [`SLOW_AMONG_MAX`] requests: finding the slowest looks at each.
+fn last_requests(evidence: &Evidence) -> Window {
+    let requests: u64 = evidence.instances.iter().map(|instance| instance.now.count).sum();
+    let share = (SLOW_AMONG_MAX as f64 / requests.max(1) as f64).min(1.0);
+    let length = evidence.window.length().mul_f64(share);
+    Window::new(evidence.window.to.minus(length), evidence.window.to)
 }
 
 const fn slice(subject: Subject, bucket_s: i64, width_s: i64, cell: &Cell) -> Slice {

@@ -25,7 +25,9 @@ impl Query {
         let info = self.service(scope, service)?;
         let operation = operation
             .map(|name| {
-                let operations = self.names().operations_of(info.id);
+                let mut operations = self.names().operations_of(info.id);
+                // A proxy may call under the name it is called by: what is asked for is what others call.
+                operations.sort_by_key(|operation| !operation.kind.is_inbound());
                 operations
                     .iter()
                     .find(|operation| &*operation.name == name)
@@ -40,7 +42,7 @@ impl Query {
             return Ok(Impact { affected: Vec::new(), coverage: Vec::new() });
         };
         let comparison = window::plain(asked);
-        let evidence = self.evidence(tenant, comparison, false).await?;
+        let evidence = self.evidence(tenant, comparison).await?;
         let mut impact = impact::impact(&evidence, info.id, operation);
         impact.affected.retain(|affected| affected.distance <= depth);
         Ok(impact)

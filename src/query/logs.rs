@@ -1,6 +1,8 @@
 //! Log records by words, severity, service, trace, template and time.
 
-use crate::model::id::{TemplateId, TraceId};
+use std::sync::Arc;
+
+use crate::model::id::{ServiceId, TemplateId, TenantNumber, TraceId};
 use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
@@ -9,6 +11,11 @@ use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
 use super::error::Error;
 use super::handle::Query;
+
+/// Hits that are looked at together where more than words must hold.
+const HITS_PER_ROUND: usize = 1_000;
+/// Rounds of them before the page is given as it is, with where to go on.
+const ROUNDS_MAX: usize = 10;
 
 /// What to look for. Everything given must hold.
 #[derive(Debug, Clone)]
@@ -40,8 +47,8 @@ pub struct LogsFound {
     pub total: Option<usize>,
     /// Where the next page begins; none at the end.
     pub next: Option<(UnixNanos, i64)>,
-    /// Log records that were stored after the search index was last brought up to date.
-    pub not_indexed: i64,
+    /// Log records of the tenant that were stored after the search index was last brought up to date.
+    pub not_indexed: u64,
 }
 
 impl Query {
@@ -54,46 +61,70 @@ impl Query {
         let Some(tenant) = self.tenant(scope) else { return Ok(LogsFound::default()) };
         let services = service.map(|info| info.id).into_iter().collect::<Vec<_>>();
         let limit = question.limit.clamp(1, 200);
-        if question.text.trim().is_empty() || question.trace.is_some() || question.template.is_some() {
-            let ask = LogAsk {
-                window: question.window,
-                severity_min: question.severity_min,
-                services,
-                templates: question.template.into_iter().collect(),
-                trace: question.trace,
-                span: None,
-                attributes: Vec::new(),
-                before: question.before.map(|(time, id)| LogPlace { time, id }),
-                limit,
-            };
-            let mut page = self.store.logs(tenant, &ask).await?;
-            let next = page.next.take().map(|place| (place.time, place.id));
-            if !question.text.trim().is_empty() {
-                // Few records share a trace or template: their words are looked at one by one.
-                let words: Vec<String> =
-                    question.text.to_lowercase().split_whitespace().map(str::to_owned).collect();
-                page.items.retain(|log| {
-                    let body = log.row.detail.body_text().to_lowercase();
-                    words.iter().all(|word| body.contains(word.trim_matches('"')))
-                });
-            }
-            return Ok(LogsFound { records: page.items, total: None, next, not_indexed: 0 });
+        if !question.text.trim().is_empty() {
+            return self.searched(tenant, question, services, limit).await;
         }
-        let index = self.index.clone().ok_or(Error::SearchOff)?;
-        let ask = Ask {
-            text: question.text,
+        let ask = LogAsk {
             window: question.window,
-            services,
             severity_min: question.severity_min,
-            before: question.before,
+            services,
+            templates: question.template.into_iter().collect(),
+            trace: question.trace,
+            span: None,
+            attributes: Vec::new(),
+            before: question.before.map(|(time, id)| LogPlace { time, id }),
             limit,
         };
-        let searched = index.clone();
-        let work = tokio::task::spawn_blocking(move || searched.search(tenant, &ask));
-        let hits = work.await.map_err(|_| Error::Abandoned)??;
-        let records = self.store.logs_by_id(tenant, &hits.rows).await?;
-        let next = records.last().filter(|_| hits.more).map(|last| (last.row.time, last.id));
-        let not_indexed = (self.store.highest_log_id().await? - index.position()).max(0);
-        Ok(LogsFound { records, total: Some(hits.total), next, not_indexed })
+        let page = self.store.logs(tenant, &ask).await?;
+        let next = page.next.map(|place| (place.time, place.id));
+        Ok(LogsFound { records: page.items, total: None, next, not_indexed: 0 })
+    }
+
+    /// Finds by words. The index knows neither traces nor templates: those are looked at record by record.
+    async fn searched(
+        &self,
+        tenant: TenantNumber,
+        question: LogQuestion,
+        services: Vec<ServiceId>,
+        limit: usize,
+    ) -> Result<LogsFound, Error> {
+        let index = self.index.clone().ok_or(Error::SearchOff)?;
+        let narrowed = question.trace.is_some() || question.template.is_some();
+        let mut found = LogsFound { next: question.before, ..LogsFound::default() };
+        for round in 0..ROUNDS_MAX {
+            let ask = Ask {
+                text: question.text.clone(),
+                window: question.window,
+                services: services.clone(),
+                severity_min: question.severity_min,
+                before: found.next,
+                limit: if narrowed { HITS_PER_ROUND } else { limit },
+            };
+            let searching = Arc::clone(&index);
+            let work = tokio::task::spawn_blocking(move || searching.search(tenant, &ask));
+            let hits = work.await.map_err(|_| Error::Abandoned)??;
+            if round == 0 && !narrowed {
+                found.total = Some(hits.total);
+            }
+            let records = self.store.logs_by_id(tenant, &hits.rows).await?;
+            found.next = records.last().filter(|_| hits.more).map(|last| (last.row.time, last.id));
+            for log in records {
+                let in_trace = question.trace.is_none_or(|trace| log.row.trace_id == Some(trace));
+                let of_template = question.template.is_none_or(|template| log.row.template == template);
+                if !in_trace || !of_template {
+                    continue;
+                }
+                if found.records.len() == limit {
+                    found.next = found.records.last().map(|last: &StoredLog| (last.row.time, last.id));
+                    break;
+                }
+                found.records.push(log);
+            }
+            if found.records.len() == limit || found.next.is_none() {
+                break;
+            }
+        }
+        found.not_indexed = self.store.logs_beyond(tenant, index.position()).await?;
+        Ok(found)
     }
 }

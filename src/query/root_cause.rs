@@ -1,7 +1,7 @@
 //! Why something is wrong.
 
 use crate::diagnose;
-use crate::diagnose::evidence::Evidence;
+use crate::diagnose::evidence::{Evidence, Slice};
 use crate::diagnose::verdict::Verdict;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
@@ -17,8 +17,6 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The window that was explained (from the onset, where one was found) and its baseline.
     pub comparison: Comparison,
-    /// True when there was something to compare with.
-    pub has_baseline: bool,
     /// Traces that were looked into.
     pub traces: usize,
     /// Services, databases, queues and hosts that were looked at.
@@ -44,18 +42,29 @@ impl Query {
             let evidence = Evidence::empty(asked);
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
-            return Ok(Explanation { verdict, comparison, has_baseline: false, traces: 0, nodes: 0 });
+            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
-        let reach = window::plain(asked);
-        let slices = self.slices(tenant, Window::new(reach.before.from, asked.to)).await?;
-        let comparison = window::around_trouble(asked, &slices);
-        let evidence = self.evidence(tenant, comparison, true).await?;
+        let slices = self.slices(tenant, Window::new(window::plain(asked).before.from, asked.to)).await?;
+        let comparison = match symptom {
+            Some(symptom) => {
+                let own: Vec<Slice> = slices
+                    .iter()
+                    .filter(|slice| self.node_of(slice.subject) == Some(symptom))
+                    .copied()
+                    .collect();
+                window::around_trouble(asked, &own)
+            }
+            None => window::around_trouble(asked, &slices),
+        };
+        let mut evidence = self.evidence(tenant, comparison).await?;
+        self.exemplify(tenant, symptom.as_slice(), &mut evidence).await?;
+        evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
-        let has_baseline = evidence.baseline.is_some();
+        let comparison = Comparison { now: evidence.window, ..comparison };
         let work = tokio::task::spawn_blocking(move || {
             diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
         });
         let verdict = work.await.map_err(|_| Error::Abandoned)?;
-        Ok(Explanation { verdict, comparison, has_baseline, traces, nodes })
+        Ok(Explanation { verdict, comparison, traces, nodes })
     }
 }

@@ -24,6 +24,8 @@ pub struct HealthReport {
     pub services: Vec<ServiceHealth>,
     /// Operations of the one service that was asked for, most time spent first.
     pub operations: Vec<OperationHealth>,
+    /// The part of the window that is known.
+    pub window: Window,
     /// What it was compared with; none where nothing older is known.
     pub baseline: Option<Window>,
 }
@@ -69,10 +71,11 @@ impl Query {
     ) -> Result<HealthReport, Error> {
         let wanted = service.map(|name| self.service(scope, name)).transpose()?;
         let Some(tenant) = self.tenant(scope) else {
-            return Ok(HealthReport { services: Vec::new(), operations: Vec::new(), baseline: None });
+            let (services, operations) = (Vec::new(), Vec::new());
+            return Ok(HealthReport { services, operations, window: asked, baseline: None });
         };
         let comparison = window::plain(asked);
-        let evidence = self.evidence(tenant, comparison, false).await?;
+        let evidence = self.evidence(tenant, comparison).await?;
         let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
         let lengths = Lengths {
             window_s: evidence.window.length().as_secs_f64(),
@@ -106,7 +109,7 @@ impl Query {
         operations.sort_by(|a, b| {
             b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id))
         });
-        Ok(HealthReport { services, operations, baseline: evidence.baseline })
+        Ok(HealthReport { services, operations, window: evidence.window, baseline: evidence.baseline })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::store::names::info::ServiceInfo;
 use super::error::Error;
 use super::evidence::Sums;
 use super::handle::Query;
+use super::window;
 
 /// The graph of a window.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct ServiceMap {
     pub nodes: Vec<MapNode>,
     /// The edges between them, by the names of their ends.
     pub edges: Vec<MapEdge>,
+    /// The part of the window that is known.
+    pub window: Window,
 }
 
 /// One node with its requests.
@@ -57,8 +60,10 @@ impl Query {
     ) -> Result<ServiceMap, Error> {
         let center =
             around.map(|(name, depth)| self.service(scope, name).map(|info| (info.id, depth))).transpose()?;
-        let Some(tenant) = self.tenant(scope) else {
-            return Ok(ServiceMap { nodes: Vec::new(), edges: Vec::new() });
+        let nothing = ServiceMap { nodes: Vec::new(), edges: Vec::new(), window };
+        let Some(tenant) = self.tenant(scope) else { return Ok(nothing) };
+        let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
+            return Ok(nothing);
         };
         let sums = self.sums(tenant, window).await?;
         let topology = self.topology(&sums);
@@ -89,7 +94,7 @@ impl Query {
             .collect();
         nodes.sort_by(|a, b| (a.info.kind, &a.info.name).cmp(&(b.info.kind, &b.info.name)));
         edges.sort_by_cached_key(|edge| (self.service_name(edge.from), self.service_name(edge.to), edge.to));
-        Ok(ServiceMap { nodes, edges })
+        Ok(ServiceMap { nodes, edges, window })
     }
 
     /// The graph of what was summed.

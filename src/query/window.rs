@@ -12,6 +12,8 @@ use crate::model::time::{UnixNanos, Window};
 const BASELINE_MIN: Duration = Duration::from_secs(15 * 60);
 /// Longest baseline.
 const BASELINE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Windows longer than this are summed in coarse buckets alone.
+const RAGGED_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Onsets this close to the worst one's belong to the same trouble.
 const SAME_TROUBLE: Duration = Duration::from_secs(120);
 
@@ -36,10 +38,17 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
     let found = anomaly::anomalies(slices, &anomaly::Options::default());
     let inside: Vec<&Anomaly> =
         found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
-    let worst = inside.iter().max_by(|a, b| a.severity.total_cmp(&b.severity).then(b.onset.cmp(&a.onset)));
+    let rank = |anomaly: &Anomaly| (anomaly.kind != AnomalyKind::Silence, anomaly.severity);
+    let worst = inside.iter().max_by(|a, b| {
+        let ((a_loud, a_severity), (b_loud, b_severity)) = (rank(a), rank(b));
+        a_loud.cmp(&b_loud).then(a_severity.total_cmp(&b_severity)).then(b.onset.cmp(&a.onset))
+    });
     let Some(worst) = worst else { return plain(asked) };
-    let near =
-        |anomaly: &&&Anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && anomaly.onset <= worst.onset;
+    let near = |anomaly: &&&Anomaly| {
+        anomaly.onset.plus(SAME_TROUBLE) >= worst.onset
+            && anomaly.onset <= worst.onset
+            && rank(anomaly).0 == rank(worst).0
+    };
     let onset = inside.iter().filter(near).map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
     if onset <= asked.from {
         return plain(asked);
@@ -53,9 +62,56 @@ fn overlaps(anomaly: &Anomaly, window: Window) -> bool {
     anomaly.onset < window.to && anomaly.end.is_none_or(|end| end > window.from)
 }
 
+/// One instance that falls silent was retired or moved: its service tells whether anything is wrong.
 fn is_symptom(anomaly: &Anomaly) -> bool {
-    matches!(anomaly.kind, AnomalyKind::Errors | AnomalyKind::Latency | AnomalyKind::Silence)
-        && matches!(anomaly.subject, Subject::Instance(..) | Subject::Operation(_))
+    match anomaly.kind {
+        AnomalyKind::Errors | AnomalyKind::Latency => {
+            matches!(anomaly.subject, Subject::Instance(..) | Subject::Operation(_))
+        }
+        AnomalyKind::Silence => matches!(anomaly.subject, Subject::Operation(_)),
+        AnomalyKind::Traffic => false,
+    }
+}
+
+/// A window cut where the buckets that sum it change their width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The part of the window; whole buckets, or ragged at the window's own ends.
+    pub window: Window,
+    /// The width of the buckets that fit it.
+    pub width_seconds: i64,
+}
+
+/// Cuts a window into whole coarse buckets and, where its ends are ragged, fine ones, so that a window that ends where
+/// trouble begins holds none of it. Beyond six hours a minute more or less does not matter.
+pub fn parts(window: Window) -> Vec<Part> {
+    let part = |from: i64, to: i64, width_seconds| {
+        let window = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
+        Part { window, width_seconds }
+    };
+    let fine = whole_buckets(window, FINE_SECONDS);
+    let (from, to) = (fine.from.seconds(), fine.to.seconds());
+    let coarse_from = (from + COARSE_SECONDS - 1).div_euclid(COARSE_SECONDS) * COARSE_SECONDS;
+    let coarse_to = to.div_euclid(COARSE_SECONDS) * COARSE_SECONDS;
+    if window.length() > RAGGED_MAX {
+        let whole = whole_buckets(window, COARSE_SECONDS);
+        return vec![part(whole.from.seconds(), whole.to.seconds(), COARSE_SECONDS)];
+    }
+    if coarse_from >= coarse_to {
+        return vec![part(from, to, FINE_SECONDS)];
+    }
+    let cut = [
+        part(from, coarse_from, FINE_SECONDS),
+        part(coarse_from, coarse_to, COARSE_SECONDS),
+        part(coarse_to, to, FINE_SECONDS),
+    ];
+    cut.into_iter().filter(|part| !part.window.length().is_zero()).collect()
+}
+
+/// The part of `window` that lies within `known`; none when nothing does.
+pub fn clipped(window: Window, known: Window) -> Option<Window> {
+    let (from, to) = (window.from.max(known.from), window.to.min(known.to));
+    (from < to).then(|| Window::new(from, to))
 }
 
 /// The window widened to whole buckets of `width_seconds`.
@@ -86,6 +142,18 @@ mod tests {
             whole_buckets(window, 60),
             Window::new(UnixNanos::from_seconds(0), UnixNanos::from_seconds(180))
         );
+    }
+
+    #[test]
+    fn ragged_ends_are_summed_in_fine_buckets() {
+        let at = |from, to| Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
+        let cut = |from, to| {
+            parts(at(from, to)).into_iter().map(|part| (part.window, part.width_seconds)).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(130, 310), [(at(130, 180), 10), (at(180, 300), 60), (at(300, 310), 10)]);
+        assert_eq!(cut(120, 240), [(at(120, 240), 60)]);
+        assert_eq!(cut(125, 170), [(at(120, 170), 10)]);
+        assert_eq!(cut(10, 100_000), [(at(0, 100_020), 60)]);
     }
 
     #[test]

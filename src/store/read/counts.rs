@@ -50,6 +50,15 @@ impl Store {
         Ok(Counts { spans, traces, logs, points, series })
     }
 
+    /// How many of the tenant's log records arrived after the one numbered `id`.
+    pub async fn logs_beyond(&self, tenant: TenantNumber, id: i64) -> Result<u64, Error> {
+        let mut reader = self.reader().await?;
+        let query = format!("SELECT count(*) FROM logs WHERE id > {id} AND tenant_id = {}", tenant.0);
+        let count = number(&mut reader, QueryBuilder::new(query)).await?;
+        reader.finish().await?;
+        Ok(count)
+    }
+
     /// The number of the log record that arrived last, over all tenants; 0 where there is none.
     pub async fn highest_log_id(&self) -> Result<i64, Error> {
         let mut reader = self.reader().await?;
