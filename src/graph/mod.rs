@@ -32,7 +32,7 @@ use subject_hash::SubjectMap;
 use topology::Topology;
 
 /// Seconds for which fine buckets are kept, back from the newest.
-pub const FINE_KEPT_SECONDS: i64 = 1_260;
+pub const FINE_KEPT_SECONDS: i64 = 1_920;
 /// Seconds for which coarse buckets are kept, back from the newest.
 pub const COARSE_KEPT_SECONDS: i64 = 7_860;
 
@@ -142,8 +142,8 @@ impl Graph {
         merged.into_iter().collect()
     }
 
-    /// The cells of the subjects that `filter` picks, one for each bucket that overlaps `window`, in order of
-    /// bucket and subject.
+    /// The cells of the subjects that `filter` picks, without their sketches, one for each bucket that overlaps
+    /// `window`, in order of bucket and subject.
     pub fn series(
         &self,
         tenant: TenantNumber,
@@ -152,9 +152,9 @@ impl Graph {
         filter: impl Fn(&Subject) -> bool,
     ) -> Vec<(i64, Subject, Cell)> {
         let mut found: Vec<(i64, Subject, Cell)> = Vec::new();
-        self.visit(tenant, window, width_seconds, filter, |bucket, subject, cell| {
-            found.push((bucket, subject, cell));
-        });
+        if let Some(snapshot) = self.snapshot(tenant, window, width_seconds, &filter) {
+            snapshot.visit_totals(filter, |bucket, subject, cell| found.push((bucket, subject, cell)));
+        }
         found.sort_unstable_by_key(|(bucket, subject, _)| (*bucket, *subject));
         found.dedup_by(|later, first| {
             let same = (later.0, later.1) == (first.0, first.1);
@@ -226,12 +226,21 @@ impl Graph {
         filter: impl Fn(&Subject) -> bool,
         visit: impl FnMut(i64, Subject, Cell),
     ) {
-        let snapshot = self
-            .tenant(tenant)
-            .and_then(|tenant| Some(read(&tenant).ring(width_seconds)?.snapshot(window, &filter)));
-        if let Some(snapshot) = snapshot {
+        if let Some(snapshot) = self.snapshot(tenant, window, width_seconds, &filter) {
             snapshot.visit(filter, visit);
         }
+    }
+
+    fn snapshot(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        width_seconds: i64,
+        filter: impl Fn(&Subject) -> bool,
+    ) -> Option<ring::Snapshot> {
+        let tenant = self.tenant(tenant)?;
+        let tenant = read(&tenant);
+        Some(tenant.ring(width_seconds)?.snapshot(window, filter))
     }
 
     fn tenant(&self, tenant: TenantNumber) -> Option<Arc<RwLock<Tenant>>> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::model::rollup::{Cell, Subject};
+use crate::model::sketch::Sketch;
 use crate::model::time::Window;
 
 use super::sealed::Sealed;
@@ -178,6 +179,20 @@ impl Slot {
 }
 
 impl Snapshot {
+    /// As [`Snapshot::visit`], without the sketches.
+    pub(super) fn visit_totals(
+        self,
+        filter: impl Fn(&Subject) -> bool,
+        mut visit: impl FnMut(i64, Subject, Cell),
+    ) {
+        for SnapshotBucket { start: bucket, sealed, open } in self.buckets {
+            sealed.totals(&filter).for_each(|(subject, cell)| visit(bucket, subject, cell));
+            for (subject, cell) in open {
+                visit(bucket, subject, Cell { sketch: Sketch::default(), ..cell });
+            }
+        }
+    }
+
     /// Shows each cell whose subject `filter` picks, up to two of one bucket and subject.
     pub(super) fn visit(self, filter: impl Fn(&Subject) -> bool, mut visit: impl FnMut(i64, Subject, Cell)) {
         for SnapshotBucket { start: bucket, sealed, open } in self.buckets {

@@ -586,51 +586,6 @@ fn bodies_that_look_like_records_do_not_hide_what_follows_damage() {
     assert_eq!(found, [Lsn(2)]);
 }
 
-#[test]
-#[ignore = "a measurement, not a check: cargo test --release -- --ignored --nocapture journal_speed"]
-fn journal_speed() {
-    let directory = TempDir::new().unwrap();
-    let bounds = Options {
-        segment_bytes: 64 << 20,
-        bytes_max: 8 << 30,
-        pending_bytes_max: 64 << 20,
-        ..options(directory.path())
-    };
-    let body = noise(16 * 1024);
-    for threads in [1, 8, 64] {
-        let (journal, _) = open(bounds.clone(), Lsn(0)).unwrap();
-        let started = std::time::Instant::now();
-        let each = 40_000 / 64;
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    for n in 0..each {
-                        let entry = Entry { body: body.clone(), ..entry(n) };
-                        let prepared = Prepared::new(&entry).unwrap();
-                        wait(journal.append(prepared).unwrap().durable()).unwrap();
-                    }
-                });
-            }
-        });
-        let rate = (threads * each) as f64 / started.elapsed().as_secs_f64();
-        let stats = journal.stats();
-        println!(
-            "{threads} threads: {rate:.0} records/s, {} syncs of {:?}",
-            stats.syncs,
-            stats.sync_total / stats.syncs as u32
-        );
-    }
-    let started = std::time::Instant::now();
-    let (journal, replay) = open(bounds, Lsn(0)).unwrap();
-    let (opened, bytes) = (started.elapsed(), journal.stats().bytes);
-    println!(
-        "{} MiB opened in {opened:?}, replayed {} in {:?}",
-        bytes >> 20,
-        replay.count(),
-        started.elapsed() - opened
-    );
-}
-
 #[derive(Debug, Clone)]
 enum Step {
     Append(u64),

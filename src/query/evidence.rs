@@ -67,15 +67,22 @@ impl Query {
 
     /// What happened in `window`, bucket by bucket, of subjects that a user or caller can notice.
     pub(super) async fn slices(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Slice>, Error> {
-        let width = window::width_for(window);
+        let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
+            return Ok(Vec::new());
+        };
+        let width = window::step_for(window);
         let wanted = |subject: &Subject| matches!(subject, Subject::Instance(..) | Subject::Operation(_));
-        let cells = if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width) {
+        let kinds = [RollupKind::Operation, RollupKind::Instance];
+        let cells = if width <= COARSE_SECONDS
+            && self.graph.covers(tenant, window).is_some_and(|covered| covered <= width)
+        {
             let graph = self.graph.clone();
             let work = tokio::task::spawn_blocking(move || graph.series(tenant, window, width, wanted));
             work.await.map_err(|_| Error::Abandoned)?
+        } else if width < COARSE_SECONDS {
+            self.store.rollups(tenant, width, window, &kinds).await?
         } else {
-            let kinds = [RollupKind::Operation, RollupKind::Instance];
-            self.store.rollups(tenant, width, window::whole_buckets(window, width), &kinds).await?
+            self.store.timeline(tenant, width, window, &kinds).await?
         };
         Ok(cells
             .into_iter()

@@ -17,6 +17,11 @@ const RAGGED_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Onsets this close to the worst one's belong to the same trouble.
 const SAME_TROUBLE: Duration = Duration::from_secs(120);
 
+/// Steps of a timeline at most.
+const STEPS_MAX: i64 = 240;
+/// Windows up to this are looked at in fine steps.
+const FINE_UP_TO_SECONDS: i64 = 31 * 60;
+
 /// A window to explain and the one it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Comparison {
@@ -121,9 +126,14 @@ pub fn whole_buckets(window: Window, width_seconds: i64) -> Window {
     Window::new(from, UnixNanos::from_seconds(last + width_seconds))
 }
 
-/// The width of buckets that suits a window: fine up to half an hour, else coarse.
-pub fn width_for(window: Window) -> i64 {
-    if window.length() <= Duration::from_secs(1800) { FINE_SECONDS } else { COARSE_SECONDS }
+/// The step of a timeline that suits a window: fine up to half an hour, then whole minutes, so many together that
+/// there are at most [`STEPS_MAX`].
+pub fn step_for(window: Window) -> i64 {
+    let seconds = i64::try_from(window.length().as_secs()).unwrap_or(i64::MAX);
+    if seconds <= FINE_UP_TO_SECONDS {
+        return FINE_SECONDS;
+    }
+    (seconds / STEPS_MAX / COARSE_SECONDS + 1) * COARSE_SECONDS
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::store::error::Error;
 use crate::store::read::rollups::RollupKind;
 
 /// How far back fine buckets are restored; the graph keeps no more.
-const FINE_REACH: Duration = Duration::from_secs(20 * 60);
+const FINE_REACH: Duration = Duration::from_secs(31 * 60);
 /// How far back coarse buckets are restored.
 const COARSE_REACH: Duration = Duration::from_secs(130 * 60);
 /// Buckets that are read at once; few enough for any number of operations.

@@ -11,7 +11,7 @@ use super::columns::Columns;
 use super::reader::{Reader, push_list};
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
-use crate::model::rollup::{Cell, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::sketch::Sketch;
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::store::Store;
@@ -76,6 +76,49 @@ impl Store {
         })
         .await?;
         reader.finish().await?;
+        Ok(cells)
+    }
+
+    /// The totals of the cells of `kinds` in buckets of [`COARSE_SECONDS`] that overlap `window`, added up over steps of
+    /// `step_seconds`, a multiple of that, without sketches: by the start of the step in seconds. Errs when there are
+    /// more than [`CELLS_MAX`].
+    pub async fn timeline(
+        &self,
+        tenant: TenantNumber,
+        step_seconds: i64,
+        window: Window,
+        kinds: &[RollupKind],
+    ) -> Result<Vec<(i64, Subject, Cell)>, Error> {
+        let mut reader = self.reader().await?;
+        let step = step_seconds.max(COARSE_SECONDS);
+        let (from, to) = (window.from.bucket_seconds(COARSE_SECONDS), window.to.seconds());
+        let mut query = QueryBuilder::<Sqlite>::new("");
+        query.push(format_args!(
+            "SELECT bucket / {step} * {step}, kind, a, b, c, sum(count), sum(errors), total(sum_ns), total(other_ns) \
+             FROM rollups WHERE tenant_id = {} AND width = {COARSE_SECONDS} AND bucket >= {from} AND bucket <= {to} AND kind IN ",
+            tenant.0,
+        ));
+        push_list(&mut query, kinds.iter().map(|kind| *kind as i64));
+        query.push(" GROUP BY 1, 2, 3, 4, 5 LIMIT ").push(CELLS_MAX + 1);
+        let cells = reader.all(query, |row| {
+            let columns = Columns { row, what: "roll-up" };
+            let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
+            let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
+            let (sum_ns, other_ns): (f64, f64) = (row.try_get(7)?, row.try_get(8)?);
+            let cell = Cell {
+                count: columns.number(5)?,
+                errors: columns.number(6)?,
+                sum_ns: sum_ns as u64,
+                other_ns: other_ns as u64,
+                ..Cell::default()
+            };
+            Ok((columns.number(0)?, subject, cell))
+        });
+        let cells: Vec<_> = cells.await?;
+        reader.finish().await?;
+        if cells.len() > CELLS_MAX {
+            return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
+        }
         Ok(cells)
     }
 
@@ -165,16 +208,19 @@ fn read(kind: i64, text: &str, bytes: &mut Vec<u8>) -> Option<(Subject, Cell)> {
     let (count, errors, sum_ns, max_ns) = (number()?, number()?, number()?, number()?);
     let (other_ns, answered) = (number()?, number()?);
     unhex(fields.next()?, bytes)?;
-    let [a, b] = [u32::try_from(a).ok()?, u32::try_from(b).ok()?];
-    let subject = match kind {
+    let subject = subject(kind, [u32::try_from(a).ok()?, u32::try_from(b).ok()?, u32::try_from(c).ok()?])?;
+    let sketch = Sketch::decode(bytes)?;
+    Some((subject, Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch }))
+}
+
+fn subject(kind: i64, [a, b, c]: [u32; 3]) -> Option<Subject> {
+    Some(match kind {
         0 => Subject::Operation(OperationId(a)),
         1 => Subject::Instance(ServiceId(a), ResourceId(b)),
         2 => Subject::Edge(OperationId(a), OperationId(b)),
         3 => Subject::Logs(ServiceId(a), TemplateId(b), Severity(u8::try_from(c).ok()?)),
         _ => return None,
-    };
-    let sketch = Sketch::decode(bytes)?;
-    Some((subject, Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch }))
+    })
 }
 
 fn unhex(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
