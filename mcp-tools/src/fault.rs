@@ -1,6 +1,7 @@
 //! What can go wrong with a question, told so that the agent can mend its call.
 
 use crate::nearest::nearest;
+use crate::plain;
 
 /// Most names listed in one message.
 const NAMES_LISTED_MAX: usize = 20;
@@ -72,7 +73,7 @@ impl Fault {
 /// Continues "unknown service `chekout`" with the nearest of `known`, or else with what there is.
 pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
     if let Some(nearest) = nearest(name, known.iter().copied()) {
-        return format!("; did you mean `{nearest}`?");
+        return format!("; did you mean {}?", quoted(nearest));
     }
     match known {
         [] => "; there is none in this window".to_owned(),
@@ -83,7 +84,15 @@ pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
 
 /// Quotes names as a list for a message.
 pub(crate) fn listed(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// Quotes a name that senders may have chosen, on one line and without what a reader would not see.
+fn quoted(name: &str) -> String {
+    let mut line: String = name.chars().filter(|c| !plain::is_hidden(*c)).collect();
+    line = line.replace(['\n', '\t', '`'], " ");
+    plain::cut(&mut line, plain::NAME_BYTES_MAX);
+    format!("`{line}`")
 }
 
 /// Quotes the caller's own text, on one line and cut to eighty characters.
@@ -91,7 +100,7 @@ pub(crate) fn echoed(text: &str) -> String {
     let mut short: String = text
         .chars()
         .take(ECHOED_CHARS_MAX)
-        .map(|c| if c.is_control() || c == '`' { ' ' } else { c })
+        .map(|c| if plain::is_hidden(c) || matches!(c, '\n' | '\t' | '`') { ' ' } else { c })
         .collect();
     if ECHOED_CHARS_MAX < text.chars().count() {
         short.push('…');

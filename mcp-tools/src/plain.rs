@@ -7,7 +7,7 @@ use crate::answer::Answer;
 /// Longest text kept in one cell, in bytes; the rest of a longer one is replaced by `…`.
 const CELL_BYTES_MAX: usize = 8_192;
 /// Longest name, moment or heading, in bytes.
-const NAME_BYTES_MAX: usize = 512;
+pub(crate) const NAME_BYTES_MAX: usize = 512;
 
 /// Takes out of every text what a reader would not see, and bounds every text.
 pub(crate) fn clean(answer: &mut Answer) {
@@ -34,6 +34,9 @@ pub(crate) fn clean(answer: &mut Answer) {
     }
     if let Some(detail) = answer.coverage.as_mut().and_then(|coverage| coverage.detail.as_mut()) {
         clean_text(detail, CELL_BYTES_MAX);
+    }
+    for argument in answer.next.iter_mut().flat_map(|next| next.arguments.values_mut()) {
+        clean_value(argument);
     }
     for text in answer.why_empty.iter_mut().chain(&mut answer.warnings) {
         clean_text(text, CELL_BYTES_MAX);
@@ -76,7 +79,7 @@ fn clean_text(text: &mut String, bytes_max: usize) {
 
 /// True for control characters other than line feed and tab, for marks that reorder text, and for the
 /// invisible tag characters and zero-width spaces that hide instructions from people but not from models.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')

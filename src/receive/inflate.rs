@@ -26,6 +26,12 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// How many times its packed length a body may announce and be believed.
 const CREDIBLE_RATIO: usize = 32;
 
+/// How many times the bytes made so far are set aside when room runs out.
+const GROWTH: usize = 7;
+
+/// Bytes that count as made when room is set aside for the first ones.
+const GROWTH_BYTES_MIN: usize = 1024;
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -116,16 +122,16 @@ impl Inflate {
     /// When the body is damaged, or more comes out than is admitted.
     pub(super) fn run(&mut self, bytes: usize) -> Result<bool, Error> {
         while self.plain.len() <= bytes {
+            let left = self.permit.request_bytes_max().saturating_sub(self.plain.len());
+            let plain = &mut self.plain;
             let made = match &mut self.source {
                 Source::Identity(body) => return Ok(body.len() <= bytes),
-                Source::Gzip { decoder, .. } => {
-                    make_piece(decoder.as_mut(), &mut self.plain).map_err(damaged_gzip)?
-                }
-                Source::Zstd { decoder, .. } => make_piece(decoder, &mut self.plain).map_err(damaged_zstd)?,
+                Source::Gzip { decoder, .. } => make_piece(decoder, plain, left).map_err(damaged_gzip)?,
+                Source::Zstd { decoder, .. } => make_piece(decoder, plain, left).map_err(damaged_zstd)?,
                 Source::End => return Ok(true),
             };
             self.permit.grow(made)?;
-            if made < PIECE_BYTES {
+            if made == 0 {
                 self.source = Source::End; // Gives the packed bytes back.
             }
         }
@@ -146,9 +152,23 @@ impl Inflate {
     }
 }
 
-/// Appends the next piece to `plain`; a short one is the last.
-fn make_piece(decoder: &mut impl Read, plain: &mut Vec<u8>) -> io::Result<usize> {
-    decoder.take(PIECE_BYTES as u64).read_to_end(plain)
+/// Appends the next piece to `plain`, which may have `left` bytes more; zero at the end, and one byte past the limit.
+///
+/// Room is made only once it is known that more comes, and never past the limit: otherwise a body that is refused
+/// there would take the memory of two. It grows in few large steps, because the allocator keeps for a while what the
+/// bytes have outgrown; what is not used of a step costs addresses alone.
+fn make_piece(decoder: &mut impl Read, plain: &mut Vec<u8>, left: usize) -> io::Result<usize> {
+    let room = (plain.capacity() - plain.len()).min(left).min(PIECE_BYTES);
+    if 0 < room {
+        return decoder.take(room as u64).read_to_end(plain);
+    }
+    let mut byte = [0];
+    let made = decoder.read(&mut byte)?;
+    if 0 < left {
+        plain.reserve_exact(left.min(plain.len().max(GROWTH_BYTES_MIN) * GROWTH));
+        plain.extend_from_slice(&byte[..made]);
+    }
+    Ok(made)
 }
 
 /// What the end of the last member says about its length.

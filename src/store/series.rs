@@ -22,8 +22,8 @@ use crate::model::metric::PointValue;
 pub(super) const SERIES_MAX: usize = 500_000;
 /// `points.flags`: the sender says that there is a gap.
 const FLAG_GAP: i64 = 1;
-/// `points.flags`: the value is a NaN, kept as its bits in `int_value`.
-const FLAG_NAN: i64 = 2;
+/// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
+const FLAG_BITS: i64 = 2;
 /// Series or instants that one statement looks for.
 const PROBES: usize = 256;
 
@@ -332,11 +332,12 @@ fn bind_point(values: &mut Values, placed: &Placed<'_>) {
         PointValue::Double(value) => (None, Some(value), None),
         PointValue::Distribution { count, sum } => (None, sum, Some(count.cast_signed())),
     };
-    // SQLite has no NaN: it would become "no value".
-    let nan = real.filter(|value| value.is_nan()).map(|value| value.to_bits().cast_signed());
+    // SQLite has no NaN and no minus zero: they would become "no value" and zero.
+    let is_lost = |value: &f64| value.is_nan() || (*value == 0.0 && value.is_sign_negative());
+    let bits = real.filter(is_lost).map(|value| value.to_bits().cast_signed());
     let gap = matches!(point.value, PointValue::Gap);
-    values.int(if gap { FLAG_GAP } else { 0 } | if nan.is_some() { FLAG_NAN } else { 0 });
-    values.optional_int(int.or(nan));
+    values.int(if gap { FLAG_GAP } else { 0 } | if bits.is_some() { FLAG_BITS } else { 0 });
+    values.optional_int(int.or(bits));
     values.optional_real(real.filter(|value| !value.is_nan()));
     values.optional_int(count);
     let detail = point.detail.as_bytes();

@@ -11,3 +11,4 @@ mod graph;
 mod mcp;
 mod server;
 mod vitals;
+mod wire;

@@ -24,8 +24,8 @@ pub const SERIES_MAX: usize = 10_000;
 pub const POINTS_MAX: usize = 200_000;
 /// Most metric names of one answer.
 pub const NAMES_MAX: usize = 10_000;
-/// `points.flags`: the value is a NaN, kept as its bits in `int_value`.
-const FLAG_NAN: i64 = 2;
+/// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
+const FLAG_BITS: i64 = 2;
 
 /// Which series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -224,8 +224,8 @@ fn point(row: &SqliteRow) -> Result<Point, Error> {
     let int: Option<i64> = row.try_get(3)?;
     let real: Option<f64> = row.try_get(4)?;
     let count: Option<i64> = row.try_get(5)?;
-    let nan = int.filter(|_| flags & FLAG_NAN != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
-    let value = match (count, nan.or(real), int) {
+    let exact = int.filter(|_| flags & FLAG_BITS != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
+    let value = match (count, exact.or(real), int) {
         (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
         (None, Some(value), _) => PointValue::Double(value),
         (None, None, Some(value)) => PointValue::Int(value),
