@@ -78,94 +78,61 @@ const fn service(service: usize, operation: usize) -> Call {
     Call::Service { service, operation }
 }
 
+fn operation(name: &str, self_ms: f64, calls: Vec<Call>) -> Operation {
+    Operation { name: name.into(), self_ns: self_ms * 1e6, calls }
+}
+
+fn shop_service(name: &str, instances: usize, operations: Vec<Operation>) -> Service {
+    Service { name: name.into(), version: "1.4.0".into(), instances, operations }
+}
+
+/// What customers touch: services 0 to 4 of the shop.
+fn shop_front() -> Vec<Service> {
+    let products = || database("postgresql", "catalog", "SELECT products");
+    let product = || database("postgresql", "catalog", "SELECT product");
+    let gateway = vec![
+        operation("GET /", 1.0, vec![service(1, 0), service(2, 0)]),
+        operation("GET /product/{id}", 1.0, vec![service(2, 1), service(3, 0)]),
+        operation("POST /cart", 1.0, vec![service(4, 0)]),
+        operation("POST /checkout", 2.0, vec![service(5, 0)]),
+    ];
+    let catalog = vec![
+        operation("GET /products", 3.0, vec![products()]),
+        operation("GET /products/{id}", 2.0, vec![product()]),
+    ];
+    let cart = vec![
+        operation("POST /items", 2.0, vec![database("redis", "cart", "HSET cart"), service(2, 1)]),
+        operation("GET /items", 1.0, vec![database("redis", "cart", "HGETALL cart")]),
+    ];
+    vec![
+        shop_service("gateway", 2, gateway),
+        shop_service("ads", 1, vec![operation("GET /ads", 2.0, vec![database("redis", "ads", "GET ad")])]),
+        shop_service("catalog", 2, catalog),
+        shop_service("recommendations", 1, vec![operation("GET /similar", 4.0, vec![service(2, 0)])]),
+        shop_service("cart", 3, cart),
+    ]
+}
+
+/// What orders go through: services 5 to 9 of the shop.
+fn shop_back() -> Vec<Service> {
+    let bank = Call::External { host: "api.bank.example".into() };
+    let orders = Call::Queue { destination: "orders".into(), service: 8, operation: 0 };
+    let charges = database("postgresql", "payments", "INSERT charges");
+    let stock = database("postgresql", "catalog", "UPDATE stock");
+    let checkout = vec![service(4, 1), service(7, 0), service(6, 0), orders];
+    vec![
+        shop_service("checkout", 3, vec![operation("POST /orders", 3.0, checkout)]),
+        shop_service("payment", 3, vec![operation("POST /charge", 4.0, vec![charges, bank])]),
+        shop_service("inventory", 2, vec![operation("POST /reserve", 2.0, vec![stock])]),
+        shop_service("shipping", 1, vec![operation("process orders", 5.0, vec![service(9, 0)])]),
+        shop_service("mailer", 1, vec![operation("POST /send", 6.0, vec![])]),
+    ]
+}
+
 impl Topology {
     /// A small shop: ten services, three databases, a queue and a bank.
     pub fn shop() -> Self {
-        const MS: f64 = 1e6;
-        let operation = |name: &str, self_ms: f64, calls: Vec<Call>| Operation {
-            name: name.into(),
-            self_ns: self_ms * MS,
-            calls,
-        };
-        let service_of = |name: &str, instances, operations| Service {
-            name: name.into(),
-            version: "1.4.0".into(),
-            instances,
-            operations,
-        };
-        let bank = Call::External { host: "api.bank.example".into() };
-        let orders = Call::Queue { destination: "orders".into(), service: 8, operation: 0 };
-        let services = vec![
-            service_of(
-                "gateway",
-                2,
-                vec![
-                    operation("GET /", 1.0, vec![service(1, 0), service(2, 0)]),
-                    operation("GET /product/{id}", 1.0, vec![service(2, 1), service(3, 0)]),
-                    operation("POST /cart", 1.0, vec![service(4, 0)]),
-                    operation("POST /checkout", 2.0, vec![service(5, 0)]),
-                ],
-            ),
-            service_of("ads", 1, vec![operation("GET /ads", 2.0, vec![database("redis", "ads", "GET ad")])]),
-            service_of(
-                "catalog",
-                2,
-                vec![
-                    operation(
-                        "GET /products",
-                        3.0,
-                        vec![database("postgresql", "catalog", "SELECT products")],
-                    ),
-                    operation(
-                        "GET /products/{id}",
-                        2.0,
-                        vec![database("postgresql", "catalog", "SELECT product")],
-                    ),
-                ],
-            ),
-            service_of("recommendations", 1, vec![operation("GET /similar", 4.0, vec![service(2, 0)])]),
-            service_of(
-                "cart",
-                3,
-                vec![
-                    operation(
-                        "POST /items",
-                        2.0,
-                        vec![database("redis", "cart", "HSET cart"), service(2, 1)],
-                    ),
-                    operation("GET /items", 1.0, vec![database("redis", "cart", "HGETALL cart")]),
-                ],
-            ),
-            service_of(
-                "checkout",
-                3,
-                vec![operation(
-                    "POST /orders",
-                    3.0,
-                    vec![service(4, 1), service(7, 0), service(6, 0), orders],
-                )],
-            ),
-            service_of(
-                "payment",
-                3,
-                vec![operation(
-                    "POST /charge",
-                    4.0,
-                    vec![database("postgresql", "payments", "INSERT charges"), bank],
-                )],
-            ),
-            service_of(
-                "inventory",
-                2,
-                vec![operation(
-                    "POST /reserve",
-                    2.0,
-                    vec![database("postgresql", "catalog", "UPDATE stock")],
-                )],
-            ),
-            service_of("shipping", 1, vec![operation("process orders", 5.0, vec![service(9, 0)])]),
-            service_of("mailer", 1, vec![operation("POST /send", 6.0, vec![])]),
-        ];
+        let services = [shop_front(), shop_back()].concat();
         Self { services, entries: vec![(0, 0), (0, 0), (0, 0), (0, 1), (0, 1), (0, 2), (0, 3), (0, 3)] }
     }
 
@@ -232,11 +199,8 @@ fn calls(dice: &mut Dice, below: &[Service], position: usize, is_gateway: bool) 
     }
     if dice.chance(0.5) {
         let system = *dice.pick(&["postgresql", "mysql", "redis", "mongodb"]);
-        calls.push(database(
-            system,
-            &format!("db{:02}", position / 8),
-            *dice.pick(&["SELECT rows", "INSERT row", "UPDATE row"]),
-        ));
+        let statement: &str = ["SELECT rows", "INSERT row", "UPDATE row"][dice.below(3)];
+        calls.push(database(system, &format!("db{:02}", position / 8), statement));
     }
     if dice.chance(0.03) {
         calls.push(Call::External { host: format!("api.partner{}.example", position % 5) });

@@ -64,7 +64,6 @@ pub struct Running {
     addresses: Addresses,
     config: Config,
     health: Health,
-    query: Query,
     stop_listening: CancellationToken,
     stop_upkeep: CancellationToken,
     servers: Vec<JoinHandle<()>>,
@@ -124,18 +123,12 @@ impl Bound {
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let watched = upkeep::watch::Watched {
-            journal: journal.clone(),
-            journal_bytes_max: config.journal_bytes_max,
-            graph: graph.clone(),
-            clock: clock.clone(),
-            health: health.clone(),
-        };
-        let mut upkeep = vec![upkeep::watch::start(watched, stop_upkeep.clone())];
-        if let Some(index) = &index {
-            let stop = stop_upkeep.clone();
-            upkeep.push(upkeep::index::start(store.clone(), index.clone(), Arc::clone(&committed), stop));
-        }
+        let upkeep = look_after(
+            &config,
+            (&store, &journal, &graph, &index),
+            (&clock, &health, &committed),
+            &stop_upkeep,
+        );
         let options = query::Options { cache_ttl: config.mcp_cache_ttl };
         let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
         let authenticator = Authenticator::new(auth::Options {
@@ -163,16 +156,12 @@ impl Bound {
         let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
         let doors = [(grpc, receive.router_grpc()), (otlp_http, receive.router_http_only()), (http, main)];
         let servers = serve(&config, doors, &stop_listening);
-        if let Some(path) = &config.ports_file {
-            write_ports(path, addresses).with_context(|| format!("PORTS_FILE {}", path.display()))?;
-        }
         health.started();
-        announce(&config, addresses, authenticator.requires_key());
+        announce(&config, addresses, authenticator.requires_key())?;
         Ok(Running {
             addresses,
             config,
             health,
-            query,
             stop_listening,
             stop_upkeep,
             servers,
@@ -190,16 +179,6 @@ impl Running {
     /// The addresses that clients use.
     pub const fn addresses(&self) -> Addresses {
         self.addresses
-    }
-
-    /// How the server is doing.
-    pub const fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// Questions from inside the process.
-    pub const fn query(&self) -> &Query {
-        &self.query
     }
 
     /// Waits until the server can no longer do its work; never ends while it can.
@@ -279,6 +258,32 @@ impl State {
     }
 }
 
+/// Starts what runs beside requests and questions.
+fn look_after(
+    config: &Config,
+    (store, journal, graph, index): (&Store, &Journal, &Graph, &Option<Arc<Index>>),
+    (clock, health, committed): (&Clock, &Health, &Arc<Notify>),
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let watched = upkeep::watch::Watched {
+        journal: journal.clone(),
+        journal_bytes_max: config.journal_bytes_max,
+        graph: graph.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+    };
+    let mut tasks = vec![upkeep::watch::start(watched, stop.clone())];
+    if let Some(index) = index {
+        tasks.push(upkeep::index::start(
+            store.clone(),
+            Arc::clone(index),
+            Arc::clone(committed),
+            stop.clone(),
+        ));
+    }
+    tasks
+}
+
 fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     let options = net::Options {
         streams_max: config.streams_max,
@@ -291,13 +296,18 @@ fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationTok
         .collect()
 }
 
-fn announce(config: &Config, addresses: Addresses, key_required: bool) {
+/// Tells where the server listens: in the log, and in PORTS_FILE.
+fn announce(config: &Config, addresses: Addresses, key_required: bool) -> Result<()> {
+    if let Some(path) = &config.ports_file {
+        write_ports(path, addresses).with_context(|| format!("PORTS_FILE {}", path.display()))?;
+    }
     let Addresses { grpc, otlp_http, http } = addresses;
     let data = config.data_dir.display();
     info!(%grpc, %otlp_http, %http, %data, key_required, "listening");
     if !key_required {
         warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
     }
+    Ok(())
 }
 
 fn store_options(config: &Config) -> crate::store::options::Options {

@@ -4,7 +4,7 @@
 //! themselves, so that an incident never becomes its own baseline. An episode begins with the first of
 //! [`Options::buckets_min`] deviating buckets and ends with as many normal ones: one anomaly each, not one a bucket.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
@@ -43,6 +43,8 @@ impl Default for Options {
     }
 }
 
+/// Failures that a bucket must hold to deviate by errors.
+const ERRORS_MIN: u64 = 3;
 /// Most buckets of one subject; what lies before the last so many is left out.
 const BUCKETS_MAX: usize = 100_000;
 
@@ -56,16 +58,22 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
     else {
         return Vec::new();
     };
-    let mut subjects: BTreeMap<(Subject, i64), BTreeMap<i64, Slice>> = BTreeMap::new();
-    for slice in series {
-        let buckets = subjects.entry((slice.subject, slice.width_s.max(1))).or_default();
-        buckets.entry(slice.bucket_s).and_modify(|known| add(known, slice)).or_insert(*slice);
-    }
+    let place = |slice: &Slice| (slice.subject, slice.width_s.max(1), slice.bucket_s);
+    let mut slices: Vec<Slice> = series.to_vec();
+    slices.sort_unstable_by_key(place);
+    slices.dedup_by(|more, known| {
+        let same = place(more) == place(known);
+        if same {
+            add(known, more);
+        }
+        same
+    });
     let mut found: Vec<Anomaly> = Vec::new();
-    for ((subject, width_s), buckets) in &subjects {
-        let filled = filled(*subject, *width_s, buckets, last.0);
+    for buckets in slices.chunk_by(|a, b| (a.subject, a.width_s.max(1)) == (b.subject, b.width_s.max(1))) {
+        let filled = filled(buckets, last.0);
+        let subject = buckets[0].subject;
         for kind in [AnomalyKind::Errors, AnomalyKind::Latency, AnomalyKind::Traffic] {
-            found.extend(Detector { options, kind, subject: *subject }.run(&filled));
+            found.extend(Detector { options, kind, subject }.run(&filled));
         }
     }
     found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
@@ -79,19 +87,21 @@ fn add(known: &mut Slice, more: &Slice) {
     known.other_ns = known.other_ns.saturating_add(more.other_ns);
 }
 
-/// All buckets from the subject's first to the end of the whole series, empty ones included.
-fn filled(subject: Subject, width_s: i64, buckets: &BTreeMap<i64, Slice>, end_s: i64) -> Vec<Slice> {
-    let (Some(first), Some(latest)) = (buckets.keys().next(), buckets.keys().next_back()) else {
-        return Vec::new();
-    };
+/// All buckets from the subject's first to the end of the whole series, empty ones included. `buckets` are those of one
+/// subject and width that hold anything, in order.
+fn filled(buckets: &[Slice], end_s: i64) -> Vec<Slice> {
+    let (Some(first), Some(latest)) = (buckets.first(), buckets.last()) else { return Vec::new() };
+    let (subject, width_s) = (first.subject, first.width_s.max(1));
     let span = i64::try_from(BUCKETS_MAX).unwrap_or(i64::MAX).saturating_mul(width_s);
-    let end_s = end_s.max(latest.saturating_add(1));
-    let mut at = if end_s.saturating_sub(*first) > span { end_s - span } else { *first };
+    let end_s = end_s.max(latest.bucket_s.saturating_add(1));
+    let mut at = if end_s.saturating_sub(first.bucket_s) > span { end_s - span } else { first.bucket_s };
+    let begin = at;
+    let mut rest = buckets.iter().skip_while(|slice| slice.bucket_s < begin).peekable();
     let mut filled = Vec::new();
     while at < end_s {
-        let empty = Slice { subject, bucket_s: at, width_s, count: 0, errors: 0, sum_ns: 0, other_ns: 0 };
-        let mut bucket = empty;
-        for slice in buckets.range(at..at + width_s).map(|(_, slice)| slice) {
+        let mut bucket =
+            Slice { subject, bucket_s: at, width_s, count: 0, errors: 0, sum_ns: 0, other_ns: 0 };
+        while let Some(slice) = rest.next_if(|slice| slice.bucket_s < at + width_s) {
             add(&mut bucket, slice);
         }
         // The last bucket may still be filling and is no sign of silence.
@@ -208,12 +218,15 @@ impl Detector<'_> {
         if bucket.count < self.options.count_min {
             return None;
         }
+        if bucket.errors < ERRORS_MIN {
+            return Some(Judged::CALM);
+        }
         let tries: u64 = normal.iter().map(|slice| slice.count).sum();
         let failed: u64 = normal.iter().map(|slice| slice.errors).sum();
         let value = bucket.errors as f64 / bucket.count as f64;
         let before = if tries == 0 { 0.0 } else { failed as f64 / tries as f64 };
         let surprise = share_surprise(bucket.errors as f64, bucket.count as f64, failed as f64, tries as f64);
-        let deviates = bucket.errors >= 3 && surprise > self.options.surprise_min && value > before + 0.01;
+        let deviates = surprise > self.options.surprise_min && value > before + 0.01;
         Some(Judged { deviates, value, before, severity: saturate(value - before, 0.1) })
     }
 
@@ -226,18 +239,23 @@ impl Detector<'_> {
         if means.len() < self.options.baseline_min.max(1) {
             return None;
         }
-        let spread = deviation_from(median(&mut means), &means);
         let before = median(&mut means);
-        let spread = spread.max(0.08 * before).max(1.0);
-        let deviates = value - before > self.options.surprise_min * spread && value > 1.3 * before;
+        if value <= 1.3 * before {
+            return Some(Judged::CALM);
+        }
+        let spread = deviation_from(before, &means).max(0.08 * before).max(1.0);
+        let deviates = value - before > self.options.surprise_min * spread;
         Some(Judged { deviates, value, before, severity: saturate(value / before.max(1.0) - 1.0, 2.0) })
     }
 
     fn judge_traffic(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
         let mut counts: Vec<f64> = normal.iter().map(|slice| slice.count as f64).collect();
         let level = median(&mut counts);
-        let spread = deviation_from(level, &counts).max(level.sqrt()).max(0.1 * level).max(1.0);
         let (count, width_s) = (bucket.count as f64, bucket.width_s as f64);
+        if count != 0.0 && (0.5 * level..=2.0 * level).contains(&count) {
+            return Some(Judged::CALM);
+        }
+        let spread = deviation_from(level, &counts).max(level.sqrt()).max(0.1 * level).max(1.0);
         let spreads = (count - level).abs() / spread;
         let surprise = rate_surprise(count, 1.0, counts.iter().sum(), counts.len() as f64).abs();
         let multiple = count > 2.0 * level || count < 0.5 * level;
@@ -264,6 +282,11 @@ struct Judged {
     value: f64,
     before: f64,
     severity: f64,
+}
+
+impl Judged {
+    /// Plainly within the baseline; the measures of such buckets are never shown.
+    const CALM: Self = Self { deviates: false, value: 0.0, before: 0.0, severity: 0.0 };
 }
 
 impl Episode {

@@ -128,9 +128,14 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+    let is_odd = values.len() % 2 == 1;
+    let (lower, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    if is_odd {
+        return *upper;
+    }
+    let below = lower.iter().copied().max_by(f64::total_cmp).unwrap_or(*upper);
+    f64::midpoint(below, *upper)
 }
 
 /// The middle distance from `center`, scaled to be a standard deviation for normal noise.

@@ -50,7 +50,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
         (shown, None, None) => format!("{shown} log records match."),
     };
     if found.records.is_empty() {
-        answer.why_empty = Some(why_empty(&ask));
+        answer.why_empty = Some(if found.not_indexed > 0 {
+            "the newest records are not searchable yet: ask again in a moment".into()
+        } else {
+            why_empty(&ask)
+        });
     }
     let mut table = Table::new("logs", COLUMNS);
     table.rows = found.records.iter().map(|log| row(query, log, asked.window.to)).collect();
