@@ -13,6 +13,8 @@ use super::view::View;
 
 /// Requests that an instance must have taken to be judged.
 const COUNT_MIN: u64 = 8;
+/// A version is fresh when its requests in the baseline are at most one in so many of those in the window.
+const FRESH_PART: u64 = 5;
 /// Share of all that is too much that must sit in the suspect.
 const CONCENTRATED: f64 = 0.7;
 
@@ -70,10 +72,11 @@ pub(super) fn rolled_out(
     (first_seen >= baseline.from).then(|| (version.to_owned(), first_seen, resources))
 }
 
-/// True when no instance of the version was seen before `since` or in the baseline.
+/// True when no instance of the version was seen before `since`, and it took hardly any requests in the baseline: an
+/// onset is known to a bucket or two, and the first requests of a bad version come before it is noticed.
 fn is_fresh(instances: &[&InstanceEvidence], version: &str, since: UnixNanos) -> bool {
     let mut of_version = instances.iter().filter(|it| it.version == version);
-    of_version.all(|it| it.first_seen >= since && it.before.count == 0)
+    of_version.all(|it| it.first_seen >= since && it.before.count <= it.now.count / FRESH_PART)
 }
 
 /// The key whose instances hold most of what is too much, and differ from the rest beyond chance.

@@ -49,16 +49,17 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
         a_loud.cmp(&b_loud).then(a_severity.total_cmp(&b_severity)).then(b.onset.cmp(&a.onset))
     });
     let Some(worst) = worst else { return plain(asked) };
-    let near = |anomaly: &&&Anomaly| {
-        anomaly.onset.plus(SAME_TROUBLE) >= worst.onset
-            && anomaly.onset <= worst.onset
-            && rank(anomaly).0 == rank(worst).0
-    };
-    let onset = inside.iter().filter(near).map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
+    // What began together is one trouble, and lasts until the last of it is over.
+    let together: Vec<&&Anomaly> = inside
+        .iter()
+        .filter(|anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && rank(anomaly).0 == rank(worst).0)
+        .collect();
+    let onset = together.iter().map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
     if onset <= asked.from {
         return plain(asked);
     }
-    let end = worst.end.filter(|end| *end > onset).unwrap_or(asked.to).min(asked.to);
+    let end = together.iter().map(|anomaly| anomaly.end.unwrap_or(asked.to)).max().unwrap_or(asked.to);
+    let end = if end > onset { end.min(asked.to) } else { asked.to };
     let length = Duration::max(asked.length(), BASELINE_MIN).min(BASELINE_MAX);
     Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) }
 }
