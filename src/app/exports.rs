@@ -210,6 +210,20 @@ fn state_metrics(metrics: &Metrics, parts: &Exported) {
         }
         vec![(label("entity", "node"), nodes), (label("entity", "edge"), edges)]
     });
+    let graph = parts.graph.clone();
+    metrics.export_one(
+        "graph_late_observations",
+        "Observations too old for the graph's memory; the store has them.",
+        Kind::Counter,
+        move || graph.tenants().into_iter().map(|tenant| graph.counts(tenant).late as f64).sum(),
+    );
+    let store = parts.store.clone();
+    metrics.export_one(
+        "cardinality_overflow",
+        "Names that went to an overflow entry because their tenant has too many.",
+        Kind::Counter,
+        move || store.names().overflows() as f64,
+    );
     let budget = parts.budget.clone();
     metrics.export_one(
         "ingest_inflight_bytes",

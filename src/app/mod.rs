@@ -16,7 +16,7 @@ use axum::Router;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admit::Budget;
 use crate::auth::{self, Authenticator};
@@ -341,7 +341,17 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
         },
     };
     let work = tokio::task::spawn_blocking(move || journal::open(options, Lsn(applied)));
-    work.await?.context("opening the journal")
+    let (journal, replay) = work.await?.context("opening the journal")?;
+    let report = replay.report();
+    if report.torn_tail_bytes > 0 {
+        info!(bytes = report.torn_tail_bytes, "cut off a write that the last stop interrupted");
+    }
+    for damaged in &report.quarantined {
+        let copy = damaged.copy.as_ref().map(|path| path.display().to_string());
+        let (segment, offset, bytes) = (damaged.path.display(), damaged.offset, damaged.bytes);
+        error!(%segment, offset, bytes, copy, "the journal is damaged here; acknowledged data may be lost");
+    }
+    Ok((journal, replay))
 }
 
 async fn open_index(config: &Config, store: &Store) -> Result<Option<Arc<Index>>> {
