@@ -187,7 +187,7 @@ fn paths_from(code: &str, root: &str) -> Vec<String> {
 
 /// Returns every file under `src/` as (top-level module, path, text); `lib.rs` and `main.rs` excepted.
 fn sources() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = crate::server::checkout().join("src");
     let mut found = Vec::new();
     let mut pending = vec![root.clone()];
     while let Some(folder) = pending.pop() {

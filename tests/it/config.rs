@@ -1,14 +1,13 @@
 //! The configuration as operators meet it.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use otelcontext::config::env_example;
 
 #[test]
 fn env_example_is_written_from_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example");
+    let path = crate::server::checkout().join(".env.example");
     let wanted = env_example();
     let found = fs::read_to_string(&path).unwrap_or_default();
     if found != wanted {

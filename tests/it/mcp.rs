@@ -1,7 +1,6 @@
 //! The agent's tools on real data.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ const CLIENT: i32 = 3;
 
 #[test]
 fn the_list_of_tools_is_reviewed_as_a_file() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/mcp-tools.json");
+    let path = crate::server::checkout().join("docs/reference/mcp-tools.json");
     let wanted = mcp_tools::tools_json();
     assert!(wanted.len() < 20_000, "the list of tools takes {} bytes", wanted.len());
     if fs::read_to_string(&path).unwrap_or_default() != wanted {

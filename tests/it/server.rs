@@ -1,6 +1,6 @@
 //! A server of its own for each test: the real binary on free ports in a folder of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,13 @@ use tempfile::TempDir;
 
 /// How long a server may take to start or to reach a state before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The checkout under test, as it is where the tests run: builds may be shared by several checkouts.
+pub(crate) fn checkout() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+}
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {

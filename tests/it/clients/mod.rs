@@ -11,7 +11,7 @@ mod promtool;
 mod python;
 
 use std::fs::{File, read_to_string};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ fn tool(path: &str) -> PathBuf {
 
 /// A program of `tests/clients`.
 fn program(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
+    crate::server::checkout().join("tests/clients").join(path)
 }
 
 /// A Python program, run by the interpreter that has the packages.
