@@ -61,7 +61,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
     answer.coverage = Some(Coverage { state, detail: (!detail.is_empty()).then_some(detail) });
     if verdict.causes.is_empty() {
         answer.why_empty = Some(if found.nodes == 0 {
-            "nothing of this tenant was received in the window; try a longer `since`".into()
+            "no span of this tenant was received in the window (metrics alone are stored, not diagnosed); try a longer `since`".into()
         } else {
             format!(
                 "{} services and dependencies and {} traces were examined; none deviates significantly",

@@ -25,7 +25,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
     }
     if report.services.is_empty() {
         answer.summary = "No service took requests in this window or before it.".into();
-        answer.why_empty = Some("nothing was received in the window; try a longer `since`".into());
+        answer.why_empty = Some("no span was received in the window; try a longer `since`".into());
         return Ok(answer);
     }
     answer.summary = summary(&report);

@@ -23,7 +23,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> 
     if map.nodes.is_empty() {
         answer.summary = "No service sent spans in this window.".into();
         answer.why_empty =
-            Some("nothing of this tenant was received in the window; try a longer `since`".into());
+            Some("no span of this tenant was received in the window; try a longer `since`".into());
         return Ok(answer);
     }
     let services = map.nodes.iter().filter(|node| node.info.kind == NodeKind::Service).count();
