@@ -2,6 +2,7 @@
 //!
 //! Every module's error answers `kind()`; every surface has one function from kind to its own status.
 
+use std::error::Error;
 use std::time::Duration;
 
 /// What the caller can do about a failure.
@@ -41,4 +42,16 @@ impl Kind {
             _ => None,
         }
     }
+}
+
+/// An error with its causes, outermost first, as one line for a log.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

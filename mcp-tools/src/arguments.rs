@@ -182,8 +182,8 @@ impl Spec {
     }
 }
 
-/// Reads the arguments of one call. What it returns for a mistaken argument is a placeholder that
-/// [`Reader::finish`] never lets out.
+/// Reads the arguments of one call. What it returns for a mistaken argument means nothing, and
+/// [`Reader::finish`] never lets it out.
 pub(crate) struct Reader {
     spec: &'static Spec,
     given: Map<String, Value>,

@@ -3,6 +3,8 @@
 //! A cell is a run of LEB128 numbers: the length of what follows, count, errors, sum, longest, other, answered,
 //! then the sketch as the sketch itself writes it. Cells follow each other in the order of their subjects.
 
+use crate::model::packed::wire::take_varint;
+use crate::model::packed::write::put_varint;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::sketch::Sketch;
 
@@ -36,7 +38,7 @@ impl Sealed {
     ) -> impl Iterator<Item = (Subject, Cell)> {
         let mut rest: &[u8] = &self.bytes;
         self.subjects.iter().filter_map(move |subject| {
-            let length = usize::try_from(take(&mut rest)?).ok()?;
+            let length = usize::try_from(take_varint(&mut rest)?).ok()?;
             let (cell, after) = rest.split_at_checked(length)?;
             rest = after;
             if filter(subject) { Some((*subject, decode(cell, &complete)?)) } else { None }
@@ -52,7 +54,7 @@ impl Sealed {
             subjects.push(subject);
             scratch.clear();
             encode(cell, &mut scratch);
-            put(scratch.len() as u64, &mut bytes);
+            put_varint(scratch.len() as u64, &mut bytes);
             bytes.extend_from_slice(&scratch);
         };
         let mut added = added.into_iter().peekable();
@@ -72,37 +74,16 @@ impl Sealed {
 
 fn encode(cell: &Cell, out: &mut Vec<u8>) {
     for number in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
-        put(number, out);
+        put_varint(number, out);
     }
     cell.sketch.encode(out);
 }
 
 fn decode(mut bytes: &[u8], complete: impl Fn(Cell, &[u8]) -> Option<Cell>) -> Option<Cell> {
-    let mut number = || take(&mut bytes);
+    let mut number = || take_varint(&mut bytes);
     let (count, errors, sum_ns) = (number()?, number()?, number()?);
     let (max_ns, other_ns, answered) = (number()?, number()?, number()?);
     complete(Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch: Sketch::default() }, bytes)
-}
-
-fn put(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

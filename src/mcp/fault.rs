@@ -2,7 +2,7 @@
 
 use mcp_tools::Fault;
 
-use crate::fault::Kind;
+use crate::fault::{Kind, chain};
 use crate::query::Error;
 
 /// The contract's fault for a question that has no answer. Details of our own parts go to the log, not to the agent.
@@ -22,15 +22,4 @@ pub(super) fn of(error: Error) -> Fault {
             _ => Fault::internal(chain(&error)),
         },
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

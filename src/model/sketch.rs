@@ -4,6 +4,9 @@
 //! upwards or downwards (half a bucket, [`RELATIVE_ERROR_MAX`]). Adding and merging commute: the same values
 //! give the same sketch in any order and any split, which is what makes roll-ups exact under late arrival.
 
+use super::packed::wire::take_varint;
+use super::packed::write::put_varint;
+
 /// Buckets for each power of two.
 const STEPS: u64 = 1 << STEP_BITS;
 const STEP_BITS: u32 = 4;
@@ -106,27 +109,6 @@ fn middle_of(bucket: u16) -> u64 {
     let shift = (bucket / STEPS - 1).min(59) as u32;
     let low = (STEPS + bucket % STEPS) << shift;
     low + (1 << shift) / 2
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The applier: one task that brings accepted requests into the store, in journal order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::decode::Limits;
-use crate::fault::Kind;
+use crate::fault::{Kind, chain};
 use crate::graph::Graph;
 use crate::graph::join::{Arrival, Joiner, Known, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
@@ -219,8 +220,11 @@ impl Applier {
 
     /// Tells the graph what was stored.
     fn show(&self, arrivals: &[Arrival], commit: &Commit) {
-        for arrival in arrivals {
-            self.graph.declare(arrival.tenant, arrival.operation, arrival.service);
+        // A commit holds thousands of spans of a few hundred operations; each is told once.
+        let told: HashSet<_> =
+            arrivals.iter().map(|arrival| (arrival.tenant, arrival.operation, arrival.service)).collect();
+        for (tenant, operation, service) in told {
+            self.graph.declare(tenant, operation, service);
         }
         let latest = self.clock.now().plus(GRAPH_AHEAD_MAX);
         if commit.observations.iter().all(|(_, observation)| observation.at <= latest) {
@@ -367,15 +371,4 @@ fn is_near(key: TraceKey, start: UnixNanos) -> bool {
     let own = UnixNanos::from_seconds(start.bucket_seconds(BUCKET_SECONDS));
     let apart = key.bucket_start().since(own).max(own.since(key.bucket_start()));
     apart <= Duration::from_secs(BUCKET_SECONDS.unsigned_abs())
-}
-
-fn chain(failure: &dyn std::error::Error) -> String {
-    let mut text = failure.to_string();
-    let mut source = failure.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

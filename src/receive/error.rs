@@ -1,13 +1,12 @@
 //! Every way a request is refused.
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
 use crate::admit;
 use crate::auth;
 use crate::decode;
-use crate::fault::Kind;
+use crate::fault::{Kind, chain};
 
 /// Longest text of a refusal in bytes; OTLP asks servers to keep answers small.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -114,14 +113,7 @@ impl Error {
 
     /// The whole chain of causes in at most 1 KiB, for the caller.
     pub(super) fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        shorten(text)
+        shorten(chain(self))
     }
 }
 

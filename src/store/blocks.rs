@@ -18,6 +18,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::Error;
 use crate::model::packed::AttributeIter;
 use crate::model::packed::value::Value;
+use crate::model::packed::wire::take_varint;
+use crate::model::packed::write::put_varint;
 
 /// Most rows in a block.
 pub const ROWS_MAX: usize = 2_048;
@@ -41,8 +43,8 @@ const UNREADABLE: Error = Error::Unreadable { what: "block" };
 pub fn encode(rows: &[&[u8]]) -> Result<Vec<u8>, Error> {
     let bytes: usize = rows.iter().map(|row| row.len()).sum();
     let mut raw = Vec::with_capacity(bytes + 3 * rows.len() + 10);
-    put_varint(rows.len(), &mut raw);
-    rows.iter().for_each(|row| put_varint(row.len(), &mut raw));
+    put_varint(rows.len() as u64, &mut raw);
+    rows.iter().for_each(|row| put_varint(row.len() as u64, &mut raw));
     rows.iter().for_each(|row| raw.extend_from_slice(row));
     let mut out = vec![0; 1 + zstd::zstd_safe::compress_bound(raw.len())];
     out[0] = VERSION;
@@ -60,9 +62,9 @@ pub fn decode(block: &[u8]) -> Result<Vec<Bytes>, Error> {
     let size = usize::try_from(size).ok().filter(|size| *size <= DECODED_BYTES_MAX).ok_or(UNREADABLE)?;
     let raw = Bytes::from(zstd::bulk::decompress(frame, size).map_err(|_| UNREADABLE)?);
     let mut rest = &raw[..];
-    let rows = take_varint(&mut rest).filter(|rows| *rows <= raw.len()).ok_or(UNREADABLE)?;
+    let rows = take_length(&mut rest).filter(|rows| *rows <= raw.len()).ok_or(UNREADABLE)?;
     let lengths: Vec<usize> =
-        (0..rows).map(|_| take_varint(&mut rest)).collect::<Option<_>>().ok_or(UNREADABLE)?;
+        (0..rows).map(|_| take_length(&mut rest)).collect::<Option<_>>().ok_or(UNREADABLE)?;
     let mut at = raw.len() - rest.len();
     let mut out = Vec::with_capacity(rows);
     for length in lengths {
@@ -149,25 +151,10 @@ fn bits(token: u64, filter_bytes: usize) -> impl Iterator<Item = usize> {
     (0..PROBES as usize).map(move |probe| first.wrapping_add(step.wrapping_mul(probe)) & mask)
 }
 
-fn put_varint(mut value: usize, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<usize> {
-    let mut value = 0_u64;
-    for shift in (0..56).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            return usize::try_from(value).ok();
-        }
-    }
-    None
+/// Takes a length from the front of `bytes`; none beyond 56 bits, which no block holds.
+fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let length = take_varint(bytes).filter(|length| length >> 56 == 0)?;
+    usize::try_from(length).ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::lexer::Lexer;
 use super::number;
 use crate::decode::error::Error;
 use crate::decode::schema::{Field, Kind, Presence};
+use crate::model::packed::write::put_varint;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -150,12 +151,4 @@ fn put_number(wire_type: u32, value: u64, out: &mut Vec<u8>) {
         1 => out.extend_from_slice(&value.to_le_bytes()),
         _ => out.extend_from_slice(&value.to_le_bytes()[..4]),
     }
-}
-
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

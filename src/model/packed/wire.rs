@@ -60,23 +60,7 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        if let [byte @ ..0x80, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Some(u64::from(*byte));
-        }
-        let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().enumerate().take(10) {
-            // The tenth byte may carry only the 64th bit.
-            if index == 9 && *byte > 1 {
-                return None;
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if *byte < 0x80 {
-                self.rest = &self.rest[index + 1..];
-                return Some(value);
-            }
-        }
-        None
+        take_varint(&mut self.rest)
     }
 }
 
@@ -92,6 +76,28 @@ impl<'a> Iterator for Fields<'a> {
         self.broken = field.is_none();
         field
     }
+}
+
+/// Takes a varint from the front of `bytes`; none, and nothing taken, where there is no whole one of 64 bits.
+#[inline]
+pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    if let [byte @ ..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
+    let mut value = 0_u64;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        // The tenth byte may carry only the 64th bit.
+        if index == 9 && *byte > 1 {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if *byte < 0x80 {
+            *bytes = &bytes[index + 1..];
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The last field `number` of `message`, as protobuf readers take it.

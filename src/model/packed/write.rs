@@ -128,11 +128,16 @@ impl Packer {
         self.put_varint(u64::from(number << 3 | wire_type));
     }
 
-    fn put_varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.out.put_u8(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.out.put_u8(value as u8);
+    fn put_varint(&mut self, value: u64) {
+        put_varint(value, &mut self.out);
     }
+}
+
+/// Appends `value` as a varint: seven bits a byte, the lowest first.
+pub fn put_varint(mut value: u64, out: &mut impl BufMut) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
 }
