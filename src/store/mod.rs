@@ -25,6 +25,7 @@ pub mod names;
 mod open;
 pub mod options;
 mod packing;
+pub mod postgres;
 pub mod read;
 pub mod recall;
 mod rollups;

@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod graph;
 mod mcp;
+mod postgres;
 mod server;
 mod vitals;
 mod wire;
