@@ -1,10 +1,14 @@
--- The core layout: dictionaries, spans with their attribute blocks, trace summaries, logs, metrics, roll-ups,
--- templates, and the position up to which the journal was applied. Times are nanoseconds since the Unix epoch
--- unless the column says seconds.
+-- The layout on SQLite: dictionaries, then what is kept by day. Times are nanoseconds since the Unix epoch unless a
+-- column says seconds.
+--
+-- A table called …_shape is empty: it says how the tables of each day are made, spans_20261128 of spans_shape with the
+-- same columns and indexes. The view without a suffix (spans) shows all days together.
 
+-- Whose telemetry is kept.
 CREATE TABLE tenants (
     id   INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL,
+    UNIQUE (name)
 ) STRICT;
 
 -- Nodes of the graph. kind: 0 service, 1 database, 2 queue, 3 external host.
@@ -12,7 +16,7 @@ CREATE TABLE services (
     id         INTEGER PRIMARY KEY,
     tenant_id  INTEGER NOT NULL,
     kind       INTEGER NOT NULL,
-    name       TEXT    NOT NULL,
+    name       TEXT NOT NULL,
     first_seen INTEGER NOT NULL,
     UNIQUE (tenant_id, kind, name)
 ) STRICT;
@@ -23,7 +27,7 @@ CREATE TABLE operations (
     tenant_id  INTEGER NOT NULL,
     service_id INTEGER NOT NULL,
     kind       INTEGER NOT NULL,
-    name       TEXT    NOT NULL,
+    name       TEXT NOT NULL,
     first_seen INTEGER NOT NULL,
     UNIQUE (service_id, kind, name)
 ) STRICT;
@@ -32,50 +36,90 @@ CREATE TABLE operations (
 CREATE TABLE resources (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
-    hash               BLOB    NOT NULL,
+    hash               BLOB NOT NULL,
     service_id         INTEGER NOT NULL,
-    version            TEXT    NOT NULL,
-    instance           TEXT    NOT NULL,
-    attributes         BLOB    NOT NULL,
+    version            TEXT NOT NULL,
+    instance           TEXT NOT NULL,
+    attributes         BLOB NOT NULL,
     dropped_attributes INTEGER NOT NULL,
-    schema_url         TEXT    NOT NULL,
+    schema_url         TEXT NOT NULL,
     first_seen         INTEGER NOT NULL,
     UNIQUE (tenant_id, hash)
 ) STRICT;
 
+-- Instrumentation scopes by content.
 CREATE TABLE instrumentations (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
-    hash               BLOB    NOT NULL,
-    name               TEXT    NOT NULL,
-    version            TEXT    NOT NULL,
-    attributes         BLOB    NOT NULL,
+    hash               BLOB NOT NULL,
+    name               TEXT NOT NULL,
+    version            TEXT NOT NULL,
+    attributes         BLOB NOT NULL,
     dropped_attributes INTEGER NOT NULL,
-    schema_url         TEXT    NOT NULL,
+    schema_url         TEXT NOT NULL,
     UNIQUE (tenant_id, hash)
 ) STRICT;
 
--- Packed details of neighbouring rows of one tenant and signal, compressed together. signal: 0 spans, 1 logs,
--- 2 metric points. filter: which attributes the rows may hold (empty: unknown).
-CREATE TABLE blocks (
-    id        INTEGER PRIMARY KEY,
-    tenant_id INTEGER NOT NULL,
-    signal    INTEGER NOT NULL,
-    rows      INTEGER NOT NULL,
-    min_time  INTEGER NOT NULL,
-    max_time  INTEGER NOT NULL,
-    filter    BLOB    NOT NULL,
-    data      BLOB    NOT NULL
+-- Drain templates. text: tokens joined by one space, variables as <*>. sample: one line it was mined from.
+CREATE TABLE templates (
+    id         INTEGER PRIMARY KEY,
+    tenant_id  INTEGER NOT NULL,
+    service_id INTEGER NOT NULL,
+    text       TEXT NOT NULL,
+    sample     TEXT NOT NULL,
+    first_seen INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX templates_by_service ON templates (service_id);
 
--- One row a span, in order of arrival. trace_key: local in time, see docs/adr; status: 0 unset, 1 ok, 2 error.
--- http_status: 0 where there is none. block_row: position in the block.
-CREATE TABLE spans (
+-- kind: the field number in OTLP's Metric (5 gauge, 7 sum, 9 histogram, 10 exponential histogram, 11 summary);
+-- temporality: 0 none, 1 delta, 2 cumulative.
+CREATE TABLE series (
+    id                 INTEGER PRIMARY KEY,
+    tenant_id          INTEGER NOT NULL,
+    hash               BLOB NOT NULL,
+    name               TEXT NOT NULL,
+    unit               TEXT NOT NULL,
+    description        TEXT NOT NULL,
+    metadata           BLOB NOT NULL,
+    kind               INTEGER NOT NULL,
+    temporality        INTEGER NOT NULL,
+    monotonic          INTEGER NOT NULL,
+    service_id         INTEGER NOT NULL,
+    resource_id        INTEGER NOT NULL,
+    instrumentation_id INTEGER NOT NULL,
+    attributes         BLOB NOT NULL,
+    first_seen         INTEGER NOT NULL,
+    UNIQUE (tenant_id, hash)
+) STRICT;
+CREATE INDEX series_by_name ON series (tenant_id, name);
+CREATE INDEX series_by_service ON series (service_id);
+
+-- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour;
+-- day: the first day of the partition, counted from 1970-01-01; retired: when it was given up (seconds), its space is on
+-- the way back; seq: of points, the first number that is free.
+CREATE TABLE partitions (
+    family  INTEGER NOT NULL,
+    day     INTEGER NOT NULL,
+    retired INTEGER,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (family, day)
+) STRICT, WITHOUT ROWID;
+
+-- For each journal that feeds this database: everything up to and including this position is in the tables.
+CREATE TABLE applied (
+    journal TEXT NOT NULL,
+    lsn     INTEGER NOT NULL,
+    PRIMARY KEY (journal)
+) STRICT, WITHOUT ROWID;
+
+-- One row a span, in order of arrival. trace_key: local in time, see docs/adr; the day of its upper bits chooses the
+-- partition. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is none. block_row: position in the block.
+CREATE TABLE spans_shape (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
     trace_key          INTEGER NOT NULL,
-    trace_id           BLOB    NOT NULL,
-    span_id            BLOB    NOT NULL,
+    trace_id           BLOB NOT NULL,
+    span_id            BLOB NOT NULL,
     parent_id          BLOB,
     service_id         INTEGER NOT NULL,
     operation_id       INTEGER NOT NULL,
@@ -91,29 +135,46 @@ CREATE TABLE spans (
     block_id           INTEGER NOT NULL,
     block_row          INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX spans_by_trace ON spans (trace_key);
-CREATE INDEX spans_by_service ON spans (service_id, start_ns);
-CREATE INDEX spans_failed ON spans (tenant_id, start_ns) WHERE status = 2;
-CREATE INDEX spans_slow ON spans (tenant_id, start_ns) WHERE duration_ns >= 500000000;
+CREATE INDEX spans_shape_by_trace ON spans_shape (trace_key);
+CREATE INDEX spans_shape_by_service ON spans_shape (service_id, start_ns);
+CREATE INDEX spans_shape_failed ON spans_shape (tenant_id, start_ns) WHERE status = 2;
+CREATE INDEX spans_shape_slow ON spans_shape (tenant_id, start_ns) WHERE duration_ns >= 500000000;
+CREATE VIEW spans AS SELECT * FROM spans_shape;
 
 -- Folds over the spans of a trace, right in any order of arrival. A trace that outlives the window in which its
 -- parts are remembered has several rows; readers fold them.
-CREATE TABLE traces (
-    trace_key         INTEGER NOT NULL,
-    trace_id          BLOB    NOT NULL,
-    tenant_id         INTEGER NOT NULL,
-    root_operation_id INTEGER,
-    root_start_ns     INTEGER,
+CREATE TABLE traces_shape (
+    trace_key          INTEGER NOT NULL,
+    trace_id           BLOB NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    root_operation_id  INTEGER,
+    root_start_ns      INTEGER,
     first_operation_id INTEGER NOT NULL,
-    start_ns          INTEGER NOT NULL,
-    end_ns            INTEGER NOT NULL,
-    spans             INTEGER NOT NULL,
-    errors            INTEGER NOT NULL,
+    start_ns           INTEGER NOT NULL,
+    end_ns             INTEGER NOT NULL,
+    spans              INTEGER NOT NULL,
+    errors             INTEGER NOT NULL,
     PRIMARY KEY (trace_key, tenant_id, trace_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX traces_by_time ON traces (tenant_id, start_ns);
+CREATE INDEX traces_shape_by_time ON traces_shape (tenant_id, start_ns);
+CREATE VIEW traces AS SELECT * FROM traces_shape;
 
-CREATE TABLE logs (
+-- Packed details of neighbouring spans of one tenant, compressed together. filter: which attributes they may hold
+-- (empty: unknown). min_time, max_time: of their starts.
+CREATE TABLE span_blocks_shape (
+    id        INTEGER PRIMARY KEY,
+    day       INTEGER NOT NULL,
+    tenant_id INTEGER NOT NULL,
+    rows      INTEGER NOT NULL,
+    min_time  INTEGER NOT NULL,
+    max_time  INTEGER NOT NULL,
+    filter    BLOB NOT NULL,
+    data      BLOB NOT NULL
+) STRICT;
+CREATE VIEW span_blocks AS SELECT * FROM span_blocks_shape;
+
+-- One row a log record, in order of arrival. trace_key: made of the record's own time and its trace id, where it has one.
+CREATE TABLE logs_shape (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
     time_ns            INTEGER NOT NULL,
@@ -124,40 +185,33 @@ CREATE TABLE logs (
     template_id        INTEGER NOT NULL,
     trace_id           BLOB,
     span_id            BLOB,
+    trace_key          INTEGER,
     block_id           INTEGER NOT NULL,
     block_row          INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX logs_by_time ON logs (tenant_id, time_ns);
-CREATE INDEX logs_by_service ON logs (service_id, time_ns);
-CREATE INDEX logs_severe ON logs (tenant_id, time_ns) WHERE severity >= 13;
-CREATE INDEX logs_by_trace ON logs (trace_id) WHERE trace_id IS NOT NULL;
+CREATE INDEX logs_shape_by_time ON logs_shape (tenant_id, time_ns);
+CREATE INDEX logs_shape_by_service ON logs_shape (service_id, time_ns);
+CREATE INDEX logs_shape_severe ON logs_shape (tenant_id, time_ns) WHERE severity >= 13;
+CREATE INDEX logs_shape_by_trace ON logs_shape (trace_key) WHERE trace_key IS NOT NULL;
+CREATE VIEW logs AS SELECT * FROM logs_shape;
 
--- kind: the field number in OTLP's Metric (5 gauge, 7 sum, 9 histogram, 10 exponential histogram, 11 summary);
--- temporality: 0 none, 1 delta, 2 cumulative.
-CREATE TABLE series (
-    id                 INTEGER PRIMARY KEY,
-    tenant_id          INTEGER NOT NULL,
-    hash               BLOB    NOT NULL,
-    name               TEXT    NOT NULL,
-    unit               TEXT    NOT NULL,
-    description        TEXT    NOT NULL,
-    metadata           BLOB    NOT NULL,
-    kind               INTEGER NOT NULL,
-    temporality        INTEGER NOT NULL,
-    monotonic          INTEGER NOT NULL,
-    service_id         INTEGER NOT NULL,
-    resource_id        INTEGER NOT NULL,
-    instrumentation_id INTEGER NOT NULL,
-    attributes         BLOB    NOT NULL,
-    first_seen         INTEGER NOT NULL,
-    UNIQUE (tenant_id, hash)
+-- Packed details of neighbouring log records; as span_blocks.
+CREATE TABLE log_blocks_shape (
+    id        INTEGER PRIMARY KEY,
+    day       INTEGER NOT NULL,
+    tenant_id INTEGER NOT NULL,
+    rows      INTEGER NOT NULL,
+    min_time  INTEGER NOT NULL,
+    max_time  INTEGER NOT NULL,
+    filter    BLOB NOT NULL,
+    data      BLOB NOT NULL
 ) STRICT;
-CREATE INDEX series_by_name ON series (tenant_id, name);
-CREATE INDEX series_by_service ON series (service_id);
+CREATE VIEW log_blocks AS SELECT * FROM log_blocks_shape;
 
 -- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
 -- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.
-CREATE TABLE points (
+-- seq: tells points of one series and instant apart, in order of arrival.
+CREATE TABLE points_shape (
     series_id  INTEGER NOT NULL,
     time_ns    INTEGER NOT NULL,
     seq        INTEGER NOT NULL,
@@ -169,10 +223,11 @@ CREATE TABLE points (
     detail     BLOB,
     PRIMARY KEY (series_id, time_ns, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE VIEW points AS SELECT * FROM points_shape;
 
 -- Roll-ups. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
 -- 2 edge (operation a calls operation b), 3 logs (service a, template b, severity c).
-CREATE TABLE rollups (
+CREATE TABLE rollups_shape (
     tenant_id INTEGER NOT NULL,
     width     INTEGER NOT NULL,
     bucket    INTEGER NOT NULL,
@@ -186,44 +241,58 @@ CREATE TABLE rollups (
     max_ns    INTEGER NOT NULL,
     other_ns  INTEGER NOT NULL,
     answered  INTEGER NOT NULL,
-    sketch    BLOB    NOT NULL,
+    sketch    BLOB NOT NULL,
     PRIMARY KEY (tenant_id, width, bucket, kind, a, b, c)
 ) STRICT, WITHOUT ROWID;
-
--- Drain templates. text: tokens joined by one space, variables as <*>. sample: one line it was mined from.
-CREATE TABLE templates (
-    id         INTEGER PRIMARY KEY,
-    tenant_id  INTEGER NOT NULL,
-    service_id INTEGER NOT NULL,
-    text       TEXT    NOT NULL,
-    sample     TEXT    NOT NULL,
-    first_seen INTEGER NOT NULL
-) STRICT;
-CREATE INDEX templates_by_service ON templates (service_id);
-
--- One row: everything in the journal up to and including this position is in the tables above.
-CREATE TABLE applied (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    lsn INTEGER NOT NULL
-) STRICT;
-INSERT INTO applied (one, lsn) VALUES (1, 0);
+CREATE VIEW rollups AS SELECT * FROM rollups_shape;
 
 -- For people.
 CREATE VIEW v_services AS
-SELECT s.id, t.name AS tenant, s.name, CASE s.kind WHEN 0 THEN 'service' WHEN 1 THEN 'database' WHEN 2 THEN 'queue' ELSE 'external' END AS kind,
-       datetime(s.first_seen / 1000000000, 'unixepoch') AS first_seen
+SELECT s.id, t.name AS tenant, s.name,
+       CASE s.kind WHEN 0 THEN 'service' WHEN 1 THEN 'database' WHEN 2 THEN 'queue' ELSE 'external' END AS kind,
+       strftime('%Y-%m-%dT%H:%M:%fZ', s.first_seen / 1e9, 'unixepoch') AS first_seen
 FROM services s JOIN tenants t ON t.id = s.tenant_id;
 
+CREATE VIEW v_operations AS
+SELECT o.id, t.name AS tenant, s.name AS service, o.name AS operation,
+       CASE o.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
+       strftime('%Y-%m-%dT%H:%M:%fZ', o.first_seen / 1e9, 'unixepoch') AS first_seen
+FROM operations o JOIN services s ON s.id = o.service_id JOIN tenants t ON t.id = o.tenant_id;
+
 CREATE VIEW v_spans AS
-SELECT p.id, t.name AS tenant, lower(hex(p.trace_id)) AS trace_id, lower(hex(p.span_id)) AS span_id,
+SELECT t.name AS tenant, lower(hex(p.trace_id)) AS trace_id, lower(hex(p.span_id)) AS span_id,
        lower(hex(p.parent_id)) AS parent_id, s.name AS service, o.name AS operation,
        CASE p.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
        CASE p.status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
-       NULLIF(p.http_status, 0) AS http_status, strftime('%Y-%m-%dT%H:%M:%fZ', p.start_ns / 1e9, 'unixepoch') AS start,
+       NULLIF(p.http_status, 0) AS http_status, d.name AS dependency, r.version, r.instance,
+       strftime('%Y-%m-%dT%H:%M:%fZ', p.start_ns / 1e9, 'unixepoch') AS start,
        p.duration_ns / 1e6 AS duration_ms
-FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id JOIN operations o ON o.id = p.operation_id;
+FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id
+     JOIN operations o ON o.id = p.operation_id LEFT JOIN resources r ON r.id = p.resource_id
+     LEFT JOIN services d ON d.id = p.dependency_id;
+
+CREATE VIEW v_traces AS
+SELECT t.name AS tenant, lower(hex(p.trace_id)) AS trace_id, s.name AS service, o.name AS operation,
+       strftime('%Y-%m-%dT%H:%M:%fZ', p.start_ns / 1e9, 'unixepoch') AS start,
+       (p.end_ns - p.start_ns) / 1e6 AS duration_ms, p.spans, p.errors
+FROM traces p JOIN tenants t ON t.id = p.tenant_id
+     JOIN operations o ON o.id = coalesce(p.root_operation_id, p.first_operation_id) JOIN services s ON s.id = o.service_id;
 
 CREATE VIEW v_logs AS
-SELECT l.id, t.name AS tenant, strftime('%Y-%m-%dT%H:%M:%fZ', l.time_ns / 1e9, 'unixepoch') AS time, l.severity, s.name AS service,
-       m.text AS template, lower(hex(l.trace_id)) AS trace_id, lower(hex(l.span_id)) AS span_id
-FROM logs l JOIN tenants t ON t.id = l.tenant_id JOIN services s ON s.id = l.service_id LEFT JOIN templates m ON m.id = l.template_id;
+SELECT t.name AS tenant, strftime('%Y-%m-%dT%H:%M:%fZ', l.time_ns / 1e9, 'unixepoch') AS time, l.severity,
+       s.name AS service, m.text AS template, lower(hex(l.trace_id)) AS trace_id, lower(hex(l.span_id)) AS span_id
+FROM logs l JOIN tenants t ON t.id = l.tenant_id JOIN services s ON s.id = l.service_id
+     LEFT JOIN templates m ON m.id = l.template_id;
+
+CREATE VIEW v_points AS
+SELECT t.name AS tenant, e.name AS metric, e.unit, s.name AS service, e.id AS series_id,
+       strftime('%Y-%m-%dT%H:%M:%fZ', p.time_ns / 1e9, 'unixepoch') AS time,
+       coalesce(p.real_value, CASE WHEN p.flags & 2 = 0 THEN p.int_value END) AS value, p.count
+FROM points p JOIN series e ON e.id = p.series_id JOIN tenants t ON t.id = e.tenant_id
+     LEFT JOIN services s ON s.id = e.service_id;
+
+CREATE VIEW v_rollups AS
+SELECT t.name AS tenant, r.width AS width_seconds, strftime('%Y-%m-%dT%H:%M:%SZ', r.bucket, 'unixepoch') AS bucket,
+       CASE r.kind WHEN 0 THEN 'operation' WHEN 1 THEN 'instance' WHEN 2 THEN 'edge' ELSE 'logs' END AS kind,
+       r.a, r.b, r.c, r.count, r.errors, r.sum_ns / 1e6 AS sum_ms, r.max_ns / 1e6 AS max_ms
+FROM rollups r JOIN tenants t ON t.id = r.tenant_id;

@@ -30,7 +30,7 @@ use crate::pipeline;
 use crate::query::{self, Query};
 use crate::receive::{self, Receive};
 use crate::search::{self, Index};
-use crate::store::Store;
+use crate::store::{Store, options as store};
 use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
@@ -245,7 +245,7 @@ struct State {
 impl State {
     async fn open(config: &Config, clock: &Clock) -> Result<Self> {
         // The journal's lock comes first: a second server on the same data must not touch the database.
-        let applied = Store::applied_at(&config.database).await.context("reading the database")?;
+        let applied = Store::applied_at(&store_options(config)).await.context("reading the database")?;
         let (journal, replay) = open_journal(config, applied).await?;
         let store = Store::open(store_options(config)).await.context("opening the database")?;
         if store.applied() != applied {
@@ -310,14 +310,12 @@ fn announce(config: &Config, addresses: Addresses, key_required: bool) -> Result
     Ok(())
 }
 
-fn store_options(config: &Config) -> crate::store::options::Options {
-    crate::store::options::Options {
-        path: config.database.clone(),
-        readers: config.readers,
-        cache_kib: config.cache_kib,
-        mmap_bytes: config.mmap_bytes,
-        automigrate: config.automigrate,
-    }
+/// How the store of `config` is opened.
+pub fn store_options(config: &Config) -> store::Options {
+    let path = config.database.clone();
+    let file = store::File { path, cache_kib: config.cache_kib, mmap_bytes: config.mmap_bytes };
+    let options = store::Options::of(store::Database::Sqlite(file));
+    store::Options { readers: config.readers, automigrate: config.automigrate, ..options }
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {
@@ -359,7 +357,8 @@ async fn open_index(config: &Config, store: &Store) -> Result<Option<Arc<Index>>
         return Ok(None);
     }
     let directory = config.data_dir.join("search");
-    let highest = store.highest_log_id().await.context("reading the database")?;
+    let days = store.log_days().await.context("reading the database")?;
+    let highest = days.last().map_or(0, |(_, last)| *last);
     let open = move || -> Result<Index> {
         let options = || search::Options { directory: directory.clone(), writer_bytes: 50 << 20 };
         let index = Index::open(options())?;

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::app::store_options;
 use crate::store::Store;
+use crate::store::options::Options;
 
 use super::Ending;
 
@@ -13,13 +15,14 @@ pub(super) fn run(status: bool, as_json: bool) -> Result<Ending> {
         Ok(loaded) => loaded.config,
         Err(ending) => return Ok(ending),
     };
+    let options = store_options(&config);
     super::runtime()?.block_on(async {
         if !status {
-            let options = crate::store::options::Options { automigrate: true, ..crate::store::options::Options::at(&config.database) };
+            let options = Options { automigrate: true, ..options.clone() };
             let store = Store::open(options).await.context("opening the database")?;
             store.stop().await;
         }
-        let migrations = Store::migrations(&config.database).await.context("reading the migrations")?;
+        let migrations = Store::migrations(&options.database).await.context("reading the migrations")?;
         if as_json {
             let rows: Vec<_> = migrations
                 .iter()

@@ -13,6 +13,8 @@ use super::time::UnixNanos;
 pub const FINE_SECONDS: i64 = 10;
 /// Width of the coarse buckets, in seconds.
 pub const COARSE_SECONDS: i64 = 60;
+/// Width of the buckets that are kept longest, in seconds.
+pub const HOUR_SECONDS: i64 = 3_600;
 
 /// What a cell is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,25 +1,26 @@
-//! The transaction: everything of a commit, or nothing of it.
+//! The one writer: commits one after the other, each everything or nothing.
 //!
-//! Details are compressed and folds computed on other threads while the rows are inserted. What memory keeps
-//! between commits (ids, cells, series) is computed beside it and taken over after the transaction ended well.
+//! What memory keeps between commits (ids, cells, series) is computed beside it and taken over after the transaction
+//! ended well. When it ended without saying how, because the connection was lost, another connection is opened and
+//! the database is asked.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock};
 
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::spawn_blocking;
 
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::insert::Insert;
-use super::names::{Names, Pending};
-use super::packing::{self, Plan};
-use super::rollups::{self, Place, Rollups};
-use super::rows::{Commit, Committed, TemplateRow};
+use super::names::Names;
+use super::partition::{Kept, Partitions};
+use super::rollups::{self, Rollups};
+use super::rows::{Commit, Committed};
 use super::series::{self, SeriesTable};
-use super::{Inner, Store, dictionaries, open, traces};
-use crate::model::rollup::Cell;
+use super::sql::Dialect;
+use super::write::{self, Written};
+use super::{Inner, Store, catalog};
 
 impl Store {
     /// Writes everything of `commit` in one transaction and moves [`Store::applied`] to its position.
@@ -53,21 +54,14 @@ pub(super) enum Slot {
 /// The one writing connection, and what memory keeps between commits.
 #[derive(Debug)]
 pub(super) struct Writer {
-    connection: SqliteConnection,
-    next_block: i64,
-    next_log: i64,
-    rollups: Rollups,
-    series: SeriesTable,
-}
-
-/// What to take over once the transaction has ended well.
-#[derive(Debug)]
-struct Written {
-    pending: Pending,
-    blocks: usize,
-    cells: Vec<(Place, Cell)>,
-    series: series::Staged,
-    committed: Committed,
+    pub(super) connection: Connection,
+    /// How SQLite makes the tables of a day.
+    pub(super) shapes: Vec<(String, String)>,
+    pub(super) partitions: Partitions,
+    /// The first id that is free, or for points the first `seq`, by table; loaded when the table is first written.
+    pub(super) next: HashMap<(Kept, Day), i64>,
+    pub(super) rollups: Rollups,
+    pub(super) series: SeriesTable,
 }
 
 /// How a transaction failed.
@@ -88,7 +82,7 @@ impl Inner {
         if commit.lsn < applied {
             return Err(Error::Behind { lsn: commit.lsn, applied });
         }
-        match writer.transaction(&commit, &self.names).await {
+        match writer.transaction(&commit, &self.names, &self.options.journal).await {
             Ok(written) => {
                 self.names.written(&written.pending);
                 let committed = writer.take(written);
@@ -110,9 +104,9 @@ impl Inner {
     /// database and is the one that is tried again now.
     async fn settle_doubt(&self, slot: &mut Slot, lsn: u64) -> Result<Option<Committed>, Error> {
         let Slot::InDoubt { lsn: doubted, committed } = slot else { return Ok(None) };
-        let mut connection = open::reconnect(&self.options).await?;
-        let stored = open::applied(&mut connection).await?;
-        let writer = Writer::start(connection).await?;
+        let mut connection = self.options.database.writer().await?;
+        let stored = catalog::applied(&mut connection, &self.options.journal).await?;
+        let writer = Writer::start(connection, self.options.series_per_tenant_max).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
         let landed = stored > before && stored == *doubted && stored == lsn;
         let committed = landed.then(|| std::mem::take(committed));
@@ -120,38 +114,45 @@ impl Inner {
         *slot = Slot::Ready(Box::new(writer));
         Ok(committed)
     }
+
+    /// The writer, once it is free and sure of the database.
+    pub(super) async fn writing(&self) -> Result<OwnedMutexGuard<Slot>, Error> {
+        let mut slot = Arc::clone(&self.writer).lock_owned().await;
+        // A position that no commit has: whatever landed, no caller waits for the answer.
+        self.settle_doubt(&mut slot, u64::MAX).await?;
+        Ok(slot)
+    }
 }
 
 impl Writer {
     /// Reads what memory keeps between commits.
-    pub(super) async fn start(mut connection: SqliteConnection) -> Result<Self, Error> {
-        let last =
-            "SELECT (SELECT coalesce(max(id), 0) FROM blocks), (SELECT coalesce(max(id), 0) FROM logs)";
-        let (block, log): (i64, i64) = sqlx::query_as(last).fetch_one(&mut connection).await?;
-        let rollups = Rollups::start(&mut connection, rollups::OPEN_CELLS_MAX).await?;
-        let series = SeriesTable::start(&mut connection, series::SERIES_MAX).await?;
-        Ok(Self { connection, next_block: block + 1, next_log: log + 1, rollups, series })
+    pub(super) async fn start(mut connection: Connection, series_max: usize) -> Result<Self, Error> {
+        let shapes = catalog::shapes(&mut connection).await?;
+        let partitions = catalog::partitions(&mut connection).await?;
+        let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
+        let series = SeriesTable::start(&mut connection, series_max).await?;
+        Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
     }
 
-    pub(super) fn into_connection(self) -> SqliteConnection {
-        self.connection
-    }
-
-    async fn transaction(&mut self, commit: &Arc<Commit>, names: &Names) -> Result<Written, Failure> {
-        // The lock on writing is taken at once, so that the transaction cannot fail half way for want of it.
-        let mut transaction = self
-            .connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| Failure::Undone(error.into()))?;
-        let next = Next { block: self.next_block, log: self.next_log };
-        let written = write(&mut transaction, commit, names, next, (&self.rollups, &self.series)).await;
-        match written {
-            Ok(written) => match transaction.commit().await {
+    async fn transaction(
+        &mut self,
+        commit: &Arc<Commit>,
+        names: &Names,
+        journal: &str,
+    ) -> Result<Written, Failure> {
+        if let Err(error) = self.connection.begin().await {
+            return Err(match self.connection.dialect() {
+                Dialect::Sqlite => Failure::Undone(error),
+                // The server went away or was restarted: another connection is needed.
+                Dialect::Postgres => Failure::InDoubt(error, Committed::default()),
+            });
+        }
+        match write::write(self, commit, names, journal).await {
+            Ok(written) => match self.connection.commit().await {
                 Ok(()) => Ok(written),
-                Err(error) => Err(Failure::InDoubt(error.into(), written.committed)),
+                Err(error) => Err(Failure::InDoubt(error, written.committed)),
             },
-            Err(error) => match transaction.rollback().await {
+            Err(error) => match self.connection.roll_back().await {
                 Ok(()) => Err(Failure::Undone(error)),
                 Err(_) => Err(Failure::InDoubt(error, Committed::default())),
             },
@@ -159,153 +160,13 @@ impl Writer {
     }
 
     fn take(&mut self, written: Written) -> Committed {
-        self.next_block += written.blocks as i64;
-        self.next_log += written.committed.log_ids.len() as i64;
+        self.partitions.0.extend(written.made);
+        self.next.extend(written.next);
         self.rollups.take(written.cells);
         self.series.take(written.series);
         written.committed
     }
 }
 
-/// The ids that the commit starts with.
-#[derive(Debug, Clone, Copy)]
-struct Next {
-    block: i64,
-    log: i64,
-}
-
-async fn write(
-    connection: &mut SqliteConnection,
-    commit: &Arc<Commit>,
-    names: &Names,
-    next: Next,
-    (rollups, series): (&Rollups, &SeriesTable),
-) -> Result<Written, Error> {
-    let plan = Arc::new(Plan::of(commit));
-    let encoding = {
-        let (commit, plan) = (Arc::clone(commit), Arc::clone(&plan));
-        spawn_blocking(move || plan.encode(&commit))
-    };
-    let folding = {
-        let commit = Arc::clone(commit);
-        spawn_blocking(move || (traces::fold(&commit.spans), rollups::fold(&commit.observations)))
-    };
-    let pending = names.pending();
-    dictionaries::write(&mut *connection, &pending).await?;
-    insert_spans(&mut *connection, commit, &plan, next).await?;
-    insert_logs(&mut *connection, commit, &plan, next).await?;
-    insert_templates(&mut *connection, &commit.templates).await?;
-    let series = series.write(&mut *connection, &commit.points).await?;
-    let (summaries, delta) = folding.await.map_err(Error::Lost)?;
-    traces::write(&mut *connection, &summaries).await?;
-    let cells = rollups.write(&mut *connection, delta).await?;
-    let blocks = encoding.await.map_err(Error::Lost)??;
-    let block_bytes = blocks.iter().map(|block| block.data.len() as u64).sum();
-    packing::write(&mut *connection, blocks, next.block).await?;
-    sqlx::query("UPDATE applied SET lsn = ? WHERE one = 1")
-        .bind(i64::try_from(commit.lsn).map_err(|error| sqlx::Error::Encode(error.into()))?)
-        .execute(connection)
-        .await?;
-    let committed = Committed {
-        first_log_id: next.log,
-        log_ids: (next.log..).take(commit.logs.len()).collect(),
-        detail_bytes: plan.bytes,
-        block_bytes,
-        overflowed_points: series.overflowed,
-    };
-    Ok(Written { pending, blocks: plan.blocks(), cells, series, committed })
-}
-
-async fn insert_spans(
-    connection: &mut SqliteConnection,
-    commit: &Commit,
-    plan: &Plan,
-    next: Next,
-) -> Result<(), Error> {
-    let spans: Vec<_> = commit.spans.iter().zip(&plan.spans).collect();
-    SPANS
-        .run(connection, &spans, |values, (span, spot)| {
-            values.int(span.tenant.0);
-            values.int(span.trace_key.0);
-            values.blob(span.trace_id.as_bytes());
-            values.blob(span.span_id.as_bytes());
-            values.optional_blob(span.parent_id.as_ref().map(|id| &id.as_bytes()[..]));
-            values.int(span.service.0);
-            values.int(span.operation.0);
-            values.int(span.resource.0);
-            values.int(span.instrumentation.0);
-            values.int(span.kind.0);
-            values.int(span.status.number());
-            values.int(span.entry);
-            values.int(span.http_status);
-            values.optional_int(span.dependency.map(|id| id.0.into()));
-            values.int(span.start.0);
-            values.unsigned(span.duration_ns);
-            spot.columns(next.block).into_iter().for_each(|column| values.int(column));
-        })
-        .await
-}
-
-async fn insert_logs(
-    connection: &mut SqliteConnection,
-    commit: &Commit,
-    plan: &Plan,
-    next: Next,
-) -> Result<(), Error> {
-    let logs: Vec<_> = (next.log..).zip(&commit.logs).zip(&plan.logs).collect();
-    LOGS.run(connection, &logs, |values, ((id, log), spot)| {
-        values.int(*id);
-        values.int(log.tenant.0);
-        values.int(log.time.0);
-        values.int(log.severity.0);
-        values.int(log.service.0);
-        values.int(log.resource.0);
-        values.int(log.instrumentation.0);
-        values.int(log.template.0);
-        values.optional_blob(log.trace_id.as_ref().map(|id| &id.as_bytes()[..]));
-        values.optional_blob(log.span_id.as_ref().map(|id| &id.as_bytes()[..]));
-        spot.columns(next.block).into_iter().for_each(|column| values.int(column));
-    })
-    .await
-}
-
-async fn insert_templates(connection: &mut SqliteConnection, templates: &[TemplateRow]) -> Result<(), Error> {
-    TEMPLATES
-        .run(connection, templates, |values, template| {
-            values.int(template.id.0);
-            values.int(template.tenant.0);
-            values.int(template.service.0);
-            values.text(&template.text);
-            values.text(&template.sample);
-            values.int(template.first_seen.0);
-        })
-        .await
-}
-
-static SPANS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "spans (tenant_id, trace_key, trace_id, span_id, parent_id, service_id, operation_id, resource_id, \
-         instrumentation_id, kind, status, entry, http_status, dependency_id, start_ns, duration_ns, block_id, \
-         block_row)",
-        18,
-        "",
-    )
-});
-
-static LOGS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "logs (id, tenant_id, time_ns, severity, service_id, resource_id, instrumentation_id, template_id, \
-         trace_id, span_id, block_id, block_row)",
-        12,
-        "",
-    )
-});
-
-static TEMPLATES: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "templates (id, tenant_id, service_id, text, sample, first_seen)",
-        6,
-        "ON CONFLICT (id) DO UPDATE SET text = excluded.text, sample = excluded.sample, \
-         first_seen = min(first_seen, excluded.first_seen)",
-    )
-});
+/// Most series of one tenant where nobody says otherwise.
+pub(super) const SERIES_PER_TENANT_MAX: usize = series::SERIES_MAX;

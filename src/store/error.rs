@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use sqlx::postgres::PgDatabaseError;
+
+use super::postgres::login;
 use crate::fault::Kind;
 
 /// A failure of the store.
@@ -57,6 +60,15 @@ pub enum Error {
     /// Another connection holds the database for longer than the store waits.
     #[error("the database is locked")]
     Busy(#[source] sqlx::Error),
+    /// The server that holds the database is away, restarting, or no longer the one that writes.
+    #[error("the database server is away")]
+    Away(#[source] sqlx::Error),
+    /// The server that holds the database cannot be logged in to.
+    #[error("cannot log in to the database")]
+    Login(#[from] login::Error),
+    /// Another server leads on this database: only one at a time writes.
+    #[error("another server writes to this database: this one takes over when that one stops")]
+    Led,
     /// The disk is full.
     #[error("no space is left for the database")]
     Full(#[source] sqlx::Error),
@@ -107,9 +119,12 @@ pub enum Error {
 
 impl Error {
     /// What the caller can do about it.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Busy(_) | Self::Full(_) | Self::Disk(_) | Self::Stopped => Kind::Unavailable,
+            Self::Login(error) => error.kind(),
+            Self::Busy(_) | Self::Full(_) | Self::Disk(_) | Self::Away(_) | Self::Led | Self::Stopped => {
+                Kind::Unavailable
+            }
             Self::Crowded(_) => Kind::Overloaded,
             Self::TimedOut(_) => Kind::TimedOut,
             Self::TooMuch { .. } => Kind::TooLarge,
@@ -129,26 +144,53 @@ impl Error {
 }
 
 impl From<sqlx::Error> for Error {
-    /// Sorts by SQLite's primary result code (<https://www.sqlite.org/rescode.html>).
     fn from(error: sqlx::Error) -> Self {
-        let code = match &error {
-            sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
-            sqlx::Error::PoolTimedOut => return Self::Crowded(error),
-            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return Self::Stopped,
-            sqlx::Error::Io(_) => return Self::Disk(error),
-            _ => None,
-        };
-        match code.map(|code| code & 0xff) {
-            // BUSY and LOCKED.
-            Some(5 | 6) => Self::Busy(error),
-            // INTERRUPT: only questions are interrupted, when their time is up.
-            Some(9) => Self::TimedOut(error),
-            Some(13) => Self::Full(error),
-            // PERM, NOMEM, READONLY, IOERR and CANTOPEN.
-            Some(3 | 7 | 8 | 10 | 14) => Self::Disk(error),
-            // CORRUPT and NOTADB.
-            Some(11 | 26) => Self::Damaged(error),
+        match &error {
+            sqlx::Error::Database(database) => {
+                let code = database.code().unwrap_or_default().into_owned();
+                match database.try_downcast_ref::<PgDatabaseError>() {
+                    Some(_) => of_postgres(&code, error),
+                    None => of_sqlite(code.parse().unwrap_or(0), error),
+                }
+            }
+            sqlx::Error::PoolTimedOut => Self::Crowded(error),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Stopped,
+            sqlx::Error::Io(_) => Self::Disk(error),
+            sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Self::Away(error),
             _ => Self::Statement(error),
         }
+    }
+}
+
+/// Sorts by the primary result code (<https://www.sqlite.org/rescode.html>).
+fn of_sqlite(code: u32, error: sqlx::Error) -> Error {
+    match code & 0xff {
+        // BUSY and LOCKED.
+        5 | 6 => Error::Busy(error),
+        // INTERRUPT: only questions are interrupted, when their time is up.
+        9 => Error::TimedOut(error),
+        13 => Error::Full(error),
+        // PERM, NOMEM, READONLY, IOERR and CANTOPEN.
+        3 | 7 | 8 | 10 | 14 => Error::Disk(error),
+        // CORRUPT and NOTADB.
+        11 | 26 => Error::Damaged(error),
+        _ => Error::Statement(error),
+    }
+}
+
+/// Sorts by SQLSTATE (Postgres documentation, appendix A).
+fn of_postgres(code: &str, error: sqlx::Error) -> Error {
+    match (code.get(..2).unwrap_or_default(), code) {
+        // Disk full.
+        (_, "53100") => Error::Full(error),
+        // Query cancelled: its time was up.
+        (_, "57014") => Error::TimedOut(error),
+        // Connection exceptions; shutting down or starting; a server that only reads; idle for too long.
+        ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "25P03") => Error::Away(error),
+        // Insufficient resources; rolled back for another transaction; a lock that was not to be had.
+        ("53" | "40", _) | (_, "55P03") => Error::Busy(error),
+        ("58", _) => Error::Disk(error),
+        (_, "XX001" | "XX002") => Error::Damaged(error),
+        _ => Error::Statement(error),
     }
 }

@@ -1,50 +1,65 @@
-//! Ground truth on SQLite: everything that was applied from the journal, readable with plain SQL.
+//! Ground truth, on SQLite or Postgres: everything that was applied from the journal, readable with plain SQL.
 //!
 //! Promises: a commit is one transaction, and after it failed nothing changed and the same commit can be tried
 //! again; trace summaries and roll-ups are folds that come out the same in any order and any split of commits;
 //! [`Store::applied`] never runs ahead of what was written. A commit is on disk for good once [`Store::sync`]
 //! answered a position at or after it; until then a power cut (not a crash of the process) may undo it, and the
-//! journal replays it.
+//! journal replays it. What is old is given up by the day, as a whole. Both databases have the same tables and
+//! columns, and pass the same tests.
 //!
 //! Never: it decides nothing about telemetry (names, keys, dependencies and templates are settled by the caller),
-//! it never reads the clock, it never deletes, and a question never writes. sqlx is spelled only here.
+//! it never reads the clock, and a question never writes. sqlx is spelled only here.
 //!
-//! Files in reading order: [`options`] and `open` (one writing connection, several for reading, migrations),
-//! [`rows`] (what a commit carries), [`names`] and `dictionaries` (names in memory and on disk), `commit` (the transaction), `insert`
-//! (many rows a statement), `packing` (which block a row goes to), `traces`, `series`, `rollups` (the folds), [`blocks`] (packed details compressed
-//! together, with a filter), [`recall`] (traces that were begun in earlier commits), [`error`].
+//! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
+//! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
+//! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
+//! `rollups` (the folds), [`blocks`] (packed details compressed together, with a filter), [`read`] (questions),
+//! [`recall`] (traces that were begun in earlier commits), [`retire`] (giving up what is old), `catalog` and [`schema`]
+//! (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values` (either database as one),
+//! `sqlite` and `postgres` (what only one of them has), [`error`].
 //!
 //! Its one handle is [`Store`].
 
 pub mod blocks;
+mod catalog;
 mod commit;
+mod connection;
+pub mod day;
 mod dictionaries;
 pub mod error;
-mod insert;
 pub mod names;
 mod open;
 pub mod options;
 mod packing;
+pub mod partition;
+mod pool;
 pub mod postgres;
 pub mod read;
 pub mod recall;
+pub mod retire;
 mod rollups;
+mod row;
 pub mod rows;
 pub mod schema;
 mod series;
+mod sql;
+mod sqlite;
+mod table;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod values;
+mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
 use self::commit::Slot;
 use self::names::Names;
 use self::options::Options;
+use self::pool::Pool;
 
 /// The store; clones share one database.
 #[derive(Debug, Clone)]
@@ -57,9 +72,9 @@ pub struct Store {
 struct Inner {
     options: Options,
     writer: Arc<Mutex<Slot>>,
-    readers: SqlitePool,
+    readers: Pool,
     /// One connection that no question can keep the pipeline from.
-    recaller: SqlitePool,
+    recaller: Pool,
     names: Names,
     applied: AtomicU64,
 }
@@ -76,7 +91,7 @@ impl Store {
     }
 
     /// Connections that read what was committed.
-    fn readers(&self) -> &SqlitePool {
+    fn readers(&self) -> &Pool {
         &self.inner.readers
     }
 }

@@ -1,65 +1,84 @@
-//! Where the database is, how much memory it may use, and how a connection to it is set up.
+//! Which database, and within which bounds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use super::commit::SERIES_PER_TENANT_MAX;
+use super::connection::Connection;
+use super::error::Error;
+use super::postgres::lead;
+use super::postgres::login::Login;
+pub use super::sqlite::file::File;
 
-/// Bytes of a database page. Larger than SQLite's usual 4 KiB: half the cost of indexed inserts.
-pub const PAGE_BYTES: u32 = 16_384;
-/// Pages that may gather in the write-ahead log before a commit copies them into the database: 64 MiB.
-pub const CHECKPOINT_PAGES: u32 = 4_096;
-/// How long a connection waits for another process that holds a lock.
-pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// A file of its own.
+    Sqlite(File),
+    /// A server.
+    Postgres(Arc<Login>),
+}
 
 /// How to open the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// The database file; it and its parent directories are created where missing.
-    pub path: PathBuf,
+    /// Which database.
+    pub database: Database,
+    /// The name of the journal that feeds it: positions of several journals are kept apart.
+    pub journal: String,
     /// Connections for reading: so many questions are answered at once, the next one waits. At least 1.
     pub readers: u32,
-    /// Page cache of each connection, in KiB.
-    pub cache_kib: u32,
-    /// Bytes of the database file that each connection may map into memory; 0 maps none.
-    pub mmap_bytes: u64,
+    /// How long a connection to a server is kept before another takes its place.
+    pub connection_lifetime_max: Duration,
     /// Whether an older schema is brought up to date on open; refused otherwise.
     pub automigrate: bool,
+    /// Most metric series of one tenant; points of further ones share a series for each service and kind.
+    pub series_per_tenant_max: usize,
 }
 
 impl Options {
-    /// Options for the database at `path`, with the defaults of the product.
+    /// Options for the SQLite database at `path`, with the defaults of the product.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, cache_kib: 65_536, mmap_bytes: 1 << 30, automigrate: true }
+        Self::of(Database::Sqlite(File::at(path)))
     }
 
-    pub(super) fn writing(&self) -> SqliteConnectOptions {
-        self.connection()
-            .create_if_missing(true)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
-            // After a burst the log file shrinks back to what usual checkpoints need.
-            .pragma("journal_size_limit", (u64::from(CHECKPOINT_PAGES) * u64::from(PAGE_BYTES)).to_string())
+    /// Options for `database`, with the defaults of the product.
+    pub fn of(database: Database) -> Self {
+        Self {
+            database,
+            journal: "journal".to_owned(),
+            readers: 4,
+            connection_lifetime_max: Duration::from_secs(3_600),
+            automigrate: true,
+            series_per_tenant_max: SERIES_PER_TENANT_MAX,
+        }
+    }
+}
+
+impl Database {
+    /// A connection that writes. On a server it holds the lock of the one that leads, so a second one is refused with
+    /// [`Error::Led`].
+    pub(super) async fn writer(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(file) => Ok(file.writer().await?.into()),
+            Self::Postgres(login) => Ok(lead::connect(login).await?.into()),
+        }
     }
 
-    /// Readers open the file for writing, as the write-ahead log asks, and are kept from doing so.
-    pub(super) fn reading(&self) -> SqliteConnectOptions {
-        self.connection().pragma("wal_autocheckpoint", "0").pragma("query_only", "true")
+    /// A connection that reads, beside those of the questions.
+    pub(super) async fn reader(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(file) => Ok(file.reader().await?.into()),
+            Self::Postgres(login) => Ok(login.connect().await?.into()),
+        }
     }
 
-    fn connection(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .page_size(PAGE_BYTES)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(false)
-            .busy_timeout(LOCK_WAIT)
-            .pragma("cache_size", format!("-{}", self.cache_kib.max(1_024)))
-            .pragma("mmap_size", self.mmap_bytes.to_string())
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(256)
-            // Statements run to tens of kilobytes; failures are reported by whoever asked.
-            .disable_statement_logging()
+    /// The file, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(file) => Some(&file.path),
+            Self::Postgres(_) => None,
+        }
     }
 }

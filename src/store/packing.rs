@@ -1,26 +1,25 @@
 //! Which block each row of a commit goes to, and the blocks themselves.
 //!
 //! Rows are shared out before anything is compressed, so that the rows can be inserted meanwhile. A block holds
-//! rows of one tenant and signal, in order of arrival.
+//! rows of one day, tenant and signal, in order of arrival.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
-
-use sqlx::sqlite::SqliteConnection;
 
 use super::blocks::{self, FilterBuilder, RAW_BYTES_MAX, ROWS_MAX};
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::insert::Insert;
+use super::partition::{self, Kept};
 use super::rows::Commit;
+use super::table;
 use crate::model::id::TenantNumber;
 use crate::model::time::UnixNanos;
 
-/// `blocks.signal`.
+/// Whose details a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Signal {
-    Spans = 0,
-    Logs = 1,
+pub(super) enum Signal {
+    Spans,
+    Logs,
 }
 
 /// Where a row's detail is: the block, counted from the first of the commit, and the position in it.
@@ -31,9 +30,9 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    /// The columns `block_id` and `block_row`, when the first block of the commit has id `first`.
-    pub(super) fn columns(self, first: i64) -> [i64; 2] {
-        [first + i64::from(self.block), i64::from(self.row)]
+    /// The columns `block_id` and `block_row`, when the blocks of the commit have these ids.
+    pub(super) fn columns(self, ids: &[i64]) -> [i64; 2] {
+        [ids[self.block as usize], i64::from(self.row)]
     }
 }
 
@@ -45,12 +44,17 @@ pub(super) struct Plan {
     pub(super) spans: Vec<Spot>,
     /// By log record, in order.
     pub(super) logs: Vec<Spot>,
+    /// The days of the spans, in order.
+    pub(super) span_days: Vec<Day>,
+    /// The days of the log records, in order.
+    pub(super) log_days: Vec<Day>,
     /// Bytes of all details.
     pub(super) bytes: u64,
 }
 
 #[derive(Debug)]
 struct Planned {
+    day: Day,
     tenant: TenantNumber,
     signal: Signal,
     /// Indices into the spans or logs of the commit.
@@ -61,6 +65,7 @@ struct Planned {
 /// A block as it is stored.
 #[derive(Debug)]
 pub(super) struct Block {
+    day: Day,
     tenant: TenantNumber,
     signal: Signal,
     rows: usize,
@@ -70,20 +75,38 @@ pub(super) struct Block {
     pub(super) data: Vec<u8>,
 }
 
+impl Signal {
+    /// Where its blocks are kept.
+    pub(super) const fn blocks(self) -> Kept {
+        match self {
+            Self::Spans => partition::SPAN_BLOCKS,
+            Self::Logs => partition::LOG_BLOCKS,
+        }
+    }
+}
+
 impl Plan {
     /// Shares out the rows of `commit`.
     pub(super) fn of(commit: &Commit) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self {
+            span_days: commit.spans.iter().map(|span| Day::of_key(span.trace_key)).collect(),
+            log_days: commit.logs.iter().map(|log| Day::of(log.time)).collect(),
+            ..Self::default()
+        };
+        let days = std::mem::take(&mut plan.span_days);
         let spans = commit.spans.iter().map(|span| (span.tenant, span.detail.as_bytes().len()));
-        plan.spans = plan.share_out(Signal::Spans, spans);
+        plan.spans = plan.share_out(Signal::Spans, spans.zip(&days));
+        plan.span_days = days;
+        let days = std::mem::take(&mut plan.log_days);
         let logs = commit.logs.iter().map(|log| (log.tenant, log.detail.as_bytes().len()));
-        plan.logs = plan.share_out(Signal::Logs, logs);
+        plan.logs = plan.share_out(Signal::Logs, logs.zip(&days));
+        plan.log_days = days;
         plan
     }
 
-    /// How many blocks there are.
-    pub(super) const fn blocks(&self) -> usize {
-        self.blocks.len()
+    /// Where each block goes, in order.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Signal, Day)> {
+        self.blocks.iter().map(|planned| (planned.signal, planned.day))
     }
 
     /// Compresses all blocks; takes about a microsecond a row, so it belongs on a thread of its own.
@@ -91,19 +114,23 @@ impl Plan {
         self.blocks.iter().map(|planned| planned.encode(commit)).collect()
     }
 
-    fn share_out(&mut self, signal: Signal, rows: impl Iterator<Item = (TenantNumber, usize)>) -> Vec<Spot> {
-        let mut open: HashMap<TenantNumber, usize> = HashMap::new();
+    fn share_out<'d>(
+        &mut self,
+        signal: Signal,
+        rows: impl Iterator<Item = ((TenantNumber, usize), &'d Day)>,
+    ) -> Vec<Spot> {
+        let mut open: HashMap<(TenantNumber, Day), usize> = HashMap::new();
         let mut spots = Vec::with_capacity(rows.size_hint().0);
-        for ((tenant, bytes), index) in rows.zip(0..) {
+        for (((tenant, bytes), day), index) in rows.zip(0..) {
             self.bytes += bytes as u64;
             let fits = |block: &usize| {
                 let block = &self.blocks[*block];
                 block.rows.len() < ROWS_MAX && block.bytes + bytes <= RAW_BYTES_MAX
             };
-            let block = open.get(&tenant).copied().filter(fits).unwrap_or(self.blocks.len());
+            let block = open.get(&(tenant, *day)).copied().filter(fits).unwrap_or(self.blocks.len());
             if block == self.blocks.len() {
-                open.insert(tenant, block);
-                self.blocks.push(Planned { tenant, signal, rows: Vec::new(), bytes: 0 });
+                open.insert((tenant, *day), block);
+                self.blocks.push(Planned { day: *day, tenant, signal, rows: Vec::new(), bytes: 0 });
             }
             let planned = &mut self.blocks[block];
             spots.push(Spot { block: block as u32, row: planned.rows.len() as u32 });
@@ -138,6 +165,7 @@ impl Planned {
             times = (times.0.min(time), times.1.max(time));
         }
         Ok(Block {
+            day: self.day,
             tenant: self.tenant,
             signal: self.signal,
             rows: rows.len(),
@@ -148,49 +176,49 @@ impl Planned {
     }
 }
 
-/// Writes the blocks of a commit; the first gets the id `first`, the others those after it.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
-    blocks: Vec<Block>,
-    first: i64,
-) -> Result<(), Error> {
-    let numbered: Vec<(i64, Block)> = (first..).zip(blocks).collect();
-    BLOCKS
-        .run(connection, &numbered, |values, (id, block)| {
-            values.int(*id);
-            values.int(block.tenant.0);
-            values.int(block.signal as u8);
-            values.unsigned(block.rows as u64);
-            values.int(block.times.0.0);
-            values.int(block.times.1.0);
-            values.blob(&block.filter);
-            values.blob(&block.data);
-        })
-        .await
+/// Writes the blocks of a commit under `ids`.
+pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: &[i64]) -> Result<(), Error> {
+    let mut numbered: Vec<(i64, Block)> = ids.iter().copied().zip(blocks).collect();
+    numbered.sort_by_key(|(id, block)| (block.signal as u8, block.day, *id));
+    for group in numbered.chunk_by(|(_, a), (_, b)| (a.signal, a.day) == (b.signal, b.day)) {
+        let (signal, day) = (group[0].1.signal, group[0].1.day);
+        let target = table::BLOCKS.on(signal.blocks(), day);
+        connection
+            .insert(&target, group, |values, (id, block)| {
+                values.int(*id);
+                values.int(block.day.0);
+                values.int(block.tenant.0);
+                values.unsigned(block.rows as u64);
+                values.int(block.times.0.0);
+                values.int(block.times.1.0);
+                values.blob(&block.filter);
+                values.blob(&block.data);
+            })
+            .await?;
+    }
+    Ok(())
 }
-
-static BLOCKS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new("blocks (id, tenant_id, signal, rows, min_time, max_time, filter, data)", 8, "")
-});
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shared_out(rows: &[(u32, usize)]) -> Vec<(u32, u32)> {
-        let rows = rows.iter().map(|(tenant, bytes)| (TenantNumber(*tenant), *bytes));
-        let spots = Plan::default().share_out(Signal::Spans, rows);
+    fn shared_out(rows: &[(u32, i32, usize)]) -> Vec<(u32, u32)> {
+        let days: Vec<Day> = rows.iter().map(|(_, day, _)| Day(*day)).collect();
+        let rows = rows.iter().map(|(tenant, _, bytes)| (TenantNumber(*tenant), *bytes));
+        let spots = Plan::default().share_out(Signal::Spans, rows.zip(&days));
         spots.iter().map(|spot| (spot.block, spot.row)).collect()
     }
 
     #[test]
-    fn blocks_are_cut_by_tenant_rows_and_bytes() {
-        assert_eq!(shared_out(&[(1, 5), (2, 5), (1, 5)]), [(0, 0), (1, 0), (0, 1)]);
+    fn blocks_are_cut_by_tenant_day_rows_and_bytes() {
+        assert_eq!(shared_out(&[(1, 0, 5), (2, 0, 5), (1, 0, 5)]), [(0, 0), (1, 0), (0, 1)]);
+        assert_eq!(shared_out(&[(1, 0, 5), (1, 1, 5), (1, 0, 5)]), [(0, 0), (1, 0), (0, 1)]);
         assert_eq!(
-            shared_out(&[(1, RAW_BYTES_MAX), (1, 1), (1, RAW_BYTES_MAX + 1), (1, 0)]),
+            shared_out(&[(1, 0, RAW_BYTES_MAX), (1, 0, 1), (1, 0, RAW_BYTES_MAX + 1), (1, 0, 0)]),
             [(0, 0), (1, 0), (2, 0), (3, 0)]
         );
-        let many = shared_out(&vec![(1, 1); ROWS_MAX + 1]);
+        let many = shared_out(&vec![(1, 0, 1); ROWS_MAX + 1]);
         assert_eq!(many[ROWS_MAX - 1], (0, ROWS_MAX as u32 - 1));
         assert_eq!(many[ROWS_MAX], (1, 0));
     }

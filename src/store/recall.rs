@@ -5,15 +5,14 @@
 //! costs one probe of an index for each key.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
-
 use super::Store;
+use super::day::Day;
 use super::error::Error;
-use super::insert::Values;
+use super::partition::{Family, SPANS, TRACES};
+use super::read::reader::Reader;
+use super::row::Row;
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
 use crate::model::span::{SpanKind, Status};
 use crate::model::time::{UnixNanos, Window};
@@ -74,13 +73,12 @@ impl Store {
         if traces.is_empty() {
             return Ok(Vec::new());
         }
-        let mut connection = self.inner.recaller.acquire().await?;
+        let mut reader = Reader::begin(self.inner.recaller.acquire().await?).await?;
         let wanted = candidates(tenant, traces);
-        let found = find(&mut connection, tenant, &wanted).await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        load(&mut connection, tenant, found).await
+        let found = find(&mut reader, tenant, &wanted).await?;
+        let recalled = if found.is_empty() { Vec::new() } else { load(&mut reader, tenant, found).await? };
+        reader.finish().await?;
+        Ok(recalled)
     }
 }
 
@@ -100,18 +98,35 @@ fn candidates(tenant: TenantNumber, traces: &[(TraceId, UnixNanos)]) -> BTreeMap
     wanted
 }
 
+/// Keys, cut into parts of one day each that one statement looks for; without days that are not kept.
+fn parts<'k>(reader: &Reader, keys: &'k [TraceKey]) -> Vec<(Day, &'k [TraceKey])> {
+    let mut parts = Vec::new();
+    for of_day in keys.chunk_by(|a, b| Day::of_key(*a) == Day::of_key(*b)) {
+        let day = Day::of_key(of_day[0]);
+        if !reader.days_between(Family::Spans, (day, day)).is_empty() {
+            parts.extend(of_day.chunks(PROBES).map(|part| (day, part)));
+        }
+    }
+    parts
+}
+
 /// The keys that the traces are stored under, earliest first.
 async fn find(
-    connection: &mut SqliteConnection,
+    reader: &mut Reader,
     tenant: TenantNumber,
     wanted: &BTreeMap<TraceKey, Vec<TraceId>>,
 ) -> Result<HashMap<TraceId, Vec<TraceKey>>, Error> {
     let keys: Vec<TraceKey> = wanted.keys().copied().collect();
     let mut found: HashMap<TraceId, Vec<TraceKey>> = HashMap::new();
-    for chunk in keys.chunks(PROBES) {
-        for row in query(&mut *connection, &TRACES, tenant, chunk).await? {
-            let key = TraceKey(row.try_get(0)?);
-            let trace = trace_id(row.try_get(1)?)?;
+    for (day, keys) in parts(reader, &keys) {
+        let mut sql = reader.sql(format!(
+            "SELECT trace_key, trace_id FROM {} WHERE tenant_id = {} AND trace_key",
+            TRACES.on(day),
+            tenant.0
+        ));
+        sql.push(reader.dialect().is_one_of(keys.iter().map(|key| key.0)));
+        let rows = reader.all(sql, |row| Ok((TraceKey(row.get(0)?), trace_id(row.get(1)?)?)));
+        for (key, trace) in rows.await? {
             if wanted.get(&key).is_some_and(|sharing| sharing.contains(&trace)) {
                 found.entry(trace).or_default().push(key);
             }
@@ -122,7 +137,7 @@ async fn find(
 }
 
 async fn load(
-    connection: &mut SqliteConnection,
+    reader: &mut Reader,
     tenant: TenantNumber,
     found: HashMap<TraceId, Vec<TraceKey>>,
 ) -> Result<Vec<Recalled>, Error> {
@@ -135,16 +150,27 @@ async fn load(
         recalled.insert(*trace_id, Recalled { trace_id: *trace_id, key: keys[0], spans, truncated: false });
     }
     let mut room = SPANS_MAX;
-    for chunk in keys.chunks(PROBES) {
-        let rows = query(&mut *connection, &SPANS, tenant, chunk).await?;
+    for (day, chunk) in parts(reader, &keys) {
+        let dialect = reader.dialect();
+        let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
+        let mut sql = reader.sql(format!(
+            "SELECT id, trace_id, span_id, parent_id, service_id, operation_id, kind, entry, status, start_ns, \
+             duration_ns, dependency_id FROM {table}{index} WHERE tenant_id = {} AND trace_key",
+            tenant.0
+        ));
+        sql.push(dialect.is_one_of(chunk.iter().map(|key| key.0)));
+        // In the order of arrival on either database.
+        sql.push(format_args!(" ORDER BY id LIMIT {}", SPANS_MAX + 1));
+        let rows = reader.all(sql, |row| Ok((trace_id(row.get(1)?)?, span(row)?))).await?;
         // The statement stops at the limit, so a full answer may have left spans of any of its traces out.
         let cut = rows.len() > room;
-        for row in rows.iter().take(room) {
-            if let Some(trace) = recalled.get_mut(&trace_id(row.try_get(1)?)?) {
-                trace.spans.push(span(row)?);
+        let read = rows.len();
+        for (trace_id, span) in rows.into_iter().take(room) {
+            if let Some(trace) = recalled.get_mut(&trace_id) {
+                trace.spans.push(span);
             }
         }
-        room -= rows.len().min(room);
+        room -= read.min(room);
         if cut {
             let rest = chunk[0]..;
             for (trace_id, keys) in &found {
@@ -162,53 +188,22 @@ async fn load(
     Ok(recalled)
 }
 
-/// Runs one of the two statements. A short chunk is filled up with its last key.
-async fn query(
-    connection: &mut SqliteConnection,
-    statement: &Arc<str>,
-    tenant: TenantNumber,
-    chunk: &[TraceKey],
-) -> Result<Vec<SqliteRow>, Error> {
-    let Some(last) = chunk.last() else { return Ok(Vec::new()) };
-    let mut values = Values::with_capacity(PROBES + 1);
-    values.int(tenant.0);
-    chunk.iter().chain(std::iter::repeat(last)).take(PROBES).for_each(|key| values.int(key.0));
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(statement)), values.into_arguments()?);
-    Ok(query.fetch_all(connection).await?)
-}
-
-static TRACES: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let keys = vec!["?"; PROBES].join(",");
-    format!("SELECT trace_key, trace_id FROM traces WHERE tenant_id = ? AND trace_key IN ({keys})").into()
-});
-
-static SPANS: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let keys = vec!["?"; PROBES].join(",");
-    let limit = SPANS_MAX + 1;
-    format!(
-        "SELECT id, trace_id, span_id, parent_id, service_id, operation_id, kind, entry, status, start_ns, \
-         duration_ns, dependency_id FROM spans INDEXED BY spans_by_trace WHERE tenant_id = ? \
-         AND trace_key IN ({keys}) LIMIT {limit}"
-    )
-    .into()
-});
-
-fn span(row: &SqliteRow) -> Result<RecalledSpan, Error> {
+fn span(row: Row<'_>) -> Result<RecalledSpan, Error> {
     let id = |column: usize| {
-        let bytes: Option<&[u8]> = row.try_get(column)?;
+        let bytes: Option<&[u8]> = row.get(column)?;
         bytes.map(SpanId::try_from).transpose().map_err(|_| Error::Unreadable { what: "span id" })
     };
     Ok(RecalledSpan {
         span_id: id(2)?.ok_or(Error::Unreadable { what: "span id" })?,
         parent_id: id(3)?,
-        service: ServiceId(row.try_get(4)?),
-        operation: OperationId(row.try_get(5)?),
-        kind: SpanKind(row.try_get(6)?),
-        entry: row.try_get(7)?,
-        status: Status::from_otlp(row.try_get::<u8, _>(8)?.into()),
-        start: UnixNanos(row.try_get(9)?),
-        duration_ns: row.try_get::<i64, _>(10)?.unsigned_abs(),
-        dependency: row.try_get::<Option<u32>, _>(11)?.map(ServiceId),
+        service: ServiceId(row.get(4)?),
+        operation: OperationId(row.get(5)?),
+        kind: SpanKind(row.get(6)?),
+        entry: row.get(7)?,
+        status: Status::from_otlp(row.get::<u8>(8)?.into()),
+        start: UnixNanos(row.get(9)?),
+        duration_ns: row.get::<i64>(10)?.unsigned_abs(),
+        dependency: row.get::<Option<u32>>(11)?.map(ServiceId),
     })
 }
 

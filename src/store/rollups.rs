@@ -6,16 +6,19 @@
 //! counts once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
-
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::insert::{Insert, Values};
+use super::partition::{Family, Partition, Partitions};
+use super::row::Row;
+use super::sql::Sql;
+use super::table;
+use super::values::Values;
 use crate::model::id::TenantNumber;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
 use crate::model::sketch::Sketch;
+use crate::model::time::UnixNanos;
 
 /// How far behind a tenant's newest bucket its cells stay in memory, for the fine and the coarse width. What
 /// comes later is added all the same, at the cost of a read.
@@ -45,6 +48,8 @@ pub(super) struct Rollups {
     open_max: usize,
     /// By tenant and width.
     reaches: HashMap<(TenantNumber, i64), Reach>,
+    /// By width, where a tenant that has no reach may have cells: before this bucket.
+    stored_before: HashMap<i64, i64>,
 }
 
 /// What memory knows about one tenant's cells of one width.
@@ -80,31 +85,46 @@ pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
 }
 
 impl Rollups {
-    /// Starts with nothing in memory, where at most `open_max` cells stay: what lies after the newest bucket of the table does not exist yet.
-    pub(super) async fn start(connection: &mut SqliteConnection, open_max: usize) -> Result<Self, Error> {
-        let mut rollups = Self { open: HashMap::new(), open_max, reaches: HashMap::new() };
-        let tenants: Vec<u32> = sqlx::query_scalar(TENANTS).fetch_all(&mut *connection).await?;
-        for tenant in tenants.into_iter().map(TenantNumber) {
-            for width in [FINE_SECONDS, COARSE_SECONDS] {
-                let newest: Option<i64> =
-                    sqlx::query_scalar("SELECT max(bucket) FROM rollups WHERE tenant_id = ? AND width = ?")
-                        .bind(tenant.0)
-                        .bind(width)
-                        .fetch_one(&mut *connection)
-                        .await?;
-                if let Some(newest) = newest {
-                    let reach = Reach { complete_from: newest + 1, newest };
-                    rollups.reaches.insert((tenant, width), reach);
-                }
+    /// Starts with nothing in memory, where at most `open_max` cells stay: what lies after the newest bucket of a
+    /// tenant in the newest partition does not exist yet.
+    pub(super) async fn start(
+        connection: &mut Connection,
+        partitions: &Partitions,
+        open_max: usize,
+    ) -> Result<Self, Error> {
+        let (reaches, stored_before) = (HashMap::new(), HashMap::new());
+        let mut rollups = Self { open: HashMap::new(), open_max, reaches, stored_before };
+        for width in [FINE_SECONDS, COARSE_SECONDS] {
+            let family = Family::of_width(width);
+            let Some(day) = partitions.all(family).first().copied() else { continue };
+            rollups.stored_before.insert(width, day.start_seconds());
+            let table = family.tables()[0].on(day);
+            // The tenants that have cells: one probe of the key each, where DISTINCT would read the whole table.
+            let newest = connection.sql(format!(
+                "WITH RECURSIVE t (id) AS (SELECT min(tenant_id) FROM {table} UNION ALL \
+                 SELECT (SELECT min(r.tenant_id) FROM {table} AS r WHERE r.tenant_id > t.id) FROM t WHERE t.id IS NOT NULL) \
+                 SELECT id, (SELECT max(bucket) FROM {table} AS r WHERE r.tenant_id = t.id AND r.width = {width}) \
+                 FROM t WHERE id IS NOT NULL"
+            ));
+            let newest = connection.rows(newest, |row| Ok((TenantNumber(row.get(0)?), row.get::<i64>(1)?)));
+            for (tenant, newest) in newest.await? {
+                rollups.reaches.insert((tenant, width), Reach { complete_from: newest + 1, newest });
             }
         }
         Ok(rollups)
     }
 
+    /// Lets fewer cells stay in memory, as a test of what is let go wants it.
+    #[cfg(test)]
+    pub(super) const fn set_open_max(&mut self, open_max: usize) {
+        self.open_max = open_max;
+    }
+
     /// Writes the cells of `delta` and answers them whole, for [`Rollups::take`]. Changes nothing in memory.
     pub(super) async fn write(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
+        partitions: &Partitions,
         delta: Delta,
     ) -> Result<Vec<(Place, Cell)>, Error> {
         let mut cells: Vec<(Place, Cell)> = delta.into_iter().collect();
@@ -118,18 +138,25 @@ impl Rollups {
                     whole.merge(cell);
                     *cell = whole;
                 }
-                None if self.may_be_stored(place) => unknown.push(index),
+                None if self.may_be_stored(place) && partitions.has(place.partition()) => unknown.push(index),
                 None => {}
             }
         }
-        for chunk in unknown.chunks(PROBES) {
-            for (place, stored) in read(connection, &cells, chunk).await? {
-                if let Ok(found) = chunk.binary_search_by_key(&place, |index| cells[*index].0) {
-                    cells[chunk[found]].1.merge(&stored);
+        let unknown: Vec<Place> = unknown.into_iter().map(|index: usize| cells[index].0).collect();
+        for group in unknown.chunk_by(|a, b| a.partition() == b.partition()) {
+            for places in group.chunks(PROBES) {
+                for (place, stored) in read(connection, places).await? {
+                    if let Ok(found) = cells.binary_search_by_key(&place, |(place, _)| *place) {
+                        cells[found].1.merge(&stored);
+                    }
                 }
             }
         }
-        CELLS.run(connection, &cells, |values, (place, cell)| bind(values, place, cell)).await?;
+        for group in cells.chunk_by(|(a, _), (b, _)| a.partition() == b.partition()) {
+            let Partition { family, day } = group[0].0.partition();
+            let target = table::ROLLUPS.on(family.tables()[0], day);
+            connection.insert(&target, group, |values, (place, cell)| bind(values, place, cell)).await?;
+        }
         Ok(cells)
     }
 
@@ -150,6 +177,11 @@ impl Rollups {
         }
     }
 
+    /// Lets go of the cells of partitions that were given up.
+    pub(super) fn forget(&mut self, given: &[Partition]) {
+        self.open.retain(|place, _| !given.contains(&place.partition()));
+    }
+
     /// Moves each tenant's newest bucket to where half of what it just sent is older. Answers whether any moved,
     /// so that there are cells to let go of.
     fn advance(&mut self, cells: &[(Place, Cell)]) -> bool {
@@ -158,10 +190,10 @@ impl Rollups {
         for group in cells.chunk_by(|(a, _), (b, _)| (a.tenant, a.width) == (b.tenant, b.width)) {
             let first = group[0].0;
             let middle = group[group.len() / 2].0.bucket;
-            let reach = self
-                .reaches
-                .entry((first.tenant, first.width))
-                .or_insert(Reach { complete_from: i64::MIN, newest: middle });
+            let reach = self.reaches.entry((first.tenant, first.width)).or_insert(Reach {
+                complete_from: self.stored_before.get(&first.width).copied().unwrap_or(i64::MIN),
+                newest: middle,
+            });
             moved |= middle > reach.newest;
             reach.newest = reach.newest.max(middle);
             reach.complete_from = reach.complete_from.max(reach.keep_from(first.width));
@@ -178,11 +210,24 @@ impl Rollups {
         self.open = HashMap::new();
     }
 
-    /// A tenant without a reach has nothing in the table.
     fn may_be_stored(&self, place: &Place) -> bool {
-        let reach = self.reaches.get(&(place.tenant, place.width));
-        reach.is_some_and(|reach| place.bucket < reach.complete_from)
+        match self.reaches.get(&(place.tenant, place.width)) {
+            Some(reach) => place.bucket < reach.complete_from,
+            None => self.stored_before.get(&place.width).is_some_and(|before| place.bucket < *before),
+        }
     }
+}
+
+impl Place {
+    /// Where the cell is kept.
+    pub(super) fn partition(&self) -> Partition {
+        Family::of_width(self.width).partition(Day::of(UnixNanos::from_seconds(self.bucket)))
+    }
+}
+
+/// The partitions of the cells of `delta`.
+pub(super) fn partitions_of(delta: &Delta) -> impl Iterator<Item = Partition> {
+    delta.keys().map(Place::partition)
 }
 
 impl Reach {
@@ -203,18 +248,6 @@ fn columns(subject: Subject) -> [i64; 4] {
     }
 }
 
-/// The tenants that have cells: one probe of the key each, where DISTINCT would read the whole table.
-const TENANTS: &str = "WITH RECURSIVE t (id) AS (SELECT min(tenant_id) FROM rollups UNION ALL \
-     SELECT (SELECT min(r.tenant_id) FROM rollups AS r WHERE r.tenant_id > t.id) FROM t WHERE t.id IS NOT NULL) \
-     SELECT id FROM t WHERE id IS NOT NULL";
-
-static CELLS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::replacing(
-        "rollups (tenant_id, width, bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch)",
-        14,
-    )
-});
-
 fn bind(values: &mut Values, place: &Place, cell: &Cell) {
     values.int(place.tenant.0);
     values.int(place.width);
@@ -228,45 +261,37 @@ fn bind(values: &mut Values, place: &Place, cell: &Cell) {
     values.owned_blob(sketch);
 }
 
-static PROBE: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let wanted = vec!["(?,?,?,?,?,?,?)"; PROBES].join(",");
-    format!(
+/// Reads the cells at `places`, all of one partition.
+async fn read(connection: &mut Connection, places: &[Place]) -> Result<Vec<(Place, Cell)>, Error> {
+    let Some(first) = places.first() else { return Ok(Vec::new()) };
+    let Partition { family, day } = first.partition();
+    let mut sql: Sql = connection.sql(
         "SELECT r.tenant_id, r.width, r.bucket, r.kind, r.a, r.b, r.c, r.count, r.errors, r.sum_ns, r.max_ns, \
-         r.other_ns, r.answered, r.sketch FROM (VALUES {wanted}) AS w CROSS JOIN rollups AS r \
-         ON r.tenant_id = w.column1 AND r.width = w.column2 AND r.bucket = w.column3 AND r.kind = w.column4 \
-         AND r.a = w.column5 AND r.b = w.column6 AND r.c = w.column7"
-    )
-    .into()
-});
-
-/// Reads the cells at the places of `cells` that `chunk` points to. What a short chunk leaves of the statement
-/// stays unbound, which matches nothing.
-async fn read(
-    connection: &mut SqliteConnection,
-    cells: &[(Place, Cell)],
-    chunk: &[usize],
-) -> Result<Vec<(Place, Cell)>, Error> {
-    let mut values = Values::with_capacity(7 * chunk.len());
-    for index in chunk {
-        let place = &cells[*index].0;
-        values.int(place.tenant.0);
-        values.int(place.width);
-        values.int(place.bucket);
-        place.subject.iter().for_each(|column| values.int(*column));
+         r.other_ns, r.answered, r.sketch FROM (VALUES ",
+    );
+    for (index, place) in places.iter().enumerate() {
+        let [kind, a, b, c] = place.subject;
+        let comma = if index == 0 { "" } else { "," };
+        let (tenant, width, bucket) = (place.tenant.0, place.width, place.bucket);
+        sql.push(format_args!("{comma}({tenant},{width},{bucket},{kind},{a},{b},{c})"));
     }
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&PROBE)), values.into_arguments()?);
-    query.fetch_all(connection).await?.iter().map(stored).collect()
+    sql.push(format_args!(
+        ") AS w CROSS JOIN {} AS r WHERE r.tenant_id = w.column1 AND r.width = w.column2 AND r.bucket = w.column3 \
+         AND r.kind = w.column4 AND r.a = w.column5 AND r.b = w.column6 AND r.c = w.column7",
+        family.tables()[0].on(day)
+    ));
+    connection.rows(sql, stored).await
 }
 
-fn stored(row: &SqliteRow) -> Result<(Place, Cell), Error> {
+fn stored(row: Row<'_>) -> Result<(Place, Cell), Error> {
     let place = Place {
-        tenant: TenantNumber(row.try_get(0)?),
-        width: row.try_get(1)?,
-        bucket: row.try_get(2)?,
-        subject: [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?],
+        tenant: TenantNumber(row.get(0)?),
+        width: row.get(1)?,
+        bucket: row.get(2)?,
+        subject: [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?],
     };
-    let sum = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-    let sketch = Sketch::decode(row.try_get(13)?).ok_or(Error::Unreadable { what: "duration sketch" })?;
+    let sum = |column: usize| row.get::<i64>(column).map(i64::unsigned_abs);
+    let sketch = Sketch::decode(row.get(13)?).ok_or(Error::Unreadable { what: "duration sketch" })?;
     let cell = Cell {
         count: sum(7)?,
         errors: sum(8)?,

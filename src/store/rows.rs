@@ -158,9 +158,7 @@ pub struct Commit {
 /// What became of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The id of the first log record of the commit; the id it would have had where there is none.
-    pub first_log_id: i64,
-    /// The ids of the log records, in the order of [`Commit::logs`]; consecutive.
+    /// The numbers of the log records, in the order of [`Commit::logs`]; rising within a day.
     pub log_ids: Vec<i64>,
     /// Bytes of packed details before compression.
     pub detail_bytes: u64,

@@ -1,15 +1,15 @@
 //! The migrations that this version knows, and which of them a database has.
 
-use std::path::Path;
-
 use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions, Connection};
 
-use super::Store;
+use super::connection::{Borrowed, Connection};
 use super::error::Error;
-use super::options::Options;
+use super::options::{Database, Options};
+use super::sql::Dialect;
+use super::{Store, catalog};
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static ON_SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static ON_POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +23,22 @@ pub struct Migration {
 }
 
 impl Store {
-    /// The migrations in order, and whether the database at `path` has them; a file that does not exist has none.
-    /// Changes nothing.
+    /// The migrations in order, and whether `database` has them; a file that does not exist has none. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// When the file is there and is not a database that can be read.
-    pub async fn migrations(path: &Path) -> Result<Vec<Migration>, Error> {
-        let highest = if path.exists() { highest(path).await? } else { 0 };
-        let known = MIGRATIONS.iter().filter(|migration| migration.migration_type.is_up_migration());
+    /// When the database is there and cannot be read.
+    pub async fn migrations(database: &Database) -> Result<Vec<Migration>, Error> {
+        let highest = match reading(database).await? {
+            Some(mut connection) => {
+                let highest = highest(&mut connection).await?;
+                connection.close().await?;
+                highest
+            }
+            None => 0,
+        };
+        let known =
+            migrations(database).iter().filter(|migration| migration.migration_type.is_up_migration());
         Ok(known
             .map(|migration| Migration {
                 version: migration.version,
@@ -39,40 +47,74 @@ impl Store {
             })
             .collect())
     }
-}
 
-impl Store {
-    /// The journal position that the database at `path` holds, without opening it for writing; 0 where there is no
+    /// The journal position that the database of `options` holds, without opening it for writing; 0 where there is no
     /// database yet.
     ///
     /// # Errors
-    /// When the file is there and is not a database that can be read.
-    pub async fn applied_at(path: &Path) -> Result<u64, Error> {
-        if !path.exists() || highest(path).await? == 0 {
-            return Ok(0);
-        }
-        let opening = |source| Error::Open { path: path.to_owned(), source };
-        let mut connection = Options::at(path).reading().connect().await.map_err(opening)?;
-        let applied = super::open::applied(&mut connection).await?;
+    /// When the database is there and cannot be read.
+    pub async fn applied_at(options: &Options) -> Result<u64, Error> {
+        let Some(mut connection) = reading(&options.database).await? else { return Ok(0) };
+        let applied = match highest(&mut connection).await? {
+            0 => 0,
+            _ => catalog::applied(&mut connection, &options.journal).await?,
+        };
         connection.close().await?;
         Ok(applied)
     }
 }
 
-async fn highest(path: &Path) -> Result<i64, Error> {
-    let opening = |source| Error::Open { path: path.to_owned(), source };
-    let mut connection = Options::at(path).reading().connect().await.map_err(opening)?;
-    let kept: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
-    )
-    .fetch_one(&mut connection)
-    .await?;
-    let mut highest = 0;
-    if kept > 0 {
-        highest = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-            .fetch_one(&mut connection)
-            .await?;
+/// Brings the schema up to date. The migrations of a server run under its own lock, each in a transaction.
+pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> Result<(), Error> {
+    let migrator = of(connection.dialect());
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let found = highest(connection).await?;
+    if found > known {
+        return Err(Error::Newer { found, known });
     }
-    connection.close().await?;
-    Ok(highest)
+    if found < known && !automigrate {
+        return Err(Error::Older { found, known });
+    }
+    let done = match connection.borrow() {
+        Borrowed::Sqlite(connection) => migrator.run_direct(None, connection, false).await,
+        Borrowed::Postgres(connection) => migrator.run_direct(None, connection, false).await,
+    };
+    done.map_err(Error::Migrate)
+}
+
+fn migrations(database: &Database) -> &'static Migrator {
+    of(match database {
+        Database::Sqlite(_) => Dialect::Sqlite,
+        Database::Postgres(_) => Dialect::Postgres,
+    })
+}
+
+fn of(dialect: Dialect) -> &'static Migrator {
+    match dialect {
+        Dialect::Sqlite => &ON_SQLITE,
+        Dialect::Postgres => &ON_POSTGRES,
+    }
+}
+
+/// A connection to a database that is there.
+async fn reading(database: &Database) -> Result<Option<Connection>, Error> {
+    match database {
+        Database::Sqlite(file) if !file.path.exists() => Ok(None),
+        _ => database.reader().await.map(Some),
+    }
+}
+
+/// The number of the newest migration that the database has; 0 where it has none.
+async fn highest(connection: &mut Connection) -> Result<i64, Error> {
+    let kept = match connection.dialect() {
+        Dialect::Sqlite => {
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'"
+        }
+        Dialect::Postgres => "SELECT count(to_regclass('_sqlx_migrations'))",
+    };
+    if connection.first(connection.sql(kept), |row| row.get::<i64>(0)).await?.unwrap_or(0) == 0 {
+        return Ok(0);
+    }
+    let highest = connection.sql("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success");
+    Ok(connection.first(highest, |row| row.get::<i64>(0)).await?.unwrap_or(0))
 }

@@ -1,19 +1,21 @@
 //! Metric series and their points.
 //!
 //! A series is found by a hash of everything that identifies it. Points are ordered by series and time; points
-//! of one series and instant, a retried request for example, are all kept and told apart by `seq`.
+//! of one series and instant, a retried request for example, are all kept and told apart by `seq`: each commit takes
+//! the next numbers of the day, so that nothing need be looked up.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row};
-
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::insert::{Insert, Values};
 use super::names::OVERFLOW;
 use super::names::info::hash;
+use super::partition;
 use super::rows::{PointRow, SeriesDefinition};
+use super::table;
+use super::values::Values;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::PointValue;
 
@@ -24,32 +26,25 @@ pub(super) const SERIES_MAX: usize = 500_000;
 const FLAG_GAP: i64 = 1;
 /// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
 const FLAG_BITS: i64 = 2;
-/// Series or instants that one statement looks for.
-const PROBES: usize = 256;
 
-/// The series in memory: 50 bytes each.
+/// The series in memory: 40 bytes each.
 #[derive(Debug)]
 pub(super) struct SeriesTable {
-    known: HashMap<(TenantNumber, u128), Held>,
+    known: HashMap<(TenantNumber, u128), SeriesId>,
     counts: HashMap<TenantNumber, usize>,
     next: u32,
     limit: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    id: SeriesId,
-    /// No stored point is later. Unknown until the series gets a point after a restart.
-    newest: Option<i64>,
-}
-
 /// What a commit changes in memory once it succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    held: HashMap<(TenantNumber, u128), Held>,
+    new: HashMap<(TenantNumber, u128), SeriesId>,
     added: HashMap<TenantNumber, usize>,
     /// Points that went to an overflow series.
     pub(super) overflowed: u64,
+    /// The first free `seq` of each day that got points.
+    pub(super) seqs: BTreeMap<Day, i64>,
 }
 
 /// A point with its place in the table.
@@ -71,98 +66,97 @@ struct NewSeries<'a> {
 
 impl SeriesTable {
     /// Reads which series there are.
-    pub(super) async fn start(connection: &mut SqliteConnection, limit: usize) -> Result<Self, Error> {
+    pub(super) async fn start(connection: &mut Connection, limit: usize) -> Result<Self, Error> {
         let mut table = Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limit };
-        let rows =
-            sqlx::query("SELECT id, tenant_id, hash, name FROM series").fetch_all(&mut *connection).await?;
-        for row in rows {
-            let id: u32 = row.try_get(0)?;
-            let tenant = TenantNumber(row.try_get(1)?);
-            let hash: [u8; 16] = row
-                .try_get::<&[u8], _>(2)?
-                .try_into()
-                .map_err(|_| Error::Unreadable { what: "series hash" })?;
-            table.known.insert((tenant, u128::from_be_bytes(hash)), Held { id: SeriesId(id), newest: None });
-            *table.counts.entry(tenant).or_default() += usize::from(row.try_get::<&str, _>(3)? != OVERFLOW);
-            table.next = table.next.max(id + 1);
+        let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
+        let rows = connection.rows(rows, |row| {
+            let hash: [u8; 16] =
+                row.get::<&[u8]>(2)?.try_into().map_err(|_| Error::Unreadable { what: "series hash" })?;
+            let tenant = TenantNumber(row.get(1)?);
+            Ok((SeriesId(row.get(0)?), (tenant, u128::from_be_bytes(hash)), row.get::<bool>(3)?))
+        });
+        for (id, key, overflow) in rows.await? {
+            table.known.insert(key, id);
+            *table.counts.entry(key.0).or_default() += usize::from(!overflow);
+            table.next = table.next.max(id.0 + 1);
         }
         Ok(table)
     }
 
-    /// Writes `points` and the series they open. Changes nothing in memory; see [`SeriesTable::take`].
+    /// Writes `points` and the series they open; `seq` answers the first free number of a day. Changes nothing in
+    /// memory; see [`SeriesTable::take`].
     pub(super) async fn write(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         points: &[PointRow],
+        seq: impl Fn(Day) -> i64,
     ) -> Result<Staged, Error> {
         let mut staged = Staged::default();
         let mut new = Vec::new();
         let mut definitions = Definitions::default();
-        let mut placed = Vec::with_capacity(points.len());
-        let mut keys = HashMap::new();
+        let mut placed: BTreeMap<Day, Vec<Placed<'_>>> = BTreeMap::new();
         for row in points {
             let key = (row.tenant, definitions.series_hash(row));
-            let (key, series) = self.settle(key, row, &mut staged, &mut new);
-            keys.insert(series, key);
-            placed.push(Placed { series, seq: 0, row });
+            let series = self.settle(key, row, &mut staged, &mut new);
+            placed.entry(Day::of(row.point.time)).or_default().push(Placed { series, seq: 0, row });
         }
-        SERIES.run(&mut *connection, &new, bind_series).await?;
-        learn_newest(connection, &mut staged, &keys).await?;
-        placed.sort_by_key(|placed| (placed.series, placed.row.point.time));
-        let newest = |series| keys.get(&series).and_then(|key| staged.held.get(key)?.newest);
-        number(connection, &mut placed, newest).await?;
-        POINTS.run(connection, &placed, bind_point).await?;
-        for placed in &placed {
-            if let Some(held) = keys.get(&placed.series).and_then(|key| staged.held.get_mut(key)) {
-                held.newest = held.newest.max(Some(placed.row.point.time.0));
+        connection.insert(&table::SERIES.whole(), &new, bind_series).await?;
+        for (day, mut placed) in placed {
+            placed.sort_by_key(|placed| (placed.series, placed.row.point.time));
+            let first = seq(day);
+            let mut next = first;
+            let instant = |placed: &Placed<'_>| (placed.series, placed.row.point.time.0);
+            for run in placed.chunk_by_mut(|a, b| instant(a) == instant(b)) {
+                for (placed, seq) in run.iter_mut().zip(first..) {
+                    placed.seq = seq;
+                    next = next.max(seq + 1);
+                }
             }
+            staged.seqs.insert(day, next);
+            let target = table::POINTS.on(partition::POINTS, day);
+            connection.insert(&target, &placed, bind_point).await?;
         }
         Ok(staged)
     }
 
     /// Takes over what [`SeriesTable::write`] wrote.
     pub(super) fn take(&mut self, staged: Staged) {
-        for held in staged.held.values() {
-            self.next = self.next.max(held.id.0 + 1);
+        for id in staged.new.values() {
+            self.next = self.next.max(id.0 + 1);
         }
-        self.known.extend(staged.held);
+        self.known.extend(staged.new);
         for (tenant, added) in staged.added {
             *self.counts.entry(tenant).or_default() += added;
         }
     }
 
-    /// The series that a point goes to, and the key it is held under.
+    /// The series that a point goes to.
     fn settle<'a>(
         &self,
         key: (TenantNumber, u128),
         row: &'a PointRow,
         staged: &mut Staged,
         new: &mut Vec<NewSeries<'a>>,
-    ) -> ((TenantNumber, u128), SeriesId) {
-        let known = |key, staged: &mut Staged| {
-            let held = staged.held.get(&key).or_else(|| self.known.get(&key)).copied()?;
-            staged.held.insert(key, held);
-            Some(held.id)
-        };
+    ) -> SeriesId {
+        let known = |key, staged: &Staged| self.known.get(&key).or_else(|| staged.new.get(&key)).copied();
         if let Some(id) = known(key, staged) {
-            return (key, id);
+            return id;
         }
         let count = |counts: &HashMap<_, usize>| counts.get(&row.tenant).copied().unwrap_or(0);
         let overflow = count(&self.counts) + count(&staged.added) >= self.limit;
         let key = if overflow { (row.tenant, overflow_hash(row)) } else { key };
         staged.overflowed += u64::from(overflow);
         if let Some(id) = known(key, staged) {
-            return (key, id);
+            return id;
         }
         let offset = u32::try_from(new.len()).expect("a commit has fewer than four billion points");
         let id = SeriesId(self.next + offset);
         if !overflow {
             *staged.added.entry(row.tenant).or_default() += 1;
         }
-        // A new series has no points, so any time is later than its newest.
-        staged.held.insert(key, Held { id, newest: Some(i64::MIN) });
+        staged.new.insert(key, id);
         new.push(NewSeries { id, hash: key.1, overflow, row });
-        (key, id)
+        id
     }
 }
 
@@ -201,89 +195,6 @@ fn overflow_hash(row: &PointRow) -> u128 {
     hash(&[OVERFLOW.as_bytes(), &[row.series.kind as u8], &row.service.0.to_le_bytes()])
 }
 
-/// Looks up the newest stored point of series that were not touched since the start.
-async fn learn_newest(
-    connection: &mut SqliteConnection,
-    staged: &mut Staged,
-    keys: &HashMap<SeriesId, (TenantNumber, u128)>,
-) -> Result<(), Error> {
-    let unknown: Vec<SeriesId> =
-        staged.held.values().filter(|held| held.newest.is_none()).map(|held| held.id).collect();
-    for chunk in unknown.chunks(PROBES) {
-        let mut values = Values::with_capacity(chunk.len());
-        chunk.iter().for_each(|series| values.int(series.0));
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&NEWEST)), values.into_arguments()?);
-        for row in query.fetch_all(&mut *connection).await? {
-            let Some(series) = row.try_get::<Option<u32>, _>(0)?.map(SeriesId) else { continue };
-            if let Some(held) = keys.get(&series).and_then(|key| staged.held.get_mut(key)) {
-                held.newest = Some(row.try_get::<Option<i64>, _>(1)?.unwrap_or(i64::MIN));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Numbers the points of one series and instant, after those that are stored already.
-async fn number(
-    connection: &mut SqliteConnection,
-    placed: &mut [Placed<'_>],
-    newest: impl Fn(SeriesId) -> Option<i64>,
-) -> Result<(), Error> {
-    let instant = |placed: &Placed<'_>| (placed.series, placed.row.point.time.0);
-    let mut late: Vec<(SeriesId, i64)> = placed
-        .iter()
-        .map(instant)
-        .filter(|(series, time)| newest(*series).is_none_or(|newest| *time <= newest))
-        .collect();
-    late.dedup();
-    let mut stored = HashMap::new();
-    for chunk in late.chunks(PROBES) {
-        let mut values = Values::with_capacity(2 * chunk.len());
-        for (series, time) in chunk {
-            values.int(series.0);
-            values.int(*time);
-        }
-        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&LAST_SEQ)), values.into_arguments()?);
-        for row in query.fetch_all(&mut *connection).await? {
-            stored.insert((SeriesId(row.try_get(0)?), row.try_get::<i64, _>(1)?), row.try_get::<i64, _>(2)?);
-        }
-    }
-    for run in placed.chunk_by_mut(|a, b| instant(a) == instant(b)) {
-        let base = stored.get(&instant(&run[0])).map_or(0, |last| last + 1);
-        for (placed, seq) in run.iter_mut().zip(base..) {
-            placed.seq = seq;
-        }
-    }
-    Ok(())
-}
-
-static NEWEST: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let wanted = vec!["(?)"; PROBES].join(",");
-    format!(
-        "SELECT w.column1, (SELECT max(p.time_ns) FROM points AS p WHERE p.series_id = w.column1) \
-         FROM (VALUES {wanted}) AS w"
-    )
-    .into()
-});
-
-static LAST_SEQ: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let wanted = vec!["(?,?)"; PROBES].join(",");
-    format!(
-        "SELECT w.column1, w.column2, max(p.seq) FROM (VALUES {wanted}) AS w CROSS JOIN points AS p \
-         ON p.series_id = w.column1 AND p.time_ns = w.column2 GROUP BY w.column1, w.column2"
-    )
-    .into()
-});
-
-static SERIES: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "series (id, tenant_id, hash, name, unit, description, metadata, kind, temporality, monotonic, service_id, \
-         resource_id, instrumentation_id, attributes, first_seen)",
-        15,
-        "",
-    )
-});
-
 fn bind_series(values: &mut Values, series: &NewSeries<'_>) {
     let row = series.row;
     let definition = &row.series;
@@ -311,14 +222,6 @@ fn bind_series(values: &mut Values, series: &NewSeries<'_>) {
     values.blob(if series.overflow { &[] } else { row.point.attributes.as_bytes() });
     values.int(row.point.time.0);
 }
-
-static POINTS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "points (series_id, time_ns, seq, start_ns, flags, int_value, real_value, count, detail)",
-        9,
-        "",
-    )
-});
 
 fn bind_point(values: &mut Values, placed: &Placed<'_>) {
     let point = &placed.row.point;

@@ -1,13 +1,13 @@
 //! Trace summaries: folds over spans that come out the same in any order and any split.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
-use sqlx::sqlite::SqliteConnection;
-
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::insert::{Insert, Values};
 use super::rows::SpanRow;
+use super::values::Values;
+use super::{partition, table};
 use crate::model::id::{OperationId, TenantNumber, TraceId};
 use crate::model::span::Status;
 use crate::model::time::UnixNanos;
@@ -46,29 +46,15 @@ pub(super) fn fold(spans: &[SpanRow]) -> Vec<Summary> {
 }
 
 /// Adds `summaries` to what the table holds.
-pub(super) async fn write(connection: &mut SqliteConnection, summaries: &[Summary]) -> Result<(), Error> {
-    UPSERT.run(connection, summaries, |values, summary| summary.bind(values)).await
+pub(super) async fn write(connection: &mut Connection, summaries: &[Summary]) -> Result<(), Error> {
+    // The order of the table is that of the days.
+    let day = |summary: &Summary| Day::of_key(summary.key);
+    for group in summaries.chunk_by(|a, b| day(a) == day(b)) {
+        let target = table::TRACES.on(partition::TRACES, day(&group[0]));
+        connection.insert(&target, group, |values, summary| summary.bind(values)).await?;
+    }
+    Ok(())
 }
-
-static UPSERT: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "traces (trace_key, trace_id, tenant_id, root_operation_id, root_start_ns, first_operation_id, start_ns, \
-         end_ns, spans, errors)",
-        10,
-        "ON CONFLICT (trace_key, tenant_id, trace_id) DO UPDATE SET \
-         root_operation_id = CASE WHEN root_start_ns IS NULL \
-         OR (excluded.root_start_ns, excluded.root_operation_id) < (root_start_ns, root_operation_id) \
-         THEN excluded.root_operation_id ELSE root_operation_id END, \
-         root_start_ns = coalesce(min(root_start_ns, excluded.root_start_ns), root_start_ns, excluded.root_start_ns), \
-         first_operation_id = CASE \
-         WHEN (excluded.start_ns, excluded.first_operation_id) < (start_ns, first_operation_id) \
-         THEN excluded.first_operation_id ELSE first_operation_id END, \
-         start_ns = min(start_ns, excluded.start_ns), \
-         end_ns = max(end_ns, excluded.end_ns), \
-         spans = spans + excluded.spans, \
-         errors = errors + excluded.errors",
-    )
-});
 
 impl Summary {
     fn of(span: &SpanRow) -> Self {

@@ -1,11 +1,7 @@
-#[path = "../../../tests/it/postgres/server.rs"]
-#[expect(dead_code, reason = "tests of the whole server use the rest")]
-mod server;
-
 use sqlx::Row;
 
-use self::server::Server;
 use super::login::Login;
+use crate::store::tests::server::Server;
 
 #[tokio::test]
 async fn the_options_open_connections() {

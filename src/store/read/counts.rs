@@ -1,13 +1,13 @@
 //! How much the store holds.
 
-use sqlx::{QueryBuilder, Row, Sqlite};
-
-use super::columns::Columns;
-use super::reader::{Reader, push_list};
+use super::reader::Reader;
 use crate::model::id::TenantNumber;
 use crate::model::time::UnixNanos;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::options::Database;
+use crate::store::partition::{Family, LOGS, POINTS, SPANS, TRACES};
 
 /// Numbers of stored items.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,72 +34,99 @@ impl Store {
             None => String::new(),
         };
         let mut reader = self.reader().await?;
-        let mut counts = [0; 5];
-        let statements = [
-            format!("SELECT coalesce(sum(spans), 0) FROM traces{of_tenant}"),
-            format!("SELECT count(*) FROM traces{of_tenant}"),
-            format!("SELECT count(*) FROM logs{of_tenant}"),
-            format!("SELECT count(*) FROM points{of_series}"),
-            format!("SELECT count(*) FROM series{of_tenant}"),
-        ];
-        for (count, statement) in counts.iter_mut().zip(statements) {
-            *count = number(&mut reader, QueryBuilder::new(statement)).await?;
+        let mut counts = Counts::default();
+        for day in reader.all_days(Family::Spans) {
+            let (table, spans) = (TRACES.on(day), "CAST(coalesce(sum(spans), 0) AS BIGINT)");
+            counts.spans += number(&mut reader, format!("SELECT {spans} FROM {table}{of_tenant}")).await?;
+            counts.traces += number(&mut reader, format!("SELECT count(*) FROM {table}{of_tenant}")).await?;
         }
+        for day in reader.all_days(Family::Logs) {
+            let table = LOGS.on(day);
+            counts.logs += number(&mut reader, format!("SELECT count(*) FROM {table}{of_tenant}")).await?;
+        }
+        for day in reader.all_days(Family::Points) {
+            let table = POINTS.on(day);
+            counts.points += number(&mut reader, format!("SELECT count(*) FROM {table}{of_series}")).await?;
+        }
+        counts.series = number(&mut reader, format!("SELECT count(*) FROM series{of_tenant}")).await?;
         reader.finish().await?;
-        let [spans, traces, logs, points, series] = counts;
-        Ok(Counts { spans, traces, logs, points, series })
+        Ok(counts)
     }
 
-    /// How many of the tenant's log records arrived after the one numbered `id`.
+    /// How many of the tenant's log records arrived on the day of number `id` after it.
     pub async fn logs_beyond(&self, tenant: TenantNumber, id: i64) -> Result<u64, Error> {
         let mut reader = self.reader().await?;
-        let query = format!("SELECT count(*) FROM logs WHERE id > {id} AND tenant_id = {}", tenant.0);
-        let count = number(&mut reader, QueryBuilder::new(query)).await?;
+        let (day, id) = (Day::of_row(id), Day::id_of(id));
+        let mut count = 0;
+        if !reader.days_between(Family::Logs, (day, day)).is_empty() {
+            let sql =
+                format!("SELECT count(*) FROM {} WHERE id > {id} AND tenant_id = {}", LOGS.on(day), tenant.0);
+            count = number(&mut reader, sql).await?;
+        }
         reader.finish().await?;
         Ok(count)
     }
 
-    /// The number of the log record that arrived last, over all tenants; 0 where there is none.
-    pub async fn highest_log_id(&self) -> Result<i64, Error> {
-        let mut reader = self.reader().await?;
-        let query = QueryBuilder::new("SELECT coalesce(max(id), 0) FROM logs");
-        let highest = reader.first(query, |row| row.try_get::<i64, _>(0).map_err(Error::from)).await?;
-        reader.finish().await?;
-        Ok(highest.unwrap_or(0))
-    }
-
     /// Bytes that the database takes on disk, its write-ahead log included.
     pub async fn data_bytes(&self) -> Result<u64, Error> {
-        let path = &self.inner.options.path;
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let mut bytes: u64 = 0;
-        for file in [path.as_os_str(), &log] {
-            match tokio::fs::metadata(file).await {
-                Ok(metadata) => bytes = bytes.saturating_add(metadata.len()),
-                // Without a log everything is in the database.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::Disk(sqlx::Error::Io(error))),
+        match &self.inner.options.database {
+            Database::Sqlite(file) => {
+                let file = file.clone();
+                let bytes = tokio::task::spawn_blocking(move || file.bytes());
+                bytes.await.map_err(Error::Lost)?.map_err(|error| Error::Disk(sqlx::Error::Io(error)))
+            }
+            Database::Postgres(_) => {
+                let mut reader = self.reader().await?;
+                let bytes =
+                    number(&mut reader, "SELECT pg_database_size(current_database())".to_owned()).await?;
+                reader.finish().await?;
+                Ok(bytes)
             }
         }
-        Ok(bytes)
+    }
+
+    /// Bytes of the database that hold something: without pages of a file that wait to be used again.
+    pub async fn used_bytes(&self) -> Result<u64, Error> {
+        if let Database::Postgres(_) = self.inner.options.database {
+            return self.data_bytes().await;
+        }
+        let mut reader = self.reader().await?;
+        let used = "SELECT (page_count - freelist_count) * page_size \
+                    FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        let used = number(&mut reader, used.to_owned()).await?;
+        reader.finish().await?;
+        Ok(used)
+    }
+
+    /// Connections that questions use now, and how many there may be.
+    pub fn connections(&self) -> (u32, u32) {
+        self.readers().usage()
     }
 
     /// When the tenant's newest span began; none where it has no spans. Looks at the newest end of each service.
     pub async fn newest_span(&self, tenant: TenantNumber) -> Result<Option<UnixNanos>, Error> {
+        let services = self.services_of_ask(tenant, &[], &[]);
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT max((SELECT max(start_ns) FROM spans WHERE service_id = services.id)) FROM services \
-             WHERE id IN ",
-        );
-        push_list(&mut query, self.services_of_ask(tenant, &[], &[]).iter().map(|service| service.0.into()));
-        let newest = reader.first(query, |row| Ok(row.try_get::<Option<i64>, _>(0)?)).await?;
+        let mut newest = None;
+        // Spans of one day may lie in the tables of the day before it.
+        for day in reader.all_days(Family::Spans) {
+            if newest.is_some_and(|newest: i64| day.plus(2).start().0 <= newest) {
+                break;
+            }
+            let mut sql = reader.sql(format!(
+                "SELECT max((SELECT max(start_ns) FROM {} WHERE service_id = services.id)) FROM services WHERE id",
+                SPANS.on(day)
+            ));
+            sql.push(reader.dialect().is_one_of(services.iter().map(|service| service.0.into())));
+            let of_day = reader.first(sql, |row| row.get::<Option<i64>>(0)).await?.flatten();
+            newest = newest.max(of_day);
+        }
         reader.finish().await?;
-        Ok(newest.flatten().map(UnixNanos))
+        Ok(newest.map(UnixNanos))
     }
 }
 
-async fn number(reader: &mut Reader, query: QueryBuilder<Sqlite>) -> Result<u64, Error> {
-    let number = reader.first(query, |row| Columns { row, what: "count" }.number(0)).await?;
-    Ok(number.unwrap_or_default())
+async fn number(reader: &mut Reader, sql: String) -> Result<u64, Error> {
+    let number = reader.first(reader.sql(sql), |row| row.get::<i64>(0)).await?;
+    Ok(number.unwrap_or_default().unsigned_abs())
 }

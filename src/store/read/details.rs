@@ -6,18 +6,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::columns::Found;
-use super::reader::{Reader, push_list};
+use super::reader::Reader;
 use crate::model::log::LogDetail;
 use crate::model::span::SpanDetail;
 use crate::store::blocks;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{self, Kept};
 use crate::store::rows::{LogRow, SpanRow};
 
 /// A row whose details lie in a block.
 pub(super) trait Detailed: Send {
+    /// Where the blocks are.
+    const BLOCKS: Kept;
+
     /// Takes the details over.
     fn set_detail(&mut self, packed: Bytes);
 
@@ -26,6 +30,8 @@ pub(super) trait Detailed: Send {
 }
 
 impl Detailed for SpanRow {
+    const BLOCKS: Kept = partition::SPAN_BLOCKS;
+
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = SpanDetail::from_checked(packed);
     }
@@ -37,6 +43,8 @@ impl Detailed for SpanRow {
 }
 
 impl Detailed for LogRow {
+    const BLOCKS: Kept = partition::LOG_BLOCKS;
+
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = LogDetail::from_checked(packed);
     }
@@ -68,7 +76,7 @@ pub(super) async fn matching<T: Detailed>(
     attributes: &[(String, String)],
 ) -> Result<Vec<Found<T>>, Error> {
     let mut groups = by_block(&rows);
-    let promising = promising(reader, groups.keys().copied(), attributes).await?;
+    let promising = promising::<T>(reader, groups.keys().copied(), attributes).await?;
     groups.retain(|block, _| promising.get(block).copied().unwrap_or_default());
     let mut kept = vec![false; rows.len()];
     for (block, indexes) in groups {
@@ -86,40 +94,49 @@ pub(super) async fn matching<T: Detailed>(
     Ok(rows)
 }
 
+/// A block of a day.
+type Place = (Day, i64);
+
 /// The indexes of rows by their block.
-fn by_block<T>(rows: &[Found<T>]) -> BTreeMap<i64, Vec<usize>> {
-    let mut groups: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+fn by_block<T>(rows: &[Found<T>]) -> BTreeMap<Place, Vec<usize>> {
+    let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
-        groups.entry(row.block).or_default().push(index);
+        groups.entry((row.day, row.block)).or_default().push(index);
     }
     groups
 }
 
 /// Which of `blocks` may hold all of `attributes` in some row.
-async fn promising(
+async fn promising<T: Detailed>(
     reader: &mut Reader,
-    blocks: impl Iterator<Item = i64>,
+    blocks: impl Iterator<Item = Place>,
     attributes: &[(String, String)],
-) -> Result<HashMap<i64, bool>, Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT id, filter FROM blocks WHERE id IN ");
-    push_list(&mut query, blocks);
-    let answers = reader.all(query, |row| {
-        let filter: &[u8] = row.try_get(1)?;
-        Ok((row.try_get(0)?, attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value))))
-    });
-    Ok(answers.await?.into_iter().collect())
+) -> Result<HashMap<Place, bool>, Error> {
+    let mut by_day: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
+    blocks.for_each(|(day, block)| by_day.entry(day).or_default().push(block));
+    let mut answers = HashMap::new();
+    for (day, blocks) in by_day {
+        let mut sql = reader.sql(format!("SELECT id, filter FROM {} WHERE id", T::BLOCKS.on(day)));
+        sql.push(reader.dialect().is_one_of(blocks));
+        let found = reader.all(sql, |row| {
+            let filter: &[u8] = row.get(1)?;
+            let holds = attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value));
+            Ok(((day, row.get(0)?), holds))
+        });
+        answers.extend(found.await?);
+    }
+    Ok(answers)
 }
 
 /// The details at `positions` of a block; none at those that lack one of `attributes`.
 async fn open<T: Detailed>(
     reader: &mut Reader,
-    block: i64,
+    (day, block): Place,
     positions: Vec<usize>,
     attributes: Vec<(String, String)>,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT data FROM blocks WHERE id = ");
-    query.push(block);
-    let data = reader.first(query, |row| Ok(row.try_get::<Vec<u8>, _>(0)?)).await?;
+    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::BLOCKS.on(day)));
+    let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
     let data = data.ok_or(Error::Unreadable { what: "block" })?;
     // A block of the largest size takes some milliseconds.
     let taken = tokio::task::spawn_blocking(move || {

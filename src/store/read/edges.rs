@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use sqlx::{QueryBuilder, Row, Sqlite};
-
 use super::columns::Columns;
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
 use crate::model::span::Status;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
+use crate::store::partition::{Family, SPANS};
 
 /// Most spans that are joined: about 100 bytes each.
 pub const SPANS_MAX: usize = 4_000_000;
@@ -53,34 +52,38 @@ impl Store {
     ) -> Result<Vec<RecountedEdge>, Error> {
         let mut reader = self.reader().await?;
         let mut spans: HashMap<(TraceId, SpanId), Seen> = HashMap::new();
-        for service in self.services_of_ask(tenant, &[], &[]) {
-            let mut query = QueryBuilder::<Sqlite>::new("");
-            query.push(format_args!(
-                "SELECT trace_id, span_id, parent_id, operation_id, status, start_ns FROM spans \
-                 INDEXED BY spans_by_service WHERE service_id = {} AND +tenant_id = {} AND start_ns >= {} \
-                 AND start_ns < {}",
-                service.0,
-                tenant.0,
-                window.from.minus(PARENTS_WITHIN).0,
-                window.to.0
-            ));
-            let read = reader.all(query, |row| {
-                let columns = Columns { row, what: "span" };
-                let seen = Seen {
-                    trace_id: columns.id(0)?,
-                    parent_id: columns.optional_id(2)?,
-                    operation: OperationId(columns.number(3)?),
-                    service,
-                    failed: Status::from_otlp(columns.number(4)?) == Status::Error,
-                    start: UnixNanos(row.try_get(5)?),
-                };
-                spans.insert((seen.trace_id, columns.id(1)?), seen);
-                if spans.len() > SPANS_MAX {
-                    return Err(Error::TooMuch { what: "spans", max: SPANS_MAX });
-                }
-                Ok(())
-            });
-            read.await?;
+        let services = self.services_of_ask(tenant, &[], &[]);
+        let from = window.from.minus(PARENTS_WITHIN);
+        for day in reader.days(Family::Spans, Window::new(from, window.to)) {
+            for service in &services {
+                let index = reader.dialect().indexed(SPANS, day, "by_service");
+                let sql = reader.sql(format!(
+                    "SELECT trace_id, span_id, parent_id, operation_id, status, start_ns FROM {}{index} \
+                     WHERE service_id = {} AND +tenant_id = {} AND start_ns >= {} AND start_ns < {}",
+                    SPANS.on(day),
+                    service.0,
+                    tenant.0,
+                    from.0,
+                    window.to.0
+                ));
+                let read = reader.all(sql, |row| {
+                    let columns = Columns { row, what: "span" };
+                    let seen = Seen {
+                        trace_id: columns.id(0)?,
+                        parent_id: columns.optional_id(2)?,
+                        operation: OperationId(columns.number(3)?),
+                        service: *service,
+                        failed: Status::from_otlp(columns.number(4)?) == Status::Error,
+                        start: UnixNanos(columns.number(5)?),
+                    };
+                    spans.insert((seen.trace_id, columns.id(1)?), seen);
+                    if spans.len() > SPANS_MAX {
+                        return Err(Error::TooMuch { what: "spans", max: SPANS_MAX });
+                    }
+                    Ok(())
+                });
+                read.await?;
+            }
         }
         reader.finish().await?;
         Ok(count(&spans, window))

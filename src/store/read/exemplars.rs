@@ -1,16 +1,15 @@
 //! Several traces at once, by keys that a question found before.
 
-use std::collections::HashMap;
-
-use sqlx::{QueryBuilder, Sqlite};
+use std::collections::{BTreeMap, HashMap};
 
 use super::columns::{self, Found};
 use super::details;
-use super::reader::push_list;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, SPANS};
 use crate::store::rows::SpanRow;
 
 /// Most traces of one question.
@@ -27,7 +26,7 @@ pub struct Exemplar {
 
 impl Store {
     /// The spans of the traces that `keys` name ([`EXEMPLARS_MAX`] at most), each up to `spans_max` of them, in the
-    /// order of `keys`. Costs one statement for all, and reads each block of details once.
+    /// order of `keys`. Costs one statement a day, and reads each block of details once.
     pub async fn traces_by_key(
         &self,
         tenant: TenantNumber,
@@ -39,13 +38,26 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(columns::SPAN).push(" FROM spans INDEXED BY spans_by_trace WHERE trace_key IN ");
-        push_list(&mut query, keys.iter().map(|(key, _)| key.0));
-        query.push(format_args!(" AND tenant_id = {} ORDER BY start_ns, span_id, id", tenant.0));
-        query.push(" LIMIT ").push(keys.len().saturating_mul(spans_max));
         let mut taken: HashMap<TraceId, usize> = keys.iter().map(|(_, trace_id)| (*trace_id, 0)).collect();
-        let mut rows: Vec<Found<SpanRow>> = reader.all(query, columns::span).await?;
+        let mut by_day: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
+        for (key, _) in keys {
+            by_day.entry(Day::of_key(*key)).or_default().push(key.0);
+        }
+        let mut rows: Vec<Found<SpanRow>> = Vec::new();
+        for (day, keys) in by_day {
+            if reader.days_between(Family::Spans, (day, day)).is_empty() {
+                continue;
+            }
+            let dialect = reader.dialect();
+            let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
+            let mut sql = reader.sql(format!("SELECT {} FROM {table}{index} WHERE trace_key", columns::SPAN));
+            let limit = keys.len().saturating_mul(spans_max);
+            sql.push(dialect.is_one_of(keys)).push(format_args!(
+                " AND tenant_id = {} ORDER BY start_ns, span_id, id LIMIT {limit}",
+                tenant.0
+            ));
+            rows.extend(reader.all(sql, |row| columns::span(row, day)).await?);
+        }
         rows.retain(|found| {
             taken.get_mut(&found.row.trace_id).is_some_and(|taken| {
                 *taken += 1;

@@ -1,22 +1,23 @@
 //! Log records by time, severity, service, template, trace and attributes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
-
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::Page;
 use super::columns::{self, Found};
 use super::details;
-use super::reader::{Reader, check_named, push_list};
+use super::reader::{Reader, check_named};
 use super::scan::{Scan, Walk};
 use super::spans::push_in;
 use crate::model::id::{ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
 use crate::model::log::Severity;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, LOGS};
 use crate::store::rows::LogRow;
+use crate::store::sql::Dialect;
 
 /// Most log records of one answer.
 pub const LOGS_MAX: usize = 10_000;
@@ -78,27 +79,30 @@ impl Store {
         let mut reader = self.reader().await?;
         let services = services(&mut reader, tenant, ask).await?;
         let walks = walks(tenant, ask, services.as_deref());
-        let mut conditions = conditions(tenant, ask);
+        let mut conditions = conditions(reader.dialect(), tenant, ask);
         if let Some(services) = services.as_deref().filter(|_| walks.first().is_some_and(Walk::is_whole)) {
             push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
         }
         let scan = Scan {
-            table: "logs",
+            family: Family::Logs,
+            table: LOGS,
             columns: columns::LOG,
             time: "time_ns",
             read: columns::log,
-            place: |found| (found.row.time, found.id),
+            at: |log| log.time,
             walks: &walks,
             window: ask.window,
             conditions: &conditions,
             attributes: &ask.attributes,
+            keyed: ask.trace.map(|trace| (tenant, trace)),
             after: ask.before.map(|before| (before.time, before.id)),
         };
         // One more than asked for tells whether there is another part.
         let mut found = if walks.is_empty() { Vec::new() } else { scan.run(&mut reader, limit + 1).await? };
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|found| LogPlace { time: found.row.time, id: found.id });
+        let next =
+            found.last().filter(|_| more).map(|found| LogPlace { time: found.row.time, id: found.number() });
         if ask.attributes.is_empty() {
             details::load(&mut reader, &mut found).await?;
         }
@@ -110,34 +114,67 @@ impl Store {
     /// Looks at the first [`LOGS_MAX`] of `ids`.
     pub async fn logs_by_id(&self, tenant: TenantNumber, ids: &[i64]) -> Result<Vec<StoredLog>, Error> {
         let ids = &ids[..ids.len().min(LOGS_MAX)];
+        let mut by_day: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
+        for id in ids {
+            by_day.entry(Day::of_row(*id)).or_default().push(Day::id_of(*id));
+        }
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(columns::LOG).push(" FROM logs WHERE +tenant_id = ").push(tenant.0).push(" AND id IN ");
-        push_list(&mut query, ids.iter().copied());
-        let mut found = reader.all(query, columns::log).await?;
+        let mut found = Vec::new();
+        for (day, ids) in by_day {
+            if reader.days_between(Family::Logs, (day, day)).is_empty() {
+                continue;
+            }
+            let table = LOGS.on(day);
+            let mut sql =
+                reader.sql(format!("SELECT {} FROM {table} WHERE +tenant_id = {}", columns::LOG, tenant.0));
+            sql.push(" AND id").push(reader.dialect().is_one_of(ids));
+            found.extend(reader.all(sql, |row| columns::log(row, day)).await?);
+        }
         details::load(&mut reader, &mut found).await?;
         reader.finish().await?;
         let mut found: HashMap<i64, StoredLog> =
-            found.into_iter().map(|found| (found.id, stored(found))).collect();
+            found.into_iter().map(|found| (found.number(), stored(found))).collect();
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
-    /// The log records of all tenants that arrived after number `id`, in the order of arrival, `limit` of them
-    /// and [`LOGS_MAX`] at most. Asked again and again with the last number it was given, it walks over all.
+    /// The log records of all tenants on the day of number `id` that arrived after it, in the order of arrival, `limit`
+    /// of them and [`LOGS_MAX`] at most. Asked again and again with the last number it was given, it walks over all of
+    /// the day; [`Store::log_days`] tells which days there are.
     pub async fn logs_after(&self, id: i64, limit: usize) -> Result<Vec<StoredLog>, Error> {
+        let day = Day::of_row(id);
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(columns::LOG).push(" FROM logs WHERE id > ").push(id);
-        query.push(" ORDER BY id LIMIT ").push(limit.min(LOGS_MAX));
-        let mut found = reader.all(query, columns::log).await?;
-        details::load(&mut reader, &mut found).await?;
+        let mut found = Vec::new();
+        if !reader.days_between(Family::Logs, (day, day)).is_empty() {
+            let sql = reader.sql(format!(
+                "SELECT {} FROM {} WHERE id > {} ORDER BY id LIMIT {}",
+                columns::LOG,
+                LOGS.on(day),
+                Day::id_of(id),
+                limit.min(LOGS_MAX),
+            ));
+            found = reader.all(sql, |row| columns::log(row, day)).await?;
+            details::load(&mut reader, &mut found).await?;
+        }
         reader.finish().await?;
         Ok(found.into_iter().map(stored).collect())
+    }
+
+    /// The days that hold log records, each with the number of the record that arrived last; the oldest first.
+    pub async fn log_days(&self) -> Result<Vec<(Day, i64)>, Error> {
+        let mut reader = self.reader().await?;
+        let mut days = Vec::new();
+        for day in reader.all_days(Family::Logs).into_iter().rev() {
+            let sql = reader.sql(format!("SELECT coalesce(max(id), 0) FROM {}", LOGS.on(day)));
+            let last = reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
+            days.push((day, day.row(last)));
+        }
+        reader.finish().await?;
+        Ok(days)
     }
 }
 
 fn stored(found: Found<LogRow>) -> StoredLog {
-    StoredLog { id: found.id, row: found.row }
+    StoredLog { id: found.number(), row: found.row }
 }
 
 /// The services to look at: those asked for, and those whose templates are asked for. None: all.
@@ -148,10 +185,10 @@ async fn services(
 ) -> Result<Option<Vec<ServiceId>>, Error> {
     let mut services: BTreeSet<u32> = ask.services.iter().map(|service| service.0).collect();
     if !ask.templates.is_empty() {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT service_id FROM templates WHERE tenant_id = ");
-        query.push(tenant.0).push(" AND id IN ");
-        push_list(&mut query, ask.templates.iter().map(|template| template.0.into()));
-        let owners = reader.all(query, |row| Ok(row.try_get::<u32, _>(0)?)).await?.into_iter();
+        let mut sql =
+            reader.sql(format!("SELECT service_id FROM templates WHERE tenant_id = {} AND id", tenant.0));
+        sql.push(reader.dialect().is_one_of(ask.templates.iter().map(|template| template.0.into())));
+        let owners = reader.all(sql, |row| row.get::<u32>(0)).await?.into_iter();
         services = owners.filter(|owner| ask.services.is_empty() || services.contains(owner)).collect();
     } else if ask.services.is_empty() {
         return Ok(None);
@@ -164,15 +201,15 @@ fn walks(tenant: TenantNumber, ask: &LogAsk, services: Option<&[ServiceId]>) -> 
     match services {
         Some([]) => Vec::new(),
         // The sign leaves the tenant to be compared: this index is ordered by trace alone.
-        _ if ask.trace.is_some() => whole("logs_by_trace", "+tenant_id = "),
-        _ if ask.severity_min >= Severity::WARN => whole("logs_severe", "severity >= 13 AND tenant_id = "),
-        Some(services) => Walk::of_services("logs_by_service", services),
-        None => whole("logs_by_time", "tenant_id = "),
+        _ if ask.trace.is_some() => whole("by_trace", "+tenant_id = "),
+        _ if ask.severity_min >= Severity::WARN => whole("severe", "severity >= 13 AND tenant_id = "),
+        Some(services) => Walk::of_services("by_service", services),
+        None => whole("by_time", "tenant_id = "),
     }
 }
 
 /// What holds for every record of the answer, whatever index finds it.
-fn conditions(tenant: TenantNumber, ask: &LogAsk) -> String {
+fn conditions(dialect: Dialect, tenant: TenantNumber, ask: &LogAsk) -> String {
     let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
     if ask.severity_min > Severity(0) {
         let _ = write!(conditions, " AND severity >= {}", ask.severity_min.0);
@@ -180,12 +217,11 @@ fn conditions(tenant: TenantNumber, ask: &LogAsk) -> String {
     if !ask.templates.is_empty() {
         push_in(&mut conditions, "template_id", ask.templates.iter().map(|template| template.0));
     }
-    // Ids are written as hexadecimal literals.
     if let Some(trace) = ask.trace {
-        let _ = write!(conditions, " AND trace_id = x'{trace}'");
+        let _ = write!(conditions, " AND trace_id = {}", dialect.bytes(trace));
     }
     if let Some(span) = ask.span {
-        let _ = write!(conditions, " AND span_id = x'{span}'");
+        let _ = write!(conditions, " AND span_id = {}", dialect.bytes(span));
     }
     conditions
 }

@@ -1,13 +1,11 @@
 //! Metric names, series and points.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::columns::Columns;
-use super::reader::{Reader, check_named, push_list};
+use super::reader::{Reader, check_named};
 use super::spans::push_in;
 use crate::model::id::{InstrumentationId, ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
@@ -16,6 +14,8 @@ use crate::model::text::Text;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
+use crate::store::partition::{Family, POINTS};
+use crate::store::row::Row;
 use crate::store::rows::SeriesDefinition;
 
 /// Most series of one answer.
@@ -77,20 +77,20 @@ impl Store {
     pub async fn series(&self, tenant: TenantNumber, ask: &SeriesAsk) -> Result<Vec<StoredSeries>, Error> {
         check_named("services", ask.services.len())?;
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = reader.sql(format!(
             "SELECT id, service_id, resource_id, instrumentation_id, name, unit, description, metadata, kind, \
-             temporality, monotonic, attributes, first_seen FROM series WHERE tenant_id = ",
-        );
-        query.push(tenant.0);
+             temporality, monotonic, attributes, first_seen FROM series WHERE tenant_id = {}",
+            tenant.0
+        ));
         if let Some(name) = &ask.name {
-            query.push(" AND name = ").push_bind(name);
+            query.push(" AND name = ").bind(name);
         }
         if !ask.services.is_empty() {
             let mut conditions = String::new();
             push_in(&mut conditions, "service_id", ask.services.iter().map(|service| service.0));
             query.push(conditions);
         }
-        query.push(" ORDER BY id LIMIT ").push(ask.limit.min(SERIES_MAX));
+        query.push(format_args!(" ORDER BY id LIMIT {}", ask.limit.min(SERIES_MAX)));
         let series = reader.all(query, series).await?;
         reader.finish().await?;
         Ok(series)
@@ -108,9 +108,9 @@ impl Store {
     ) -> Result<Vec<(SeriesId, Point)>, Error> {
         let limit = limit.min(POINTS_MAX);
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT id, attributes FROM series WHERE tenant_id = ");
-        query.push(tenant.0).push(" AND id IN ");
-        push_list(&mut query, series.iter().take(SERIES_MAX).map(|series| series.0.into()));
+        let mut query =
+            reader.sql(format!("SELECT id, attributes FROM series WHERE tenant_id = {} AND id", tenant.0));
+        query.push(reader.dialect().is_one_of(series.iter().take(SERIES_MAX).map(|series| series.0.into())));
         query.push(" ORDER BY id");
         let owned = reader.all(query, |row| {
             Ok((SeriesId(Columns { row, what: "series" }.number(0)?), attributes(row, 1)?))
@@ -137,28 +137,37 @@ impl Store {
         tenant: TenantNumber,
         window: Option<Window>,
     ) -> Result<Vec<MetricName>, Error> {
-        let mut conditions = String::new();
-        if let Some(Window { from, to }) = window {
-            let _ = write!(
-                conditions,
-                " AND EXISTS (SELECT 1 FROM points p WHERE p.series_id = s.id AND p.time_ns >= {} AND p.time_ns < {})",
-                from.0, to.0
-            );
-        }
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new("");
-        query.push(format_args!(
-            "SELECT name, unit, kind, max(description), count(*) FROM series s WHERE tenant_id = {}{conditions} \
+        let mut condition = String::new();
+        if let Some(window) = window {
+            let Window { from, to } = window;
+            let days = reader.days(Family::Points, window).into_iter().map(|day| {
+                format!(
+                    "EXISTS (SELECT 1 FROM {} p WHERE p.series_id = s.id AND p.time_ns >= {} AND p.time_ns < {})",
+                    POINTS.on(day),
+                    from.0,
+                    to.0
+                )
+            });
+            let days: Vec<String> = days.collect();
+            condition = if days.is_empty() {
+                " AND 1 = 0".to_owned()
+            } else {
+                format!(" AND ({})", days.join(" OR "))
+            };
+        }
+        let query = reader.sql(format!(
+            "SELECT name, unit, kind, max(description), count(*) FROM series s WHERE tenant_id = {}{condition} \
              GROUP BY name, unit, kind ORDER BY name, unit, kind LIMIT {NAMES_MAX}",
             tenant.0
         ));
         let names = reader.all(query, |row| {
             let columns = Columns { row, what: "series" };
             Ok(MetricName {
-                name: row.try_get(0)?,
-                unit: row.try_get(1)?,
+                name: row.get(0)?,
+                unit: row.get(1)?,
                 kind: kind(&columns, 2)?,
-                description: row.try_get(3)?,
+                description: row.get(3)?,
                 series: columns.number(4)?,
             })
         });
@@ -174,17 +183,30 @@ async fn points_of(
     window: Window,
     limit: usize,
 ) -> Result<Vec<Point>, Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("");
-    query.push(format_args!(
-        "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail FROM points WHERE series_id = {} \
-         AND time_ns >= {} AND time_ns < {} ORDER BY time_ns, seq LIMIT {limit}",
-        series.0, window.from.0, window.to.0
-    ));
-    reader.all(query, point).await
+    let mut points = Vec::new();
+    let mut days = reader.days(Family::Points, window);
+    days.reverse();
+    for day in days {
+        let sql = reader.sql(format!(
+            "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail FROM {} WHERE series_id = {} \
+             AND time_ns >= {} AND time_ns < {} ORDER BY time_ns, seq LIMIT {}",
+            POINTS.on(day),
+            series.0,
+            window.from.0,
+            window.to.0,
+            limit - points.len(),
+        ));
+        points.extend(reader.all(sql, point).await?);
+        if points.len() >= limit {
+            break;
+        }
+    }
+    Ok(points)
 }
 
-fn series(row: &SqliteRow) -> Result<StoredSeries, Error> {
+fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
     let columns = Columns { row, what: "series" };
+    let text = |column: usize| Ok::<_, Error>(Text::from(&*row.get::<Cow<'_, str>>(column)?));
     let temporality = match columns.number::<i64>(9)? {
         0 => Temporality::None,
         1 => Temporality::Delta,
@@ -197,13 +219,13 @@ fn series(row: &SqliteRow) -> Result<StoredSeries, Error> {
         resource: ResourceId(columns.number(2)?),
         instrumentation: InstrumentationId(columns.number(3)?),
         definition: SeriesDefinition {
-            name: Text::from(row.try_get::<&str, _>(4)?),
-            unit: Text::from(row.try_get::<&str, _>(5)?),
-            description: Text::from(row.try_get::<&str, _>(6)?),
+            name: text(4)?,
+            unit: text(5)?,
+            description: text(6)?,
             metadata: attributes(row, 7)?,
             kind: kind(&columns, 8)?,
             temporality,
-            monotonic: columns.number::<i64>(10)? != 0,
+            monotonic: row.get(10)?,
         },
         attributes: attributes(row, 11)?,
         first_seen: UnixNanos(columns.number(12)?),
@@ -214,16 +236,16 @@ fn kind(columns: &Columns<'_>, column: usize) -> Result<MetricKind, Error> {
     MetricKind::from_number(columns.number(column)?).ok_or(columns.unreadable())
 }
 
-fn attributes(row: &SqliteRow, column: usize) -> Result<Attributes, Error> {
-    Ok(Attributes::from_checked(Bytes::copy_from_slice(row.try_get(column)?)))
+fn attributes(row: Row<'_>, column: usize) -> Result<Attributes, Error> {
+    Ok(Attributes::from_checked(Bytes::copy_from_slice(row.get(column)?)))
 }
 
 /// Reads a point, without the attributes that it shares with its series.
-fn point(row: &SqliteRow) -> Result<Point, Error> {
-    let flags: i64 = row.try_get(2)?;
-    let int: Option<i64> = row.try_get(3)?;
-    let real: Option<f64> = row.try_get(4)?;
-    let count: Option<i64> = row.try_get(5)?;
+fn point(row: Row<'_>) -> Result<Point, Error> {
+    let flags: i64 = row.get(2)?;
+    let int: Option<i64> = row.get(3)?;
+    let real: Option<f64> = row.get(4)?;
+    let count: Option<i64> = row.get(5)?;
     let exact = int.filter(|_| flags & FLAG_BITS != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
     let value = match (count, exact.or(real), int) {
         (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
@@ -231,10 +253,10 @@ fn point(row: &SqliteRow) -> Result<Point, Error> {
         (None, None, Some(value)) => PointValue::Int(value),
         (None, None, None) => PointValue::Gap,
     };
-    let detail: Option<&[u8]> = row.try_get(6)?;
+    let detail: Option<&[u8]> = row.get(6)?;
     Ok(Point {
-        time: UnixNanos(row.try_get(0)?),
-        start: UnixNanos(row.try_get(1)?),
+        time: UnixNanos(row.get(0)?),
+        start: UnixNanos(row.get(1)?),
         attributes: Attributes::default(),
         value,
         detail: PointDetail::from_checked(Bytes::copy_from_slice(detail.unwrap_or_default())),

@@ -24,7 +24,7 @@ pub mod edges;
 pub mod exemplars;
 pub mod logs;
 pub mod metrics;
-mod reader;
+pub(super) mod reader;
 pub mod rollups;
 mod scan;
 pub mod spans;

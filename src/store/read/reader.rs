@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite};
-
 use super::{NAMED_MAX, QUESTION_TIME_MAX};
+use crate::model::time::Window;
 use crate::store::Store;
+use crate::store::catalog;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, Partitions};
+use crate::store::pool::Pooled;
+use crate::store::row::Row;
+use crate::store::sql::{Dialect, Sql};
 
 /// Steps of SQLite's virtual machine between two looks at whether the question still stands: well under a
 /// millisecond.
@@ -23,71 +26,104 @@ const ANSWERED: u8 = 2;
 /// A connection that sees one state of the database. When it is dropped before [`Reader::finish`], the statement
 /// that runs is interrupted and the connection is closed.
 #[derive(Debug)]
-pub(super) struct Reader {
-    connection: PoolConnection<Sqlite>,
+pub(in crate::store) struct Reader {
+    connection: Pooled,
     state: Arc<AtomicU8>,
+    partitions: Partitions,
 }
 
 impl Store {
     /// Waits for a free connection and begins to read.
-    pub(super) async fn reader(&self) -> Result<Reader, Error> {
+    pub(in crate::store) async fn reader(&self) -> Result<Reader, Error> {
         let connection = self.readers().acquire().await?;
-        let state = Arc::new(AtomicU8::new(ASKED));
-        let mut reader = Reader { connection, state: Arc::clone(&state) };
-        let until = Instant::now() + QUESTION_TIME_MAX;
-        let mut handle = reader.connection.lock_handle().await?;
-        // Once answered it lets everything pass, since it stays with the connection until the next question.
-        handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || match state.load(Ordering::Relaxed) {
-            ASKED => Instant::now() < until,
-            DROPPED => false,
-            _ => true,
-        });
-        drop(handle);
-        sqlx::query("BEGIN").execute(&mut *reader.connection).await?;
-        Ok(reader)
+        Reader::begin(connection).await
     }
 }
 
 impl Reader {
+    /// Begins to read over `connection`.
+    pub(in crate::store) async fn begin(connection: Pooled) -> Result<Self, Error> {
+        let state = Arc::new(AtomicU8::new(ASKED));
+        let mut reader = Self { connection, state: Arc::clone(&state), partitions: Partitions::default() };
+        match &mut reader.connection {
+            Pooled::Sqlite(connection) => {
+                let until = Instant::now() + QUESTION_TIME_MAX;
+                let mut handle = connection.lock_handle().await?;
+                // Once answered it lets everything pass, since it stays with the connection until the next question.
+                handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || {
+                    match state.load(Ordering::Relaxed) {
+                        ASKED => Instant::now() < until,
+                        DROPPED => false,
+                        _ => true,
+                    }
+                });
+                drop(handle);
+                let begin = reader.sql("BEGIN");
+                reader.connection.borrow().execute(begin).await?;
+            }
+            Pooled::Postgres(_) => {
+                let begin = reader.sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+                reader.connection.borrow().execute(begin).await?;
+                let limit =
+                    reader.sql(format!("SET LOCAL statement_timeout = {}", QUESTION_TIME_MAX.as_millis()));
+                reader.connection.borrow().execute(limit).await?;
+            }
+        }
+        // The first statement that reads decides what state is seen; which partitions there are belongs to it.
+        let listing = catalog::listing(reader.dialect());
+        let partitions = reader.connection.borrow().rows(listing, catalog::partition).await?;
+        reader.partitions = Partitions(partitions.into_iter().collect());
+        Ok(reader)
+    }
+
+    pub(in crate::store) const fn dialect(&self) -> Dialect {
+        self.connection.dialect()
+    }
+
+    /// A statement in the dialect of the database.
+    pub(in crate::store) fn sql(&self, text: impl Into<String>) -> Sql {
+        Sql::from(self.dialect(), text)
+    }
+
+    /// The days of `family` that may have rows of `window`; the newest first.
+    pub(in crate::store) fn days(&self, family: Family, window: Window) -> Vec<Day> {
+        self.partitions.of(family, window)
+    }
+
+    /// All days of `family`; the newest first.
+    pub(in crate::store) fn all_days(&self, family: Family) -> Vec<Day> {
+        self.partitions.all(family)
+    }
+
+    /// Those days of `family` that lie among `days`; the newest first.
+    pub(in crate::store) fn days_between(&self, family: Family, days: (Day, Day)) -> Vec<Day> {
+        self.partitions.between(family, days)
+    }
+
     /// Lets go of the state and gives the connection back.
-    pub(super) async fn finish(mut self) -> Result<(), Error> {
-        sqlx::query("COMMIT").execute(&mut *self.connection).await?;
+    pub(in crate::store) async fn finish(mut self) -> Result<(), Error> {
+        let commit = self.sql("COMMIT");
+        self.connection.borrow().execute(commit).await?;
         self.state.store(ANSWERED, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Every row of `query`, read by `read` as it comes.
-    pub(super) async fn all<T: Send + Unpin>(
+    /// Every row of an answer, read by `read` as it comes.
+    pub(in crate::store) async fn all<T: Send + Unpin>(
         &mut self,
-        mut query: QueryBuilder<Sqlite>,
-        mut read: impl FnMut(&SqliteRow) -> Result<T, Error> + Send,
+        sql: Sql,
+        read: impl FnMut(Row<'_>) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, Error> {
-        let mut failed = None;
-        let rows = query
-            .build()
-            // The text of most questions is made for them alone: keeping the statement would only cost memory.
-            .persistent(false)
-            .try_map(|row| {
-                read(&row).map_err(|error| {
-                    failed = Some(error);
-                    sqlx::Error::RowNotFound
-                })
-            })
-            .fetch_all(&mut *self.connection)
-            .await;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(rows?),
-        }
+        self.connection.borrow().rows(sql, read).await
     }
 
-    /// The first row of `query`; none where it has no rows.
-    pub(super) async fn first<T: Send + Unpin>(
+    /// The first row of an answer; none where it has no rows.
+    pub(in crate::store) async fn first<T: Send + Unpin>(
         &mut self,
-        query: QueryBuilder<Sqlite>,
-        read: impl FnMut(&SqliteRow) -> Result<T, Error> + Send,
+        sql: Sql,
+        read: impl FnMut(Row<'_>) -> Result<T, Error> + Send,
     ) -> Result<Option<T>, Error> {
-        Ok(self.all(query, read).await?.into_iter().next())
+        Ok(self.all(sql, read).await?.into_iter().next())
     }
 }
 
@@ -105,20 +141,8 @@ pub(super) const fn check_named(what: &'static str, named: usize) -> Result<(), 
     if named > NAMED_MAX { Err(Error::TooMuch { what, max: NAMED_MAX }) } else { Ok(()) }
 }
 
-/// Writes `numbers` as a list for `IN (…)`.
-pub(super) fn push_list(query: &mut QueryBuilder<Sqlite>, numbers: impl IntoIterator<Item = i64>) {
-    query.push("(");
-    let mut list = query.separated(",");
-    for number in numbers {
-        list.push(number);
-    }
-    query.push(")");
-}
-
 #[cfg(test)]
 mod tests {
-    use sqlx::Row;
-
     use super::*;
     use crate::fault::Kind;
     use crate::store::options::Options;
@@ -131,7 +155,7 @@ mod tests {
         reader.state.store(DROPPED, Ordering::Relaxed);
         let endless =
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-        let stopped = reader.all(QueryBuilder::new(endless), |row| Ok(row.try_get::<i64, _>(0)?)).await;
+        let stopped = reader.all(reader.sql(endless), |row| row.get::<i64>(0)).await;
         assert_eq!(stopped.unwrap_err().kind(), Kind::TimedOut);
     }
 
@@ -139,15 +163,15 @@ mod tests {
     async fn a_question_sees_one_state() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
-        let count = || QueryBuilder::new("SELECT lsn FROM applied");
+        let lsn = |reader: &Reader| reader.sql("SELECT coalesce(max(lsn), 0) FROM applied");
         let mut reader = store.reader().await.unwrap();
-        let before = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        let before = reader.first(lsn(&reader), |row| row.get::<i64>(0)).await.unwrap();
         store.commit(crate::store::rows::Commit { lsn: 7, ..Default::default() }).await.unwrap();
-        let after = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        let after = reader.first(lsn(&reader), |row| row.get::<i64>(0)).await.unwrap();
         assert_eq!((before, after), (Some(0), Some(0)));
         reader.finish().await.unwrap();
         let mut reader = store.reader().await.unwrap();
-        let next = reader.first(count(), |row| Ok(row.try_get::<i64, _>(0)?)).await.unwrap();
+        let next = reader.first(lsn(&reader), |row| row.get::<i64>(0)).await.unwrap();
         assert_eq!(next, Some(7));
     }
 }

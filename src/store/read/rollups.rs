@@ -3,19 +3,21 @@
 //! A row of its own for each cell would cost four times as much in passing rows between threads as in reading
 //! them: SQLite joins the cells of a bucket into one line of text.
 
-use std::collections::HashMap;
-
-use sqlx::{QueryBuilder, Row, Sqlite};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use super::columns::Columns;
-use super::reader::{Reader, push_list};
+use super::reader::Reader;
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
-use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Subject};
 use crate::model::sketch::Sketch;
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::Family;
+use crate::store::sql::Dialect;
 
 /// Most cells of one answer: about 400 MB.
 pub const CELLS_MAX: usize = 1_000_000;
@@ -92,29 +94,41 @@ impl Store {
         let mut reader = self.reader().await?;
         let step = step_seconds.max(COARSE_SECONDS);
         let (from, to) = (window.from.bucket_seconds(COARSE_SECONDS), window.to.seconds());
-        let mut query = QueryBuilder::<Sqlite>::new("");
-        query.push(format_args!(
-            "SELECT bucket / {step} * {step}, kind, a, b, c, sum(count), sum(errors), total(sum_ns), total(other_ns) \
-             FROM rollups WHERE tenant_id = {} AND width = {COARSE_SECONDS} AND bucket >= {from} AND bucket <= {to} AND kind IN ",
-            tenant.0,
-        ));
-        push_list(&mut query, kinds.iter().map(|kind| *kind as i64));
-        query.push(" GROUP BY 1, 2, 3, 4, 5 LIMIT ").push(CELLS_MAX + 1);
-        let cells = reader.all(query, |row| {
-            let columns = Columns { row, what: "roll-up" };
-            let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
-            let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
-            let (sum_ns, other_ns): (f64, f64) = (row.try_get(7)?, row.try_get(8)?);
-            let cell = Cell {
-                count: columns.number(5)?,
-                errors: columns.number(6)?,
-                sum_ns: sum_ns as u64,
-                other_ns: other_ns as u64,
-                ..Cell::default()
-            };
-            Ok((columns.number(0)?, subject, cell))
-        });
-        let cells: Vec<_> = cells.await?;
+        let mut cells: HashMap<(i64, Subject), Cell> = HashMap::new();
+        let days = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to.saturating_add(1)));
+        for day in reader.days(Family::Minute, days) {
+            let mut query = reader.sql(format!(
+                "SELECT bucket / {step} * {step}, kind, a, b, c, CAST(sum(count) AS BIGINT), \
+                 CAST(sum(errors) AS BIGINT), CAST(sum(CAST(sum_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION), \
+                 CAST(sum(CAST(other_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION) \
+                 FROM {} WHERE tenant_id = {} AND width = {COARSE_SECONDS} AND bucket >= {from} AND bucket <= {to} \
+                 AND kind",
+                Family::Minute.tables()[0].on(day),
+                tenant.0,
+            ));
+            query.push(reader.dialect().is_one_of(kinds.iter().map(|kind| *kind as i64)));
+            query.push(format_args!(" GROUP BY 1, 2, 3, 4, 5 LIMIT {}", CELLS_MAX + 1));
+            let found = reader.all(query, |row| {
+                let columns = Columns { row, what: "roll-up" };
+                let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
+                let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
+                let (sum_ns, other_ns): (f64, f64) = (row.get(7)?, row.get(8)?);
+                let cell = Cell {
+                    count: columns.number(5)?,
+                    errors: columns.number(6)?,
+                    sum_ns: sum_ns as u64,
+                    other_ns: other_ns as u64,
+                    ..Cell::default()
+                };
+                Ok((columns.number(0)?, subject, cell))
+            });
+            for (bucket, subject, cell) in found.await? {
+                // A step that reaches over midnight has cells in two tables.
+                cells.entry((bucket, subject)).or_default().merge(&cell);
+            }
+        }
+        let cells: Vec<_> =
+            cells.into_iter().map(|((bucket, subject), cell)| (bucket, subject, cell)).collect();
         reader.finish().await?;
         if cells.len() > CELLS_MAX {
             return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
@@ -125,39 +139,63 @@ impl Store {
     /// The time from the first bucket to the end of the last, of all widths; none where there is no bucket.
     pub async fn rollup_range(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
         let mut reader = self.reader().await?;
-        // Jumps from width to width, and looks at both ends of each.
-        let mut query = QueryBuilder::<Sqlite>::new("");
-        query.push(format_args!(
-            "WITH RECURSIVE widths (width) AS (\
-             SELECT min(width) FROM rollups WHERE tenant_id = {0} UNION ALL \
-             SELECT (SELECT min(r.width) FROM rollups r WHERE r.tenant_id = {0} AND r.width > widths.width) \
-             FROM widths WHERE width IS NOT NULL) \
-             SELECT width, (SELECT min(bucket) FROM rollups r WHERE r.tenant_id = {0} AND r.width = widths.width), \
-             (SELECT max(bucket) FROM rollups r WHERE r.tenant_id = {0} AND r.width = widths.width) \
-             FROM widths WHERE width IS NOT NULL",
-            tenant.0
-        ));
-        let ranges = reader.all(query, |row| {
-            let (width, first, last): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let end = UnixNanos::from_seconds(last.saturating_add(width));
-            Ok(Window::new(UnixNanos::from_seconds(first), end))
-        });
-        let ranges = ranges.await?;
+        let mut range: Option<Window> = None;
+        for (family, width) in WIDTHS {
+            let mut days = reader.all_days(family);
+            // The newest bucket is in the newest tables that the tenant has, the first in the oldest ones.
+            for end in [true, false] {
+                for day in &days {
+                    let table = family.tables()[0].on(*day);
+                    let one = |which: &str| {
+                        format!(
+                            "(SELECT {which}(bucket) FROM {table} WHERE tenant_id = {} AND width = {width})",
+                            tenant.0
+                        )
+                    };
+                    let sql = reader.sql(format!("SELECT {}, {}", one("min"), one("max")));
+                    let ends =
+                        reader.first(sql, |row| Ok((row.get::<Option<i64>>(0)?, row.get::<Option<i64>>(1)?)));
+                    if let Some((Some(first), Some(last))) = ends.await? {
+                        let to = UnixNanos::from_seconds(last.saturating_add(width));
+                        let found = Window::new(UnixNanos::from_seconds(first), to);
+                        range = Some(range.map_or(found, |range| {
+                            Window::new(range.from.min(found.from), range.to.max(found.to))
+                        }));
+                        break;
+                    }
+                }
+                if end {
+                    days.reverse();
+                }
+            }
+        }
         reader.finish().await?;
-        Ok(ranges.into_iter().reduce(|a, b| Window::new(a.from.min(b.from), a.to.max(b.to))))
+        Ok(range)
     }
 
     /// The tenants that have roll-ups, by number.
     pub async fn rollup_tenants(&self) -> Result<Vec<TenantNumber>, Error> {
         let mut reader = self.reader().await?;
-        let query = "WITH RECURSIVE tenants_of (id) AS (SELECT min(tenant_id) FROM rollups UNION ALL \
-                     SELECT (SELECT min(r.tenant_id) FROM rollups r WHERE r.tenant_id > tenants_of.id) \
-                     FROM tenants_of WHERE id IS NOT NULL) SELECT id FROM tenants_of WHERE id IS NOT NULL";
-        let tenants = reader.all(QueryBuilder::new(query), |row| Ok(TenantNumber(row.try_get(0)?))).await?;
+        let mut tenants = BTreeSet::new();
+        for (family, _) in WIDTHS {
+            for day in reader.all_days(family) {
+                let table = family.tables()[0].on(day);
+                let sql = reader.sql(format!(
+                    "WITH RECURSIVE tenants_of (id) AS (SELECT min(tenant_id) FROM {table} UNION ALL \
+                     SELECT (SELECT min(r.tenant_id) FROM {table} r WHERE r.tenant_id > tenants_of.id) \
+                     FROM tenants_of WHERE id IS NOT NULL) SELECT id FROM tenants_of WHERE id IS NOT NULL"
+                ));
+                tenants.extend(reader.all(sql, |row| Ok(TenantNumber(row.get(0)?))).await?);
+            }
+        }
         reader.finish().await?;
-        Ok(tenants)
+        Ok(tenants.into_iter().collect())
     }
 }
+
+/// The families of roll-ups and their widths in seconds.
+const WIDTHS: [(Family, i64); 3] =
+    [(Family::Fine, FINE_SECONDS), (Family::Minute, COARSE_SECONDS), (Family::Hour, HOUR_SECONDS)];
 
 struct Ask<'a> {
     tenant: TenantNumber,
@@ -172,32 +210,73 @@ async fn walk(
     ask: &Ask<'_>,
     mut take: impl FnMut(i64, Subject, Cell) -> bool + Send,
 ) -> Result<(), Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("");
-    let from = ask.window.from.bucket_seconds(ask.width_seconds.max(1));
+    let width = ask.width_seconds.max(1);
+    let from = ask.window.from.bucket_seconds(width);
     let to = ask.window.to.0.div_euclid(NANOS_PER_SECOND)
         + i64::from(ask.window.to.0.rem_euclid(NANOS_PER_SECOND) != 0);
-    query.push(format_args!(
-        "SELECT bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, max_ns, other_ns, \
-         answered, hex(sketch)), ';') FROM rollups \
-         WHERE tenant_id = {} AND width = {} AND bucket >= {from} AND bucket < {to} AND kind IN ",
-        ask.tenant.0, ask.width_seconds,
-    ));
-    push_list(&mut query, ask.kinds.iter().map(|kind| *kind as i64));
-    // The order of the table: no sorting.
-    query.push(" GROUP BY bucket, kind");
-    let mut bytes = Vec::new();
-    let lines = reader.all(query, |row| {
-        let columns = Columns { row, what: "roll-up" };
-        let (bucket, kind) = (columns.number(0)?, columns.number(1)?);
-        for text in row.try_get::<&str, _>(2)?.split(';') {
-            let (subject, cell) = read(kind, text, &mut bytes).ok_or(UNREADABLE)?;
-            if !take(bucket, subject, cell) {
-                return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
-            }
+    let family = Family::of_width(width);
+    let days = (Day::of(UnixNanos::from_seconds(from)), Day::of(ask.window.to));
+    let mut days = reader.days_between(family, days);
+    days.reverse();
+    let dialect = reader.dialect();
+    // SQLite: one line of text a bucket. Postgres passes rows on in packets already.
+    let (columns, grouped) = match dialect {
+        Dialect::Sqlite => (
+            "bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, \
+             hex(sketch)), ';')",
+            // The order of the table: no sorting.
+            " GROUP BY bucket, kind",
+        ),
+        Dialect::Postgres => {
+            ("bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch", "")
         }
-        Ok(())
-    });
-    lines.await.map(|_| ())
+    };
+    let mut bytes = Vec::new();
+    for day in days {
+        let mut sql = reader.sql(format!(
+            "SELECT {columns} FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} AND bucket < {to} \
+             AND kind",
+            family.tables()[0].on(day),
+            ask.tenant.0,
+        ));
+        sql.push(dialect.is_one_of(ask.kinds.iter().map(|kind| *kind as i64))).push(grouped);
+        let mut taken = |bucket: i64, subject: Subject, cell: Cell| {
+            if take(bucket, subject, cell) {
+                return Ok(());
+            }
+            Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX })
+        };
+        let lines = reader.all(sql, |row| {
+            let columns = Columns { row, what: "roll-up" };
+            let (bucket, kind) = (columns.number(0)?, columns.number(1)?);
+            if dialect == Dialect::Postgres {
+                let (subject, cell) = cell(&columns, kind)?;
+                return taken(bucket, subject, cell);
+            }
+            for text in row.get::<Cow<'_, str>>(2)?.split(';') {
+                let (subject, cell) = read(kind, text, &mut bytes).ok_or(UNREADABLE)?;
+                taken(bucket, subject, cell)?;
+            }
+            Ok(())
+        });
+        lines.await?;
+    }
+    Ok(())
+}
+
+/// Reads a cell out of the columns from `a` on.
+fn cell(columns: &Columns<'_>, kind: i64) -> Result<(Subject, Cell), Error> {
+    let ids = [columns.number(2)?, columns.number(3)?, columns.number(4)?];
+    let cell = Cell {
+        count: columns.number(5)?,
+        errors: columns.number(6)?,
+        sum_ns: columns.number(7)?,
+        max_ns: columns.number(8)?,
+        other_ns: columns.number(9)?,
+        answered: columns.number(10)?,
+        sketch: Sketch::decode(columns.row.get(11)?).ok_or(UNREADABLE)?,
+    };
+    Ok((subject(kind, ids).ok_or(UNREADABLE)?, cell))
 }
 
 /// Reads the text of one cell; `bytes` is room for its sketch.

@@ -1,18 +1,24 @@
-//! Newest first over several indexes at once.
+//! Newest first over several indexes and days at once.
 //!
 //! A question about two services walks the index of each from its newest end; so does one about all of them,
-//! where there is no index over the tenant's time. SQLite merges the walks as it goes: each of them is ordered
-//! by (time, id) already, so a statement that stops after fifty rows reads little more than fifty rows.
+//! where there is no index over the tenant's time. The database merges the walks as it goes: each of them is ordered
+//! by (time, id) already, so a statement that stops after fifty rows reads little more than fifty rows. Days come one
+//! after the other, so a question that is answered by today never opens yesterday.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
 use super::reader::Reader;
-use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::id::{ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
+use crate::model::trace_key::TraceKey;
+use crate::store::day::{Day, days_of};
 use crate::store::error::Error;
+use crate::store::partition::{Family, Kept};
+use crate::store::row::Row;
+use crate::store::sql::Sql;
 
 /// Walks that one statement merges; SQLite itself stops at 500.
 const WALKS_MAX: usize = 200;
@@ -53,16 +59,18 @@ impl Walk {
 
 /// What to walk over.
 pub(super) struct Scan<'a, T> {
-    /// The table.
-    pub(super) table: &'static str,
+    /// What is walked over.
+    pub(super) family: Family,
+    /// The tables.
+    pub(super) table: Kept,
     /// The columns that `read` reads.
     pub(super) columns: &'static str,
     /// The column that the indexes are ordered by, before the id.
     pub(super) time: &'static str,
-    /// Reads a row.
-    pub(super) read: fn(&SqliteRow) -> Result<Found<T>, Error>,
-    /// Where a row is in the order: its time and id.
-    pub(super) place: fn(&Found<T>) -> (UnixNanos, i64),
+    /// Reads a row of a day.
+    pub(super) read: fn(Row<'_>, Day) -> Result<Found<T>, Error>,
+    /// When a row happened.
+    pub(super) at: fn(&T) -> UnixNanos,
     /// Where to look.
     pub(super) walks: &'a [Walk],
     /// Within which time.
@@ -71,67 +79,142 @@ pub(super) struct Scan<'a, T> {
     pub(super) conditions: &'a str,
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
-    /// Where the answer begins: right after this place.
+    /// Only rows of this tenant's trace, by the keys that it can have at the time of the row.
+    pub(super) keyed: Option<(TenantNumber, TraceId)>,
+    /// Where the answer begins: right after this time and number.
     pub(super) after: Option<(UnixNanos, i64)>,
 }
 
 impl<T: Detailed + Unpin> Scan<'_, T> {
-    /// The newest `limit` rows. Their details are loaded only where attributes were asked for.
+    /// The newest `limit` rows, in the order of time and number. Their details are loaded only where attributes were
+    /// asked for.
     pub(super) async fn run(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
         let mut chunk = if self.attributes.is_empty() { limit } else { SEARCHED.0 };
         let mut found = Vec::new();
-        loop {
-            let rows = self.chunk(reader, chunk).await?;
-            let last = rows.len() < chunk;
-            self.after = rows.last().map(self.place);
-            if self.attributes.is_empty() {
-                found = rows;
-            } else {
-                found.extend(details::matching(reader, rows, self.attributes).await?);
-                chunk = (2 * chunk).min(SEARCHED.1);
-            }
-            if last || found.len() >= limit {
-                found.truncate(limit);
-                return Ok(found);
+        let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
+        for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
+            loop {
+                let wanted = if self.attributes.is_empty() { limit - found.len() } else { chunk };
+                let rows = self.chunk(reader, band, wanted).await?;
+                let last = rows.len() < wanted;
+                self.after = rows.last().map(|row| self.place(row)).or(self.after);
+                if self.attributes.is_empty() {
+                    found.extend(rows);
+                } else {
+                    found.extend(details::matching(reader, rows, self.attributes).await?);
+                    chunk = (2 * chunk).min(SEARCHED.1);
+                }
+                if found.len() >= limit {
+                    found.truncate(limit);
+                    return Ok(found);
+                }
+                if last {
+                    break;
+                }
             }
         }
+        Ok(found)
     }
 
-    async fn chunk(&self, reader: &mut Reader, rows_max: usize) -> Result<Vec<Found<T>>, Error> {
+    fn place(&self, row: &Found<T>) -> (UnixNanos, i64) {
+        ((self.at)(&row.row), row.number())
+    }
+
+    async fn chunk(
+        &self,
+        reader: &mut Reader,
+        band: Window,
+        rows_max: usize,
+    ) -> Result<Vec<Found<T>>, Error> {
         let walks_max = (STATEMENT_MAX / (400 + self.conditions.len())).clamp(1, WALKS_MAX);
         let mut rows = Vec::new();
-        for walks in self.walks.chunks(walks_max) {
-            let mut query = QueryBuilder::<Sqlite>::new("");
-            for (index, walk) in walks.iter().enumerate() {
-                query.push(if index == 0 { "" } else { " UNION ALL " });
-                self.push_walk(&mut query, walk);
+        let mut statements = 0;
+        for day in reader.days(self.family, band) {
+            for walks in self.walks.chunks(walks_max) {
+                let mut sql = reader.sql("");
+                for (index, walk) in walks.iter().enumerate() {
+                    sql.push(if index == 0 { "" } else { " UNION ALL " });
+                    self.push_walk(&mut sql, walk, (day, band));
+                }
+                sql.push(format_args!(" ORDER BY {} DESC, id DESC LIMIT {rows_max}", self.time));
+                let read = self.read;
+                rows.extend(reader.all(sql, |row| read(row, day)).await?);
+                statements += 1;
             }
-            query.push(" ORDER BY ").push(self.time).push(" DESC, id DESC LIMIT ").push(rows_max);
-            rows.extend(reader.all(query, self.read).await?);
         }
-        if self.walks.len() > walks_max {
-            rows.sort_by_key(|row| std::cmp::Reverse((self.place)(row)));
+        if statements > 1 {
+            rows.sort_by_key(|row| Reverse(self.place(row)));
             rows.truncate(rows_max);
         }
         Ok(rows)
     }
 
-    fn push_walk(&self, query: &mut QueryBuilder<Sqlite>, walk: &Walk) {
+    fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
         let time = self.time;
-        query.push(format_args!(
-            "SELECT {} FROM {} INDEXED BY {} WHERE {}{} AND {time} >= {}{}",
+        let index = sql.dialect.indexed(self.table, day, walk.index);
+        sql.push(format_args!(
+            "SELECT {} FROM {}{index} WHERE {}{} AND {time} >= {}{}",
             self.columns,
-            self.table,
-            walk.index,
+            self.table.on(day),
             walk.condition,
             walk.number,
-            self.window.from.0,
+            band.from.0,
             self.conditions,
         ));
-        // One bound on the time, not two: the walk must begin at the place, not at the end of the window.
-        match self.after.filter(|(at, _)| *at < self.window.to) {
-            Some((at, id)) => query.push(format_args!(" AND ({time}, id) < ({}, {id})", at.0)),
-            None => query.push(format_args!(" AND {time} < {}", self.window.to.0)),
+        if let Some((tenant, trace)) = self.keyed {
+            let day = Window::new(band.from.max(day.start()), band.to.min(day.end()));
+            let keys = TraceKey::candidates(day, tenant, trace);
+            let keys = sql.dialect.is_one_of(keys.map(|key| key.0));
+            sql.push(" AND trace_key").push(keys);
+        }
+        // One bound on the time, not two: the walk must begin at the place, not at the end of the band.
+        match self.after.filter(|(at, _)| *at < band.to) {
+            Some((at, number)) if Day::of_row(number) == day => {
+                sql.push(format_args!(" AND ({time}, id) < ({}, {})", at.0, Day::id_of(number)))
+            }
+            // Among equals the later day comes first.
+            Some((at, number)) if day < Day::of_row(number) => {
+                sql.push(format_args!(" AND {time} <= {}", at.0))
+            }
+            Some((at, _)) => sql.push(format_args!(" AND {time} < {}", at.0)),
+            None => sql.push(format_args!(" AND {time} < {}", band.to.0)),
         };
+    }
+}
+
+/// `window` cut at midnights, the newest part first, without parts in which the tables of `family` can have nothing.
+pub(super) fn bands(reader: &Reader, family: Family, window: Window) -> Vec<Window> {
+    // Spans of one day may lie in the tables of the days beside it.
+    let beside = i32::from(family == Family::Spans);
+    let (first, last) = days_of(window);
+    let mut days = BTreeSet::new();
+    for day in reader.days(family, window) {
+        days.extend((day.0 - beside..=day.0 + beside).map(Day));
+    }
+    let cut = |from: UnixNanos, to: UnixNanos| Window::new(window.from.max(from), window.to.min(to));
+    let days = days.into_iter().rev().filter(|day| first <= *day && *day <= last);
+    let mut bands: Vec<Window> = days.map(|day| cut(day.start(), day.end())).collect();
+    if family == Family::Spans {
+        // Times before 1970 and after 2049 lie under the first and the last keys, beyond any day of theirs.
+        bands.retain(|band| Day(0).start() <= band.from && band.to <= Day(LAST_KEYED + 2).start());
+        bands.insert(0, cut(Day(LAST_KEYED + 2).start(), UnixNanos(i64::MAX)));
+        bands.push(cut(UnixNanos(i64::MIN), Day(0).start()));
+    }
+    bands.retain(|band| band.from < band.to);
+    bands
+}
+
+/// The last day that a trace key can name.
+const LAST_KEYED: i32 = 29_127;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_key_is_of_the_last_day() {
+        let trace = TraceId::try_from(&[7; 16][..]).unwrap();
+        let last = TraceKey::new(UnixNanos(i64::MAX), TenantNumber(1), trace);
+        assert_eq!(Day::of_key(last), Day(LAST_KEYED));
     }
 }

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use sqlx::{QueryBuilder, Sqlite};
-
 use super::columns::{self, Found};
 use super::details;
 use super::reader::{Reader, check_named};
@@ -14,8 +12,11 @@ use crate::model::node::NodeKind;
 use crate::model::span::SpanDetail;
 use crate::model::time::Window;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, SPANS};
 use crate::store::rows::SpanRow;
+use crate::store::sql::Sql;
 
 /// Most spans of one answer.
 pub const SPANS_MAX: usize = 10_000;
@@ -48,7 +49,8 @@ pub struct SpanAsk {
     pub with_detail: bool,
 }
 
-/// In which order spans are answered. Among equals the newest is first, then the one that arrived last.
+/// In which order spans are answered. Among equals the newest is first, then the one that arrived last, of those that
+/// are kept on one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanOrder {
     /// By when they began, the newest first.
@@ -124,26 +126,28 @@ async fn newest(
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
     let walks = if ask.failed {
-        vec![Walk::of_tenant("spans_failed", "status = 2 AND tenant_id = ", tenant)]
+        vec![Walk::of_tenant("failed", "status = 2 AND tenant_id = ", tenant)]
     } else if ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
-        vec![Walk::of_tenant("spans_slow", "duration_ns >= 500000000 AND tenant_id = ", tenant)]
+        vec![Walk::of_tenant("slow", "duration_ns >= 500000000 AND tenant_id = ", tenant)]
     } else {
-        Walk::of_services("spans_by_service", services)
+        Walk::of_services("by_service", services)
     };
     if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
         push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
     }
     let scan = Scan {
-        table: "spans",
+        family: Family::Spans,
+        table: SPANS,
         columns: columns::SPAN,
         time: "start_ns",
         read: columns::span,
-        place: |found| (found.row.start, found.id),
+        at: |span| span.start,
         walks: &walks,
         window: ask.window,
         conditions: &conditions,
         attributes: &ask.attributes,
+        keyed: None,
         after: None,
     };
     scan.run(reader, limit).await
@@ -160,13 +164,13 @@ async fn slowest(
     push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
     let mut search = SlowSearch { ask, tenant, conditions, found: Vec::new(), limit };
     if ask.failed {
-        search.run(reader, "spans_failed", "status = 2").await?;
+        search.run(reader, "failed", "status = 2").await?;
         return Ok(search.found);
     }
-    search.run(reader, "spans_slow", "duration_ns >= 500000000").await?;
+    search.run(reader, "slow", "duration_ns >= 500000000").await?;
     let reaches_below = ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < SLOW_NS);
     if search.found.len() < limit && reaches_below {
-        search.run(reader, "spans_by_service", "duration_ns < 500000000").await?;
+        search.run(reader, "by_service", "duration_ns < 500000000").await?;
     }
     Ok(search.found)
 }
@@ -181,21 +185,41 @@ struct SlowSearch<'a> {
 }
 
 impl SlowSearch<'_> {
+    /// Adds the slowest spans that `index` of each day leads to.
     async fn run(&mut self, reader: &mut Reader, index: &str, condition: &str) -> Result<(), Error> {
+        let mut slowest = Vec::new();
+        for day in reader.days(Family::Spans, self.ask.window) {
+            slowest.extend(self.of_day(reader, (index, condition), day).await?);
+        }
+        slowest
+            .sort_by_key(|found| std::cmp::Reverse((found.row.duration_ns, found.row.start, found.number())));
+        self.found.extend(slowest);
+        self.found.truncate(self.limit);
+        Ok(())
+    }
+
+    async fn of_day(
+        &self,
+        reader: &mut Reader,
+        source: (&str, &str),
+        day: Day,
+    ) -> Result<Vec<Found<SpanRow>>, Error> {
         let searching = !self.ask.attributes.is_empty();
-        let mut chunk = if searching { SEARCHED.0 } else { self.limit - self.found.len() };
-        let mut after = None;
+        let missing = self.limit - self.found.len();
+        let mut chunk = if searching { SEARCHED.0 } else { missing };
+        let (mut after, mut slowest) = (None, Vec::new());
         loop {
-            let rows = reader.all(self.statement((index, condition), after, chunk), columns::span).await?;
+            let sql = self.statement(reader, source, after, (day, chunk));
+            let rows = reader.all(sql, |row| columns::span(row, day)).await?;
             let last = rows.len() < chunk;
             after = rows.last().map(|found| (found.row.duration_ns, found.row.start.0, found.id));
-            self.found.extend(match searching {
+            slowest.extend(match searching {
                 true => details::matching(reader, rows, &self.ask.attributes).await?,
                 false => rows,
             });
-            if last || self.found.len() >= self.limit {
-                self.found.truncate(self.limit);
-                return Ok(());
+            if last || slowest.len() >= missing {
+                slowest.truncate(missing);
+                return Ok(slowest);
             }
             chunk = (2 * chunk).min(SEARCHED.1);
         }
@@ -203,32 +227,33 @@ impl SlowSearch<'_> {
 
     fn statement(
         &self,
+        reader: &Reader,
         (index, condition): (&str, &str),
         after: Option<(u64, i64, i64)>,
-        rows_max: usize,
-    ) -> QueryBuilder<Sqlite> {
+        (day, rows_max): (Day, usize),
+    ) -> Sql {
         let Window { from, to } = self.ask.window;
-        let mut query = QueryBuilder::new("");
-        query.push(format_args!(
-            "SELECT {} FROM spans INDEXED BY {index} WHERE tenant_id = {} AND {condition} AND start_ns >= {} \
-             AND start_ns < {}{}",
+        let mut sql = reader.sql(format!(
+            "SELECT {} FROM {}{} WHERE tenant_id = {} AND {condition} AND start_ns >= {} AND start_ns < {}{}",
             columns::SPAN,
+            SPANS.on(day),
+            reader.dialect().indexed(SPANS, day, index),
             self.tenant.0,
             from.0,
             to.0,
             self.conditions,
         ));
         if let Some((duration_ns, start_ns, id)) = after {
-            query.push(format_args!(" AND (duration_ns, start_ns, id) < ({duration_ns}, {start_ns}, {id})"));
+            sql.push(format_args!(" AND (duration_ns, start_ns, id) < ({duration_ns}, {start_ns}, {id})"));
         }
-        query.push(" ORDER BY duration_ns DESC, start_ns DESC, id DESC LIMIT ").push(rows_max);
-        query
+        sql.push(format_args!(" ORDER BY duration_ns DESC, start_ns DESC, id DESC LIMIT {rows_max}"));
+        sql
     }
 }
 
 /// What holds for every span of the answer, whatever index finds it.
 fn conditions(tenant: TenantNumber, ask: &SpanAsk) -> String {
-    // The sign keeps SQLite from taking the tenant for something to search by.
+    // The sign keeps the database from taking the tenant for something to search by.
     let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
     if ask.failed {
         conditions.push_str(" AND status = 2");

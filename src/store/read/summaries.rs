@@ -1,21 +1,24 @@
 //! Traces by time, service, outcome and duration, without their spans.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
-
 use super::Page;
 use super::columns::Columns;
-use super::reader::{Reader, check_named, push_list};
+use super::reader::{Reader, check_named};
+use super::scan;
 use super::spans::push_in;
 use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, SPANS, TRACES};
+use crate::store::row::Row;
+use crate::store::sql::{Dialect, Sql};
 
 /// Most traces of one answer.
 pub const TRACES_MAX: usize = 1_000;
@@ -118,7 +121,20 @@ impl Store {
             return Ok(Page { items: Vec::new(), next: None });
         }
         let mut reader = self.reader().await?;
-        let mut search = Search { tenant, ask, services, source: Source::Traces, after: ask.after };
+        let bands = match ask.order {
+            TraceOrder::Newest => scan::bands(&reader, Family::Spans, ask.window).into(),
+            // All of the window is looked at in any case.
+            _ => VecDeque::from([ask.window]),
+        };
+        let mut search = Search {
+            tenant,
+            dialect: reader.dialect(),
+            ask,
+            services,
+            source: Source::Traces,
+            after: ask.after,
+            bands,
+        };
         search.choose_source(&mut reader).await?;
         let page = search.run(&mut reader, limit).await?;
         reader.finish().await?;
@@ -160,6 +176,9 @@ struct Search<'a> {
     services: Vec<ServiceId>,
     source: Source,
     after: Option<TracePlace>,
+    /// What is still to be looked at, in the order of the answer.
+    bands: VecDeque<Window>,
+    dialect: Dialect,
 }
 
 impl Search<'_> {
@@ -176,10 +195,16 @@ impl Search<'_> {
             if !applies {
                 continue;
             }
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM (SELECT 1 FROM ");
-            query.push(self.leads(source)).push(" LIMIT ").push(LEADS_MAX + 1).push(")");
-            let leads = reader.first(query, |row| Ok(row.try_get::<i64, _>(0)?)).await?;
-            if leads.is_some_and(|leads| leads <= LEADS_MAX as i64) {
+            let mut leads = 0;
+            for day in reader.days(Family::Spans, self.ask.window) {
+                let sql = reader.sql(format!(
+                    "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {}) AS l",
+                    self.leads(source, day),
+                    LEADS_MAX + 1
+                ));
+                leads += reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
+            }
+            if leads <= LEADS_MAX as i64 {
                 self.source = source;
                 return Ok(());
             }
@@ -188,15 +213,18 @@ impl Search<'_> {
     }
 
     /// The spans that lead to the traces, as the end of a statement. Answered from the index alone.
-    fn leads(&self, source: Source) -> String {
+    fn leads(&self, source: Source, day: Day) -> String {
         let from = self.ask.window.from.0;
         let to = self.ask.window.to.plus(SPANS_AFTER).0;
+        let table = SPANS.on(day);
         let mut leads = match source {
             Source::Failures => {
-                format!("spans INDEXED BY spans_failed WHERE status = 2 AND tenant_id = {}", self.tenant.0)
+                let index = self.dialect.indexed(SPANS, day, "failed");
+                format!("{table}{index} WHERE status = 2 AND tenant_id = {}", self.tenant.0)
             }
             _ => {
-                let mut leads = String::from("spans INDEXED BY spans_by_service WHERE true");
+                let index = self.dialect.indexed(SPANS, day, "by_service");
+                let mut leads = format!("{table}{index} WHERE true");
                 push_in(&mut leads, "service_id", self.services.iter().map(|service| service.0));
                 leads
             }
@@ -214,9 +242,9 @@ impl Search<'_> {
         loop {
             // One more than is missing tells whether there is another part.
             let rows_max = limit + 1 - items.len();
-            let parts = reader.all(self.matching(rows_max), |row| part(row, true)).await?;
+            let parts = self.next(reader, rows_max).await?;
             let last = parts.len() < rows_max;
-            self.after = parts.last().map(|part| self.place(part));
+            self.after = parts.last().map(|part| self.place(part)).or(self.after);
             let mut others = self.others(reader, &parts).await?;
             for part in parts {
                 let place = self.place(&part);
@@ -243,25 +271,51 @@ impl Search<'_> {
         TracePlace { rank, start: part.first.0, key: part.key, trace_id: part.trace_id }
     }
 
-    /// The next parts that match, in order.
-    fn matching(&self, rows_max: usize) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT ");
-        query.push(PART);
-        if self.source == Source::Traces {
-            query.push(" FROM traces t INDEXED BY traces_by_time WHERE t.tenant_id = ").push(self.tenant.0);
-        } else {
-            query.push(" FROM (SELECT DISTINCT trace_key, trace_id FROM ").push(self.leads(self.source));
-            if self.source == Source::Services {
-                query.push(self.span_conditions());
+    /// The next parts that match, in order; fewer than `rows_max` at the end only.
+    async fn next(&mut self, reader: &mut Reader, rows_max: usize) -> Result<Vec<Part>, Error> {
+        let mut parts: Vec<Part> = Vec::new();
+        while let Some(band) = self.bands.front().copied() {
+            let wanted = rows_max - parts.len();
+            let mut found = Vec::new();
+            for day in reader.days(Family::Spans, band) {
+                found.extend(reader.all(self.matching((day, band), wanted), |row| part(row, true)).await?);
             }
-            query.push(
-                ") l CROSS JOIN traces t ON t.trace_key = l.trace_key AND t.trace_id = l.trace_id WHERE t.tenant_id = ",
-            );
-            query.push(self.tenant.0);
+            found.sort_by_key(|part| Reverse(self.place(part)));
+            found.truncate(wanted);
+            if found.len() < wanted {
+                self.bands.pop_front();
+            }
+            parts.extend(found);
+            if parts.len() == rows_max {
+                break;
+            }
+            // The place lies in what was looked at before.
+            self.after = parts.last().map(|part| self.place(part)).or(self.after);
         }
-        query.push(self.conditions());
+        Ok(parts)
+    }
+
+    /// The next parts of one day that match and began within `band`, in order.
+    fn matching(&self, (day, band): (Day, Window), rows_max: usize) -> Sql {
+        let mut sql = Sql::from(self.dialect, format!("SELECT {PART}"));
+        let (table, tenant) = (TRACES.on(day), self.tenant.0);
+        if self.source == Source::Traces {
+            let index = self.dialect.indexed(TRACES, day, "by_time");
+            sql.push(format_args!(" FROM {table} AS t{index} WHERE t.tenant_id = {tenant}"));
+        } else {
+            sql.push(" FROM (SELECT DISTINCT trace_key, trace_id FROM ").push(self.leads(self.source, day));
+            if self.source == Source::Services {
+                sql.push(self.span_conditions());
+            }
+            sql.push(format_args!(
+                ") AS l CROSS JOIN {table} AS t WHERE t.trace_key = l.trace_key AND t.trace_id = l.trace_id \
+                 AND t.tenant_id = {tenant}"
+            ));
+        }
+        sql.push(self.conditions());
+        sql.push(format_args!(" AND t.start_ns >= {}", band.from.0));
         if self.by_service() && self.source != Source::Services {
-            query.push(" AND ").push(self.has_span());
+            sql.push(" AND ").push(self.has_span(day));
         }
         let rank = match self.ask.order {
             TraceOrder::Newest => "0",
@@ -269,31 +323,31 @@ impl Search<'_> {
             TraceOrder::MostErrors => "t.errors",
         };
         match self.after {
-            // One bound on the start, not two: the walk must begin at the place, not at the end of the window.
+            // One bound on the start, not two: the walk must begin at the place, not at the end of the band.
             Some(TracePlace { start, key, trace_id, .. })
-                if self.ask.order == TraceOrder::Newest && start < self.ask.window.to =>
+                if self.ask.order == TraceOrder::Newest && start < band.to =>
             {
-                let place = format!("({}, {}, x'{trace_id}')", start.0, key.0);
-                query.push(" AND (t.start_ns, t.trace_key, t.trace_id) < ").push(place);
+                let place = format!("({}, {}, {})", start.0, key.0, self.dialect.bytes(trace_id));
+                sql.push(" AND (t.start_ns, t.trace_key, t.trace_id) < ").push(place);
             }
             Some(TracePlace { rank: after, start, key, trace_id })
                 if self.ask.order != TraceOrder::Newest =>
             {
                 let after = i64::try_from(after).unwrap_or(i64::MAX);
-                let place = format!("({after}, {}, {}, x'{trace_id}')", start.0, key.0);
-                query.push(format_args!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < {place}"));
-                query.push(" AND t.start_ns < ").push(self.ask.window.to.0);
+                let place = format!("({after}, {}, {}, {})", start.0, key.0, self.dialect.bytes(trace_id));
+                sql.push(format_args!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < {place}"));
+                sql.push(format_args!(" AND t.start_ns < {}", band.to.0));
             }
             _ => {
-                query.push(" AND t.start_ns < ").push(self.ask.window.to.0);
+                sql.push(format_args!(" AND t.start_ns < {}", band.to.0));
             }
         }
-        query.push(" ORDER BY ");
+        sql.push(" ORDER BY ");
         if self.ask.order != TraceOrder::Newest {
-            query.push(rank).push(" DESC, ");
+            sql.push(rank).push(" DESC, ");
         }
-        query.push("t.start_ns DESC, t.trace_key DESC, t.trace_id DESC LIMIT ").push(rows_max);
-        query
+        sql.push(format_args!("t.start_ns DESC, t.trace_key DESC, t.trace_id DESC LIMIT {rows_max}"));
+        sql
     }
 
     /// What a part itself must be, but for the end of the window.
@@ -321,10 +375,12 @@ impl Search<'_> {
         conditions
     }
 
-    fn has_span(&self) -> String {
+    fn has_span(&self, day: Day) -> String {
         format!(
-            "EXISTS (SELECT 1 FROM spans s INDEXED BY spans_by_trace WHERE s.trace_key = t.trace_key \
-             AND s.trace_id = t.trace_id AND s.tenant_id = t.tenant_id{})",
+            "EXISTS (SELECT 1 FROM {} AS s{} WHERE s.trace_key = t.trace_key AND s.trace_id = t.trace_id \
+             AND s.tenant_id = t.tenant_id{})",
+            SPANS.on(day),
+            self.dialect.indexed(SPANS, day, "by_trace"),
             self.span_conditions()
         )
     }
@@ -336,30 +392,32 @@ impl Search<'_> {
         parts: &[Part],
     ) -> Result<HashMap<(TraceId, TraceKey), Vec<Part>>, Error> {
         let mut wanted: HashMap<TraceKey, Vec<&Part>> = HashMap::new();
-        let mut keys = BTreeSet::new();
+        let mut keys: BTreeMap<Day, BTreeSet<i64>> = BTreeMap::new();
         for part in parts {
             let last = part.end.min(part.first.0.plus(PARTS_OVER)).max(part.key.bucket_start());
             let around = Window::new(part.first.0.minus(PARTS_WITHIN), last.plus(PARTS_WITHIN));
             for key in TraceKey::candidates(around, self.tenant, part.trace_id).filter(|key| *key != part.key)
             {
-                keys.insert(key);
+                keys.entry(Day::of_key(key)).or_default().insert(key.0);
                 wanted.entry(key).or_default().push(part);
             }
         }
-        let keys: Vec<i64> = keys.into_iter().map(|key| key.0).collect();
         let mut others: HashMap<(TraceId, TraceKey), Vec<Part>> = HashMap::new();
-        for keys in keys.chunks(PROBES) {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-            query.push(PART).push(", t.start_ns < ").push(self.ask.window.to.0).push(self.conditions());
-            query.push(", ");
-            query.push(if self.by_service() { self.has_span() } else { String::from("true") });
-            query
-                .push(" FROM traces t WHERE t.tenant_id = ")
-                .push(self.tenant.0)
-                .push(" AND t.trace_key IN ");
-            push_list(&mut query, keys.iter().copied());
-            let found = reader.all(query, |row| {
-                let matches = row.try_get::<i64, _>(9)? != 0 && row.try_get::<i64, _>(10)? != 0;
+        let mut kept: Vec<(Day, Vec<i64>)> = Vec::new();
+        for (day, keys) in keys {
+            if !reader.days_between(Family::Spans, (day, day)).is_empty() {
+                let keys: Vec<i64> = keys.into_iter().collect();
+                kept.extend(keys.chunks(PROBES).map(|part| (day, part.to_vec())));
+            }
+        }
+        for (day, keys) in kept {
+            let mut sql = reader.sql(format!("SELECT {PART}, t.start_ns < {}", self.ask.window.to.0));
+            sql.push(self.conditions()).push(", ");
+            sql.push(if self.by_service() { self.has_span(day) } else { String::from("true") });
+            sql.push(format_args!(" FROM {} AS t WHERE t.tenant_id = {}", TRACES.on(day), self.tenant.0));
+            sql.push(" AND t.trace_key").push(reader.dialect().is_one_of(keys));
+            let found = reader.all(sql, |row| {
+                let matches = row.get::<bool>(9)? && row.get::<bool>(10)?;
                 part(row, matches)
             });
             for other in found.await? {
@@ -373,9 +431,9 @@ impl Search<'_> {
     }
 }
 
-fn part(row: &SqliteRow, matches: bool) -> Result<Part, Error> {
+fn part(row: Row<'_>, matches: bool) -> Result<Part, Error> {
     let columns = Columns { row, what: "trace summary" };
-    let root_start: Option<i64> = row.try_get(2)?;
+    let root_start: Option<i64> = row.get(2)?;
     let root_operation = columns.optional_number(3)?.map(OperationId);
     Ok(Part {
         key: TraceKey(columns.number(0)?),

@@ -1,7 +1,5 @@
 //! Log templates, for the miner to start from.
 
-use sqlx::{QueryBuilder, Row, Sqlite};
-
 use super::columns::Columns;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
@@ -17,21 +15,20 @@ impl Store {
     /// [`TEMPLATES_MAX`].
     pub async fn templates(&self, tenant: Option<TenantNumber>) -> Result<Vec<TemplateRow>, Error> {
         let mut reader = self.reader().await?;
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT id, tenant_id, service_id, text, sample, first_seen FROM templates",
-        );
+        let mut query =
+            reader.sql("SELECT id, tenant_id, service_id, text, sample, first_seen FROM templates");
         if let Some(tenant) = tenant {
-            query.push(" WHERE tenant_id = ").push(tenant.0);
+            query.push(format_args!(" WHERE tenant_id = {}", tenant.0));
         }
-        query.push(" ORDER BY id LIMIT ").push(TEMPLATES_MAX + 1);
+        query.push(format_args!(" ORDER BY id LIMIT {}", TEMPLATES_MAX + 1));
         let templates = reader.all(query, |row| {
             let columns = Columns { row, what: "template" };
             Ok(TemplateRow {
                 id: TemplateId(columns.number(0)?),
                 tenant: TenantNumber(columns.number(1)?),
                 service: ServiceId(columns.number(2)?),
-                text: row.try_get(3)?,
-                sample: row.try_get(4)?,
+                text: row.get(3)?,
+                sample: row.get(4)?,
                 first_seen: UnixNanos(columns.number(5)?),
             })
         });
@@ -46,7 +43,7 @@ impl Store {
     /// The highest id of a template of any tenant; 0 where there is none.
     pub async fn template_highest(&self) -> Result<u32, Error> {
         let mut reader = self.reader().await?;
-        let query = QueryBuilder::new("SELECT coalesce(max(id), 0) FROM templates");
+        let query = reader.sql("SELECT coalesce(max(id), 0) FROM templates");
         let highest =
             reader.first(query, |row| Columns { row, what: "template" }.number(0)).await?.unwrap_or_default();
         reader.finish().await?;

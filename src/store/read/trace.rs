@@ -1,25 +1,21 @@
 //! One trace, by its id.
 
-use sqlx::{QueryBuilder, Row, Sqlite};
+use std::collections::BTreeMap;
 
 use super::columns::{self, Columns};
 use super::details;
-use super::reader::{Reader, push_list};
+use super::reader::Reader;
 use crate::model::id::{TenantNumber, TraceId};
-use crate::model::time::Window;
-use crate::model::trace_key::{BUCKET_SECONDS, HASH_BITS, TraceKey};
+use crate::model::time::{UnixNanos, Window};
+use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{Family, SPANS, TRACES};
 use crate::store::rows::SpanRow;
 
 /// Most spans of a trace that are answered.
 pub const TRACE_SPANS_MAX: usize = 10_000;
-/// Keys that one statement looks for.
-const PROBES: usize = 256;
-/// Buckets that are tried one by one: four weeks. Where the store spans more, as after a span with a wrong clock,
-/// the buckets that exist are listed first.
-const BUCKETS_MAX: i64 = 4_096;
-
 /// A trace with its spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTrace {
@@ -37,8 +33,8 @@ impl Store {
     /// The trace `trace_id`, with the first `spans_max` of its spans ([`TRACE_SPANS_MAX`] at most); none where
     /// the tenant has no such trace.
     ///
-    /// Tries every key that the trace can have within the time that the store holds, about a thousand for a
-    /// week, and folds the parts that were kept under several keys.
+    /// Tries every key that the trace can have, 144 for each day that is kept, and folds the parts that were kept under
+    /// several keys.
     pub async fn trace(
         &self,
         tenant: TenantNumber,
@@ -46,27 +42,30 @@ impl Store {
         spans_max: usize,
     ) -> Result<Option<StoredTrace>, Error> {
         let mut reader = self.reader().await?;
-        let mut keys = Vec::new();
+        let mut keys: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
         let mut total: u64 = 0;
-        let windows = windows(&mut reader).await?;
-        let candidates =
-            windows.into_iter().flat_map(|window| TraceKey::candidates(window, tenant, trace_id));
-        for candidates in candidates.collect::<Vec<_>>().chunks(PROBES) {
-            for (key, spans) in parts(&mut reader, tenant, trace_id, candidates).await? {
-                keys.push(key);
+        for day in reader.all_days(Family::Spans) {
+            for (key, spans) in parts(&mut reader, tenant, trace_id, day).await? {
+                keys.entry(day).or_default().push(key.0);
                 total = total.saturating_add(spans);
             }
         }
         let spans_max = spans_max.min(TRACE_SPANS_MAX);
         let mut spans = Vec::new();
-        if !keys.is_empty() {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-            query.push(columns::SPAN).push(" FROM spans INDEXED BY spans_by_trace WHERE trace_key IN ");
-            push_list(&mut query, keys.iter().map(|key| key.0));
-            query.push(format_args!(" AND tenant_id = {} AND trace_id = x'{trace_id}'", tenant.0));
-            query.push(" ORDER BY start_ns, span_id, id LIMIT ").push(spans_max.saturating_add(1));
-            spans = reader.all(query, columns::span).await?;
+        for (day, keys) in keys {
+            let dialect = reader.dialect();
+            let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
+            let mut sql = reader.sql(format!("SELECT {} FROM {table}{index} WHERE trace_key", columns::SPAN));
+            sql.push(dialect.is_one_of(keys));
+            sql.push(format_args!(
+                " AND tenant_id = {} AND trace_id = {} ORDER BY start_ns, span_id, id LIMIT {}",
+                tenant.0,
+                dialect.bytes(trace_id),
+                spans_max.saturating_add(1)
+            ));
+            spans.extend(reader.all(sql, |row| columns::span(row, day)).await?);
         }
+        spans.sort_by_key(|found| (found.row.start, found.row.span_id, found.number()));
         let truncated = spans.len() > spans_max;
         spans.truncate(spans_max);
         details::load(&mut reader, &mut spans).await?;
@@ -78,40 +77,20 @@ impl Store {
     }
 }
 
-/// The windows in which the store may have keys; together they hold every key there is.
-async fn windows(reader: &mut Reader) -> Result<Vec<Window>, Error> {
-    let query = "SELECT (SELECT min(trace_key) FROM traces), (SELECT max(trace_key) FROM traces)";
-    let bounds = reader.first(QueryBuilder::new(query), |row| {
-        Ok((row.try_get::<Option<i64>, _>(0)?, row.try_get::<Option<i64>, _>(1)?))
-    });
-    let Some((Some(first), Some(last))) = bounds.await? else { return Ok(Vec::new()) };
-    let (first, last) = (TraceKey(first).bucket_start(), TraceKey(last).bucket_start());
-    if (last.seconds() - first.seconds()) / BUCKET_SECONDS < BUCKETS_MAX {
-        return Ok(vec![Window::new(first, last)]);
-    }
-    // Jumps from each bucket to the first key after it.
-    let query = format!(
-        "WITH RECURSIVE buckets (bucket) AS (\
-         SELECT (SELECT min(trace_key) FROM traces) >> {HASH_BITS} UNION ALL \
-         SELECT (SELECT min(trace_key) FROM traces WHERE trace_key >= (bucket + 1) << {HASH_BITS}) >> {HASH_BITS} \
-         FROM buckets WHERE bucket IS NOT NULL) \
-         SELECT bucket << {HASH_BITS} FROM buckets WHERE bucket IS NOT NULL"
-    );
-    let buckets = reader.all(QueryBuilder::new(query), |row| Ok(TraceKey(row.try_get(0)?).bucket_start()));
-    Ok(buckets.await?.into_iter().map(|start| Window::new(start, start)).collect())
-}
-
-/// The parts of a trace among `candidates`, with the number of their spans.
+/// The parts of a trace that are kept on `day`, with the number of their spans.
 async fn parts(
     reader: &mut Reader,
     tenant: TenantNumber,
     trace_id: TraceId,
-    candidates: &[TraceKey],
+    day: Day,
 ) -> Result<Vec<(TraceKey, u64)>, Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT trace_key, spans FROM traces WHERE trace_key IN ");
-    push_list(&mut query, candidates.iter().map(|key| key.0));
-    query.push(format_args!(" AND tenant_id = {} AND trace_id = x'{trace_id}'", tenant.0));
-    let parts = reader.all(query, |row| {
+    let dialect = reader.dialect();
+    let instants = Window::new(day.start(), UnixNanos(day.end().0 - 1));
+    let candidates = TraceKey::candidates(instants, tenant, trace_id).map(|key| key.0);
+    let mut sql = reader.sql(format!("SELECT trace_key, spans FROM {} WHERE trace_key", TRACES.on(day)));
+    sql.push(dialect.is_one_of(candidates));
+    sql.push(format_args!(" AND tenant_id = {} AND trace_id = {}", tenant.0, dialect.bytes(trace_id)));
+    let parts = reader.all(sql, |row| {
         let columns = Columns { row, what: "trace summary" };
         Ok((TraceKey(columns.number(0)?), columns.number(1)?))
     });

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 
-use super::{at, call, open, reopen, run, span, span_id, stored_cells, traces};
+use super::home::{Home, run};
+use super::{at, call, span, span_id, stored_cells, traces};
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{Cell, Observation, Subject};
 use crate::model::span::Status;
-use crate::store::rollups::{Rollups, fold};
+use crate::store::commit::Slot;
 use crate::store::rows::{Commit, SpanRow};
 
 /// Spans of two traces with ties in start and operation, roots among them.
@@ -50,18 +51,19 @@ proptest! {
             (proptest::strategy::Just(spans.clone()), proptest::strategy::Just(spans).prop_shuffle())
         }),
         cuts in proptest::collection::vec(0_usize..30, 0..5),
+        postgres in proptest::bool::ANY,
     ) {
+        let home = either(postgres);
         let (whole, split) = run(async {
-            let directory = tempfile::tempdir().unwrap();
-            let mut store = open(directory.path()).await;
+            let mut store = home.open().await;
             for (lsn, (restart, piece)) in (1..).zip(pieces(&shuffled, &cuts)) {
                 if restart {
-                    store = reopen(store, directory.path()).await;
+                    store = home.reopen(store).await;
                 }
                 store.commit(Commit { lsn, spans: piece.to_vec(), ..Commit::default() }).await.unwrap();
             }
-            let other = tempfile::tempdir().unwrap();
-            let alone = open(other.path()).await;
+            let other = Home::sqlite();
+            let alone = other.open().await;
             alone.commit(Commit { lsn: 1, spans: sorted.clone(), ..Commit::default() }).await.unwrap();
             (traces(&alone).await, traces(&store).await)
         });
@@ -72,13 +74,14 @@ proptest! {
     fn rollups_do_not_depend_on_the_split(
         observations in observations(),
         cuts in proptest::collection::vec(0_usize..60, 0..6),
+        postgres in proptest::bool::ANY,
     ) {
+        let home = either(postgres);
         let stored = run(async {
-            let directory = tempfile::tempdir().unwrap();
-            let mut store = open(directory.path()).await;
+            let mut store = home.open().await;
             for (lsn, (restart, piece)) in (1..).zip(pieces(&observations, &cuts)) {
                 if restart {
-                    store = reopen(store, directory.path()).await;
+                    store = home.reopen(store).await;
                 }
                 let observations = piece.to_vec();
                 store.commit(Commit { lsn, observations, ..Commit::default() }).await.unwrap();
@@ -97,21 +100,10 @@ proptest! {
         observations in observations(),
         cuts in proptest::collection::vec(0_usize..8, 0..60),
         open_max in proptest::sample::select(vec![0, 5, 1_000]),
+        postgres in proptest::bool::weighted(0.1),
     ) {
-        let stored = run(async {
-            let directory = tempfile::tempdir().unwrap();
-            let store = open(directory.path()).await;
-            let mut connection = crate::store::open::reconnect(&store.inner.options).await.unwrap();
-            let mut rollups = Rollups::start(&mut connection, open_max).await.unwrap();
-            for (restart, piece) in pieces(&observations, &cuts) {
-                if restart {
-                    rollups = Rollups::start(&mut connection, open_max).await.unwrap();
-                }
-                let cells = rollups.write(&mut connection, fold(piece)).await.unwrap();
-                rollups.take(cells);
-            }
-            stored_cells(&store).await
-        });
+        let home = either(postgres);
+        let stored = run(through_memory(&home, &pieces(&observations, &cuts), open_max));
         prop_assert_eq!(stored, expected_cells(&observations));
     }
 }
@@ -119,21 +111,36 @@ proptest! {
 #[test]
 fn a_cell_that_falls_behind_after_a_restart_is_not_remembered_as_it_was() {
     let observations: Vec<_> = [200, 90, 230, 90, 90].map(|seconds| call(seconds, 1, 5)).into();
-    let stored = run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
-        let mut connection = crate::store::open::reconnect(&store.inner.options).await.unwrap();
-        let mut rollups = Rollups::start(&mut connection, 1_000).await.unwrap();
-        for (index, piece) in observations.chunks(1).enumerate() {
-            if index == 1 {
-                rollups = Rollups::start(&mut connection, 1_000).await.unwrap();
-            }
-            let cells = rollups.write(&mut connection, fold(piece)).await.unwrap();
-            rollups.take(cells);
+    let mut pieces: Vec<_> = observations.chunks(1).map(|piece| (false, piece)).collect();
+    pieces[1].0 = true;
+    for home in Home::both() {
+        let stored = run(through_memory(&home, &pieces, 1_000));
+        assert_eq!(stored, expected_cells(&observations));
+    }
+}
+
+fn either(postgres: bool) -> Home {
+    if postgres { Home::postgres() } else { Home::sqlite() }
+}
+
+/// The cells that are stored after each piece was a commit, where memory holds `open_max` cells and is lost before
+/// those that say so.
+async fn through_memory(
+    home: &Home,
+    pieces: &[(bool, &[(TenantNumber, Observation)])],
+    open_max: usize,
+) -> Vec<String> {
+    let mut store = home.open().await;
+    for (lsn, (restart, piece)) in (1..).zip(pieces) {
+        if *restart {
+            store = home.reopen(store).await;
         }
-        stored_cells(&store).await
-    });
-    assert_eq!(stored, expected_cells(&observations));
+        if let Slot::Ready(writer) = &mut *store.inner.writer.lock().await {
+            writer.rollups.set_open_max(open_max);
+        }
+        store.commit(Commit { lsn, observations: piece.to_vec(), ..Commit::default() }).await.unwrap();
+    }
+    stored_cells(&store).await
 }
 
 /// Calls, edges and log records of few subjects. Time goes on, and each comes with others that are up to ten

@@ -1,19 +1,30 @@
-mod folds;
+//! The contract of the store: the same tests on SQLite and on Postgres.
 
-use std::path::Path;
+mod folds;
+pub(in crate::store) mod home;
+mod retiring;
+#[path = "../../../tests/it/postgres/server.rs"]
+#[expect(dead_code, reason = "tests of the whole server use the rest")]
+pub(in crate::store) mod server;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sqlx::Row;
 
+use self::home::{Home, on_both, run};
+use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
+use super::options::Database;
 use super::options::Options;
+use super::read::metrics::SeriesAsk;
 use super::rows::{Commit, LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
-use super::series::SeriesTable;
+use super::sql::Dialect;
 use super::{Store, blocks};
 use crate::fault::Kind;
 use crate::model::id::{
-    InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
+    InstrumentationId, OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber,
+    TraceId,
 };
 use crate::model::log::{LogDetail, Severity};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
@@ -23,25 +34,14 @@ use crate::model::packed::write::Packer;
 use crate::model::rollup::{Observation, Seen, Subject};
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::tenant::TenantId;
-use crate::model::time::UnixNanos;
+use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 
 const START: i64 = 1_800_000_000;
 const TENANT: TenantNumber = TenantNumber(1);
 
-async fn open(directory: &Path) -> Store {
-    let options =
-        Options { cache_kib: 1_024, mmap_bytes: 0, ..Options::at(directory.join("deep/er/store.db")) };
-    Store::open(options).await.unwrap()
-}
-
-async fn reopen(store: Store, directory: &Path) -> Store {
-    store.stop().await;
-    open(directory).await
-}
-
-fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test)
+fn day() -> Day {
+    Day::of(at(0))
 }
 
 fn at(seconds: i64) -> UnixNanos {
@@ -131,17 +131,38 @@ fn call(seconds: i64, operation: u32, duration_ns: u64) -> (TenantNumber, Observ
     (TENANT, Observation { subject: Subject::Operation(OperationId(operation)), at: at(seconds), seen })
 }
 
-/// Every row of a table as text, in the order of its columns.
-async fn table(store: &Store, sql: &'static str) -> Vec<String> {
-    let rows = sqlx::query(sql).fetch_all(store.readers()).await.unwrap();
-    rows.iter().map(|row| row.get::<String, _>(0)).collect()
+/// Every row of a table as text, in the order of the rows' text. `hex(…)` and `text(…)` are written for either
+/// database; a value that is missing is `-`.
+async fn table(store: &Store, sql: &str) -> Vec<String> {
+    let reader = store.reader().await.unwrap();
+    let mut sql = sql.to_owned();
+    for (function, sqlite, postgres) in [
+        ("hex(", ("upper(hex(", "))"), ("upper(encode(", ", 'hex'))")),
+        ("text(", ("coalesce(CAST(", " AS TEXT), '-')"), ("coalesce(CAST(", " AS TEXT), '-')")),
+    ] {
+        let (before, after) = if reader.dialect() == Dialect::Sqlite { sqlite } else { postgres };
+        while let Some(at) = sql.find(&format!(" {function}")) {
+            let end = at + sql[at..].find(')').unwrap();
+            let column = sql[at + 1 + function.len()..end].to_owned();
+            sql.replace_range(at + 1..=end, &format!("{before}{column}{after}").replace(function, "\u{1}"));
+        }
+        sql = sql.replace('\u{1}', function);
+    }
+    let (mut reader, sql) = {
+        let sql = reader.sql(sql);
+        (reader, sql)
+    };
+    let mut rows = reader.all(sql, |row| row.get::<String>(0)).await.unwrap();
+    reader.finish().await.unwrap();
+    rows.sort();
+    rows
 }
 
 async fn traces(store: &Store) -> Vec<String> {
     table(
         store,
-        "SELECT concat_ws(' ', trace_key, hex(trace_id), ifnull(root_operation_id, '-'), ifnull(root_start_ns, '-'), \
-         first_operation_id, start_ns, end_ns, spans, errors) FROM traces ORDER BY 1",
+        "SELECT concat_ws(' ', trace_key, hex(trace_id), text(root_operation_id), text(root_start_ns), \
+         first_operation_id, start_ns, end_ns, spans, errors) FROM traces",
     )
     .await
 }
@@ -150,20 +171,23 @@ async fn stored_cells(store: &Store) -> Vec<String> {
     table(
         store,
         "SELECT concat_ws(' ', width, bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, \
-         hex(sketch)) FROM rollups ORDER BY 1",
+         hex(sketch)) FROM rollups",
     )
     .await
 }
 
-async fn count(store: &Store, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(store.readers()).await.unwrap()
+async fn count(store: &Store, sql: &str) -> i64 {
+    let mut reader = store.reader().await.unwrap();
+    let sql = reader.sql(sql);
+    let number = reader.first(sql, |row| row.get::<i64>(0)).await.unwrap().unwrap();
+    reader.finish().await.unwrap();
+    number
 }
 
 #[test]
 fn a_commit_is_there_after_a_restart() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         assert_eq!(store.applied(), 0);
         let tenant = store.names().tenant(&TenantId::try_from("acme").unwrap());
         assert_eq!(tenant, TENANT);
@@ -186,26 +210,26 @@ fn a_commit_is_there_after_a_restart() {
             templates: vec![template.clone()],
         };
         let committed = store.commit(commit).await.unwrap();
-        assert_eq!((committed.first_log_id, committed.log_ids.as_slice()), (1, &[1, 2, 3][..]));
+        assert_eq!(committed.log_ids, [1, 2, 3].map(|id| day().row(id)));
         assert_eq!(store.sync().await.unwrap(), 40);
-        let store = reopen(store, directory.path()).await;
+        let store = home.reopen(store).await;
         assert_eq!(store.applied(), 40);
         assert_eq!(store.names().find_services(tenant, "shop")[0].id, service);
         assert_eq!(&*store.names().operations_of(service)[0].name, "pay");
-        let details: Vec<u8> = sqlx::query_scalar("SELECT data FROM blocks WHERE signal = 0")
-            .fetch_one(store.readers())
-            .await
-            .unwrap();
+        let mut reader = store.reader().await.unwrap();
+        let sql = reader.sql("SELECT data FROM span_blocks");
+        let details = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await.unwrap().unwrap();
+        reader.finish().await.unwrap();
         let expected: Vec<Bytes> = (1..=5).map(|number| span(1, number).detail.as_bytes().clone()).collect();
         assert_eq!(blocks::decode(&details).unwrap(), expected);
-        let spots = table(&store, "SELECT concat_ws(' ', block_id, block_row) FROM spans ORDER BY id").await;
+        let spots = table(&store, "SELECT concat_ws(' ', block_id, block_row) FROM spans").await;
         assert_eq!(spots, ["1 0", "1 1", "1 2", "1 3", "1 4"]);
         let wider = TemplateRow { text: "<*> in <*>".to_owned(), first_seen: at(3), ..template };
         let next = Commit { lsn: 41, logs: vec![log(9)], templates: vec![wider], ..Commit::default() };
-        assert_eq!(store.commit(next).await.unwrap().log_ids, [4]);
+        assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(4)]);
         let templates = table(&store, "SELECT concat_ws(' ', text, first_seen) FROM templates").await;
         assert_eq!(templates, [format!("<*> in <*> {}", at(2).0)]);
-        assert_eq!(count(&store, "SELECT block_id FROM logs WHERE id = 4").await, 3);
+        assert_eq!(count(&store, "SELECT block_id FROM logs WHERE id = 4").await, 2);
         store.stop().await;
         let stopped = store.commit(Commit { lsn: 42, ..Commit::default() }).await.unwrap_err();
         assert_eq!(stopped.kind(), Kind::Unavailable);
@@ -215,9 +239,8 @@ fn a_commit_is_there_after_a_restart() {
 
 #[test]
 fn positions_only_move_forward() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         store.commit(Commit { lsn: 7, ..Commit::default() }).await.unwrap();
         store.commit(Commit { lsn: 7, spans: vec![span(1, 1)], ..Commit::default() }).await.unwrap();
         let behind = store.commit(Commit { lsn: 6, ..Commit::default() }).await.unwrap_err();
@@ -230,31 +253,43 @@ fn positions_only_move_forward() {
 
 #[test]
 fn a_newer_schema_is_refused() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.db");
-        let options = Options { automigrate: false, ..Options::at(&path) };
+    on_both(async |home: Home| {
+        let options = Options { automigrate: false, ..home.options() };
         let older = Store::open(options).await.unwrap_err();
         assert!(matches!(older, Error::Older { found: 0, .. }), "{older}");
-        let store = Store::open(Options::at(&path)).await.unwrap();
-        store.stop().await;
-        let mut connection = super::open::reconnect(&Options::at(&path)).await.unwrap();
-        sqlx::query("INSERT INTO _sqlx_migrations VALUES (900, 'later', 0, 1, x'00', 0)")
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        let newer = Store::open(Options::at(&path)).await.unwrap_err();
+        home.open().await.stop().await;
+        let migrations = Store::migrations(&home.options().database).await.unwrap();
+        assert!(!migrations.is_empty() && migrations.iter().all(|migration| migration.applied));
+        let bytes = if home.dialect() == Dialect::Sqlite { "x'00'" } else { "'\\x00'::bytea" };
+        let later = format!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (900, 'later', true, {bytes}, 0)"
+        );
+        tamper(&home.options(), &later).await;
+        let newer = Store::open(home.options()).await.unwrap_err();
         assert!(newer.to_string().contains("schema 900"), "{newer}");
+    });
+    run(async {
         let nowhere = Store::open(Options::at("/proc/none/store.db")).await.unwrap_err();
         assert!(matches!(nowhere, Error::Directory { .. }));
     });
 }
 
+/// Runs a statement behind the store's back.
+async fn tamper(options: &Options, sql: &str) {
+    let mut connection = match &options.database {
+        Database::Sqlite(file) => file.writer().await.unwrap().into(),
+        Database::Postgres(login) => Connection::from(login.connect().await.unwrap()),
+    };
+    let sql = connection.sql(sql);
+    connection.execute(sql).await.unwrap();
+    connection.close().await.unwrap();
+}
+
 #[test]
 fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         let tenant = store.names().tenant(&TenantId::try_from("acme").unwrap());
         let service = store.names().service(tenant, NodeKind::Service, "shop", at(0));
         let series = gauge("load");
@@ -270,14 +305,14 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
         };
         store.commit(commit(1)).await.unwrap();
         let before = (traces(&store).await, stored_cells(&store).await);
-        let tamper = |sql: &'static str| {
-            let options = store.inner.options.clone();
-            async move {
-                let mut connection = super::open::reconnect(&options).await.unwrap();
-                sqlx::query(sql).execute(&mut connection).await.unwrap();
+        let options = home.options();
+        let stop = match home.dialect() {
+            Dialect::Sqlite => {
+                "CREATE TRIGGER stop BEFORE UPDATE ON applied BEGIN SELECT raise(ABORT, 'stop'); END"
             }
+            Dialect::Postgres => "ALTER TABLE applied ADD CONSTRAINT stop CHECK (lsn < 2)",
         };
-        tamper("CREATE TRIGGER stop BEFORE UPDATE ON applied BEGIN SELECT raise(ABORT, 'stop'); END").await;
+        tamper(&options, stop).await;
         let late = store.names().service(tenant, NodeKind::Service, "late", at(0));
         let second = commit(2);
         for _ in 0..2 {
@@ -286,14 +321,19 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
         }
         assert_eq!((traces(&store).await, stored_cells(&store).await), before);
         assert_eq!(store.applied(), 1);
-        tamper("DROP TRIGGER stop").await;
-        assert_eq!(store.commit(second).await.unwrap().log_ids, [2]);
+        let go_on = match home.dialect() {
+            Dialect::Sqlite => "DROP TRIGGER stop",
+            Dialect::Postgres => "ALTER TABLE applied DROP CONSTRAINT stop",
+        };
+        tamper(&options, go_on).await;
+        assert_eq!(store.commit(second).await.unwrap().log_ids, [day().row(2)]);
         let cells = stored_cells(&store).await;
         assert!(cells.iter().all(|cell| cell.contains(" 0 1 0 0 4 4 30 9 ")), "{cells:?}");
         assert_eq!(count(&store, "SELECT spans FROM traces").await, 4);
         assert_eq!(count(&store, "SELECT count(*) FROM spans").await, 4);
-        assert_eq!(count(&store, "SELECT group_concat(seq) = '0,1' FROM points").await, 1);
-        let store = reopen(store, directory.path()).await;
+        let seqs = table(&store, "SELECT concat_ws(' ', seq, int_value) FROM points").await;
+        assert_eq!(seqs, ["1 4", "2 4"]);
+        let store = home.reopen(store).await;
         let ids: Vec<_> = store.names().services_of(tenant).iter().map(|service| service.id).collect();
         assert_eq!(ids, [late, service]);
     });
@@ -301,9 +341,8 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
 
 #[test]
 fn a_commit_whose_end_was_lost_is_looked_for() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         store.names().tenant(&TenantId::try_from("acme").unwrap());
         let commit = |lsn| Arc::new(Commit { lsn, observations: vec![call(1, 1, 6)], ..Commit::default() });
         let answer = store.commit(commit(1)).await.unwrap();
@@ -316,15 +355,14 @@ fn a_commit_whose_end_was_lost_is_looked_for() {
         // One that did not land is written when it is tried again.
         *store.inner.writer.lock().await = super::commit::Slot::InDoubt { lsn: 2, committed: answer };
         store.commit(commit(2)).await.unwrap();
-        assert_eq!(count(&store, "SELECT sum(count) FROM rollups WHERE width = 10").await, 2);
+        assert_eq!(count(&store, "SELECT CAST(sum(count) AS BIGINT) FROM rollups WHERE width = 10").await, 2);
     });
 }
 
 #[test]
 fn points_are_kept_with_their_values() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         let series = gauge("load");
         let nan = f64::from_bits(0x7ff8_0000_0000_0abc);
         let values = [
@@ -338,17 +376,11 @@ fn points_are_kept_with_their_values() {
         ];
         let points = (0..).zip(values).map(|(second, value)| point(&series, second, value)).collect();
         store.commit(Commit { lsn: 1, points, ..Commit::default() }).await.unwrap();
-        let rows = table(
-            &store,
-            "SELECT concat_ws(' ', flags, ifnull(int_value, '-'), ifnull(real_value, '-'), ifnull(count, '-')) \
-             FROM points ORDER BY time_ns",
-        )
-        .await;
-        let nan = format!("2 {} - -", nan.to_bits());
-        assert_eq!(
-            rows,
-            ["1 - - -", "0 -3 - -", "0 - 1.5 -", nan.as_str(), "0 - -Inf -", "0 - - 4", "0 - 2.5 5"]
-        );
+        let ask = SeriesAsk { limit: 10, ..SeriesAsk::default() };
+        let id = store.series(TENANT, &ask).await.unwrap()[0].id;
+        let always = Window::new(at(0), at(100));
+        let kept = store.points(TENANT, &[id], always, 100).await.unwrap();
+        assert_eq!(kept.iter().map(|(_, point)| point.value).collect::<Vec<_>>(), values);
         // Again, and again after a restart, with another series between: all are kept.
         let again = |lsn| {
             let other = gauge("other");
@@ -361,24 +393,30 @@ fn points_are_kept_with_their_values() {
             Commit { lsn, points, ..Commit::default() }
         };
         store.commit(again(2)).await.unwrap();
-        let store = reopen(store, directory.path()).await;
+        let store = home.reopen(store).await;
         store.commit(again(3)).await.unwrap();
-        let seqs = table(
-            &store,
-            "SELECT concat_ws(' ', series_id, group_concat(seq)) FROM points WHERE time_ns IN \
-             (1800000001000000000, 1800000009000000000) GROUP BY series_id, time_ns ORDER BY series_id, time_ns",
-        )
-        .await;
-        assert_eq!(seqs, ["1 0,1,2,3,4", "1 0,1", "2 0,1"]);
+        let seconds = |series: &[SeriesId], second| {
+            let (store, series) = (&store, series.to_vec());
+            async move {
+                let points =
+                    store.points(TENANT, &series, Window::new(at(second), at(second + 1)), 100).await;
+                points.unwrap().into_iter().map(|(_, point)| point.value).collect::<Vec<_>>()
+            }
+        };
+        // In the order of arrival.
+        let int = PointValue::Int;
+        assert_eq!(seconds(&[id], 1).await, [int(-3), int(1), int(2), int(1), int(2)]);
+        assert_eq!(seconds(&[id], 9).await, [int(2), int(2)]);
+        let other = store.series(TENANT, &ask).await.unwrap()[1].id;
+        assert_eq!(seconds(&[other], 1).await, [int(1), int(1)]);
         assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
     });
 }
 
 #[test]
 fn traces_of_earlier_commits_are_recalled() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         let mut first = span(1, 1);
         first.parent_id = None;
         first.dependency = Some(ServiceId(4));
@@ -404,35 +442,34 @@ fn traces_of_earlier_commits_are_recalled() {
 
 #[test]
 fn past_a_limit_new_series_share_one() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
-        let mut connection = super::open::reconnect(&store.inner.options).await.unwrap();
-        let mut table = SeriesTable::start(&mut connection, 2).await.unwrap();
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        store.stop().await;
+        let options = Options { series_per_tenant_max: 2, ..home.options() };
         let points: Vec<_> =
             ["a", "b", "c", "d"].map(|name| point(&gauge(name), 1, PointValue::Int(1))).into();
-        let staged = table.write(&mut connection, &points).await.unwrap();
-        assert_eq!(staged.overflowed, 2);
-        table.take(staged);
-        let mut table = SeriesTable::start(&mut connection, 2).await.unwrap();
-        let staged = table.write(&mut connection, &points[1..]).await.unwrap();
-        assert_eq!(staged.overflowed, 2);
-        table.take(staged);
+        let store = Store::open(options.clone()).await.unwrap();
+        let first =
+            store.commit(Commit { lsn: 1, points: points.clone(), ..Commit::default() }).await.unwrap();
+        store.stop().await;
+        let store = Store::open(options).await.unwrap();
+        let points = points[1..].to_vec();
+        let second = store.commit(Commit { lsn: 2, points, ..Commit::default() }).await.unwrap();
+        assert_eq!((first.overflowed_points, second.overflowed_points), (2, 2));
         let counts = self::table(
             &store,
             "SELECT concat_ws(' ', s.name, count(*)) FROM points p JOIN series s ON s.id = p.series_id \
-             GROUP BY s.id ORDER BY s.id",
+             GROUP BY s.id, s.name",
         )
         .await;
-        assert_eq!(counts, ["a 1", "b 2", "__overflow__ 4"]);
+        assert_eq!(counts, ["__overflow__ 4", "a 1", "b 2"]);
     });
 }
 
 #[test]
 fn commits_are_written_in_the_order_of_the_calls() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path()).await;
+    on_both(async |home: Home| {
+        let store = home.open().await;
         let many =
             (1..=20).map(|lsn| store.commit(Commit { lsn, spans: vec![span(1, 1)], ..Commit::default() }));
         let mut many: Vec<_> = many.map(Box::pin).collect();

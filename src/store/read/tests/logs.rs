@@ -1,10 +1,12 @@
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, proptest};
 use proptest::{option, prop_oneof, sample};
 
 use super::{SERVICES, WORLD, span_id, template, trace_id, window};
 use crate::model::log::Severity;
+use crate::store::day::Day;
 use crate::store::read::logs::{LogAsk, StoredLog};
 
 fn asks() -> impl Strategy<Value = LogAsk> {
@@ -59,8 +61,15 @@ fn expected(ask: &LogAsk) -> Vec<StoredLog> {
     found
 }
 
+/// Every record, in the order of arrival, with its number among those of its day.
 fn stored() -> impl Iterator<Item = StoredLog> {
-    WORLD.logs.iter().zip(1..).map(|(row, id)| StoredLog { id, row: row.clone() })
+    let mut next = BTreeMap::new();
+    WORLD.logs.iter().map(move |row| {
+        let day = Day::of(row.time);
+        let id = next.entry(day).or_insert(0);
+        *id += 1;
+        StoredLog { id: day.row(*id), row: row.clone() }
+    })
 }
 
 proptest! {
@@ -68,7 +77,7 @@ proptest! {
     fn pages_of_logs_have_no_gaps_and_no_repeats(mut ask in asks()) {
         let mut found = Vec::new();
         loop {
-            let page = WORLD.runtime.block_on(WORLD.store.logs(WORLD.tenants[0].number, &ask)).unwrap();
+            let page = WORLD.ask(async |store| store.logs(WORLD.tenants[0].number, &ask).await);
             prop_assert!(page.items.len() == ask.limit || page.next.is_none());
             found.extend(page.items);
             ask.before = page.next;
@@ -86,20 +95,25 @@ fn logs_by_id_keep_the_order_and_the_tenant() {
     let (own, other): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|log| log.row.tenant == WORLD.tenants[0].number);
     let ids = [own[9].id, other[0].id, own[2].id, 1 << 40, own[5].id];
-    let found = WORLD.runtime.block_on(WORLD.store.logs_by_id(WORLD.tenants[0].number, &ids)).unwrap();
+    let found = WORLD.ask(async |store| store.logs_by_id(WORLD.tenants[0].number, &ids).await);
     assert_eq!(found, [own[9].clone(), own[2].clone(), own[5].clone()]);
 }
 
 #[test]
 fn logs_after_walk_over_all_tenants() {
+    let days = WORLD.ask(async |store| store.log_days().await);
+    assert_eq!(days.len(), 2);
     let mut found: Vec<StoredLog> = Vec::new();
-    loop {
-        let after = found.last().map_or(0, |log| log.id);
-        let part = WORLD.runtime.block_on(WORLD.store.logs_after(after, 97)).unwrap();
-        if part.is_empty() {
-            break;
+    for (day, last) in days {
+        let mut after = day.row(0);
+        while after < last {
+            let part = WORLD.ask(async |store| store.logs_after(after, 97).await);
+            after = part.last().unwrap().id;
+            found.extend(part);
         }
-        found.extend(part);
+        assert_eq!(WORLD.ask(async |store| store.logs_after(last, 97).await), []);
     }
-    assert_eq!(found, stored().collect::<Vec<_>>());
+    let mut stored: Vec<_> = stored().collect();
+    stored.sort_by_key(|log| log.id);
+    assert_eq!(found, stored);
 }

@@ -89,11 +89,10 @@ fn points_come_back_as_they_were() {
     let (world, points) = world();
     let tenant = world.tenants[0].number;
     let ask = SeriesAsk { limit: 10, ..SeriesAsk::default() };
-    let series = world.runtime.block_on(world.store.series(tenant, &ask)).unwrap();
+    let series = world.ask(async |store| store.series(tenant, &ask).await);
     assert_eq!(series.len(), 2);
     let ids: Vec<SeriesId> = (0..9).map(SeriesId).collect();
-    let find =
-        |window, limit| world.runtime.block_on(world.store.points(tenant, &ids, window, limit)).unwrap();
+    let find = |window, limit| world.ask(async |store| store.points(tenant, &ids, window, limit).await);
     let found = find(window(-10, 100), 1_000);
     let expected: Vec<_> = points
         .iter()
@@ -113,7 +112,7 @@ fn points_come_back_as_they_were() {
 fn series_and_names_are_the_tenants_own() {
     let (world, _) = world();
     let [own, other] = [0, 1].map(|index: usize| &world.tenants[index]);
-    let find = |ask: SeriesAsk| world.runtime.block_on(world.store.series(own.number, &ask)).unwrap().len();
+    let find = |ask: SeriesAsk| world.ask(async |store| store.series(own.number, &ask).await).len();
     let ask = SeriesAsk { limit: 10, ..SeriesAsk::default() };
     assert_eq!(find(SeriesAsk { name: Some("latency".to_owned()), ..ask.clone() }), 1);
     assert_eq!(find(SeriesAsk { name: Some("late'ncy".to_owned()), ..ask.clone() }), 0);
@@ -123,7 +122,7 @@ fn series_and_names_are_the_tenants_own() {
     assert_eq!(find(SeriesAsk { limit: 1, ..ask }), 1);
 
     let names = |window| {
-        let names = world.runtime.block_on(world.store.metric_names(own.number, window)).unwrap();
+        let names = world.ask(async |store| store.metric_names(own.number, window).await);
         names.into_iter().map(|name| (name.name, name.kind, name.series)).collect::<Vec<_>>()
     };
     let all = [("latency".to_owned(), MetricKind::Histogram, 1), ("requests".to_owned(), MetricKind::Sum, 1)];

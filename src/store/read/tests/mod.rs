@@ -6,6 +6,7 @@ mod questions;
 mod spans;
 mod traces;
 
+use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -23,26 +24,28 @@ use crate::model::tenant::TenantId;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::error::Error;
 use crate::store::options::Options;
 use crate::store::rows::{Commit, LogRow, SpanRow, TemplateRow};
+use crate::store::tests::home::Home;
 
 /// Services of each tenant; each has two operations, and a template for every severity.
 const SERVICES: usize = 4;
-/// When the first trace begins; traces begin over the following hour.
-const EPOCH: i64 = 1_800_000_000;
+/// When the first trace begins; traces begin over the following hour, in the middle of which a day ends.
+const EPOCH: i64 = 1_800_055_800;
 
 /// The world that tests only read, made once.
 static WORLD: LazyLock<World> = LazyLock::new(World::filled);
 
-/// A runtime, a store in a directory of its own, and what was committed.
+/// A runtime, a store on each database, and what was committed to both.
 pub(super) struct World {
     pub(super) runtime: Runtime,
-    pub(super) store: Store,
+    pub(super) stores: [Store; 2],
     pub(super) tenants: Vec<Tenant>,
     /// In the order of arrival: the index is the id less one.
     pub(super) spans: Vec<SpanRow>,
     pub(super) logs: Vec<LogRow>,
-    _directory: tempfile::TempDir,
+    _homes: [Home; 2],
 }
 
 pub(super) struct Tenant {
@@ -68,11 +71,22 @@ impl Chance {
 impl World {
     pub(super) fn empty() -> Self {
         let runtime = Runtime::new().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let options = Options { readers: 1, ..Options::at(directory.path().join("store.db")) };
-        let store = runtime.block_on(Store::open(options)).unwrap();
-        let tenants = ["a", "b"].map(|name| tenant(&store, name)).into();
-        Self { runtime, store, tenants, spans: Vec::new(), logs: Vec::new(), _directory: directory }
+        let homes = Home::both();
+        let stores = homes.each_ref().map(|home| {
+            let options = Options { readers: 1, ..home.options() };
+            runtime.block_on(Store::open(options)).unwrap()
+        });
+        // The same names get the same ids in both.
+        let [tenants, _] = stores.each_ref().map(|store| ["a", "b"].map(|name| tenant(store, name)).into());
+        Self { runtime, stores, tenants, spans: Vec::new(), logs: Vec::new(), _homes: homes }
+    }
+
+    /// The answer to `question`, which is the same on both databases.
+    pub(super) fn ask<T: PartialEq + Debug>(&self, question: impl AsyncFn(&Store) -> Result<T, Error>) -> T {
+        let [sqlite, postgres] =
+            self.stores.each_ref().map(|store| self.runtime.block_on(question(store)).unwrap());
+        assert_eq!(sqlite, postgres, "the databases do not answer alike");
+        sqlite
     }
 
     fn filled() -> Self {
@@ -96,7 +110,9 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, commit: Commit) {
-        self.runtime.block_on(self.store.commit(commit.clone())).unwrap();
+        for store in &self.stores {
+            self.runtime.block_on(store.commit(commit.clone())).unwrap();
+        }
         self.spans.extend(commit.spans);
         self.logs.extend(commit.logs);
     }

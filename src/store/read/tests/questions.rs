@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use sqlx::{QueryBuilder, Row};
+use tokio::runtime::Runtime;
 
 use super::{Chance, WORLD, World, seconds, span_id, trace_id, window};
 use crate::fault::Kind;
@@ -11,6 +11,7 @@ use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen
 use crate::model::span::Status;
 use crate::model::time::Window;
 use crate::model::trace_key::TraceKey;
+use crate::store::Store;
 use crate::store::read::NAMED_MAX;
 use crate::store::read::counts::Counts;
 use crate::store::read::rollups::RollupKind;
@@ -46,7 +47,6 @@ fn rollups_are_what_was_observed() {
     let tenants: Vec<TenantNumber> = world.tenants.iter().map(|tenant| tenant.number).collect();
     let observations = observations(&tenants);
     world.commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() });
-    let (store, runtime) = (&world.store, &world.runtime);
     // Both ends lie inside a bucket; buckets that overlap count whole.
     for (width, window) in [(COARSE_SECONDS, window(90, 250)), (FINE_SECONDS, window(15, 85))] {
         let whole = |at: i64| at.div_euclid(width) * width;
@@ -63,24 +63,25 @@ fn rollups_are_what_was_observed() {
         }
         let cells: Vec<_> =
             cells.into_iter().map(|((bucket, subject), cell)| (bucket, subject, cell)).collect();
-        assert_eq!(runtime.block_on(store.rollups(tenants[0], width, window, &KINDS)).unwrap(), cells);
+        assert_eq!(world.ask(async |store| store.rollups(tenants[0], width, window, &KINDS).await), cells);
         assert_eq!(
-            runtime.block_on(store.merged_rollups(tenants[0], width, window, &KINDS)).unwrap(),
+            world.ask(async |store| store.merged_rollups(tenants[0], width, window, &KINDS).await),
             merged
         );
         merged.retain(|subject, _| matches!(subject, Subject::Edge(..)));
-        let edges = store.merged_rollups(tenants[0], width, window, &[RollupKind::Edge]);
-        assert_eq!(runtime.block_on(edges).unwrap(), merged);
+        let edges = [RollupKind::Edge];
+        let edges = world.ask(async |store| store.merged_rollups(tenants[0], width, window, &edges).await);
+        assert_eq!(edges, merged);
     }
-    let range = runtime.block_on(store.rollup_range(tenants[0])).unwrap().unwrap();
+    let range = world.ask(async |store| store.rollup_range(tenants[0]).await).unwrap();
     assert!(range.from <= seconds(10) && range.to >= seconds(390) && range.to <= seconds(460));
-    assert_eq!(runtime.block_on(store.rollup_range(TenantNumber(9))).unwrap(), None);
-    assert_eq!(runtime.block_on(store.rollup_tenants()).unwrap(), tenants);
+    assert_eq!(world.ask(async |store| store.rollup_range(TenantNumber(9)).await), None);
+    assert_eq!(world.ask(async |store| store.rollup_tenants().await), tenants);
 }
 
 #[test]
 fn counts_are_those_of_the_lists() {
-    let count = |tenant| WORLD.runtime.block_on(WORLD.store.counts(tenant)).unwrap();
+    let count = |tenant| WORLD.ask(async |store| store.counts(tenant).await);
     let expected = |tenant: Option<TenantNumber>| {
         let own = |of: TenantNumber| tenant.is_none_or(|tenant| tenant == of);
         let spans = || WORLD.spans.iter().filter(|span| own(span.tenant));
@@ -98,25 +99,26 @@ fn counts_are_those_of_the_lists() {
     {
         assert_eq!(count(tenant), expected(tenant));
     }
-    assert!(WORLD.runtime.block_on(WORLD.store.data_bytes()).unwrap() > 100_000);
+    for store in &WORLD.stores {
+        assert!(WORLD.runtime.block_on(store.data_bytes()).unwrap() > 100_000);
+    }
     for tenant in &WORLD.tenants {
         let newest =
             WORLD.spans.iter().filter(|span| span.tenant == tenant.number).map(|span| span.start).max();
-        assert_eq!(WORLD.runtime.block_on(WORLD.store.newest_span(tenant.number)).unwrap(), newest);
+        assert_eq!(WORLD.ask(async |store| store.newest_span(tenant.number).await), newest);
     }
-    assert_eq!(WORLD.runtime.block_on(WORLD.store.newest_span(TenantNumber(9))).unwrap(), None);
+    assert_eq!(WORLD.ask(async |store| store.newest_span(TenantNumber(9)).await), None);
 }
 
 #[test]
 fn templates_are_read_back() {
-    let (store, runtime) = (&WORLD.store, &WORLD.runtime);
-    let all = runtime.block_on(store.templates(None)).unwrap();
+    let all = WORLD.ask(async |store| store.templates(None).await);
     let mut expected: Vec<_> = WORLD.tenants.iter().flat_map(super::templates).collect();
     expected.sort_by_key(|template| template.id);
     assert_eq!(all, expected);
     expected.retain(|template| template.tenant == WORLD.tenants[1].number);
-    assert_eq!(runtime.block_on(store.templates(Some(WORLD.tenants[1].number))).unwrap(), expected);
-    assert_eq!(runtime.block_on(store.template_highest()).unwrap(), all.last().unwrap().id.0);
+    assert_eq!(WORLD.ask(async |store| store.templates(Some(WORLD.tenants[1].number)).await), expected);
+    assert_eq!(WORLD.ask(async |store| store.template_highest().await), all.last().unwrap().id.0);
 }
 
 #[test]
@@ -143,7 +145,7 @@ fn edges_are_counted_from_the_spans() {
     world.commit(Commit { lsn: 1, spans, ..Commit::default() });
     let tenant = &world.tenants[0];
     let recount = |window: Window| {
-        let edges = world.runtime.block_on(world.store.edges_recount(tenant.number, window)).unwrap();
+        let edges = world.ask(async |store| store.edges_recount(tenant.number, window).await);
         edges
             .into_iter()
             .map(|edge| (edge.from, edge.to, edge.crosses, edge.count, edge.errors))
@@ -158,11 +160,17 @@ fn edges_are_counted_from_the_spans() {
 #[test]
 fn a_question_that_is_dropped_stops_and_frees_its_connection() {
     let world = World::empty();
-    let (store, runtime) = (&world.store, &world.runtime);
+    for store in &world.stores {
+        stops_when_dropped(store, &world.runtime);
+    }
+}
+
+fn stops_when_dropped(store: &Store, runtime: &Runtime) {
     let endless = async {
         let mut reader = store.reader().await.unwrap();
         let query = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-        reader.all(QueryBuilder::new(query), |row| Ok(row.try_get::<i64, _>(0)?)).await
+        let query = reader.sql(query);
+        reader.all(query, |row| row.get::<i64>(0)).await
     };
     let dropped = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), endless).await });
     assert!(dropped.is_err());
@@ -184,6 +192,6 @@ fn a_question_that_names_too_much_is_refused() {
         limit: 10,
         with_detail: false,
     };
-    let refused = WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[0].number, &ask)).unwrap_err();
+    let refused = WORLD.runtime.block_on(WORLD.stores[0].spans(WORLD.tenants[0].number, &ask)).unwrap_err();
     assert_eq!(refused.kind(), Kind::TooLarge);
 }

@@ -7,6 +7,7 @@ use super::{SERVICES, WORLD, World, seconds, span_id, window};
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
 use crate::model::span::{SpanDetail, Status};
+use crate::store::day::Day;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::rows::{Commit, SpanRow};
 
@@ -75,7 +76,7 @@ fn expected(ask: &SpanAsk) -> Vec<SpanRow> {
         WORLD.spans.iter().enumerate().filter(|(_, span)| holds(span)).collect();
     found.sort_by_key(|(id, span)| {
         let rank = if ask.order == SpanOrder::Slowest { span.duration_ns } else { 0 };
-        Reverse((rank, span.start, *id))
+        Reverse((rank, span.start, Day::of_key(span.trace_key), *id))
     });
     let mut spans: Vec<SpanRow> = found.into_iter().take(ask.limit).map(|(_, span)| span.clone()).collect();
     if !ask.with_detail {
@@ -87,7 +88,7 @@ fn expected(ask: &SpanAsk) -> Vec<SpanRow> {
 proptest! {
     #[test]
     fn spans_are_what_a_look_at_every_span_finds(ask in asks()) {
-        let found = WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[0].number, &ask)).unwrap();
+        let found = WORLD.ask(async |store| store.spans(WORLD.tenants[0].number, &ask).await);
         prop_assert_eq!(found, expected(&ask));
     }
 }
@@ -99,10 +100,11 @@ fn the_newest_of_many_services_come_in_order() {
     let mut spans = Vec::new();
     for number in 0..450_u64 {
         let name = format!("one-of-many-{number}");
-        let names = world.store.names();
         let mut span = WORLD.spans[0].clone();
         span.tenant = tenant;
-        span.service = names.service(tenant, NodeKind::Service, &name, seconds(0));
+        for store in &world.stores {
+            span.service = store.names().service(tenant, NodeKind::Service, &name, seconds(0));
+        }
         span.span_id = span_id(number);
         span.start = seconds((number * 7 % 450) as i64);
         spans.push(span);
@@ -110,7 +112,7 @@ fn the_newest_of_many_services_come_in_order() {
     world.commit(Commit { lsn: 1, spans: spans.clone(), ..Commit::default() });
     spans.sort_by_key(|span| Reverse(span.start));
     let ask = SpanAsk { limit: 37, with_detail: true, ..newest(Vec::new()) };
-    assert_eq!(world.runtime.block_on(world.store.spans(tenant, &ask)).unwrap(), spans[..37]);
+    assert_eq!(world.ask(async |store| store.spans(tenant, &ask).await), spans[..37]);
 }
 
 fn newest(services: Vec<ServiceId>) -> SpanAsk {
@@ -130,8 +132,7 @@ fn newest(services: Vec<ServiceId>) -> SpanAsk {
 #[test]
 fn another_tenants_services_find_nothing() {
     let ask = newest(WORLD.tenants[1].services.clone());
-    let find = |tenant: usize| {
-        WORLD.runtime.block_on(WORLD.store.spans(WORLD.tenants[tenant].number, &ask)).unwrap().len()
-    };
+    let find =
+        |tenant: usize| WORLD.ask(async |store| store.spans(WORLD.tenants[tenant].number, &ask).await).len();
     assert_eq!((find(0), find(1)), (0, 10));
 }

@@ -92,8 +92,8 @@ proptest! {
     fn pages_of_traces_have_no_gaps_and_no_repeats(mut ask in asks()) {
         let mut found = Vec::new();
         loop {
-            let ask_page = WORLD.store.trace_summaries(WORLD.tenants[0].number, &ask);
-            let page = WORLD.runtime.block_on(ask_page).unwrap();
+            let tenant = WORLD.tenants[0].number;
+            let page = WORLD.ask(async |store| store.trace_summaries(tenant, &ask).await);
             prop_assert!(page.items.len() == ask.limit || page.next.is_none());
             found.extend(page.items);
             ask.after = page.next;
@@ -115,8 +115,7 @@ fn a_trace_is_found_whole_and_only_by_its_tenant() {
                 .filter(|span| span.tenant == tenant.number && span.trace_id == trace_id(number))
                 .collect();
             spans.sort_by_key(|span| (span.start, span.span_id));
-            let trace = WORLD.store.trace(tenant.number, trace_id(number), 1_000);
-            let trace = WORLD.runtime.block_on(trace).unwrap();
+            let trace = WORLD.ask(async |store| store.trace(tenant.number, trace_id(number), 1_000).await);
             assert_eq!(trace.is_some(), !spans.is_empty());
             if let Some(trace) = trace {
                 assert_eq!(trace.spans.iter().collect::<Vec<_>>(), spans);
@@ -129,8 +128,8 @@ fn a_trace_is_found_whole_and_only_by_its_tenant() {
 #[test]
 fn a_long_trace_is_cut_after_its_first_spans() {
     let tenant = WORLD.tenants[0].number;
-    let whole = WORLD.runtime.block_on(WORLD.store.trace(tenant, trace_id(3), 1_000)).unwrap().unwrap();
-    let cut = WORLD.runtime.block_on(WORLD.store.trace(tenant, trace_id(3), 2)).unwrap().unwrap();
+    let whole = WORLD.ask(async |store| store.trace(tenant, trace_id(3), 1_000).await).unwrap();
+    let cut = WORLD.ask(async |store| store.trace(tenant, trace_id(3), 2).await).unwrap();
     assert!(whole.spans.len() > 2);
     assert_eq!((cut.total, cut.truncated), (whole.total, true));
     assert_eq!(cut.spans, whole.spans[..2]);
@@ -153,8 +152,8 @@ fn a_span_with_a_wrong_clock_does_not_hide_traces() {
     }
     world.commit(Commit { lsn: 1, spans, ..Commit::default() });
     for number in 0..3 {
-        let trace = world.runtime.block_on(world.store.trace(tenant, trace_id(number), 10)).unwrap();
+        let trace = world.ask(async |store| store.trace(tenant, trace_id(number), 10).await);
         assert_eq!(trace.unwrap().spans, [world.spans[number as usize].clone()]);
     }
-    assert_eq!(world.runtime.block_on(world.store.trace(tenant, trace_id(3), 10)).unwrap(), None);
+    assert_eq!(world.ask(async |store| store.trace(tenant, trace_id(3), 10).await), None);
 }

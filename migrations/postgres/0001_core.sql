@@ -1,0 +1,305 @@
+-- The layout on Postgres: the same tables and columns as on SQLite. Times are nanoseconds since the Unix epoch unless a
+-- column says seconds. Tables that are kept by day are partitioned; their partitions (spans_20261128) are made and dropped
+-- by the server. A NUL in a text, which Postgres does not take, is written as U+F0000 followed by 0.
+
+-- Whose telemetry is kept.
+CREATE TABLE tenants (
+    id   INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (name)
+);
+
+-- Nodes of the graph. kind: 0 service, 1 database, 2 queue, 3 external host.
+CREATE TABLE services (
+    id         INTEGER NOT NULL,
+    tenant_id  INTEGER NOT NULL,
+    kind       SMALLINT NOT NULL,
+    name       TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (tenant_id, kind, name)
+);
+
+-- Span names of a node. kind: the OTLP span kind.
+CREATE TABLE operations (
+    id         INTEGER NOT NULL,
+    tenant_id  INTEGER NOT NULL,
+    service_id INTEGER NOT NULL,
+    kind       SMALLINT NOT NULL,
+    name       TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (service_id, kind, name)
+);
+
+-- Resources by content. hash: XXH3-128 of the packed content; attributes: packed KeyValue fields.
+CREATE TABLE resources (
+    id                 INTEGER NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    hash               BYTEA NOT NULL,
+    service_id         INTEGER NOT NULL,
+    version            TEXT NOT NULL,
+    instance           TEXT NOT NULL,
+    attributes         BYTEA NOT NULL,
+    dropped_attributes BIGINT NOT NULL,
+    schema_url         TEXT NOT NULL,
+    first_seen         BIGINT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (tenant_id, hash)
+);
+
+-- Instrumentation scopes by content.
+CREATE TABLE instrumentations (
+    id                 INTEGER NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    hash               BYTEA NOT NULL,
+    name               TEXT NOT NULL,
+    version            TEXT NOT NULL,
+    attributes         BYTEA NOT NULL,
+    dropped_attributes BIGINT NOT NULL,
+    schema_url         TEXT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (tenant_id, hash)
+);
+
+-- Drain templates. text: tokens joined by one space, variables as <*>. sample: one line it was mined from.
+CREATE TABLE templates (
+    id         INTEGER NOT NULL,
+    tenant_id  INTEGER NOT NULL,
+    service_id INTEGER NOT NULL,
+    text       TEXT NOT NULL,
+    sample     TEXT NOT NULL,
+    first_seen BIGINT NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX templates_by_service ON templates (service_id);
+
+-- kind: the field number in OTLP's Metric (5 gauge, 7 sum, 9 histogram, 10 exponential histogram, 11 summary);
+-- temporality: 0 none, 1 delta, 2 cumulative.
+CREATE TABLE series (
+    id                 INTEGER NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    hash               BYTEA NOT NULL,
+    name               TEXT NOT NULL,
+    unit               TEXT NOT NULL,
+    description        TEXT NOT NULL,
+    metadata           BYTEA NOT NULL,
+    kind               SMALLINT NOT NULL,
+    temporality        SMALLINT NOT NULL,
+    monotonic          SMALLINT NOT NULL,
+    service_id         INTEGER NOT NULL,
+    resource_id        INTEGER NOT NULL,
+    instrumentation_id INTEGER NOT NULL,
+    attributes         BYTEA NOT NULL,
+    first_seen         BIGINT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (tenant_id, hash)
+);
+CREATE INDEX series_by_name ON series (tenant_id, name);
+CREATE INDEX series_by_service ON series (service_id);
+
+-- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour;
+-- day: the first day of the partition, counted from 1970-01-01; retired: when it was given up (seconds), its space is on
+-- the way back; seq: of points, the first number that is free.
+CREATE TABLE partitions (
+    family  SMALLINT NOT NULL,
+    day     INTEGER NOT NULL,
+    retired BIGINT,
+    seq     BIGINT NOT NULL,
+    PRIMARY KEY (family, day)
+);
+
+-- For each journal that feeds this database: everything up to and including this position is in the tables.
+CREATE TABLE applied (
+    journal TEXT NOT NULL,
+    lsn     BIGINT NOT NULL,
+    PRIMARY KEY (journal)
+);
+
+-- One row a span, in order of arrival. trace_key: local in time, see docs/adr; the day of its upper bits chooses the
+-- partition. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is none. block_row: position in the block.
+CREATE TABLE spans (
+    id                 BIGINT NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    trace_key          BIGINT NOT NULL,
+    trace_id           BYTEA NOT NULL,
+    span_id            BYTEA NOT NULL,
+    parent_id          BYTEA,
+    service_id         INTEGER NOT NULL,
+    operation_id       INTEGER NOT NULL,
+    resource_id        INTEGER NOT NULL,
+    instrumentation_id INTEGER NOT NULL,
+    kind               SMALLINT NOT NULL,
+    status             SMALLINT NOT NULL,
+    entry              SMALLINT NOT NULL,
+    http_status        INTEGER NOT NULL,
+    dependency_id      INTEGER,
+    start_ns           BIGINT NOT NULL,
+    duration_ns        BIGINT NOT NULL,
+    block_id           BIGINT NOT NULL,
+    block_row          INTEGER NOT NULL
+) PARTITION BY RANGE (trace_key);
+CREATE INDEX spans_by_id ON spans (id);
+CREATE INDEX spans_by_trace ON spans (trace_key);
+CREATE INDEX spans_by_service ON spans (service_id, start_ns, id);
+CREATE INDEX spans_failed ON spans (tenant_id, start_ns, id) WHERE status = 2;
+CREATE INDEX spans_slow ON spans (tenant_id, start_ns, id) WHERE duration_ns >= 500000000;
+CREATE INDEX spans_brin ON spans USING brin (start_ns);
+
+-- Folds over the spans of a trace, right in any order of arrival. A trace that outlives the window in which its
+-- parts are remembered has several rows; readers fold them.
+CREATE TABLE traces (
+    trace_key          BIGINT NOT NULL,
+    trace_id           BYTEA NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    root_operation_id  INTEGER,
+    root_start_ns      BIGINT,
+    first_operation_id INTEGER NOT NULL,
+    start_ns           BIGINT NOT NULL,
+    end_ns             BIGINT NOT NULL,
+    spans              INTEGER NOT NULL,
+    errors             INTEGER NOT NULL,
+    PRIMARY KEY (trace_key, tenant_id, trace_id)
+) PARTITION BY RANGE (trace_key);
+CREATE INDEX traces_by_time ON traces (tenant_id, start_ns, trace_key, trace_id);
+
+-- Packed details of neighbouring spans of one tenant, compressed together. filter: which attributes they may hold
+-- (empty: unknown). min_time, max_time: of their starts.
+CREATE TABLE span_blocks (
+    id        BIGINT NOT NULL,
+    day       INTEGER NOT NULL,
+    tenant_id INTEGER NOT NULL,
+    rows      INTEGER NOT NULL,
+    min_time  BIGINT NOT NULL,
+    max_time  BIGINT NOT NULL,
+    filter    BYTEA NOT NULL,
+    data      BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX span_blocks_by_id ON span_blocks (id);
+
+-- One row a log record, in order of arrival. trace_key: made of the record's own time and its trace id, where it has one.
+CREATE TABLE logs (
+    id                 BIGINT NOT NULL,
+    tenant_id          INTEGER NOT NULL,
+    time_ns            BIGINT NOT NULL,
+    severity           SMALLINT NOT NULL,
+    service_id         INTEGER NOT NULL,
+    resource_id        INTEGER NOT NULL,
+    instrumentation_id INTEGER NOT NULL,
+    template_id        INTEGER NOT NULL,
+    trace_id           BYTEA,
+    span_id            BYTEA,
+    trace_key          BIGINT,
+    block_id           BIGINT NOT NULL,
+    block_row          INTEGER NOT NULL
+) PARTITION BY RANGE (time_ns);
+CREATE INDEX logs_by_id ON logs (id);
+CREATE INDEX logs_by_time ON logs (tenant_id, time_ns, id);
+CREATE INDEX logs_by_service ON logs (service_id, time_ns, id);
+CREATE INDEX logs_severe ON logs (tenant_id, time_ns, id) WHERE severity >= 13;
+CREATE INDEX logs_by_trace ON logs (trace_key) WHERE trace_key IS NOT NULL;
+CREATE INDEX logs_brin ON logs USING brin (time_ns);
+
+-- Packed details of neighbouring log records; as span_blocks.
+CREATE TABLE log_blocks (
+    id        BIGINT NOT NULL,
+    day       INTEGER NOT NULL,
+    tenant_id INTEGER NOT NULL,
+    rows      INTEGER NOT NULL,
+    min_time  BIGINT NOT NULL,
+    max_time  BIGINT NOT NULL,
+    filter    BYTEA NOT NULL,
+    data      BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX log_blocks_by_id ON log_blocks (id);
+
+-- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
+-- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.
+-- seq: tells points of one series and instant apart, in order of arrival.
+CREATE TABLE points (
+    series_id  INTEGER NOT NULL,
+    time_ns    BIGINT NOT NULL,
+    seq        BIGINT NOT NULL,
+    start_ns   BIGINT NOT NULL,
+    flags      SMALLINT NOT NULL,
+    int_value  BIGINT,
+    real_value DOUBLE PRECISION,
+    count      BIGINT,
+    detail     BYTEA,
+    PRIMARY KEY (series_id, time_ns, seq)
+) PARTITION BY RANGE (time_ns);
+
+-- Roll-ups. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
+-- 2 edge (operation a calls operation b), 3 logs (service a, template b, severity c).
+CREATE TABLE rollups (
+    tenant_id INTEGER NOT NULL,
+    width     INTEGER NOT NULL,
+    bucket    BIGINT NOT NULL,
+    kind      SMALLINT NOT NULL,
+    a         INTEGER NOT NULL,
+    b         INTEGER NOT NULL,
+    c         INTEGER NOT NULL,
+    count     BIGINT NOT NULL,
+    errors    BIGINT NOT NULL,
+    sum_ns    BIGINT NOT NULL,
+    max_ns    BIGINT NOT NULL,
+    other_ns  BIGINT NOT NULL,
+    answered  BIGINT NOT NULL,
+    sketch    BYTEA NOT NULL,
+    PRIMARY KEY (tenant_id, width, bucket, kind, a, b, c)
+) PARTITION BY LIST (width);
+CREATE TABLE rollups_10s PARTITION OF rollups FOR VALUES IN (10) PARTITION BY RANGE (bucket);
+CREATE TABLE rollups_60s PARTITION OF rollups FOR VALUES IN (60) PARTITION BY RANGE (bucket);
+CREATE TABLE rollups_3600s PARTITION OF rollups FOR VALUES IN (3600) PARTITION BY RANGE (bucket);
+
+-- For people.
+CREATE VIEW v_services AS
+SELECT s.id, t.name AS tenant, s.name,
+       CASE s.kind WHEN 0 THEN 'service' WHEN 1 THEN 'database' WHEN 2 THEN 'queue' ELSE 'external' END AS kind,
+       to_char(to_timestamp(s.first_seen / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS first_seen
+FROM services s JOIN tenants t ON t.id = s.tenant_id;
+
+CREATE VIEW v_operations AS
+SELECT o.id, t.name AS tenant, s.name AS service, o.name AS operation,
+       CASE o.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
+       to_char(to_timestamp(o.first_seen / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS first_seen
+FROM operations o JOIN services s ON s.id = o.service_id JOIN tenants t ON t.id = o.tenant_id;
+
+CREATE VIEW v_spans AS
+SELECT t.name AS tenant, encode(p.trace_id, 'hex') AS trace_id, encode(p.span_id, 'hex') AS span_id,
+       encode(p.parent_id, 'hex') AS parent_id, s.name AS service, o.name AS operation,
+       CASE p.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
+       CASE p.status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
+       NULLIF(p.http_status, 0) AS http_status, d.name AS dependency, r.version, r.instance,
+       to_char(to_timestamp(p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
+       p.duration_ns / 1e6 AS duration_ms
+FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id
+     JOIN operations o ON o.id = p.operation_id LEFT JOIN resources r ON r.id = p.resource_id
+     LEFT JOIN services d ON d.id = p.dependency_id;
+
+CREATE VIEW v_traces AS
+SELECT t.name AS tenant, encode(p.trace_id, 'hex') AS trace_id, s.name AS service, o.name AS operation,
+       to_char(to_timestamp(p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
+       (p.end_ns - p.start_ns) / 1e6 AS duration_ms, p.spans, p.errors
+FROM traces p JOIN tenants t ON t.id = p.tenant_id
+     JOIN operations o ON o.id = coalesce(p.root_operation_id, p.first_operation_id) JOIN services s ON s.id = o.service_id;
+
+CREATE VIEW v_logs AS
+SELECT t.name AS tenant, to_char(to_timestamp(l.time_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS time, l.severity,
+       s.name AS service, m.text AS template, encode(l.trace_id, 'hex') AS trace_id, encode(l.span_id, 'hex') AS span_id
+FROM logs l JOIN tenants t ON t.id = l.tenant_id JOIN services s ON s.id = l.service_id
+     LEFT JOIN templates m ON m.id = l.template_id;
+
+CREATE VIEW v_points AS
+SELECT t.name AS tenant, e.name AS metric, e.unit, s.name AS service, e.id AS series_id,
+       to_char(to_timestamp(p.time_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS time,
+       coalesce(p.real_value, CASE WHEN p.flags & 2 = 0 THEN p.int_value END) AS value, p.count
+FROM points p JOIN series e ON e.id = p.series_id JOIN tenants t ON t.id = e.tenant_id
+     LEFT JOIN services s ON s.id = e.service_id;
+
+CREATE VIEW v_rollups AS
+SELECT t.name AS tenant, r.width AS width_seconds, to_char(to_timestamp(r.bucket) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS bucket,
+       CASE r.kind WHEN 0 THEN 'operation' WHEN 1 THEN 'instance' WHEN 2 THEN 'edge' ELSE 'logs' END AS kind,
+       r.a, r.b, r.c, r.count, r.errors, r.sum_ns / 1e6 AS sum_ms, r.max_ns / 1e6 AS max_ms
+FROM rollups r JOIN tenants t ON t.id = r.tenant_id;

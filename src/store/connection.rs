@@ -1,0 +1,208 @@
+//! A connection to either database: statements, answers, and many rows into a table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, Sqlite};
+
+use super::error::Error;
+use super::postgres::copy;
+use super::row::Row;
+use super::sql::{Bound, Dialect, Sql};
+use super::sqlite::insert::Insert;
+use super::table::Target;
+use super::values::Values;
+
+/// Statements that are remembered by the name of their table; days go by, so they are let go of now and then.
+const STATEMENTS_MAX: usize = 64;
+
+/// A connection of one's own.
+#[derive(Debug)]
+pub(super) struct Connection {
+    kind: Kind,
+    inserts: HashMap<String, Arc<Insert>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sqlite(Box<SqliteConnection>),
+    Postgres(Box<PgConnection>),
+}
+
+/// A connection, borrowed for one statement.
+#[derive(Debug)]
+pub(super) enum Borrowed<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl From<SqliteConnection> for Connection {
+    fn from(connection: SqliteConnection) -> Self {
+        Self { kind: Kind::Sqlite(Box::new(connection)), inserts: HashMap::new() }
+    }
+}
+
+impl From<PgConnection> for Connection {
+    fn from(connection: PgConnection) -> Self {
+        Self { kind: Kind::Postgres(Box::new(connection)), inserts: HashMap::new() }
+    }
+}
+
+impl Connection {
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self.kind {
+            Kind::Sqlite(_) => Dialect::Sqlite,
+            Kind::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// A statement in its dialect.
+    pub(super) fn sql(&self, text: impl Into<String>) -> Sql {
+        Sql::from(self.dialect(), text)
+    }
+
+    pub(super) fn borrow(&mut self) -> Borrowed<'_> {
+        match &mut self.kind {
+            Kind::Sqlite(connection) => Borrowed::Sqlite(connection),
+            Kind::Postgres(connection) => Borrowed::Postgres(connection),
+        }
+    }
+
+    /// Runs a statement and answers how many rows it touched.
+    pub(super) async fn execute(&mut self, sql: Sql) -> Result<u64, Error> {
+        self.borrow().execute(sql).await
+    }
+
+    /// Every row of an answer.
+    pub(super) async fn rows<T: Send + Unpin>(
+        &mut self,
+        sql: Sql,
+        read: impl FnMut(Row<'_>) -> Result<T, Error> + Send,
+    ) -> Result<Vec<T>, Error> {
+        self.borrow().rows(sql, read).await
+    }
+
+    /// The first row of an answer; none where it has no rows.
+    pub(super) async fn first<T: Send + Unpin>(
+        &mut self,
+        sql: Sql,
+        read: impl FnMut(Row<'_>) -> Result<T, Error> + Send,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.rows(sql, read).await?.into_iter().next())
+    }
+
+    /// Writes all `rows` into `target`; `bind` adds the values of one row in the order of the columns.
+    pub(super) async fn insert<T: Sync>(
+        &mut self,
+        target: &Target,
+        rows: &[T],
+        bind: impl Fn(&mut Values, &T) + Send,
+    ) -> Result<(), Error> {
+        match &mut self.kind {
+            Kind::Sqlite(connection) => {
+                if self.inserts.len() > STATEMENTS_MAX {
+                    self.inserts.clear();
+                }
+                let insert = match self.inserts.get(&target.name) {
+                    Some(insert) => Arc::clone(insert),
+                    None => {
+                        let insert = Arc::new(Insert::new(target));
+                        self.inserts.insert(target.name.clone(), Arc::clone(&insert));
+                        insert
+                    }
+                };
+                insert.run(connection, rows, bind).await
+            }
+            Kind::Postgres(connection) => copy::copy(connection, target, rows, bind).await,
+        }
+    }
+
+    /// Begins a transaction that writes. On SQLite the lock on writing is taken at once, so that it cannot fail half
+    /// way for want of it.
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        let begin = match self.dialect() {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        self.execute(self.sql(begin)).await.map(|_| ())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        self.execute(self.sql("COMMIT")).await.map(|_| ())
+    }
+
+    pub(super) async fn roll_back(&mut self) -> Result<(), Error> {
+        self.execute(self.sql("ROLLBACK")).await.map(|_| ())
+    }
+
+    pub(super) async fn close(self) -> Result<(), Error> {
+        match self.kind {
+            Kind::Sqlite(connection) => connection.close().await?,
+            Kind::Postgres(connection) => connection.close().await?,
+        }
+        Ok(())
+    }
+}
+
+impl Borrowed<'_> {
+    pub(super) async fn execute(self, sql: Sql) -> Result<u64, Error> {
+        // Nearly every statement is made for its moment: keeping it would only cost memory.
+        Ok(match self {
+            Self::Sqlite(connection) => {
+                let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(sql.text)).persistent(false);
+                for Bound::Text(text) in sql.bound {
+                    query = query.bind(text);
+                }
+                query.execute(connection).await?.rows_affected()
+            }
+            Self::Postgres(connection) => {
+                let mut query = sqlx::query::<Postgres>(AssertSqlSafe(sql.text)).persistent(false);
+                for Bound::Text(text) in sql.bound {
+                    query = query.bind(super::postgres::text::to_stored(&text).into_owned());
+                }
+                query.execute(connection).await?.rows_affected()
+            }
+        })
+    }
+
+    /// Every row of an answer, read as it comes.
+    pub(super) async fn rows<T: Send + Unpin>(
+        self,
+        sql: Sql,
+        mut read: impl FnMut(Row<'_>) -> Result<T, Error> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let mut failed = None;
+        let rows = match self {
+            Self::Sqlite(connection) => {
+                let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(sql.text)).persistent(false);
+                for Bound::Text(text) in sql.bound {
+                    query = query.bind(text);
+                }
+                let rows = query.try_map(|row: SqliteRow| keep(read(Row::Sqlite(&row)), &mut failed));
+                rows.fetch_all(connection).await
+            }
+            Self::Postgres(connection) => {
+                let mut query = sqlx::query::<Postgres>(AssertSqlSafe(sql.text)).persistent(false);
+                for Bound::Text(text) in sql.bound {
+                    query = query.bind(super::postgres::text::to_stored(&text).into_owned());
+                }
+                let rows = query.try_map(|row: PgRow| keep(read(Row::Postgres(&row)), &mut failed));
+                rows.fetch_all(connection).await
+            }
+        };
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(rows?),
+        }
+    }
+}
+
+/// Stops at the first failure and keeps it aside, since the library knows only its own.
+fn keep<T>(read: Result<T, Error>, failed: &mut Option<Error>) -> Result<T, sqlx::Error> {
+    read.map_err(|error| {
+        *failed = Some(error);
+        sqlx::Error::RowNotFound
+    })
+}

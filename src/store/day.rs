@@ -1,0 +1,148 @@
+//! Days: what the store is partitioned by.
+
+use std::fmt;
+
+use jiff::civil::{Date, date};
+use jiff::{SignedDuration, ToSpan};
+
+use crate::model::time::{UnixNanos, Window};
+use crate::model::trace_key::{BUCKET_SECONDS, HASH_BITS, TraceKey};
+
+/// Seconds of a day.
+pub(super) const DAY_SECONDS: i64 = 86_400;
+/// Bits of a row's number that count within its day; those above them are the day.
+pub const ROW_BITS: u32 = 36;
+/// A span begins at most this long before the bucket of its trace key, and this long after its end: readers look
+/// into the days that lie so near.
+const KEY_SLACK_SECONDS: i64 = BUCKET_SECONDS;
+
+/// A day, counted from 1970-01-01 (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Day(pub i32);
+
+impl Day {
+    /// The day that holds `at`.
+    pub const fn of(at: UnixNanos) -> Self {
+        // Nanoseconds reach 292 years either way, so the number is small.
+        Self(at.seconds().div_euclid(DAY_SECONDS) as i32)
+    }
+
+    /// The day that keeps the traces with `key`.
+    pub const fn of_key(key: TraceKey) -> Self {
+        Self::of(key.bucket_start())
+    }
+
+    /// The day of `number`, the number of a row.
+    pub const fn of_row(number: i64) -> Self {
+        Self((number >> ROW_BITS) as i32)
+    }
+
+    /// The number, unique in the store, of row `id` of this day.
+    pub const fn row(self, id: i64) -> i64 {
+        (self.0 as i64) << ROW_BITS | id
+    }
+
+    /// The id of the row that has this number on its day.
+    pub const fn id_of(number: i64) -> i64 {
+        number & ((1 << ROW_BITS) - 1)
+    }
+
+    /// Its first instant; saturates.
+    pub const fn start(self) -> UnixNanos {
+        UnixNanos::from_seconds(self.start_seconds())
+    }
+
+    /// Its first second.
+    pub const fn start_seconds(self) -> i64 {
+        self.0 as i64 * DAY_SECONDS
+    }
+
+    /// The first instant of the next day; saturates.
+    pub const fn end(self) -> UnixNanos {
+        self.plus(1).start()
+    }
+
+    /// The day `days` later.
+    pub const fn plus(self, days: i32) -> Self {
+        Self(self.0.saturating_add(days))
+    }
+
+    /// The least trace key of its own or a later day.
+    pub(super) const fn first_key(self) -> i64 {
+        let bucket = self.start_seconds().div_euclid(BUCKET_SECONDS);
+        bucket << HASH_BITS
+    }
+
+    fn date(self) -> Date {
+        let epoch = date(1970, 1, 1);
+        epoch.checked_add(i64::from(self.0).days()).unwrap_or(if self.0 < 0 { Date::MIN } else { Date::MAX })
+    }
+}
+
+/// Eight digits, such as 20261128.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let date = self.date();
+        write!(f, "{:04}{:02}{:02}", date.year(), date.month(), date.day())
+    }
+}
+
+/// The days that rows of `window` lie in, both ends included.
+pub(super) fn days_of(window: Window) -> (Day, Day) {
+    // The window ends before its end, and an empty one has no row on any day.
+    (Day::of(window.from), Day::of(UnixNanos(window.to.0.saturating_sub(1).max(window.from.0))))
+}
+
+/// The days that traces lie in whose spans begin within `window`.
+pub(super) fn key_days_of(window: Window) -> (Day, Day) {
+    let slack = SignedDuration::from_secs(KEY_SLACK_SECONDS * 2).unsigned_abs();
+    let key = |at: UnixNanos| Day::of(UnixNanos(at.0.clamp(0, last_bucket().0)));
+    (key(window.from.minus(slack)), key(window.to.plus(slack)))
+}
+
+/// The start of the last bucket that a trace key can have.
+const fn last_bucket() -> UnixNanos {
+    UnixNanos::from_seconds(((1 << 22) - 1) * BUCKET_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{TenantNumber, TraceId};
+
+    #[test]
+    fn days_have_names_and_ends() {
+        let day = Day::of(UnixNanos::from_seconds(1_795_824_000));
+        assert_eq!(day.to_string(), "20261128");
+        assert_eq!(Day::of(day.start()), day);
+        assert_eq!(Day::of(UnixNanos(day.end().0 - 1)), day);
+        assert_eq!(Day::of(day.end()), day.plus(1));
+        assert_eq!(Day::of(UnixNanos(-1)).to_string(), "19691231");
+        assert_eq!(Day::of_row(day.row(7)), day);
+        assert_eq!(Day::id_of(day.row(7)), 7);
+        assert_eq!(Day::of_row(Day(-3).row(7)), Day(-3));
+    }
+
+    #[test]
+    fn keys_lie_on_the_day_of_their_bucket() {
+        let trace = TraceId::try_from(&[7; 16][..]).unwrap();
+        let day = Day(20_000);
+        let key = TraceKey::new(day.start(), TenantNumber(1), trace);
+        assert_eq!(Day::of_key(key), day);
+        assert!(day.first_key() <= key.0 && key.0 < day.plus(1).first_key());
+        let before = TraceKey::new(UnixNanos(day.start().0 - 1), TenantNumber(1), trace);
+        assert_eq!(Day::of_key(before), day.plus(-1));
+        assert!(before.0 < day.first_key());
+    }
+
+    #[test]
+    fn windows_reach_the_days_of_their_keys() {
+        let day = Day(20_000);
+        let window = Window::new(day.start(), day.end());
+        assert_eq!(days_of(window), (day, day));
+        assert_eq!(key_days_of(window), (day.plus(-1), day.plus(1)));
+        let always = Window::new(UnixNanos(i64::MIN), UnixNanos(i64::MAX));
+        assert_eq!(key_days_of(always).0, Day(0));
+        assert!(key_days_of(always).1 < Day(40_000));
+    }
+}

@@ -1,0 +1,102 @@
+//! Rows by COPY, in its binary format (Postgres documentation, COPY, "Binary Format").
+//!
+//! Rows that may meet others of their key go by way of a table of the session, since COPY knows no conflicts.
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+use crate::store::error::Error;
+use crate::store::table::{Clash, Target};
+use crate::store::values::Values;
+
+/// Bytes that are sent at once.
+const CHUNK_BYTES: usize = 1 << 20;
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const END: [u8; 2] = (-1_i16).to_be_bytes();
+
+/// Writes all `rows`; `bind` adds the values of one row in the order of the columns. A row whose key comes twice in
+/// one call is an error where rows replace each other.
+pub(in crate::store) async fn copy<T: Sync>(
+    connection: &mut PgConnection,
+    target: &Target,
+    rows: &[T],
+    bind: impl Fn(&mut Values, &T) + Send,
+) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (table, columns) = (target.table, target.table.list());
+    if table.clash == Clash::Never {
+        return send(
+            connection,
+            &format!("COPY {} ({columns}) FROM STDIN BINARY", target.name),
+            target,
+            rows,
+            bind,
+        )
+        .await;
+    }
+    let stage = format!("stage_{}", table.name);
+    let create = format!(
+        "CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {} WITH NO DATA",
+        target.name
+    );
+    execute(connection, create).await?;
+    send(connection, &format!("COPY {stage} ({columns}) FROM STDIN BINARY"), target, rows, bind).await?;
+    let name = &target.name;
+    let clash = match table.clash {
+        Clash::Never => String::new(),
+        Clash::Keep { .. } => "ON CONFLICT DO NOTHING".to_owned(),
+        Clash::Fold { key, set } => format!("ON CONFLICT ({key}) DO UPDATE SET {set}"),
+        Clash::Replace { key } => {
+            let taken = table.columns.iter().map(|(name, _)| *name);
+            let taken = taken.filter(|name| !key.split(", ").any(|part| part == *name));
+            let set: Vec<String> = taken.map(|name| format!("{name} = excluded.{name}")).collect();
+            format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "))
+        }
+    };
+    execute(connection, format!("INSERT INTO {name} AS t ({columns}) SELECT {columns} FROM {stage} {clash}"))
+        .await?;
+    execute(connection, format!("TRUNCATE {stage}")).await
+}
+
+async fn send<T: Sync>(
+    connection: &mut PgConnection,
+    statement: &str,
+    target: &Target,
+    rows: &[T],
+    bind: impl Fn(&mut Values, &T) + Send,
+) -> Result<(), Error> {
+    let mut values = Values::for_postgres(target.table.columns.iter().map(|(_, kind)| *kind).collect());
+    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut chunk = SIGNATURE.to_vec();
+    for row in rows {
+        bind(&mut values, row);
+        if values.copied_bytes() >= CHUNK_BYTES {
+            match values.take_copied() {
+                Ok(bytes) => chunk.extend(bytes),
+                Err(error) => {
+                    copy.abort("a value cannot be written").await?;
+                    return Err(error);
+                }
+            }
+            copy.send(std::mem::take(&mut chunk)).await?;
+        }
+    }
+    match values.take_copied() {
+        Ok(bytes) => chunk.extend(bytes),
+        Err(error) => {
+            copy.abort("a value cannot be written").await?;
+            return Err(error);
+        }
+    }
+    chunk.extend(END);
+    copy.send(chunk).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}

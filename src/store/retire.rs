@@ -1,0 +1,242 @@
+//! Giving up what is old: a partition as a whole, then its space in small steps.
+//!
+//! Once [`Store::retire`] has answered, no question sees the partition any more. Its tables are still there:
+//! [`Store::reclaim`] removes them bit by bit, so that no commit waits long for it. On SQLite the space goes to later
+//! tables of the same file, which stays as large as it was; on Postgres the tables are dropped, and their files with them.
+
+use super::commit::{Slot, Writer};
+use super::connection::Connection;
+use super::day::Day;
+use super::error::Error;
+use super::partition::{self, Family, Kept, Partition, Partitions};
+use super::sql::Dialect;
+use super::{Store, catalog};
+use crate::model::time::UnixNanos;
+
+/// Rows of SQLite that are removed in one step: some milliseconds of work.
+const ROWS_PER_STEP: i64 = 20_000;
+/// How long the tables of a retired partition of Postgres are kept: longer than any question that began before.
+const GRACE_SECONDS: i64 = 60;
+
+/// What a step of reclaiming did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reclaimed {
+    /// There is more to do.
+    Step,
+    /// What is left must wait for questions that may still read it.
+    Waiting,
+    /// Nothing is left.
+    Done,
+}
+
+impl Store {
+    /// The partitions that questions see, by family and day.
+    pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
+        let slot = self.inner.writing().await?;
+        match &*slot {
+            Slot::Ready(writer) => Ok(writer.partitions.0.iter().copied().collect()),
+            _ => Err(Error::Stopped),
+        }
+    }
+
+    /// Makes the partitions of `days` that do not exist, so that the first commit of a day need not.
+    pub async fn prepare(&self, days: &[Partition]) -> Result<usize, Error> {
+        let mut slot = self.inner.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let missing: Vec<Partition> =
+            days.iter().copied().filter(|partition| !writer.partitions.has(*partition)).collect();
+        if missing.is_empty() {
+            return Ok(0);
+        }
+        let mut partitions = writer.partitions.clone();
+        partitions.0.extend(missing.iter().copied());
+        let Writer { connection, shapes, .. } = &mut **writer;
+        in_transaction(connection, async |connection| {
+            for partition in &missing {
+                catalog::make(connection, shapes, &partitions, *partition).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        writer.partitions = partitions;
+        Ok(missing.len())
+    }
+
+    /// Gives up `partitions`: no question sees them any more. Answers how many there were.
+    pub async fn retire(&self, partitions: &[Partition], now: UnixNanos) -> Result<usize, Error> {
+        let mut slot = self.inner.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let given: Vec<Partition> =
+            partitions.iter().copied().filter(|partition| writer.partitions.has(*partition)).collect();
+        if given.is_empty() {
+            return Ok(0);
+        }
+        let mut left = writer.partitions.clone();
+        left.0.retain(|partition| !given.contains(partition));
+        in_transaction(&mut writer.connection, async |connection| note(connection, &given, &left, now).await)
+            .await?;
+        writer.partitions = left;
+        writer.rollups.forget(&given);
+        let gone = |table: &Kept, day: &Day| {
+            given.iter().any(|partition| partition.day == *day && partition.family.tables().contains(table))
+        };
+        writer.next.retain(|(table, day), _| !gone(table, day));
+        Ok(given.len())
+    }
+
+    /// Rows of partitions that were given up and are not removed yet; about, and without those of roll-ups and points.
+    pub async fn rows_behind(&self) -> Result<u64, Error> {
+        let mut slot = self.inner.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let connection = &mut writer.connection;
+        let sql = connection.sql("SELECT family, day FROM partitions WHERE retired IS NOT NULL");
+        let retired = connection.rows(sql, catalog::partition).await?;
+        let mut rows = 0;
+        for Partition { family, day } in retired {
+            let table = match family {
+                Family::Spans => partition::SPANS.on(day),
+                Family::Logs => partition::LOGS.on(day),
+                _ => continue,
+            };
+            let exists = match connection.dialect() {
+                Dialect::Sqlite => format!("SELECT count(*) FROM sqlite_schema WHERE name = '{table}'"),
+                Dialect::Postgres => format!("SELECT count(to_regclass('{table}'))"),
+            };
+            if connection.first(connection.sql(exists), |row| row.get::<i64>(0)).await? == Some(1) {
+                let sql = format!("SELECT coalesce(max(id) - min(id) + 1, 0) FROM {table}");
+                rows += connection.first(connection.sql(sql), |row| row.get::<i64>(0)).await?.unwrap_or(0);
+            }
+        }
+        Ok(rows.unsigned_abs())
+    }
+
+    /// Removes a little of what was given up before `now`. A step takes the writer for some milliseconds.
+    pub async fn reclaim(&self, now: UnixNanos) -> Result<Reclaimed, Error> {
+        let mut slot = self.inner.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let connection = &mut writer.connection;
+        let sql = connection.sql(
+            "SELECT family, day, retired FROM partitions WHERE retired IS NOT NULL ORDER BY retired, day",
+        );
+        let retired = connection.rows(sql, |row| Ok((catalog::partition(row)?, row.get::<i64>(2)?))).await?;
+        let Some((partition, since)) = retired.first().copied() else { return Ok(Reclaimed::Done) };
+        match connection.dialect() {
+            Dialect::Postgres => {
+                if now.seconds() < since + GRACE_SECONDS {
+                    return Ok(Reclaimed::Waiting);
+                }
+                in_transaction(connection, async |connection| drop_tables(connection, partition).await)
+                    .await?;
+            }
+            Dialect::Sqlite => {
+                in_transaction(connection, async |connection| shrink(connection, partition).await).await?;
+            }
+        }
+        Ok(Reclaimed::Step)
+    }
+}
+
+async fn in_transaction(
+    connection: &mut Connection,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<(), Error>,
+) -> Result<(), Error> {
+    connection.begin().await?;
+    match work(connection).await {
+        Ok(()) => connection.commit().await,
+        Err(error) => {
+            // When this fails too, the connection is lost, and the next commit opens another.
+            let _ = connection.roll_back().await;
+            Err(error)
+        }
+    }
+}
+
+async fn note(
+    connection: &mut Connection,
+    given: &[Partition],
+    left: &Partitions,
+    now: UnixNanos,
+) -> Result<(), Error> {
+    for partition in given {
+        let sql = format!(
+            "UPDATE partitions SET retired = {} WHERE family = {} AND day = {}",
+            now.seconds(),
+            partition.family as u8,
+            partition.day.0
+        );
+        connection.execute(connection.sql(sql)).await?;
+    }
+    for family in Family::ALL {
+        if given.iter().any(|partition| partition.family == family) {
+            for sql in partition::views(connection.dialect(), left, family) {
+                connection.execute(sql).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn drop_tables(connection: &mut Connection, partition: Partition) -> Result<(), Error> {
+    for table in partition.family.tables() {
+        connection
+            .execute(connection.sql(format!("DROP TABLE IF EXISTS {}", table.on(partition.day))))
+            .await?;
+    }
+    forget(connection, partition).await
+}
+
+async fn forget(connection: &mut Connection, partition: Partition) -> Result<(), Error> {
+    let (family, day) = (partition.family as u8, partition.day.0);
+    let sql =
+        format!("DELETE FROM partitions WHERE family = {family} AND day = {day} AND retired IS NOT NULL");
+    connection.execute(connection.sql(sql)).await.map(|_| ())
+}
+
+/// One step on SQLite: an index, or some rows of a table without indexes, or a table that is nearly empty. Dropping a
+/// large table at once would look at each of its pages while commits wait.
+async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(), Error> {
+    for table in partition.family.tables() {
+        let name = table.on(partition.day);
+        let mut sql = connection
+            .sql("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ");
+        sql.bind(&name);
+        if let Some(index) = connection.first(sql, |row| row.get::<String>(0)).await? {
+            connection.execute(connection.sql(format!("DROP INDEX {index}"))).await?;
+            return Ok(());
+        }
+        let mut sql = connection.sql("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ");
+        sql.bind(&name);
+        let Some(without_rowid) = connection.first(sql, |row| row.get::<bool>(0)).await? else { continue };
+        let rows = match without_rowid {
+            // Rows go from the front of the key: whole pages become free.
+            true => remove_front(connection, *table, &name).await?,
+            false => {
+                let sql =
+                    format!("DELETE FROM {name} WHERE id < (SELECT min(id) FROM {name}) + {ROWS_PER_STEP}");
+                connection.execute(connection.sql(sql)).await?
+            }
+        };
+        if rows == 0 {
+            connection.execute(connection.sql(format!("DROP TABLE {name}"))).await?;
+        }
+        return Ok(());
+    }
+    forget(connection, partition).await
+}
+
+/// Removes some rows from the front of a table that is ordered by its key.
+async fn remove_front(connection: &mut Connection, table: Kept, name: &str) -> Result<u64, Error> {
+    let key = match table {
+        partition::TRACES => "trace_key",
+        partition::POINTS => "series_id, time_ns, seq",
+        _ => "tenant_id, width, bucket, kind, a, b, c",
+    };
+    let place = connection.sql(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {ROWS_PER_STEP})"));
+    if connection.first(place, |row| row.get::<i64>(0)).await? < Some(ROWS_PER_STEP) {
+        return connection.execute(connection.sql(format!("DELETE FROM {name}"))).await;
+    }
+    let sql = format!(
+        "DELETE FROM {name} WHERE ({key}) <= (SELECT {key} FROM {name} ORDER BY {key} LIMIT 1 OFFSET {ROWS_PER_STEP})"
+    );
+    connection.execute(connection.sql(sql)).await
+}

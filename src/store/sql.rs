@@ -1,0 +1,82 @@
+//! Statements, and where the two dialects differ.
+//!
+//! Numbers are written into the text, ids as hexadecimal literals; text from outside is only ever bound.
+
+use std::fmt::{Display, Write};
+
+use super::day::Day;
+use super::partition::Kept;
+
+/// Whose SQL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// Which index to walk, after the name of a table of a day. Postgres chooses by itself.
+    pub(super) fn indexed(self, table: Kept, day: Day, index: &str) -> String {
+        match self {
+            Self::Sqlite => format!(" INDEXED BY {}_{index}", table.on(day)),
+            Self::Postgres => String::new(),
+        }
+    }
+
+    /// Bytes, given in hexadecimal.
+    pub(super) fn bytes(self, hex: impl Display) -> String {
+        match self {
+            Self::Sqlite => format!("x'{hex}'"),
+            Self::Postgres => format!("'\\x{hex}'::bytea"),
+        }
+    }
+
+    /// A condition on the column before it: that it is one of `numbers`.
+    pub(super) fn is_one_of(self, numbers: impl IntoIterator<Item = i64>) -> String {
+        let mut list = String::from(if self == Self::Sqlite { " IN (" } else { " = ANY('{" });
+        for (index, number) in numbers.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = write!(list, "{comma}{number}");
+        }
+        list.push_str(if self == Self::Sqlite { ")" } else { "}'::bigint[])" });
+        list
+    }
+}
+
+/// A value that is bound to a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Bound {
+    Text(String),
+}
+
+/// A statement in one dialect with the values bound to it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sql {
+    pub(super) dialect: Dialect,
+    pub(super) text: String,
+    pub(super) bound: Vec<Bound>,
+}
+
+impl Sql {
+    pub(super) fn from(dialect: Dialect, text: impl Into<String>) -> Self {
+        Self { dialect, text: text.into(), bound: Vec::new() }
+    }
+
+    /// Appends text, or a number.
+    pub(super) fn push(&mut self, part: impl Display) -> &mut Self {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{part}");
+        self
+    }
+
+    /// Appends a place for `text` and binds it.
+    pub(super) fn bind(&mut self, text: &str) -> &mut Self {
+        self.bound.push(Bound::Text(text.to_owned()));
+        let number = self.bound.len();
+        match self.dialect {
+            Dialect::Sqlite => self.push(format_args!("?{number}")),
+            Dialect::Postgres => self.push(format_args!("${number}")),
+        }
+    }
+}

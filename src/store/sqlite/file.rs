@@ -1,0 +1,130 @@
+//! Where the database is, how much memory it may use, and how a connection to it is set up.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+
+use crate::store::error::Error;
+
+/// Bytes of a database page. Larger than SQLite's usual 4 KiB: half the cost of indexed inserts.
+pub const PAGE_BYTES: u32 = 16_384;
+/// Pages that may gather in the write-ahead log before a commit copies them into the database: 64 MiB.
+pub const CHECKPOINT_PAGES: u32 = 4_096;
+/// How long a connection waits for another process that holds a lock.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
+const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
+
+/// A database file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The file; it and its parent directories are created where missing.
+    pub path: PathBuf,
+    /// Page cache of each connection, in KiB.
+    pub cache_kib: u32,
+    /// Bytes of the file that each connection may map into memory; 0 maps none.
+    pub mmap_bytes: u64,
+}
+
+impl File {
+    /// The file at `path`, with the defaults of the product.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), cache_kib: 65_536, mmap_bytes: 1 << 30 }
+    }
+
+    /// Opens a connection that writes; creates the file where it is missing.
+    pub(in crate::store) async fn writer(&self) -> Result<SqliteConnection, Error> {
+        if let Some(directory) = self.path.parent().filter(|path| !path.as_os_str().is_empty()) {
+            tokio::fs::create_dir_all(directory)
+                .await
+                .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+        }
+        let options = self
+            .connection()
+            .create_if_missing(true)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+            // After a burst the log file shrinks back to what usual checkpoints need.
+            .pragma("journal_size_limit", (u64::from(CHECKPOINT_PAGES) * u64::from(PAGE_BYTES)).to_string());
+        let mut connection = options.connect().await.map_err(self.opening())?;
+        check_library(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// Opens a connection that reads.
+    pub(in crate::store) async fn reader(&self) -> Result<SqliteConnection, Error> {
+        self.reading().connect().await.map_err(self.opening())
+    }
+
+    /// Readers open the file for writing, as the write-ahead log asks, and are kept from doing so.
+    pub(in crate::store) fn reading(&self) -> SqliteConnectOptions {
+        self.connection().pragma("wal_autocheckpoint", "0").pragma("query_only", "true")
+    }
+
+    fn opening(&self) -> impl Fn(sqlx::Error) -> Error {
+        |source| Error::Open { path: self.path.clone(), source }
+    }
+
+    fn connection(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .page_size(PAGE_BYTES)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(false)
+            .busy_timeout(LOCK_WAIT)
+            .pragma("cache_size", format!("-{}", self.cache_kib.max(1_024)))
+            .pragma("mmap_size", self.mmap_bytes.to_string())
+            .pragma("temp_store", "memory")
+            .statement_cache_capacity(256)
+            // Statements run to tens of kilobytes; failures are reported by whoever asked.
+            .disable_statement_logging()
+    }
+
+    /// Makes everything that was committed survive a power cut: flushes the write-ahead log, the file and its
+    /// directory. Waits for no commit.
+    pub(in crate::store) fn sync(&self) -> std::io::Result<()> {
+        match std::fs::File::open(beside(&self.path, "-wal")) {
+            Ok(log) => log.sync_data()?,
+            // Without a log everything is in the database.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        std::fs::File::open(&self.path)?.sync_data()?;
+        match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(directory) => std::fs::File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes that the database takes on disk, its write-ahead log included.
+    pub(in crate::store) fn bytes(&self) -> std::io::Result<u64> {
+        let mut bytes: u64 = 0;
+        for file in [self.path.clone(), beside(&self.path, "-wal").into()] {
+            match std::fs::metadata(file) {
+                Ok(metadata) => bytes = bytes.saturating_add(metadata.len()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// The file that SQLite keeps beside a database.
+fn beside(path: &Path, suffix: &str) -> OsString {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name
+}
+
+async fn check_library(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let numbers: Vec<u32> = found.split('.').map(|number| number.parse().unwrap_or(0)).collect();
+    if numbers.as_slice() < LIBRARY.1.as_slice() {
+        return Err(Error::Library { found, wanted: LIBRARY.0 });
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Days are made, given up and reclaimed, and come back, on either database.
+
+use std::time::Duration;
+
+use super::home::{Home, on_both};
+use super::{TENANT, at, call, count, gauge, log, point, span, table};
+use crate::model::metric::PointValue;
+use crate::model::time::UnixNanos;
+use crate::model::trace_key::TraceKey;
+use crate::store::Store;
+use crate::store::day::Day;
+use crate::store::partition::{Family, Partition};
+use crate::store::retire::Reclaimed;
+use crate::store::rows::Commit;
+
+const DAY: i64 = 86_400;
+
+/// A commit with something of every kind on each of the days `0..days` after the start.
+fn of_days(lsn: u64, days: i64) -> Commit {
+    let mut commit = Commit { lsn, ..Commit::default() };
+    let series = gauge("load");
+    for day in 0..days {
+        let mut span = span(1, 1);
+        span.start = at(day * DAY);
+        span.trace_key = TraceKey::new(span.start, TENANT, span.trace_id);
+        let mut log = log(1);
+        log.time = at(day * DAY);
+        commit.spans.push(span);
+        commit.logs.push(log);
+        commit.points.push(point(&series, day * DAY, PointValue::Int(day)));
+        commit.observations.push(call(day * DAY, 1, 5));
+    }
+    commit
+}
+
+async fn reclaim_all(store: &Store, now: UnixNanos) {
+    while store.reclaim(now).await.unwrap() == Reclaimed::Step {}
+}
+
+async fn rows(store: &Store) -> [i64; 5] {
+    let mut rows = [0; 5];
+    for (row, name) in rows.iter_mut().zip(["spans", "traces", "logs", "points", "rollups"]) {
+        *row = count(store, &format!("SELECT count(*) FROM {name}")).await;
+    }
+    rows
+}
+
+#[test]
+fn what_is_given_up_is_gone_and_its_space_comes_back() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        store.commit(of_days(1, 3)).await.unwrap();
+        assert_eq!(rows(&store).await, [3, 3, 3, 3, 6]);
+        let first = Day::of(at(0));
+        let partitions = store.partitions().await.unwrap();
+        assert_eq!(partitions.len(), 15);
+        let old: Vec<Partition> =
+            partitions.iter().copied().filter(|partition| partition.day == first).collect();
+        let now = at(9 * DAY);
+        assert_eq!(store.retire(&old, now).await.unwrap(), 5);
+        assert_eq!(store.retire(&old, now).await.unwrap(), 0);
+        assert_eq!(store.partitions().await.unwrap().len(), 10);
+        assert_eq!(store.counts(None).await.unwrap().spans, 2);
+        assert!(store.trace(TENANT, span(1, 1).trace_id, 10).await.unwrap().unwrap().spans.len() == 2);
+        // After a restart too; and questions that began before are let finish.
+        let store = home.reopen(store).await;
+        assert_eq!(store.partitions().await.unwrap().len(), 10);
+        reclaim_all(&store, now).await;
+        reclaim_all(&store, now.plus(Duration::from_secs(120))).await;
+        assert_eq!(store.reclaim(now).await.unwrap(), Reclaimed::Done);
+        assert_eq!(rows(&store).await, [2, 2, 2, 2, 4]);
+        let kept = count(&store, "SELECT count(*) FROM partitions").await;
+        assert_eq!(kept, 10);
+    });
+}
+
+#[test]
+fn a_day_that_was_given_up_can_come_again() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        store.commit(of_days(1, 1)).await.unwrap();
+        let all = store.partitions().await.unwrap();
+        store.retire(&all, at(0)).await.unwrap();
+        // Half way through, new rows of the day arrive.
+        store.reclaim(at(0)).await.unwrap();
+        store.commit(of_days(2, 1)).await.unwrap();
+        reclaim_all(&store, at(DAY)).await;
+        assert_eq!(rows(&store).await, [1, 1, 1, 1, 2]);
+        let cells = table(&store, "SELECT concat_ws(' ', width, count) FROM rollups").await;
+        assert_eq!(cells, ["10 1", "60 1"], "what was given up is not added up again");
+        let logs = store.logs_after(Day::of(at(0)).row(0), 10).await.unwrap();
+        assert_eq!(logs.len(), 1);
+    });
+}
+
+#[test]
+fn days_can_be_made_ahead() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let days: Vec<Partition> = (0..3)
+            .flat_map(|ahead| Family::ALL.map(|family| Partition { family, day: Day::of(at(0)).plus(ahead) }))
+            .filter(|partition| partition.family.days() == 1)
+            .collect();
+        assert_eq!(store.prepare(&days).await.unwrap(), 15);
+        assert_eq!(store.prepare(&days).await.unwrap(), 0);
+        store.commit(of_days(1, 3)).await.unwrap();
+        assert_eq!(store.partitions().await.unwrap().len(), 15);
+        assert_eq!(rows(&store).await, [3, 3, 3, 3, 6]);
+    });
+}

@@ -1,0 +1,278 @@
+//! What is old goes, a day at a time: by age, and where the disk budget is spent, the oldest day first.
+//!
+//! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
+//! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::fault::chain;
+use crate::model::time::UnixNanos;
+use crate::store::Store;
+use crate::store::day::Day;
+use crate::store::error::Error;
+use crate::store::partition::{Family, Partition};
+use crate::store::retire::Reclaimed;
+
+/// How often it is looked whether something is old.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Pause between two steps of giving space back: commits come first.
+const STEP_PAUSE: Duration = Duration::from_millis(20);
+/// How long a day is kept beyond its age: spans lie on the day on which their trace was first seen.
+const SLACK: Duration = Duration::from_secs(1_800);
+
+/// How long what is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Spans and trace summaries.
+    pub spans: Duration,
+    /// Log records.
+    pub logs: Duration,
+    /// Metric points.
+    pub points: Duration,
+    /// Roll-ups of ten seconds.
+    pub fine: Duration,
+    /// Roll-ups of a minute.
+    pub minute: Duration,
+    /// Roll-ups of an hour.
+    pub hour: Duration,
+    /// Bytes that the database may use; where it uses more, the oldest days of spans, logs and points go. 0: no bound.
+    pub budget_bytes: u64,
+    /// Days whose tables are made ahead.
+    pub ahead_days: u16,
+}
+
+/// What became of it, for the metrics.
+#[derive(Debug, Default)]
+pub struct Tally {
+    dropped: AtomicU64,
+    dropped_for_space: AtomicU64,
+    active: AtomicU64,
+    rows_behind: AtomicU64,
+    failures: AtomicU64,
+    last_success: AtomicI64,
+}
+
+impl Tally {
+    /// Partitions given up since start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that were given up for want of space, before their age.
+    pub fn dropped_for_space(&self) -> u64 {
+        self.dropped_for_space.load(Ordering::Relaxed)
+    }
+
+    /// Partitions that questions see.
+    pub fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Rows of partitions that were given up and are not removed yet; about.
+    pub fn rows_behind(&self) -> u64 {
+        self.rows_behind.load(Ordering::Relaxed)
+    }
+
+    /// Failures since the last success.
+    pub fn consecutive_failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// When it last succeeded, in seconds since the epoch; 0 before the first time.
+    pub fn last_success_seconds(&self) -> i64 {
+        self.last_success.load(Ordering::Relaxed)
+    }
+}
+
+/// Told which days of log records were given up, so that what is derived from them can go too.
+pub type Forget = Arc<dyn Fn(Day) + Send + Sync>;
+
+/// Starts looking; ends when `stop` is cancelled.
+pub fn start(
+    options: Options,
+    (store, clock): (Store, Clock),
+    forget: Forget,
+    stop: CancellationToken,
+) -> (Arc<Tally>, JoinHandle<()>) {
+    let tally = Arc::new(Tally::default());
+    let keeper = Keeper { options, store, clock, forget, tally: Arc::clone(&tally), stop };
+    (tally, tokio::spawn(keeper.run()))
+}
+
+struct Keeper {
+    options: Options,
+    store: Store,
+    clock: Clock,
+    forget: Forget,
+    tally: Arc<Tally>,
+    stop: CancellationToken,
+}
+
+impl Keeper {
+    async fn run(self) {
+        loop {
+            match self.round().await {
+                Ok(()) => {
+                    self.tally.failures.store(0, Ordering::Relaxed);
+                    self.tally.last_success.store(self.clock.now().seconds(), Ordering::Relaxed);
+                }
+                Err(Error::Stopped) => return,
+                Err(error) => {
+                    self.tally.failures.fetch_add(1, Ordering::Relaxed);
+                    warn!(error = chain(&error), "old data was not removed; it is tried again");
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.prepare(now).await?;
+        let partitions = self.store.partitions().await?;
+        let old: Vec<Partition> =
+            partitions.iter().copied().filter(|partition| self.options.is_old(*partition, now)).collect();
+        self.give_up(&old, "age").await?;
+        self.reclaim().await?;
+        self.make_room(now).await
+    }
+
+    async fn prepare(&self, now: UnixNanos) -> Result<(), Error> {
+        let today = Day::of(now);
+        let days = (0..=i32::from(self.options.ahead_days)).map(|ahead| today.plus(ahead));
+        let partitions: Vec<Partition> = days
+            .flat_map(|day| Family::ALL.map(|family| family.partition(day)))
+            .filter(|partition| !self.options.is_old(*partition, now))
+            .collect();
+        self.store.prepare(&partitions).await.map(|_| ())
+    }
+
+    async fn give_up(&self, partitions: &[Partition], why: &str) -> Result<(), Error> {
+        if partitions.is_empty() {
+            let active = self.store.partitions().await?.len();
+            self.tally.active.store(active as u64, Ordering::Relaxed);
+            return Ok(());
+        }
+        let given = self.store.retire(partitions, self.clock.now()).await?;
+        for partition in partitions {
+            info!(kind = partition.family.name(), day = %partition.day, why, "gave up a day");
+            if partition.family == Family::Logs {
+                (self.forget)(partition.day);
+            }
+        }
+        self.tally.dropped.fetch_add(given as u64, Ordering::Relaxed);
+        let active = self.store.partitions().await?.len();
+        self.tally.active.store(active as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back the space of what was given up.
+    async fn reclaim(&self) -> Result<(), Error> {
+        while !self.stop.is_cancelled() {
+            let outcome = self.store.reclaim(self.clock.now()).await?;
+            self.tally.rows_behind.store(self.store.rows_behind().await?, Ordering::Relaxed);
+            if outcome != Reclaimed::Step {
+                break;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep(STEP_PAUSE) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the oldest days of spans, logs and points until the database fits its budget; never today.
+    async fn make_room(&self, now: UnixNanos) -> Result<(), Error> {
+        let budget = self.options.budget_bytes;
+        while budget > 0 && !self.stop.is_cancelled() {
+            let used = self.store.used_bytes().await?;
+            if used <= budget {
+                break;
+            }
+            let raw = |partition: &Partition| {
+                matches!(partition.family, Family::Spans | Family::Logs | Family::Points)
+                    && partition.day < Day::of(now)
+            };
+            let partitions = self.store.partitions().await?;
+            let oldest =
+                partitions.iter().filter(|partition| raw(partition)).map(|partition| partition.day).min();
+            let Some(oldest) = oldest else {
+                warn!(
+                    used,
+                    budget, "DATA_DISK_BUDGET_MB is spent by what arrived today: nothing older can go"
+                );
+                break;
+            };
+            let given: Vec<Partition> = partitions
+                .iter()
+                .copied()
+                .filter(|partition| raw(partition) && partition.day == oldest)
+                .collect();
+            self.give_up(&given, "space").await?;
+            self.tally.dropped_for_space.fetch_add(given.len() as u64, Ordering::Relaxed);
+            self.reclaim().await?;
+            if self.tally.rows_behind() > 0 {
+                // What was given up still takes its space: it is looked again later.
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    const fn age_max(&self, family: Family) -> Duration {
+        match family {
+            Family::Spans => self.spans,
+            Family::Logs => self.logs,
+            Family::Points => self.points,
+            Family::Fine => self.fine,
+            Family::Minute => self.minute,
+            Family::Hour => self.hour,
+        }
+    }
+
+    /// Whether everything in it is older than it is kept.
+    fn is_old(&self, partition: Partition, now: UnixNanos) -> bool {
+        let until = now.minus(self.age_max(partition.family)).minus(SLACK);
+        partition.end().start() <= until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_old_once_its_last_instant_is() {
+        let day = |days| Duration::from_secs(days * 86_400);
+        let options = Options {
+            spans: day(7),
+            logs: day(7),
+            points: day(7),
+            fine: day(2),
+            minute: day(30),
+            hour: day(400),
+            budget_bytes: 0,
+            ahead_days: 1,
+        };
+        let partition = Partition { family: Family::Spans, day: Day(20_000) };
+        let end = Day(20_001).start();
+        assert!(!options.is_old(partition, end.plus(day(7))));
+        assert!(options.is_old(partition, end.plus(day(7)).plus(SLACK)));
+        let hours = Family::Hour.partition(Day(20_000));
+        assert!(!options.is_old(hours, end.plus(day(400))));
+        assert!(options.is_old(hours, hours.end().start().plus(day(401))));
+    }
+}
