@@ -397,7 +397,7 @@ fn keyword_pairs(text: &str) -> Result<Vec<(String, String)>, Mistake> {
         if keywords::meaning(key).is_none() && pairs.last().is_some_and(|(key, _)| key == "password") {
             return Err(Mistake::NotAPair { place: place() });
         }
-        let is_apart = value.starts_with(char::is_whitespace);
+        let is_apart = value.starts_with(char::is_whitespace) && !value.trim_start().starts_with('\'');
         let (value, after) = keyword_value(key, value.trim_start())?;
         if is_apart && value.contains('=') {
             return Err(Mistake::Empty { key: key.to_owned() });
@@ -428,9 +428,10 @@ fn keyword_value<'a>(key: &str, text: &'a str) -> Result<(String, &'a str), Mist
 fn url(rest: &str) -> Result<Vec<(String, String)>, Mistake> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    // A password with a bare `/` or `?` would be taken apart, and its pieces shown as a port or a database.
-    if database.contains('@') || (!authority.contains('@') && query.contains('@')) {
-        return Err(Mistake::Escape { part: "password" });
+    // A password with a bare `/` or `?` would be taken apart, and its pieces shown as a database or a key.
+    if database.contains('@') || query.contains('@') {
+        let part = if authority.contains('@') { "part after the hosts" } else { "password" };
+        return Err(Mistake::Escape { part });
     }
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));

@@ -83,7 +83,9 @@ impl Endpoint {
             text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
             if let Some((head, form)) = text.split_once("\r\n\r\n") {
                 let lower = head.to_ascii_lowercase();
-                let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                // A form is posted to Entra; what stands for a managed identity is only asked.
+                let length =
+                    lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
                 if form.len() == length.parse::<usize>().unwrap() {
                     break (head.to_owned(), form.to_owned());
                 }
@@ -98,7 +100,14 @@ impl Endpoint {
         let (status, body) = match answer {
             Answer::Token(token, seconds) => (
                 "200 OK",
-                serde_json::json!({"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}),
+                serde_json::json!({
+                    "token_type": "Bearer",
+                    "access_token": token,
+                    "expires_in": seconds,
+                    // For a managed identity.
+                    "expires_on": (unix_seconds() + u64::from(seconds)).to_string(),
+                    "resource": "https://ossrdbms-aad.database.windows.net",
+                }),
             ),
             Answer::Refusal(why) => (
                 "401 Unauthorized",
@@ -113,4 +122,9 @@ impl Endpoint {
         socket.write_all((head + &body).as_bytes()).await.ok()?;
         socket.flush().await.ok()
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }

@@ -10,7 +10,7 @@ use otelcontext::store::postgres::login::{Error, Login};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Row};
 
-use super::endpoint::{Answer, Endpoint};
+use super::endpoint::{Answer, Endpoint, unix_seconds};
 use super::login::encrypted;
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -184,6 +184,60 @@ async fn a_workload_shows_the_token_of_its_cluster() {
         text.contains("acquire entra token: workload identity: ") && text.contains("UnknownIssuer"),
         "{text}"
     );
+    assert_eq!(endpoint.requests().len(), 1);
+}
+
+/// The name of the variable that tells this program to be the server whose environment the test made.
+const DSN: &str = "OTELCONTEXT_TEST_DSN";
+
+/// What stands for a managed identity and for the command line tools is found through the environment of the process, so
+/// this test runs itself again in one of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_managed_identity_comes_before_the_command_line() {
+    if let Ok(dsn) = std::env::var(DSN) {
+        let tokens = Tokens::new(Environment::read(|name| std::env::var(name).ok())).unwrap();
+        enter(&Login::parse(&dsn).unwrap().with_tokens(tokens).unwrap()).await.unwrap();
+        return;
+    }
+    let server = encrypted();
+    let dsn = |role: &str| {
+        let authority = server.file("ca.crt");
+        format!(
+            "host=localhost port={} user={role} dbname=postgres sslmode=verify-full sslrootcert={}",
+            server.port(),
+            authority.display()
+        )
+    };
+    let endpoint = Endpoint::start(server.folder(), Answer::Token(token("entra_managed", 1), 3600)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("az");
+    let answer = serde_json::json!({
+        "accessToken": token("entra_cli", 1),
+        "expires_on": unix_seconds() + 3600,
+        "tokenType": "Bearer",
+    });
+    std::fs::write(&script, format!("#!/bin/sh\necho '{answer}'\n")).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let identity = format!("{}/msi/token", endpoint.authority());
+    let search = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let alone = async |role: &str, variables: &[(&str, &str)]| {
+        let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "postgres::entra::a_managed_identity_comes_before_the_command_line"])
+            .env_clear()
+            .envs([("PATH", search.as_str()), (DSN, &dsn(role)), ("IDENTITY_ENDPOINT", &identity)])
+            .env("SSL_CERT_FILE", server.file("ca.crt"))
+            .envs(variables.iter().copied())
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && told.contains("1 passed"), "{role}: {told}");
+    };
+    alone("entra_managed", &[("IDENTITY_HEADER", "the-header"), ("AZURE_CLIENT_ID", "the-identity")]).await;
+    let (path, _) = &endpoint.requests()[0];
+    assert!(path.starts_with("/msi/token?") && path.contains("client_id=the-identity"), "{path}");
+    // A kind of machine whose managed identities azure_identity does not know: the next in order is asked.
+    alone("entra_cli", &[("IMDS_ENDPOINT", "https://localhost")]).await;
     assert_eq!(endpoint.requests().len(), 1);
 }
 

@@ -23,6 +23,8 @@ pub(super) fn encrypted() -> &'static Server {
             "entra_renewed",
             "entra_kept",
             "entra_other",
+            "entra_managed",
+            "entra_cli",
         ] {
             server.sql("postgres", &format!("CREATE ROLE {role} LOGIN PASSWORD 'otel'"));
         }
