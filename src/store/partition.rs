@@ -104,7 +104,7 @@ impl Family {
     }
 
     /// The partition that keeps `day`.
-    pub(super) const fn partition(self, day: Day) -> Partition {
+    pub const fn partition(self, day: Day) -> Partition {
         Partition { family: self, day: Day(day.0.div_euclid(self.days()) * self.days()) }
     }
 }

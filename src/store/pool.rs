@@ -7,6 +7,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Executor, Postgres, Sqlite};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Borrowed;
 use super::error::Error;
@@ -23,7 +24,7 @@ const IDLE_MAX: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) enum Pool {
     Sqlite(SqlitePool),
-    Postgres { pool: PgPool, login: Arc<Login> },
+    Postgres { pool: PgPool, login: Arc<Login>, keeping: AbortOnDropHandle<()> },
 }
 
 /// A connection for the length of one question.
@@ -47,7 +48,7 @@ impl Pool {
             Database::Postgres(login) => {
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
-                    .max_lifetime(lifetime_max)
+                    .max_lifetime(login.connection_lifetime_max().map_or(lifetime_max, |most| most.min(lifetime_max)))
                     .idle_timeout(IDLE_MAX)
                     .after_connect(|connection, _| {
                         Box::pin(async move { connection.execute(sqlx::raw_sql(READING)).await.map(|_| ()) })
@@ -64,9 +65,9 @@ impl Pool {
     pub(super) async fn acquire(&self) -> Result<Pooled, Error> {
         Ok(match self {
             Self::Sqlite(pool) => Pooled::Sqlite(pool.acquire().await?),
-            Self::Postgres { pool, login } => Pooled::Postgres(match pool.acquire().await {
+            Self::Postgres { pool, login, .. } => Pooled::Postgres(match pool.acquire().await {
                 Err(sqlx::Error::Io(_) | sqlx::Error::Database(_) | sqlx::Error::Tls(_)) => {
-                    // Another host may have taken over, or the token that was the password has expired.
+                    // Another host may have taken over, or a token has expired before it was replaced.
                     pool.set_connect_options(login.options().await?);
                     pool.acquire().await?
                 }
@@ -90,7 +91,10 @@ impl Pool {
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres { pool, .. } => pool.close().await,
+            Self::Postgres { pool, keeping, .. } => {
+                keeping.abort();
+                pool.close().await;
+            }
         }
     }
 }

@@ -47,9 +47,12 @@ const MAY_IMPORT: &[(&str, &str)] = &[
 /// Each large dependency and the only modules that may spell it.
 const HOMES: &[(&str, &str)] = &[
     ("anyhow", "app cli"),
+    ("azure_core", "store"),
+    ("azure_identity", "store"),
     ("axum", "auth receive api mcp app"),
     ("clap", "cli"),
-    ("hyper_util", "net"),
+    ("hyper_rustls", "store"),
+    ("hyper_util", "net store"),
     ("loadsim", "cli"),
     ("mcp_tools", "mcp"),
     ("moka", "query"),
@@ -57,6 +60,7 @@ const HOMES: &[(&str, &str)] = &[
     ("prometheus_client", "vitals"),
     ("reqwest", "cli"),
     ("rmcp", ""),
+    ("rustls", "net store"),
     ("serde", ""),
     ("sqlx", "store"),
     ("tantivy", "search"),

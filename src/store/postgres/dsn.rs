@@ -28,6 +28,13 @@ pub enum Mistake {
         /// Where it stands.
         place: Place,
     },
+    /// A key without a value before another pair, such as a variable that was not set leaves behind; libpq would take the
+    /// next pair for the value.
+    #[error("{key} has no value: write one, or remove it")]
+    Empty {
+        /// The key.
+        key: String,
+    },
     /// A quoted value does not end.
     #[error("the value of {key} has an opening quote and no closing one")]
     Unclosed {
@@ -390,7 +397,11 @@ fn keyword_pairs(text: &str) -> Result<Vec<(String, String)>, Mistake> {
         if keywords::meaning(key).is_none() && pairs.last().is_some_and(|(key, _)| key == "password") {
             return Err(Mistake::NotAPair { place: place() });
         }
+        let is_apart = value.starts_with(char::is_whitespace) && !value.trim_start().starts_with('\'');
         let (value, after) = keyword_value(key, value.trim_start())?;
+        if is_apart && value.contains('=') {
+            return Err(Mistake::Empty { key: key.to_owned() });
+        }
         pairs.push((key.to_owned(), value));
         rest = after.trim_start();
     }
@@ -417,9 +428,10 @@ fn keyword_value<'a>(key: &str, text: &'a str) -> Result<(String, &'a str), Mist
 fn url(rest: &str) -> Result<Vec<(String, String)>, Mistake> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    // A password with a bare `/` or `?` would be taken apart, and its pieces shown as a port or a database.
-    if database.contains('@') || (!authority.contains('@') && query.contains('@')) {
-        return Err(Mistake::Escape { part: "password" });
+    // A password with a bare `/` or `?` would be taken apart, and its pieces shown as a database or a key.
+    if database.contains('@') || query.contains('@') {
+        let part = if authority.contains('@') { "part after the hosts" } else { "password" };
+        return Err(Mistake::Escape { part });
     }
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));

@@ -108,7 +108,7 @@ pub(super) fn meaning(key: &str) -> Option<Word> {
     UNSUPPORTED.iter().find(|(name, _)| *name == key).map(|(_, remedy)| Word::Unsupported(remedy))
 }
 
-/// The known word that `key` is probably a misspelling of: at most a third of its letters away, and at most three.
+/// The known word that `key` is probably a misspelling of: at most half of its letters away, and at most three.
 pub(super) fn nearest(key: &str) -> Option<&'static str> {
     const ALIASES: &[(&str, &str)] = &[
         ("database", "dbname"),
@@ -127,7 +127,7 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
     }
     let known = LOGIN.iter().chain(SETTINGS).copied().chain(INDIFFERENT.iter().map(|(name, _)| *name));
     let scored = known.map(|name| (edits(&lower, &name.to_ascii_lowercase()), name));
-    let allowed = (key.len() / 3).clamp(1, 3);
+    let allowed = (key.len() / 2).clamp(1, 3);
     scored.filter(|(edits, _)| *edits <= allowed).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
 }
 

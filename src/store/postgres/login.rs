@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, PgPool, Row};
 
-use super::dsn::{Dsn, Host, Mistake, Target};
+use super::dsn::{Dsn, Host, Mistake, Secret, Target};
+use super::entra::{self, Tokens};
 use crate::fault::Kind;
 
 /// The name under which `pg_stat_activity` shows the server's connections where the DSN names none.
@@ -18,6 +20,9 @@ pub enum Error {
     /// The DSN is wrong.
     #[error("the DSN is not right")]
     Dsn(#[from] Mistake),
+    /// There is no token to log in with, or the DSN leaves no room for one.
+    #[error("cannot log in with Entra")]
+    Entra(#[from] entra::Error),
     /// A certificate or key that the DSN names cannot be read.
     #[error("cannot read the file of {key}, {}", path.display())]
     File {
@@ -44,7 +49,7 @@ pub enum Error {
         /// Where.
         host: String,
         /// The time it had.
-        limit: std::time::Duration,
+        limit: Duration,
     },
     /// The encryption that the DSN asks for did not come about.
     #[error("cannot encrypt the connection to postgres at {host} as sslmode={mode} asks")]
@@ -96,16 +101,34 @@ impl Error {
     /// can mend is internal.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::ReadOnly { .. } => Kind::Unavailable,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::ReadOnly { .. }
+            | Self::Entra(entra::Error::Acquire(_)) => Kind::Unavailable,
             Self::NoHost { failures } => {
                 let passing = failures.iter().any(|failure| failure.kind() == Kind::Unavailable);
                 if passing { Kind::Unavailable } else { Kind::Internal }
             }
             Self::Dsn(_)
+            | Self::Entra(_)
             | Self::File { .. }
             | Self::Encryption { .. }
             | Self::Denied { .. }
             | Self::Refused { .. } => Kind::Internal,
+        }
+    }
+}
+
+impl Error {
+    /// True where the other way to encrypt may do: the handshake failed, or an entry of pg_hba.conf rejects this way. A
+    /// wrong password is wrong in both.
+    fn is_about_encryption(&self) -> bool {
+        match self {
+            Self::Encryption { .. } => true,
+            Self::Denied { source: sqlx::Error::Database(error), .. } => {
+                error.code().as_deref() == Some("28000")
+            }
+            _ => false,
         }
     }
 }
@@ -118,6 +141,7 @@ fn listed(failures: &[Error]) -> String {
 #[derive(Debug, Clone)]
 pub struct Login {
     dsn: Dsn,
+    tokens: Option<Tokens>,
 }
 
 impl Login {
@@ -131,7 +155,52 @@ impl Login {
         {
             tracing::warn!(zone, "the server works in UTC: TimeZone of the DSN has no effect");
         }
-        Ok(Self { dsn })
+        Ok(Self { dsn, tokens: None })
+    }
+
+    /// Logs in with a token of Entra in place of a password. Asks for none yet.
+    ///
+    /// Errs when the DSN has a password, names no user, or leaves open that the token travels unencrypted.
+    pub fn with_tokens(self, tokens: Tokens) -> Result<Self, Error> {
+        let encrypted =
+            matches!(self.dsn.ssl.mode, PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        if self.dsn.password.is_some() {
+            return Err(entra::Error::Password.into());
+        }
+        if !encrypted {
+            return Err(entra::Error::NotEncrypted.into());
+        }
+        if self.dsn.user.is_none() {
+            return Err(entra::Error::NoUser.into());
+        }
+        Ok(Self { tokens: Some(tokens), ..self })
+    }
+
+    /// How long a connection may live: none without a bound, 30 minutes where it was opened with a token.
+    pub fn connection_lifetime_max(&self) -> Option<Duration> {
+        self.tokens.as_ref().map(|_| entra::CONNECTION_LIFETIME_MAX)
+    }
+
+    /// Keeps the options of a pool fit for new connections: whenever a token is replaced, the pool gets options with the
+    /// new one, from a host that will do then. Never returns; without tokens it has nothing to do.
+    pub async fn keep(&self, pool: &PgPool) {
+        /// Between attempts while the database does not accept.
+        const PAUSE: Duration = Duration::from_secs(5);
+        let Some(tokens) = &self.tokens else { return std::future::pending().await };
+        loop {
+            tokens.due().await;
+            match self.options().await {
+                Ok(options) => pool.set_connect_options(options),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(
+                        error = crate::fault::chain(error),
+                        "postgres does not take the new token"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Connects to the first host that accepts and, with `target_session_attrs=read-write`, can be written to. Takes
@@ -157,11 +226,18 @@ impl Login {
 
     async fn first(&self) -> Result<(PgConnection, PgConnectOptions), Error> {
         self.check_files().await?;
+        let password = match &self.tokens {
+            Some(tokens) => Some(tokens.token().await?),
+            None => self.dsn.password.clone(),
+        };
         let mut failures = Vec::new();
         for host in &self.dsn.hosts {
-            match self.try_host(host).await {
+            match self.try_host(host, password.as_ref()).await {
                 Ok(found) => return Ok(found),
-                Err(denied @ Error::Denied { .. }) => return Err(denied),
+                Err(denied @ Error::Denied { .. }) => {
+                    self.tokens.iter().for_each(Tokens::doubt);
+                    return Err(denied);
+                }
                 Err(failure) => failures.push(failure),
             }
         }
@@ -172,17 +248,22 @@ impl Login {
     }
 
     /// Tries one host in each way of encrypting that the mode leaves open.
-    async fn try_host(&self, host: &Host) -> Result<(PgConnection, PgConnectOptions), Error> {
+    async fn try_host(
+        &self,
+        host: &Host,
+        password: Option<&Secret>,
+    ) -> Result<(PgConnection, PgConnectOptions), Error> {
         let (first, second) = ways(self.dsn.ssl.mode, host);
-        let failure = match self.try_once(host, first).await {
+        let failure = match self.try_once(self.options_for(host, first, password), host, first).await {
             Ok(found) => return Ok(found),
             Err(failure) => failure,
         };
         match second {
             // What the server has against the first way it may not have against the second. When it has, the first
             // objection is the one about what was asked for.
-            Some(second) if matches!(failure, Error::Denied { .. } | Error::Encryption { .. }) => {
-                self.try_once(host, second).await.map_err(|_| failure)
+            Some(second) if failure.is_about_encryption() => {
+                let options = self.options_for(host, second, password);
+                self.try_once(options, host, second).await.map_err(|_| failure)
             }
             _ => Err(failure),
         }
@@ -190,10 +271,10 @@ impl Login {
 
     async fn try_once(
         &self,
+        options: PgConnectOptions,
         host: &Host,
         mode: PgSslMode,
     ) -> Result<(PgConnection, PgConnectOptions), Error> {
-        let options = self.options_for(host, mode);
         let limit = self.dsn.connect_timeout;
         let work = async {
             let mut connection =
@@ -212,7 +293,7 @@ impl Login {
         }
     }
 
-    fn options_for(&self, host: &Host, mode: PgSslMode) -> PgConnectOptions {
+    fn options_for(&self, host: &Host, mode: PgSslMode, password: Option<&Secret>) -> PgConnectOptions {
         let dsn = &self.dsn;
         let name = dsn.application_name.as_deref().unwrap_or(APPLICATION_NAME);
         let mut options =
@@ -223,7 +304,7 @@ impl Login {
         if let Some(user) = &dsn.user {
             options = options.username(user);
         }
-        if let Some(password) = &dsn.password {
+        if let Some(password) = password {
             options = options.password(&password.0);
         }
         if let Some(database) = &dsn.database {

@@ -68,7 +68,9 @@ impl Server {
     /// The server that all tests of the program share: started by the first who asks, stopped when the program ends.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(Options::default()))
+        // Tests run beside each other, each with a pool or two.
+        SHARED
+            .get_or_init(|| Self::start(Options { settings: &["max_connections=300"], ..Options::default() }))
     }
 
     /// Starts a server and waits until it accepts connections. Panics where Postgres is missing or does not start.
