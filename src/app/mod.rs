@@ -21,14 +21,15 @@ use tracing::{error, info, warn};
 use crate::admit::Budget;
 use crate::auth::{self, Authenticator};
 use crate::clock::Clock;
-use crate::config::{Acknowledge, Config};
-use crate::decode::Limits;
+use crate::config::{Acknowledge, Config, Driver};
+use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
 use crate::graph::Graph;
 use crate::journal::{self, Journal, Lsn, Replay};
 use crate::net::{self, Listener};
 use crate::pipeline;
 use crate::query::{self, Query};
 use crate::receive::{self, Receive};
+use crate::rules::{self, Rules};
 use crate::search::{self, Index};
 use crate::store::Store;
 use crate::upkeep;
@@ -111,12 +112,14 @@ impl Bound {
         let committed = Arc::new(Notify::new());
 
         let State { store, journal, replay, index, graph } = State::open(&config, &clock).await?;
+        let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
             store: store.clone(),
             graph: graph.clone(),
-            limits: Limits::default(),
+            limits: limits.clone(),
+            rules: rules.clone(),
             clock: clock.clone(),
             health: health.clone(),
             committed: Arc::clone(&committed),
@@ -136,8 +139,12 @@ impl Bound {
             default_tenant: config.default_tenant.clone(),
         });
         let budget = Budget::new(config.inflight_bytes_max as u64);
-        let options =
-            receive::Options { request_bytes_max: config.request_bytes_max, ..receive::Options::default() };
+        let options = receive::Options {
+            request_bytes_max: config.request_bytes_max,
+            limits,
+            rules,
+            ..receive::Options::default()
+        };
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
         let exported = exports::Exported {
@@ -244,6 +251,9 @@ struct State {
 
 impl State {
     async fn open(config: &Config, clock: &Clock) -> Result<Self> {
+        if config.storage.driver == Driver::Postgres {
+            bail!("DB_DRIVER=postgres cannot be opened by this build");
+        }
         // The journal's lock comes first: a second server on the same data must not touch the database.
         let applied = Store::applied_at(&config.database).await.context("reading the database")?;
         let (journal, replay) = open_journal(config, applied).await?;
@@ -317,6 +327,40 @@ fn store_options(config: &Config) -> crate::store::options::Options {
         cache_kib: config.cache_kib,
         mmap_bytes: config.mmap_bytes,
         automigrate: config.automigrate,
+        series_per_tenant_max: config.storage.series_per_tenant_max,
+        series_max: config.storage.series_max,
+    }
+}
+
+/// What one request may hold, and how old it may be: the same at the door and at a replay.
+fn limits(config: &Config) -> Limits {
+    let retention = &config.storage.retention;
+    let days = |days: u32| Some(Duration::from_secs(u64::from(days) * 86_400));
+    Limits {
+        attributes_per_item_max: config.intake.attributes_max,
+        attribute_bytes_max: config.intake.attribute_bytes_max.unwrap_or(VALUE_BYTES_MAX),
+        age_max: Ages {
+            traces: days(retention.trace_days),
+            logs: days(retention.log_days),
+            metrics: days(retention.metric_days),
+        },
+        ..Limits::default()
+    }
+}
+
+fn rules_options(config: &Config) -> rules::Options {
+    let intake = &config.intake;
+    rules::Options {
+        attributes_denied: intake.attributes_denied.clone(),
+        attributes_allowed: intake.attributes_allowed.clone(),
+        attributes_max: intake.attributes_max,
+        attribute_bytes_max: intake.attribute_bytes_max.unwrap_or(VALUE_BYTES_MAX),
+        services_allowed: intake.services_allowed.clone(),
+        services_excluded: intake.services_excluded.clone(),
+        ingest_severity_min: intake.ingest_severity_min,
+        store_severity_min: intake.store_severity_min,
+        severity_from_body: intake.severity_from_body,
+        parse_json: intake.parse_json,
     }
 }
 

@@ -104,6 +104,27 @@ impl LogDetail {
         }
     }
 
+    /// The line that people read and templates are mined from: the message of a structured body, where its attributes
+    /// have one under a name that loggers use, else [`LogDetail::body_text`].
+    pub fn line(&self) -> String {
+        const MESSAGES: [&str; 4] = ["message", "msg", "log", "event"];
+        let is_structured = match self.body() {
+            Value::Map(_) => true,
+            Value::Text(text) => text.trim_ascii_start().starts_with('{'),
+            _ => false,
+        };
+        if !is_structured {
+            return self.body_text();
+        }
+        let messages = self.attributes().filter_map(|(key, value)| match value {
+            Value::Text(text) if !text.is_empty() => {
+                MESSAGES.iter().position(|message| *message == key).map(|rank| (rank, text))
+            }
+            _ => None,
+        });
+        messages.min_by_key(|(rank, _)| *rank).map_or_else(|| self.body_text(), |(_, text)| text.to_owned())
+    }
+
     /// The attributes in order of arrival.
     pub fn attributes(&self) -> AttributeIter<'_> {
         AttributeIter::within(&self.0, 6)

@@ -26,12 +26,24 @@ pub struct Options {
     pub mmap_bytes: u64,
     /// Whether an older schema is brought up to date on open; refused otherwise.
     pub automigrate: bool,
+    /// Metric series of one tenant that are told apart; the points of further ones share one series.
+    pub series_per_tenant_max: usize,
+    /// The same over all tenants together.
+    pub series_max: usize,
 }
 
 impl Options {
     /// Options for the database at `path`, with the defaults of the product.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), readers: 4, cache_kib: 65_536, mmap_bytes: 1 << 30, automigrate: true }
+        Self {
+            path: path.into(),
+            readers: 4,
+            cache_kib: 65_536,
+            mmap_bytes: 1 << 30,
+            automigrate: true,
+            series_per_tenant_max: 500_000,
+            series_max: 2_000_000,
+        }
     }
 
     pub(super) fn writing(&self) -> SqliteConnectOptions {
