@@ -58,7 +58,7 @@ impl Rules {
         }
         let mut refused = 0;
         groups.retain(|group| {
-            let service = &*group.resource.service;
+            let service = group.resource.service.as_bytes();
             let is_taken = (allowed.is_empty() || allowed.has(service)) && !excluded.has(service);
             refused += if is_taken { 0 } else { count(&group.items) as u64 };
             is_taken

@@ -192,7 +192,7 @@ impl AttributeRules {
         if !is_own {
             return false;
         }
-        let key = wire::text(entry, 1);
+        let key = wire::key(entry);
         if self.denied.has(key) {
             left_out.denied += 1;
             return true;
@@ -218,18 +218,18 @@ impl AttributeRules {
 }
 
 /// True for what answers read from what is stored: who sent it, and which exception it was.
-fn is_needed(key: &str) -> bool {
+fn is_needed(key: &[u8]) -> bool {
     matches!(
         key,
-        "service.name"
-            | "service.namespace"
-            | "service.version"
-            | "service.instance.id"
-            | "k8s.pod.name"
-            | "container.id"
-            | "host.name"
-            | "host.id"
-            | "exception.type"
-            | "exception.message"
+        b"service.name"
+            | b"service.namespace"
+            | b"service.version"
+            | b"service.instance.id"
+            | b"k8s.pod.name"
+            | b"container.id"
+            | b"host.name"
+            | b"host.id"
+            | b"exception.type"
+            | b"exception.message"
     )
 }

@@ -6,6 +6,8 @@ pub(super) struct Keys {
     /// In order, for the binary search.
     exact: Vec<Box<str>>,
     beginnings: Vec<Box<str>>,
+    /// A bit for each length that an exact key has, the highest for all that are longer: most keys need no look.
+    lengths: u64,
 }
 
 impl Keys {
@@ -18,16 +20,19 @@ impl Keys {
                 None => found.exact.push(key.as_str().into()),
             }
         }
-        found.exact.sort_unstable();
-        found.exact.dedup();
-        found
+        found.in_order()
     }
 
     /// Keys as they are spelled.
     pub(super) fn exact(keys: &[String]) -> Self {
-        let mut exact: Vec<Box<str>> = keys.iter().map(|key| key.as_str().into()).collect();
-        exact.sort_unstable();
-        Self { exact, beginnings: Vec::new() }
+        let exact = keys.iter().map(|key| key.as_str().into()).collect();
+        Self { exact, ..Self::default() }.in_order()
+    }
+
+    fn in_order(mut self) -> Self {
+        self.exact.sort_unstable();
+        self.lengths = self.exact.iter().fold(0, |lengths, key| lengths | length_bit(key.len()));
+        self
     }
 
     /// True when there are none.
@@ -37,8 +42,14 @@ impl Keys {
 
     /// True when `key` is one of them or begins like one.
     #[inline]
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.exact.binary_search_by(|other| (**other).cmp(key)).is_ok()
-            || self.beginnings.iter().any(|beginning| key.starts_with(&**beginning))
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.lengths & length_bit(key.len()) != 0
+            && self.exact.binary_search_by(|other| other.as_bytes().cmp(key)).is_ok()
+            || self.beginnings.iter().any(|beginning| key.starts_with(beginning.as_bytes()))
     }
+}
+
+#[inline]
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
