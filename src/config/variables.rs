@@ -149,7 +149,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "HOT_RETENTION_DAYS",
                 "7",
-                "Days for which spans, log records and metric points are kept, 1 to 36500; then they are deleted a day at a time. Items that are older when they arrive are refused one by one, and their sender is told.",
+                "Days for which spans, log records and metric points are kept, 1 to 36500; then they are deleted a day at a time. Items that are older when they arrive are rejected one by one, and their sender is told.",
             ),
             variable("TRACE_RETENTION_DAYS", "", "The same for spans alone; empty takes HOT_RETENTION_DAYS."),
             variable(
@@ -245,22 +245,22 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "ATTRIBUTES_MAX",
                 "1024",
-                "Attributes kept of one span, event, link, log record, resource or scope, 1 to 1024; more are left out and counted in its dropped count. A metric point with more is refused, because fewer would name another series.",
+                "Attributes kept of one span, event, link, log record, resource or scope, 1 to 1024; more are left out and counted in its dropped count. A metric point with more is rejected, because fewer would name another series.",
             ),
             variable(
                 "INGEST_ALLOWED_SERVICES",
                 "",
-                "Names of the only services whose telemetry is taken, separated by commas; empty takes all. What is refused is told to its sender.",
+                "Names of the only services whose telemetry is taken, separated by commas; empty takes all. What is rejected is told to its sender.",
             ),
             variable(
                 "INGEST_EXCLUDED_SERVICES",
                 "",
-                "Names of services whose telemetry is refused, separated by commas.",
+                "Names of services whose telemetry is rejected, separated by commas.",
             ),
             variable(
                 "INGEST_MIN_SEVERITY",
                 "",
-                "Least severe log records that are taken: TRACE, DEBUG, INFO, WARN, ERROR or FATAL; empty takes all. Less severe ones are refused, and their sender is told. Records of unknown severity are taken.",
+                "Least severe log records that are taken: TRACE, DEBUG, INFO, WARN, ERROR or FATAL; empty takes all. Less severe ones are rejected, and their sender is told. Records of unknown severity are taken.",
             ),
             variable(
                 "STORE_MIN_SEVERITY",

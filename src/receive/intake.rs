@@ -22,7 +22,7 @@ use crate::model::batch::Signal;
 use crate::model::tenant::Scope;
 use crate::model::time::UnixNanos;
 use crate::pipeline::Submission;
-use crate::rules::Refused;
+use crate::rules::Rejected;
 use crate::rules::Rules;
 
 use super::Accept;
@@ -152,12 +152,12 @@ impl Intake {
         let received = self.clock.now();
         let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());
         let work = Work { signal, encoding, inflate, received, limits, rules };
-        let Unpacked { decoded, refused, body, permit } = self.unpack(work).await?;
+        let Unpacked { decoded, turned_away, body, permit } = self.unpack(work).await?;
         let items = decoded.batch.items() as u64;
-        self.count(signal, &decoded, &refused);
+        self.count(signal, &decoded, &turned_away);
         let Decoded { batch, rejected, message, .. } = decoded;
-        let rejected = rejected.saturating_add(refused.items());
-        let message = match (message, refused.message) {
+        let rejected = rejected.saturating_add(turned_away.items());
+        let message = match (message, turned_away.message) {
             (Some(first), Some(second)) => Some(format!("{first}; {second}")),
             (first, second) => first.or(second),
         };
@@ -175,14 +175,14 @@ impl Intake {
     }
 
     /// Counts what of a request was not taken, by reason.
-    fn count(&self, signal: Signal, decoded: &Decoded, refused: &Refused) {
+    fn count(&self, signal: Signal, decoded: &Decoded, turned_away: &Rejected) {
         let (old, ahead) = (decoded.too_old, decoded.in_the_future);
         self.tally.rejected(signal, decoded.rejected.saturating_sub(old.saturating_add(ahead)));
         for (reason, items) in [
             (LeftOut::TooOld, old),
             (LeftOut::InTheFuture, ahead),
-            (LeftOut::Service, refused.service),
-            (LeftOut::Severity, refused.severity),
+            (LeftOut::Service, turned_away.service),
+            (LeftOut::Severity, turned_away.severity),
         ] {
             self.tally.left_out(signal, reason, items);
         }
@@ -217,7 +217,7 @@ struct Work {
 /// A batch, the plain body it came from, and the permit that covers both.
 struct Unpacked {
     decoded: Decoded,
-    refused: Refused,
+    turned_away: Rejected,
     body: Bytes,
     permit: Permit,
 }
@@ -226,8 +226,8 @@ impl Work {
     fn run(self) -> Result<Unpacked, Error> {
         let (body, permit) = self.inflate.finish()?;
         let mut decoded = decode::decode(self.signal, self.encoding, &body, self.received, &self.limits)?;
-        let refused = self.rules.admit(&mut decoded.batch);
-        Ok(Unpacked { decoded, refused, body, permit })
+        let turned_away = self.rules.admit(&mut decoded.batch);
+        Ok(Unpacked { decoded, turned_away, body, permit })
     }
 }
 

@@ -10,39 +10,39 @@ use super::{Rules, severity};
 
 /// What a batch lost at the door.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejected {
     /// Items of services that are not taken.
     pub service: u64,
     /// Log records that are not severe enough to be taken.
     pub severity: u64,
-    /// What was refused and why, in English and below 1 KiB; none when all was taken and will be stored.
+    /// What was rejected and why, in English and below 1 KiB; none when all was taken and will be stored.
     pub message: Option<String>,
 }
 
-impl Refused {
-    /// All refused items.
+impl Rejected {
+    /// All rejected items.
     pub const fn items(&self) -> u64 {
         self.service.saturating_add(self.severity)
     }
 }
 
 impl Rules {
-    /// Takes out of `batch` what the rules refuse, and gives log records without a severity the one that their body
+    /// Takes out of `batch` what the rules reject, and gives log records without a severity the one that their body
     /// tells. The same batch always ends the same.
-    pub fn admit(&self, batch: &mut Batch) -> Refused {
+    pub fn admit(&self, batch: &mut Batch) -> Rejected {
         let signal = batch.signal();
-        let mut refused = Refused::default();
+        let mut rejected = Rejected::default();
         let mut counted_only = 0;
         match batch {
-            Batch::Traces(groups) => refused.service = self.take_services(groups, Vec::len),
-            Batch::Metrics(groups) => refused.service = self.take_services(groups, points),
+            Batch::Traces(groups) => rejected.service = self.take_services(groups, Vec::len),
+            Batch::Metrics(groups) => rejected.service = self.take_services(groups, points),
             Batch::Logs(groups) => {
-                refused.service = self.take_services(groups, Vec::len);
-                (refused.severity, counted_only) = self.take_severities(groups);
+                rejected.service = self.take_services(groups, Vec::len);
+                (rejected.severity, counted_only) = self.take_severities(groups);
             }
         }
-        refused.message = self.message(signal, &refused, counted_only);
-        refused
+        rejected.message = self.message(signal, &rejected, counted_only);
+        rejected
     }
 
     /// True when a record of this severity gets a row.
@@ -56,14 +56,14 @@ impl Rules {
         if allowed.is_empty() && excluded.is_empty() {
             return 0;
         }
-        let mut refused = 0;
+        let mut rejected = 0;
         groups.retain(|group| {
             let service = group.resource.service.as_bytes();
             let is_taken = (allowed.is_empty() || allowed.has(service)) && !excluded.has(service);
-            refused += if is_taken { 0 } else { count(&group.items) as u64 };
+            rejected += if is_taken { 0 } else { count(&group.items) as u64 };
             is_taken
         });
-        refused
+        rejected
     }
 
     /// Reads severities out of bodies and removes records that are not severe enough. Answers how many were removed,
@@ -71,7 +71,7 @@ impl Rules {
     fn take_severities(&self, groups: &mut Vec<Group<LogRecord>>) -> (u64, u64) {
         let options = &self.inner.options;
         let (ingest, store) = (options.ingest_severity_min, options.store_severity_min);
-        let (mut refused, mut counted_only) = (0, 0);
+        let (mut rejected, mut counted_only) = (0, 0);
         if options.severity_from_body {
             for record in groups.iter_mut().flat_map(|group| &mut group.items) {
                 if record.severity == Severity(0) {
@@ -85,17 +85,17 @@ impl Rules {
         for group in groups.iter_mut() {
             group.items.retain(|record| {
                 let is_taken = is_enough(record.severity, ingest);
-                refused += u64::from(!is_taken);
+                rejected += u64::from(!is_taken);
                 counted_only += u64::from(is_taken && !is_enough(record.severity, store));
                 is_taken
             });
         }
         groups.retain(|group| !group.items.is_empty());
-        (refused, counted_only)
+        (rejected, counted_only)
     }
 
-    fn message(&self, signal: Signal, refused: &Refused, counted_only: u64) -> Option<String> {
-        if refused.items() == 0 && counted_only == 0 {
+    fn message(&self, signal: Signal, rejected: &Rejected, counted_only: u64) -> Option<String> {
+        if rejected.items() == 0 && counted_only == 0 {
             return None;
         }
         let noun = match signal {
@@ -105,15 +105,15 @@ impl Rules {
         };
         let options = &self.inner.options;
         let mut parts = Vec::new();
-        if refused.service > 0 {
+        if rejected.service > 0 {
             parts.push(format!(
-                "{} {noun} refused: INGEST_ALLOWED_SERVICES or INGEST_EXCLUDED_SERVICES leaves their service out",
-                refused.service
+                "{} {noun} rejected: INGEST_ALLOWED_SERVICES or INGEST_EXCLUDED_SERVICES leaves their service out",
+                rejected.service
             ));
         }
-        if refused.severity > 0 {
+        if rejected.severity > 0 {
             let least = options.ingest_severity_min.name();
-            parts.push(format!("{} {noun} refused: below INGEST_MIN_SEVERITY={least}", refused.severity));
+            parts.push(format!("{} {noun} rejected: below INGEST_MIN_SEVERITY={least}", rejected.severity));
         }
         if counted_only > 0 {
             let mut part = format!("{counted_only} {noun} counted and not stored: ");

@@ -20,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::admit::Refused;
+pub use self::admit::Rejected;
 pub use self::attributes::LeftOut;
 pub use self::options::Options;
 

@@ -16,9 +16,9 @@ pub struct Options {
     pub attribute_bytes_max: usize,
     /// Names of the only services whose telemetry is taken; empty takes all.
     pub services_allowed: Vec<String>,
-    /// Names of services whose telemetry is refused.
+    /// Names of services whose telemetry is rejected.
     pub services_excluded: Vec<String>,
-    /// Less severe log records are refused; 0 takes all. Records of unknown severity are always taken.
+    /// Less severe log records are rejected; 0 takes all. Records of unknown severity are always taken.
     pub ingest_severity_min: Severity,
     /// Less severe log records count in templates and roll-ups and get no row; 0 stores all. Records of unknown
     /// severity are always stored.

@@ -357,7 +357,7 @@ fn services_are_taken_by_name() {
         Batch::Traces(vec![group("shop", vec![span.clone(); 3]), group("noise", vec![span; 2])])
     };
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    for (allowed, excluded, refused) in [
+    for (allowed, excluded, rejected) in [
         (&[][..], &[][..], 0),
         (&["shop", "noise"], &[], 0),
         (&["shop"], &[], 2),
@@ -369,10 +369,13 @@ fn services_are_taken_by_name() {
         let rules = Rules::new(Options { services_allowed, services_excluded, ..Options::default() });
         let mut batch = spans();
         let found = rules.admit(&mut batch);
-        assert_eq!((found.service, found.items(), batch.items()), (refused, refused, 5 - refused as usize));
-        assert_eq!(found.message.is_some(), refused > 0);
+        assert_eq!(
+            (found.service, found.items(), batch.items()),
+            (rejected, rejected, 5 - rejected as usize)
+        );
+        assert_eq!(found.message.is_some(), rejected > 0);
         let once = batch.clone();
-        assert_eq!(rules.admit(&mut batch), Refused::default());
+        assert_eq!(rules.admit(&mut batch), Rejected::default());
         assert_eq!(batch, once);
     }
 }
@@ -391,24 +394,24 @@ fn severities_are_read_then_held_to_the_least() {
     };
     let admit = |options: Options| {
         let mut batch = batch();
-        let refused = Rules::new(options).admit(&mut batch);
-        (severities(&batch), refused)
+        let rejected = Rules::new(options).admit(&mut batch);
+        (severities(&batch), rejected)
     };
-    let (all, refused) = admit(Options::default());
-    assert_eq!((all, refused), (vec![9, 17, 0, 5, 17, 1], Refused::default()));
+    let (all, rejected) = admit(Options::default());
+    assert_eq!((all, rejected), (vec![9, 17, 0, 5, 17, 1], Rejected::default()));
     let (unread, _) = admit(Options { severity_from_body: false, ..Options::default() });
     assert_eq!(unread, [9, 17, 0, 0, 0, 1]);
-    let (warned, refused) = admit(Options { ingest_severity_min: Severity::WARN, ..Options::default() });
-    assert_eq!((warned, refused.severity), (vec![17, 0, 17], 3));
-    assert_eq!(refused.message.unwrap(), "3 log records refused: below INGEST_MIN_SEVERITY=warn");
+    let (warned, rejected) = admit(Options { ingest_severity_min: Severity::WARN, ..Options::default() });
+    assert_eq!((warned, rejected.severity), (vec![17, 0, 17], 3));
+    assert_eq!(rejected.message.unwrap(), "3 log records rejected: below INGEST_MIN_SEVERITY=warn");
     let options = Options { store_severity_min: Severity::WARN, ..Options::default() };
     assert!(
         !Rules::new(options.clone()).stores(Severity(12)) && Rules::new(options.clone()).stores(Severity(0))
     );
-    let (counted, refused) = admit(options);
-    assert_eq!((counted.len(), refused.items()), (6, 0));
+    let (counted, rejected) = admit(options);
+    assert_eq!((counted.len(), rejected.items()), (6, 0));
     assert_eq!(
-        refused.message.unwrap(),
+        rejected.message.unwrap(),
         "3 log records counted and not stored: below STORE_MIN_SEVERITY=warn"
     );
 }

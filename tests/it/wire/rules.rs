@@ -1,4 +1,4 @@
-//! The operator's rules at the door: what is refused is said and counted, what is left out is nowhere, what is read out
+//! The operator's rules at the door: what is rejected is said and counted, what is left out is nowhere, what is read out
 //! of log lines can be searched.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
@@ -94,7 +94,7 @@ async fn rejected(server: &Server, signal: Signal, reason: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn items_outside_the_time_that_is_kept_are_refused_alone_on_every_door() {
+async fn items_outside_the_time_that_is_kept_are_rejected_alone_on_every_door() {
     let mut server = Server::start(&[("HOT_RETENTION_DAYS", "3"), ("LOG_RETENTION_DAYS", "30")]).await;
     let now = now();
     for (signal, days) in [(Signal::Traces, 3), (Signal::Logs, 30), (Signal::Metrics, 3)] {
@@ -124,7 +124,7 @@ async fn items_outside_the_time_that_is_kept_are_refused_alone_on_every_door() {
 }
 
 #[tokio::test]
-async fn services_and_severities_that_are_not_wanted_are_refused_and_stay_out_after_a_crash() {
+async fn services_and_severities_that_are_not_wanted_are_rejected_and_stay_out_after_a_crash() {
     let variables = [
         ("INGEST_EXCLUDED_SERVICES", "noise"),
         ("INGEST_MIN_SEVERITY", "INFO"),
@@ -150,7 +150,7 @@ async fn services_and_severities_that_are_not_wanted_are_refused_and_stay_out_af
         export_both(&server, Signal::Logs, &samples::log_request(lines).encode_to_vec()).await
     {
         assert_eq!(count, 2, "{message}");
-        assert!(message.contains("2 log records refused: below INGEST_MIN_SEVERITY=info"), "{message}");
+        assert!(message.contains("2 log records rejected: below INGEST_MIN_SEVERITY=info"), "{message}");
         assert!(
             message.contains("1 log records counted and not stored: below STORE_MIN_SEVERITY=error"),
             "{message}"
