@@ -34,10 +34,10 @@ impl Rules {
         let mut rejected = Rejected::default();
         let mut counted_only = 0;
         match batch {
-            Batch::Traces(groups) => rejected.service = self.take_services(groups, Vec::len),
+            Batch::Traces(groups) => rejected.service = self.take_services(groups, |items| items.len()),
             Batch::Metrics(groups) => rejected.service = self.take_services(groups, points),
             Batch::Logs(groups) => {
-                rejected.service = self.take_services(groups, Vec::len);
+                rejected.service = self.take_services(groups, |items| items.len());
                 (rejected.severity, counted_only) = self.take_severities(groups);
             }
         }
@@ -51,7 +51,7 @@ impl Rules {
     }
 
     /// Removes the groups of services that are not taken; answers how many items they held.
-    fn take_services<T>(&self, groups: &mut Vec<Group<T>>, count: fn(&Vec<T>) -> usize) -> u64 {
+    fn take_services<T>(&self, groups: &mut Vec<Group<T>>, count: fn(&[T]) -> usize) -> u64 {
         let (allowed, excluded) = (&self.inner.allowed_services, &self.inner.excluded_services);
         if allowed.is_empty() && excluded.is_empty() {
             return 0;
@@ -129,6 +129,6 @@ fn is_enough(severity: Severity, least: Severity) -> bool {
     severity == Severity(0) || severity >= least
 }
 
-fn points(metrics: &Vec<Metric>) -> usize {
+fn points(metrics: &[Metric]) -> usize {
     metrics.iter().map(|metric| metric.points.len()).sum()
 }

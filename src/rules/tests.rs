@@ -51,6 +51,7 @@ fn attribute(number: u32, key: &str, value: i64, packer: &mut Packer) {
 }
 
 type Pairs = Vec<(&'static str, i64)>;
+type Slice = [(&'static str, i64)];
 
 fn pairs() -> impl Strategy<Value = Pairs> {
     collection::vec((sample::select(KEYS.to_vec()), 0..200_i64), 0..6)
@@ -62,7 +63,7 @@ fn patterns() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 /// A span with everything that may have attributes, and much that has none.
-fn span(own: &Pairs, event: &Pairs, link: &Pairs) -> SpanDetail {
+fn span(own: &Slice, event: &Slice, link: &Slice) -> SpanDetail {
     let mut packer = Packer::default();
     packer.text(3, "state=1");
     own.iter().for_each(|(key, value)| attribute(9, key, *value, &mut packer));
@@ -116,7 +117,7 @@ proptest! {
         let mut left_out = LeftOut::default();
         let kept = rules.span(detail.clone(), &mut left_out);
         assert!(is_whole(kept.as_bytes()));
-        let wanted = |pairs: &Pairs| -> Pairs {
+        let wanted = |pairs: &Slice| -> Pairs {
             pairs.iter().copied().filter(|(key, _)| is_kept(key, &denied, &allowed)).collect()
         };
         prop_assert_eq!(&kept, &span(&wanted(&own), &wanted(&event), &wanted(&link)));
@@ -222,7 +223,7 @@ fn pack(value: &serde_json::Value, any: &mut Packer) {
 #[test]
 fn without_rules_nothing_is_copied() {
     let rules = Rules::default();
-    let detail = span(&vec![("a", 1)], &vec![], &vec![]);
+    let detail = span(&[("a", 1)], &[], &[]);
     let kept = rules.span(detail.clone(), &mut LeftOut::default());
     assert_eq!(kept.as_bytes().as_ptr(), detail.as_bytes().as_ptr());
     let resource = Arc::new(resource("shop"));
