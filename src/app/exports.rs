@@ -39,6 +39,7 @@ fn label(name: &str, value: &str) -> Labels {
 pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     process_metrics(metrics);
     ingest_metrics(metrics, &parts.pipeline);
+    rules_metrics(metrics, &parts.pipeline, &parts.receive);
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
     disk_metrics(metrics, &parts.data_dir, &parts.database);
@@ -169,6 +170,35 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         let (good, failed) = handle.tally().commits();
         vec![(label("result", "ok"), good as f64), (label("result", "error"), failed as f64)]
     });
+}
+
+/// What the operator's rules left out.
+fn rules_metrics(metrics: &Metrics, pipeline: &pipeline::Handle, receive: &Receive) {
+    let (handle, door) = (pipeline.clone(), receive.clone());
+    metrics.export("attributes_dropped", "Attributes left out, by reason.", Kind::Counter, move || {
+        let ((denied, not_allowed), (too_many, _)) =
+            (handle.tally().attributes_left_out(), door.attributes());
+        let counts = [("denied", denied), ("not_allowed", not_allowed), ("too_many", too_many)];
+        counts.map(|(reason, count)| (label("reason", reason), count as f64)).to_vec()
+    });
+    let (handle, door) = (pipeline.clone(), receive.clone());
+    metrics.export_one("attributes_truncated", "Attribute values cut.", Kind::Counter, move || {
+        (handle.tally().attributes_shortened() + door.attributes().1) as f64
+    });
+    let handle = pipeline.clone();
+    metrics.export_one(
+        "ingest_counted_only_records",
+        "Log records below STORE_MIN_SEVERITY, counted and not stored.",
+        Kind::Counter,
+        move || handle.tally().counted_only_records() as f64,
+    );
+    let handle = pipeline.clone();
+    metrics.export_one(
+        "tsdb_cardinality_overflow",
+        "Points that went to an overflow series because there are too many series.",
+        Kind::Counter,
+        move || handle.tally().overflowed_points() as f64,
+    );
 }
 
 fn journal_metrics(metrics: &Metrics, journal: &Journal) {

@@ -5,6 +5,8 @@
 
 mod exports;
 mod routes;
+mod standby;
+pub mod storage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,19 +20,22 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::storage::store_options;
 use crate::admit::Budget;
 use crate::auth::{self, Authenticator};
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config};
-use crate::decode::Limits;
+use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
 use crate::graph::Graph;
 use crate::journal::{self, Journal, Lsn, Replay};
 use crate::net::{self, Listener};
 use crate::pipeline;
 use crate::query::{self, Query};
 use crate::receive::{self, Receive};
+use crate::rules::{self, Rules};
 use crate::search::{self, Index};
-use crate::store::{Store, options as store};
+use crate::store::Store;
+use crate::store::options::Database;
 use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
@@ -110,13 +115,21 @@ impl Bound {
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let committed = Arc::new(Notify::new());
 
-        let State { store, journal, replay, index, graph } = State::open(&config, &clock).await?;
+        let doors = [grpc, otlp_http, http];
+        let key_required = config.api_key.is_some();
+        let waiting = || announce(&config, addresses, key_required);
+        let opening = (&doors, &health, &metrics);
+        let State { store, journal, replay, index, graph } =
+            State::open(&config, &clock, opening, waiting).await?;
+        let [grpc, otlp_http, http] = doors;
+        let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
             store: store.clone(),
             graph: graph.clone(),
-            limits: Limits::default(),
+            limits: limits.clone(),
+            rules: rules.clone(),
             clock: clock.clone(),
             health: health.clone(),
             committed: Arc::clone(&committed),
@@ -136,8 +149,12 @@ impl Bound {
             default_tenant: config.default_tenant.clone(),
         });
         let budget = Budget::new(config.inflight_bytes_max as u64);
-        let options =
-            receive::Options { request_bytes_max: config.request_bytes_max, ..receive::Options::default() };
+        let options = receive::Options {
+            request_bytes_max: config.request_bytes_max,
+            limits,
+            rules,
+            ..receive::Options::default()
+        };
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
         let exported = exports::Exported {
@@ -243,14 +260,31 @@ struct State {
 }
 
 impl State {
-    async fn open(config: &Config, clock: &Clock) -> Result<Self> {
-        // The journal's lock comes first: a second server on the same data must not touch the database.
-        let applied = Store::applied_at(&store_options(config)).await.context("reading the database")?;
-        let (journal, replay) = open_journal(config, applied).await?;
-        let store = Store::open(store_options(config)).await.context("opening the database")?;
-        if store.applied() != applied {
-            bail!("another server wrote to {} a moment ago; start again", config.database.display());
-        }
+    async fn open(
+        config: &Config,
+        clock: &Clock,
+        doors: (&[Listener; 3], &Health, &Metrics),
+        waiting: impl Fn() -> Result<()>,
+    ) -> Result<Self> {
+        let options = store_options(config)?;
+        let (store, (journal, replay)) = match options.database {
+            Database::Sqlite(_) => {
+                // The journal's lock comes first: a second server on the same data must not touch the database.
+                let applied = Store::applied_at(&options).await.context("reading the database")?;
+                let journal = open_journal(config, applied).await?;
+                let store = Store::open(options).await.context("opening the database")?;
+                if store.applied() != applied {
+                    let database = config.database.display();
+                    bail!("another server wrote to {database} a moment ago; start again");
+                }
+                (store, journal)
+            }
+            Database::Postgres(_) => {
+                let store = standby::open(config, options, doors, waiting).await?;
+                let applied = store.applied();
+                (store, open_journal(config, applied).await?)
+            }
+        };
         let index = open_index(config, &store).await?;
         let graph = Graph::new();
         upkeep::restore::graph(&store, &graph, clock.now()).await;
@@ -285,15 +319,18 @@ fn look_after(
 }
 
 fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-    let options = net::Options {
+    doors
+        .into_iter()
+        .map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone()))
+        .collect()
+}
+
+fn net_options(config: &Config) -> net::Options {
+    net::Options {
         streams_max: config.streams_max,
         stop_timeout: config.shutdown_timeout / 2,
         ..net::Options::default()
-    };
-    doors
-        .into_iter()
-        .map(|(listener, router)| net::serve(listener, router, options.clone(), stop.clone()))
-        .collect()
+    }
 }
 
 /// Tells where the server listens: in the log, and in PORTS_FILE.
@@ -310,12 +347,36 @@ fn announce(config: &Config, addresses: Addresses, key_required: bool) -> Result
     Ok(())
 }
 
-/// How the store of `config` is opened.
-pub fn store_options(config: &Config) -> store::Options {
-    let path = config.database.clone();
-    let file = store::File { path, cache_kib: config.cache_kib, mmap_bytes: config.mmap_bytes };
-    let options = store::Options::of(store::Database::Sqlite(file));
-    store::Options { readers: config.readers, automigrate: config.automigrate, ..options }
+/// What one request may hold, and how old it may be: the same at the door and at a replay.
+fn limits(config: &Config) -> Limits {
+    let retention = &config.storage.retention;
+    let days = |days: u32| Some(Duration::from_secs(u64::from(days) * 86_400));
+    Limits {
+        attributes_per_item_max: config.intake.attributes_max,
+        attribute_bytes_max: config.intake.attribute_bytes_max.unwrap_or(VALUE_BYTES_MAX),
+        age_max: Ages {
+            traces: days(retention.trace_days),
+            logs: days(retention.log_days),
+            metrics: days(retention.metric_days),
+        },
+        ..Limits::default()
+    }
+}
+
+fn rules_options(config: &Config) -> rules::Options {
+    let intake = &config.intake;
+    rules::Options {
+        attributes_denied: intake.attributes_denied.clone(),
+        attributes_allowed: intake.attributes_allowed.clone(),
+        attributes_max: intake.attributes_max,
+        attribute_bytes_max: intake.attribute_bytes_max.unwrap_or(VALUE_BYTES_MAX),
+        services_allowed: intake.services_allowed.clone(),
+        services_excluded: intake.services_excluded.clone(),
+        ingest_severity_min: intake.ingest_severity_min,
+        store_severity_min: intake.store_severity_min,
+        severity_from_body: intake.severity_from_body,
+        parse_json: intake.parse_json,
+    }
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {

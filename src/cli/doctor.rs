@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::app::store_options;
+use crate::app::storage::store_options;
 use crate::config::Config;
 use crate::store::Store;
 
@@ -84,7 +84,7 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
         Err(error) => Finding { name: "data directory", ok: false, detail: format!("{error:#}") },
     });
     if config.database.exists() {
-        let opened = super::runtime()?.block_on(Store::migrations(&store_options(&config).database));
+        let opened = super::runtime()?.block_on(Store::migrations(&store_options(&config)?.database));
         let (ok, detail) = match opened {
             Ok(migrations) => {
                 let pending = migrations.iter().filter(|migration| !migration.applied).count();

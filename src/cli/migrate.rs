@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::app::store_options;
+use crate::app::storage::store_options;
 use crate::store::Store;
 use crate::store::options::Options;
 
@@ -15,7 +15,7 @@ pub(super) fn run(status: bool, as_json: bool) -> Result<Ending> {
         Ok(loaded) => loaded.config,
         Err(ending) => return Ok(ending),
     };
-    let options = store_options(&config);
+    let options = store_options(&config)?;
     super::runtime()?.block_on(async {
         if !status {
             let options = Options { automigrate: true, ..options.clone() };

@@ -21,7 +21,13 @@ pub(super) fn run() -> Result<Ending> {
     super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        let mut running = App::bind(loaded.config, Clock::system()).await?.start().await?;
+        let bound = App::bind(loaded.config, Clock::system()).await?;
+        // Starting takes as long as it takes to replay the journal, or until another server hands over.
+        let mut running = tokio::select! {
+            running = bound.start() => running?,
+            _ = terminate.recv() => return Ok(Ending::Good),
+            _ = interrupt.recv() => return Ok(Ending::Good),
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

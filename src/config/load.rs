@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::model::tenant::TenantId;
 
+use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
+use super::storage::{Driver, Storage};
 use super::variables::{self, NOT_YET};
 
 /// When an export request is acknowledged.
@@ -34,6 +36,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     pub data_dir: PathBuf,
     pub database: PathBuf,
+    pub storage: Storage,
+    pub intake: Intake,
     pub automigrate: bool,
     pub readers: u32,
     pub cache_kib: u32,
@@ -106,9 +110,9 @@ fn is_known(name: &str) -> bool {
     variables::all().any(|variable| variable.name == name)
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     environment: &'a Environment,
-    mistakes: Vec<String>,
+    pub(super) mistakes: Vec<String>,
     effective: Vec<(&'static str, String, Origin)>,
 }
 
@@ -120,7 +124,8 @@ impl Reader<'_> {
         let log_level = self.one_of("LOG_LEVEL", &["INFO", "ERROR", "WARN", "DEBUG", "TRACE"]);
         let bind_addr = self.address("BIND_ADDR");
         let data_dir = PathBuf::from(self.text("DATA_DIR"));
-        self.one_of("DB_DRIVER", &["sqlite"]);
+        let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32;
+        let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
         let default_tenant = self.tenant("DEFAULT_TENANT");
         let allow = Allowed {
@@ -128,6 +133,13 @@ impl Reader<'_> {
             sqlite: self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD"),
         };
         self.refuse_open_doors(production, bind_addr, api_key.is_some(), &allow);
+        if production && storage.driver == Driver::Sqlite && !allow.sqlite {
+            self.mistakes.push(
+                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
+                 OTELCONTEXT_ALLOW_SQLITE_PROD=true"
+                    .into(),
+            );
+        }
         Some(Config {
             log_level: log_level.parse().ok()?,
             bind_addr,
@@ -136,10 +148,12 @@ impl Reader<'_> {
             http_port: self.port("HTTP_PORT"),
             ports_file: Some(self.text("PORTS_FILE")).filter(|path| !path.is_empty()).map(PathBuf::from),
             shutdown_timeout: self.milliseconds("SHUTDOWN_TIMEOUT_MS", 100, 600_000),
-            database: self.database(&data_dir),
+            database,
+            storage,
+            intake: self.intake(),
             data_dir,
             automigrate: self.flag("DB_AUTOMIGRATE"),
-            readers: self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32,
+            readers,
             cache_kib: self.number("SQLITE_CACHE_SIZE_KB", 1024, 1 << 20) as u32,
             mmap_bytes: self.number("SQLITE_MMAP_SIZE_BYTES", 0, 16 << 30),
             acknowledge: match self.one_of("INGEST_ACK", &["durable", "buffered"]) {
@@ -176,13 +190,6 @@ impl Reader<'_> {
         if production && !has_key && !allow.insecure {
             self.mistakes.push("API_KEY: must be set when APP_ENV=production".into());
         }
-        if production && !allow.sqlite {
-            self.mistakes.push(
-                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
-                 OTELCONTEXT_ALLOW_SQLITE_PROD=true"
-                    .into(),
-            );
-        }
     }
 }
 
@@ -194,7 +201,7 @@ struct Allowed {
 
 impl Reader<'_> {
     /// The value, or the default where nobody set it; noted for the list of effective values.
-    fn text(&mut self, name: &'static str) -> String {
+    pub(super) fn text(&mut self, name: &'static str) -> String {
         let default =
             variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default);
         let (value, origin) = self.environment.get(name).unwrap_or((default, Origin::Default));
@@ -202,7 +209,7 @@ impl Reader<'_> {
         value.to_owned()
     }
 
-    fn secret(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<String> {
         let file_name = format!("{name}_FILE");
         let found = match (self.environment.get(name), self.environment.get(&file_name)) {
             (Some(_), Some(_)) => {
@@ -247,7 +254,7 @@ impl Reader<'_> {
     }
 
     /// A number within bounds that the callers' types can hold.
-    fn number(&mut self, name: &'static str, least: u64, most: u64) -> u64 {
+    pub(super) fn number(&mut self, name: &'static str, least: u64, most: u64) -> u64 {
         let wanted = format!("a whole number from {least} to {most}");
         match self.parsed::<u64>(name, &wanted) {
             Some(value) if (least..=most).contains(&value) => value,
@@ -257,6 +264,15 @@ impl Reader<'_> {
             }
             None => least,
         }
+    }
+
+    /// As [`Reader::number`]; none where nobody set it.
+    pub(super) fn optional_number(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
+        if self.environment.get(name).is_none() {
+            self.text(name);
+            return None;
+        }
+        Some(self.number(name, least, most))
     }
 
     fn milliseconds(&mut self, name: &'static str, least: u64, most: u64) -> Duration {
@@ -270,7 +286,7 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn flag(&mut self, name: &'static str) -> bool {
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
         let value = self.text(name);
         match value.trim().to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => true,
@@ -282,7 +298,7 @@ impl Reader<'_> {
         }
     }
 
-    fn one_of(&mut self, name: &'static str, allowed: &[&'static str]) -> &'static str {
+    pub(super) fn one_of(&mut self, name: &'static str, allowed: &[&'static str]) -> &'static str {
         let value = self.text(name);
         let found = allowed.iter().copied().find(|other| other.eq_ignore_ascii_case(value.trim()));
         found.unwrap_or_else(|| {
@@ -291,7 +307,7 @@ impl Reader<'_> {
         })
     }
 
-    fn list(&mut self, name: &'static str) -> Vec<String> {
+    pub(super) fn list(&mut self, name: &'static str) -> Vec<String> {
         let value = self.text(name);
         value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
@@ -308,20 +324,7 @@ impl Reader<'_> {
         value
     }
 
-    fn database(&mut self, data_dir: &std::path::Path) -> PathBuf {
-        let dsn = self.text("DB_DSN");
-        let path = dsn.strip_prefix("sqlite://").or_else(|| dsn.strip_prefix("sqlite:")).unwrap_or(&dsn);
-        if path.contains("://")
-            || path.contains(" host=")
-            || path.starts_with("host=")
-            || path.contains(":memory:")
-        {
-            self.mistake("DB_DSN", "(not shown)", &"is not the path of a SQLite file");
-        }
-        if path.is_empty() { data_dir.join("otelcontext.db") } else { PathBuf::from(path) }
-    }
-
-    fn mistake(&mut self, name: &str, value: &str, why: &dyn Display) {
+    pub(super) fn mistake(&mut self, name: &str, value: &str, why: &dyn Display) {
         self.mistakes.push(format!("{name}: `{}` {why}", value.escape_debug()));
     }
 }

@@ -4,11 +4,15 @@
 //! unknown names are made from it. [`Config::load`] reports all mistakes together. Nothing else in the program reads
 //! the environment.
 
+mod intake;
 mod load;
 mod nearest;
 mod origin;
+mod storage;
 pub mod variables;
 
+pub use self::intake::Intake;
 pub use self::load::{Acknowledge, Config, Loaded};
 pub use self::origin::{Environment, Origin};
+pub use self::storage::{Driver, Retention, Storage};
 pub use self::variables::env_example;

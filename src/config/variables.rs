@@ -75,11 +75,11 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "./data",
                 "Folder of the database, the journal and the search index. Created when missing.",
             ),
-            variable("DB_DRIVER", "sqlite", "Database: `sqlite`."),
-            variable(
+            variable("DB_DRIVER", "sqlite", "Database: `sqlite`, or `postgres` at the address in DB_DSN."),
+            secret(
                 "DB_DSN",
                 "",
-                "SQLite file, overriding otelcontext.db in DATA_DIR; a path, optionally starting with `sqlite:` or `sqlite://`.",
+                "For SQLite the file, overriding otelcontext.db in DATA_DIR: a path, optionally starting with `sqlite:` or `sqlite://`. For Postgres, where it must be set, the address: postgres://user:password@host:5432/database?sslmode=require.",
             ),
             variable(
                 "DB_AUTOMIGRATE",
@@ -90,6 +90,41 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "DB_MAX_OPEN_CONNS",
                 "4",
                 "Connections that answer questions, 1 to 64; writing always has one of its own.",
+            ),
+            variable(
+                "DB_MAX_IDLE_CONNS",
+                "2",
+                "Connections to Postgres that stay open when idle, 0 to 64 and at most DB_MAX_OPEN_CONNS.",
+            ),
+            variable(
+                "DB_CONN_MAX_LIFETIME",
+                "1h",
+                "How long a connection to Postgres is used before it is replaced, such as 1h or 90m; 0 sets no bound.",
+            ),
+            variable(
+                "DB_CONN_MAX_IDLE_TIME",
+                "10m",
+                "How long a connection to Postgres may be idle before it is closed, such as 10m; 0 sets no bound.",
+            ),
+            variable(
+                "DB_AZURE_AUTH",
+                "false",
+                "`true` enters Postgres with tokens of Microsoft Entra ID instead of a password; DB_DSN must then have sslmode=require, verify-ca or verify-full.",
+            ),
+            variable(
+                "DB_MIGRATE_TIMEOUT_SECS",
+                "60",
+                "Seconds that bringing the schema of Postgres up to date may take, up to 3600; 0 sets no bound.",
+            ),
+            variable(
+                "DB_POSTGRES_PARTITIONING",
+                "daily",
+                "`daily`: data is kept in a partition for each day and deleted by dropping it. There is no other way.",
+            ),
+            variable(
+                "DB_PARTITION_LOOKAHEAD_DAYS",
+                "3",
+                "Days ahead for which partitions are made, 0 to 365.",
             ),
             variable(
                 "SQLITE_CACHE_SIZE_KB",
@@ -105,6 +140,47 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "OTELCONTEXT_ALLOW_SQLITE_PROD",
                 "false",
                 "`true` accepts SQLite when APP_ENV=production.",
+            ),
+        ],
+    ),
+    (
+        "Retention",
+        &[
+            variable(
+                "HOT_RETENTION_DAYS",
+                "7",
+                "Days for which spans, log records and metric points are kept, 1 to 36500; then they are deleted a day at a time. Items that are older when they arrive are rejected one by one, and their sender is told.",
+            ),
+            variable("TRACE_RETENTION_DAYS", "", "The same for spans alone; empty takes HOT_RETENTION_DAYS."),
+            variable(
+                "LOG_RETENTION_DAYS",
+                "",
+                "The same for log records alone; empty takes HOT_RETENTION_DAYS.",
+            ),
+            variable(
+                "METRIC_RETENTION_DAYS",
+                "",
+                "The same for metric points alone; empty takes HOT_RETENTION_DAYS.",
+            ),
+            variable(
+                "ROLLUP_FINE_RETENTION_HOURS",
+                "48",
+                "Hours for which rates, errors and latencies are kept in steps of ten seconds, 1 to 8760.",
+            ),
+            variable(
+                "ROLLUP_MINUTE_RETENTION_DAYS",
+                "30",
+                "Days for which they are kept in steps of a minute, 1 to 36500.",
+            ),
+            variable(
+                "ROLLUP_HOUR_RETENTION_DAYS",
+                "400",
+                "Days for which they are kept in steps of an hour, 1 to 36500.",
+            ),
+            variable(
+                "DATA_DISK_BUDGET_MB",
+                "0",
+                "Megabytes that all data on this machine may take, from 64; beyond them the oldest days are deleted before their time. 0 sets no bound, unlike the predecessor's 8192: only age deletes.",
             ),
         ],
     ),
@@ -145,6 +221,71 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "GRPC_MAX_CONCURRENT_STREAMS",
                 "1000",
                 "Calls at once on one HTTP/2 connection, 1 to 100000.",
+            ),
+        ],
+    ),
+    (
+        "Rules",
+        &[
+            variable(
+                "ATTRIBUTE_DROP",
+                "",
+                "Keys of attributes that are not stored, separated by commas; `http.request.header.*` means all that begin so. Holds for spans, events, links, log records, points, exemplars, resources and scopes. Bodies stay as they come.",
+            ),
+            variable(
+                "ATTRIBUTE_ALLOW",
+                "",
+                "Keys of the only attributes that are stored, in the same notation; empty stores all. Names of services, versions and instances, exception.type and exception.message are stored in any case. What a span called and how it ended is read before anything is left out.",
+            ),
+            variable(
+                "ATTRIBUTE_VALUE_MAX_BYTES",
+                "65536",
+                "Bytes kept of one attribute value, 1 to 65536; longer text is cut between characters and its sender is told. 0 means 65536.",
+            ),
+            variable(
+                "ATTRIBUTES_MAX",
+                "1024",
+                "Attributes kept of one span, event, link, log record, resource or scope, 1 to 1024; more are left out and counted in its dropped count. A metric point with more is rejected, because fewer would name another series.",
+            ),
+            variable(
+                "INGEST_ALLOWED_SERVICES",
+                "",
+                "Names of the only services whose telemetry is taken, separated by commas; empty takes all. What is rejected is told to its sender.",
+            ),
+            variable(
+                "INGEST_EXCLUDED_SERVICES",
+                "",
+                "Names of services whose telemetry is rejected, separated by commas.",
+            ),
+            variable(
+                "INGEST_MIN_SEVERITY",
+                "",
+                "Least severe log records that are taken: TRACE, DEBUG, INFO, WARN, ERROR or FATAL; empty takes all. Less severe ones are rejected, and their sender is told. Records of unknown severity are taken.",
+            ),
+            variable(
+                "STORE_MIN_SEVERITY",
+                "",
+                "Least severe log records that are stored; less severe ones that are taken count in templates and health and cannot be read. Empty stores all. Records of unknown severity are stored.",
+            ),
+            variable(
+                "LOG_SEVERITY_FROM_BODY",
+                "true",
+                "`false` leaves the severity of log records unknown where their sender gives neither number nor text, instead of reading it from where loggers put it in the line.",
+            ),
+            variable(
+                "LOG_PARSE_JSON",
+                "true",
+                "`false` leaves log bodies that are JSON objects alone, instead of adding their values as attributes (up to 64, nested keys joined by dots) and reading the line from message, msg, log or event.",
+            ),
+            variable(
+                "METRIC_MAX_CARDINALITY_PER_TENANT",
+                "500000",
+                "Metric series of one tenant that are told apart; the points of further ones share one series for each metric. 0 sets no bound of its own.",
+            ),
+            variable(
+                "METRIC_MAX_CARDINALITY",
+                "2000000",
+                "The same over all tenants together; 0 sets no bound. The predecessor's 10000 would cut off a single large tenant.",
             ),
         ],
     ),
@@ -216,15 +357,9 @@ pub const NOT_YET: &[(&str, bool, &str)] = &[
     ("TLS_AUTO_SELFSIGNED", true, "TLS is not served by this version: put a TLS proxy in front"),
     ("API_TENANT_KEYS_FILE", true, "keys bound to tenants are not read by this version: use API_KEY"),
     ("AUTH_TRUST_EXTERNAL", true, "identities from a proxy are not read by this version: use API_KEY"),
-    ("DB_AZURE_AUTH", true, "Postgres is not part of this version"),
-    ("DB_POSTGRES_PARTITIONING", false, "Postgres is not part of this version"),
-    ("HOT_RETENTION_DAYS", false, "this version deletes nothing: watch the disk"),
     ("SAMPLING_RATE", false, "nothing is sampled"),
-    ("STORE_MIN_SEVERITY", false, "every severity is stored"),
-    ("INGEST_MIN_SEVERITY", false, "every severity is accepted"),
     ("DLQ_PATH", false, "what was accepted waits in the journal until it is stored"),
     ("API_RATE_LIMIT_RPS", false, "requests are not limited by rate, only by memory and concurrency"),
-    ("METRIC_MAX_CARDINALITY", false, "metric series are capped at 500000 a tenant"),
     ("INGEST_PIPELINE_WORKERS", false, "storing is done by one writer that needs no tuning"),
     ("GRAPHRAG_WORKER_COUNT", false, "the graph needs no workers"),
     ("GRAPHRAG_EVENT_QUEUE_SIZE", false, "the graph has no queue of its own and drops nothing"),

@@ -25,7 +25,7 @@ use crate::model::batch::{Batch, Signal};
 use crate::model::time::UnixNanos;
 
 pub use self::error::Error;
-pub use self::limits::Limits;
+pub use self::limits::{Ages, Limits, VALUE_BYTES_MAX};
 
 /// How a request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,8 +68,16 @@ impl Encoding {
 pub struct Decoded {
     /// The valid items. Groups without any are left out, and so are metrics without points.
     pub batch: Batch,
-    /// Spans, log records or points that were rejected.
+    /// Spans, log records or points that were rejected, for whatever reason.
     pub rejected: u64,
+    /// Those among them that were older than what is kept.
+    pub too_old: u64,
+    /// Those among them whose time lay too far ahead.
+    pub in_the_future: u64,
+    /// Attributes that were left out of their items for being too many.
+    pub attributes_dropped: u64,
+    /// Attribute values that were cut.
+    pub attributes_shortened: u64,
     /// What was rejected or changed and why, in English and at most 1 KiB; none when all was taken as it came.
     pub message: Option<String>,
 }

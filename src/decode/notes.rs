@@ -1,8 +1,10 @@
 //! What was rejected or changed and why, counted and put into words for the sender.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::model::batch::Signal;
+use crate::model::time::UnixNanos;
 
 /// Longest message in bytes (OTLP asks servers to keep responses small).
 pub(super) const MESSAGE_BYTES_MAX: usize = 1024;
@@ -20,6 +22,8 @@ pub(super) enum Reason {
     Nameless,
     /// A time later than allowed.
     Future,
+    /// A time earlier than what is kept.
+    Old,
     /// The metric has no name.
     MetricName,
     /// The metric does not say over which time it counts.
@@ -50,6 +54,7 @@ impl Reason {
             Self::SpanId => "without a valid span id",
             Self::Nameless => "with neither name nor start time",
             Self::Future => "with a time too far in the future",
+            Self::Old => "older than what is kept",
             Self::MetricName => "of a metric without a name",
             Self::Temporality => "of a metric without aggregation temporality",
             Self::NoTime => "without a time",
@@ -77,9 +82,13 @@ pub(super) enum Change {
     End,
     /// Text that was not UTF-8.
     Repaired,
-    /// A value longer than allowed.
+    /// A name or a log body longer than allowed.
     Shortened,
-    /// Attributes, events or links past the limit.
+    /// An attribute value longer than allowed.
+    ShortenedAttribute,
+    /// Attributes past the limit.
+    DroppedAttributes,
+    /// Events or links past the limit.
     Dropped,
     /// Fields that are not OTLP's, in a request that holds nothing else.
     Unknown,
@@ -93,8 +102,10 @@ impl Change {
             Self::Start => "spans without a start time",
             Self::End => "spans that end before they start",
             Self::Repaired => "texts that were not UTF-8 repaired",
-            Self::Shortened => "values shortened",
-            Self::Dropped => "attributes, events or links dropped",
+            Self::Shortened => "names or bodies shortened",
+            Self::ShortenedAttribute => "attribute values shortened",
+            Self::DroppedAttributes => "attributes dropped",
+            Self::Dropped => "events or links dropped",
             Self::Unknown => "unknown fields ignored in a request that holds no items",
         }
     }
@@ -106,6 +117,19 @@ pub(super) struct Notes {
     reasons: Vec<(Reason, u64)>,
     changes: Vec<(Change, u64)>,
     rejected: u64,
+    first_future: Option<u64>,
+    first_old: Option<u64>,
+}
+
+/// What the times of a request were held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// When the request was received.
+    pub(super) received: UnixNanos,
+    /// How old an item may be.
+    pub(super) age_max: Option<Duration>,
+    /// How far ahead it may lie.
+    pub(super) ahead_max: Option<Duration>,
 }
 
 impl Notes {
@@ -113,6 +137,26 @@ impl Notes {
     pub(super) fn reject(&mut self, reason: Reason, items: u64) {
         self.rejected = self.rejected.saturating_add(items);
         tally(&mut self.reasons, reason, items);
+    }
+
+    /// Remembers the first time, in nanoseconds, that lies too far ahead, for the message.
+    pub(super) fn future(&mut self, nanos: u64) {
+        self.first_future.get_or_insert(nanos);
+    }
+
+    /// Remembers the first time, in nanoseconds, that is too old, for the message.
+    pub(super) fn old(&mut self, nanos: u64) {
+        self.first_old.get_or_insert(nanos);
+    }
+
+    /// Items rejected for `reason` so far.
+    pub(super) fn rejected_for(&self, reason: Reason) -> u64 {
+        self.reasons.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
+    }
+
+    /// Changes of this kind so far.
+    pub(super) fn changed(&self, change: Change) -> u64 {
+        self.changes.iter().find(|(known, _)| *known == change).map_or(0, |(_, count)| *count)
     }
 
     /// Counts one change.
@@ -131,7 +175,7 @@ impl Notes {
     }
 
     /// The message for the sender, of at most [`MESSAGE_BYTES_MAX`] bytes; none when there is nothing to say.
-    pub(super) fn message(&self, signal: Signal, items: u64) -> Option<String> {
+    pub(super) fn message(&self, signal: Signal, items: u64, times: &Times) -> Option<String> {
         let mut message = String::new();
         if self.rejected > 0 {
             let noun = match signal {
@@ -141,6 +185,7 @@ impl Notes {
             };
             let _ = write!(message, "{} of {items} {noun} rejected: ", self.rejected);
             list(&mut message, self.reasons.iter().map(|(reason, count)| (reason.words(), *count)));
+            self.explain_times(signal, times, &mut message);
         }
         if !self.changes.is_empty() {
             message.push_str(if message.is_empty() { "accepted with changes: " } else { "; changed: " });
@@ -149,6 +194,42 @@ impl Notes {
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         (!message.is_empty()).then_some(message)
     }
+
+    /// Says for rejected times which one, what was allowed, and what to change.
+    fn explain_times(&self, signal: Signal, times: &Times, message: &mut String) {
+        if self.rejected_for(Reason::Old) > 0
+            && let (Some(nanos), Some(age_max)) = (self.first_old, times.age_max)
+        {
+            let variable = match signal {
+                Signal::Traces => "TRACE_RETENTION_DAYS",
+                Signal::Logs => "LOG_RETENTION_DAYS",
+                Signal::Metrics => "METRIC_RETENTION_DAYS",
+            };
+            let (at, days) = (instant(nanos), age_max.as_secs() / 86_400);
+            let _ = write!(
+                message,
+                "; the first that is too old is of {at}, and {days} days are kept: HOT_RETENTION_DAYS or \
+                 {variable} keeps more"
+            );
+        }
+        if self.rejected_for(Reason::Future) > 0
+            && let (Some(nanos), Some(ahead_max)) = (self.first_future, times.ahead_max)
+        {
+            let (at, hours) = (instant(nanos), ahead_max.as_secs() / 3_600);
+            let now = instant(times.received.0.unsigned_abs());
+            let _ = write!(
+                message,
+                "; the first that is too far ahead is of {at}, the clock here says {now}, and {hours} hours ahead \
+                 are allowed: set the sender's clock"
+            );
+        }
+    }
+}
+
+/// An instant for people, to the second.
+fn instant(nanos: u64) -> String {
+    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{nanos} ns"), |at| at.to_string())
 }
 
 fn tally<T: Copy + PartialEq>(counts: &mut Vec<(T, u64)>, what: T, times: u64) {
@@ -172,15 +253,37 @@ fn list<'a>(message: &mut String, counts: impl Iterator<Item = (&'a str, u64)>) 
 mod tests {
     use super::*;
 
+    const TIMES: Times = Times {
+        received: UnixNanos::from_seconds(1_800_000_000),
+        age_max: Some(Duration::from_secs(7 * 86_400)),
+        ahead_max: Some(Duration::from_secs(86_400)),
+    };
+
+    #[test]
+    fn rejected_times_are_explained() {
+        let mut notes = Notes::default();
+        notes.old(1_700_000_000_000_000_000);
+        notes.reject(Reason::Old, 1);
+        notes.future(u64::MAX);
+        notes.reject(Reason::Future, 2);
+        assert_eq!(
+            notes.message(Signal::Logs, 4, &TIMES).unwrap(),
+            "3 of 4 log records rejected: 1 older than what is kept, 2 with a time too far in the future; the first \
+             that is too old is of 2023-11-14T22:13:20Z, and 7 days are kept: HOT_RETENTION_DAYS or \
+             LOG_RETENTION_DAYS keeps more; the first that is too far ahead is of 2554-07-21T23:34:33Z, the clock \
+             here says 2027-01-15T08:00:00Z, and 24 hours ahead are allowed: set the sender's clock"
+        );
+    }
+
     #[test]
     fn b10_the_message_counts_reasons_and_stays_short() {
         let mut notes = Notes::default();
-        assert_eq!(notes.message(Signal::Traces, 0), None);
+        assert_eq!(notes.message(Signal::Traces, 0, &TIMES), None);
         notes.reject(Reason::SpanId, 1);
         notes.reject(Reason::TraceId, 1);
         notes.reject(Reason::SpanId, 1);
         notes.change(Change::Repaired);
-        let message = notes.message(Signal::Traces, 9).unwrap();
+        let message = notes.message(Signal::Traces, 9, &TIMES).unwrap();
         assert_eq!(
             message,
             "3 of 9 spans rejected: 2 without a valid span id, 1 without a valid trace id; \
@@ -190,6 +293,7 @@ mod tests {
             Reason::Shape,
             Reason::Nameless,
             Reason::Future,
+            Reason::Old,
             Reason::MetricName,
             Reason::Temporality,
             Reason::NoTime,
@@ -207,6 +311,6 @@ mod tests {
             notes.changes(change, u64::MAX);
         }
         assert_eq!(notes.rejected(), u64::MAX);
-        assert!(notes.message(Signal::Metrics, u64::MAX).unwrap().len() <= MESSAGE_BYTES_MAX);
+        assert!(notes.message(Signal::Metrics, u64::MAX, &TIMES).unwrap().len() <= MESSAGE_BYTES_MAX);
     }
 }

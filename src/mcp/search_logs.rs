@@ -81,7 +81,7 @@ pub(super) fn row(query: &Query, log: &StoredLog, end: UnixNanos) -> Vec<Value> 
         cells::relative(record.time, end),
         json!(record.severity.name()),
         json!(query.service_name(record.service)),
-        json!(record.detail.body_text()),
+        json!(record.detail.line()),
         json!(format!("template:{}", record.template.0)),
         json!(record.trace_id.map(|id| id.to_string())),
         Value::Object(attributes),

@@ -104,6 +104,41 @@ impl LogDetail {
         }
     }
 
+    /// The line that people read and templates are mined from: the message of a structured body, where its attributes
+    /// have one under a name that loggers use, else [`LogDetail::body_text`].
+    pub fn line(&self) -> String {
+        const MESSAGES: [&[u8]; 4] = [b"message", b"msg", b"log", b"event"];
+        let mut body = Value::Empty;
+        let mut message = None;
+        for (number, field) in wire::Fields::new(&self.0) {
+            match (number, field) {
+                (5, Field::Bytes(packed)) => body = value::any_value(packed),
+                (6, Field::Bytes(entry)) => {
+                    let Some(rank) = MESSAGES.iter().position(|key| *key == wire::key(entry)) else {
+                        continue;
+                    };
+                    if let (_, Value::Text(text)) = value::key_value(entry)
+                        && !text.is_empty()
+                        && message.is_none_or(|(best, _)| rank < best)
+                    {
+                        message = Some((rank, text));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let is_structured = match body {
+            Value::Map(_) => true,
+            Value::Text(text) => text.trim_ascii_start().starts_with('{'),
+            _ => false,
+        };
+        match (message, body) {
+            (Some((_, message)), _) if is_structured => message.to_owned(),
+            (_, Value::Empty) => String::new(),
+            (_, body) => body.render(),
+        }
+    }
+
     /// The attributes in order of arrival.
     pub fn attributes(&self) -> AttributeIter<'_> {
         AttributeIter::within(&self.0, 6)

@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,15 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Another handle of the same socket: whichever is served first takes the connections that come.
+    ///
+    /// # Errors
+    /// When the system has no file handle left.
+    pub fn share(&self) -> std::io::Result<Self> {
+        let socket = std::net::TcpListener::from(self.socket.as_fd().try_clone_to_owned()?);
+        Ok(Self { socket: TcpListener::from_std(socket)?, address: self.address })
+    }
+
     /// The address that was bound; with the port the system chose where port 0 was asked for.
     pub const fn address(&self) -> SocketAddr {
         self.address

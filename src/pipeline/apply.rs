@@ -19,6 +19,7 @@ use crate::model::node::NodeKind;
 use crate::model::span::{SpanKind, Status};
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
+use crate::rules::Rules;
 use crate::store::Store;
 use crate::store::names::Names;
 use crate::store::recall::RecalledSpan;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub graph: Graph,
     /// Bounds of decoding, the same as at the door.
     pub limits: Limits,
+    /// What is left out of what is stored; at a replay also what is refused, the same as at the door.
+    pub rules: Rules,
     /// The wall time.
     pub clock: Clock,
     /// Where trouble is reported.
@@ -69,7 +72,7 @@ pub async fn start(
         Handle { journal: parts.journal.clone(), queue: Arc::clone(&queue), tally: Arc::clone(&tally) };
     parts.health.set("replay", false, "reading the journal");
     let applier = Applier {
-        enricher: Enricher::new(templates, highest),
+        enricher: Enricher::new(parts.rules.clone(), templates, highest),
         joiner: Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max }),
         options,
         journal: parts.journal,
@@ -83,7 +86,8 @@ pub async fn start(
         unsynced: Lsn(0),
         synced_at: Instant::now(),
     };
-    let task = tokio::spawn(applier.run(parts.replay, parts.limits));
+    let door = replay::Door { limits: parts.limits, rules: parts.rules };
+    let task = tokio::spawn(applier.run(parts.replay, door));
     Ok((handle, task))
 }
 
@@ -110,8 +114,8 @@ struct Applier {
 }
 
 impl Applier {
-    async fn run(mut self, replay: Replay, limits: Limits) {
-        if let Err(broken) = self.catch_up(replay, limits).await {
+    async fn run(mut self, replay: Replay, door: replay::Door) {
+        if let Err(broken) = self.catch_up(replay, door).await {
             let chain = chain(&broken);
             error!(error = chain, "the journal was not replayed to its end; nothing is applied");
             self.health.set("replay", false, chain);
@@ -145,10 +149,10 @@ impl Applier {
     }
 
     /// Applies what the journal holds beyond the store.
-    async fn catch_up(&mut self, replay: Replay, limits: Limits) -> Result<(), replay::Broken> {
+    async fn catch_up(&mut self, replay: Replay, door: replay::Door) -> Result<(), replay::Broken> {
         let started = Instant::now();
         let mut records = 0;
-        let mut source = replay::Source::new(replay, limits);
+        let mut source = replay::Source::new(replay, door);
         while let Some(waiting) = source.next(self.options.commit_items_max).await? {
             records += waiting.len() as u64;
             self.apply(waiting).await;
@@ -183,7 +187,9 @@ impl Applier {
             }
         });
         self.recall(&enriched).await;
-        let Enriched { spans, arrivals, logs, points, templates, mut observations } = enriched;
+        let Enriched { spans, arrivals, logs, points, templates, mut observations, counted_only, left_out } =
+            enriched;
+        self.tally.left_out(counted_only, left_out);
         let joined = tokio::task::block_in_place(|| self.joiner.join(&arrivals));
         let mut duplicates = 0;
         let spans = spans
@@ -209,6 +215,7 @@ impl Applier {
         self.commit(&commit).await;
         tokio::task::block_in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] -= duplicates;
+        counts[Signal::Logs as usize] -= counted_only;
         Signal::ALL.iter().for_each(|signal| self.tally.stored(*signal, counts[*signal as usize]));
         self.tally.duplicates(duplicates);
         self.committed.notify_waiters();
@@ -239,8 +246,9 @@ impl Applier {
         let mut pause = Duration::from_millis(50);
         loop {
             match self.store.commit(Arc::clone(commit)).await {
-                Ok(_) => {
+                Ok(committed) => {
                     self.tally.committed(None);
+                    self.tally.overflowed(committed.overflowed_points);
                     self.health.set("store", true, "");
                     return;
                 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use crate::graph::join::{Arrival, Dependency};
 use crate::model::batch::{Batch, Group};
-use crate::model::id::{TemplateId, TenantNumber};
+use crate::model::id::{InstrumentationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::{LogRecord, Severity};
 use crate::model::metric::Metric;
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Observation, Seen, Subject};
 use crate::model::span::{Span, Status};
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
+use crate::rules::{LeftOut, Rules};
 use crate::store::names::Names;
 use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use crate::templates::{Change, Miner, Template};
@@ -30,24 +32,29 @@ pub(super) struct Enriched {
     pub(super) templates: Vec<TemplateRow>,
     /// About log records; what spans tell is found by joining them.
     pub(super) observations: Vec<(TenantNumber, Observation)>,
+    /// Log records that count in templates and observations and get no row.
+    pub(super) counted_only: u64,
+    /// Attributes that the rules left out.
+    pub(super) left_out: LeftOut,
 }
 
 /// Turns records into rows. Holds the template miner, which only the applier uses.
 #[derive(Debug)]
 pub(super) struct Enricher {
+    rules: Rules,
     miner: Miner,
     template_highest: u32,
 }
 
 impl Enricher {
     /// Continues from the templates the store has; `template_highest` is the highest id ever given.
-    pub(super) fn new(templates: Vec<TemplateRow>, template_highest: u32) -> Self {
+    pub(super) fn new(rules: Rules, templates: Vec<TemplateRow>, template_highest: u32) -> Self {
         let mut miner = Miner::new(crate::templates::Options::default());
         for template in templates {
             let TemplateRow { id, tenant, service, text, sample, first_seen } = template;
             miner.restore(&Template { id, tenant, service, text, sample, first_seen });
         }
-        Self { miner, template_highest }
+        Self { rules, miner, template_highest }
     }
 
     /// Adds the rows of `batch` to `enriched`.
@@ -55,13 +62,13 @@ impl Enricher {
         let tenant = names.tenant(tenant);
         match batch {
             Batch::Traces(groups) => {
-                groups.into_iter().for_each(|group| spans(names, tenant, group, enriched))
+                groups.into_iter().for_each(|group| self.spans(names, tenant, group, enriched))
             }
             Batch::Logs(groups) => {
                 groups.into_iter().for_each(|group| self.logs(names, tenant, group, enriched))
             }
             Batch::Metrics(groups) => {
-                groups.into_iter().for_each(|group| points(names, tenant, group, enriched))
+                groups.into_iter().for_each(|group| self.points(names, tenant, group, enriched))
             }
         }
     }
@@ -74,12 +81,12 @@ impl Enricher {
         enriched: &mut Enriched,
     ) {
         let Some(first) = group.items.first().map(|record| record.time) else { return };
-        let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
-        let resource = names.resource(tenant, service, &group.resource, first);
-        let instrumentation = names.instrumentation(tenant, &group.instrumentation);
+        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let Sender { service, resource, instrumentation } = sender;
         for record in group.items {
-            let body = record.detail.body_text();
-            let line = if body.is_empty() { record.detail.event_name() } else { &body };
+            let detail = self.rules.unfold(record.detail, &mut enriched.left_out);
+            let body = detail.line();
+            let line = if body.is_empty() { detail.event_name() } else { &body };
             let mut next = || {
                 self.template_highest = self.template_highest.saturating_add(1);
                 TemplateId(self.template_highest)
@@ -100,6 +107,10 @@ impl Enricher {
             let subject = Subject::Logs(service, mined.template, record.severity);
             let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error };
             enriched.observations.push((tenant, Observation { subject, at: record.time, seen }));
+            if !self.rules.stores(record.severity) {
+                enriched.counted_only += 1;
+                continue;
+            }
             enriched.logs.push(LogRow {
                 tenant,
                 time: record.time,
@@ -110,89 +121,122 @@ impl Enricher {
                 template: mined.template,
                 trace_id: record.trace_id,
                 span_id: record.span_id,
-                detail: record.detail,
+                detail: self.rules.log(detail, &mut enriched.left_out),
             });
+        }
+    }
+
+    fn spans(&self, names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
+        let Some(first) = group.items.first().map(|span| span.start) else { return };
+        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let Sender { service, resource, instrumentation } = sender;
+        enriched.spans.reserve(group.items.len());
+        enriched.arrivals.reserve(group.items.len());
+        for span in group.items {
+            let operation = names.operation(tenant, service, span.kind, span.name.as_str(), span.start);
+            let traits = Traits::of(&span);
+            let status = traits.status(&span);
+            let peer = traits.peer(&span).map(|peer| {
+                let node = names.service(tenant, peer.kind, &peer.name, span.start);
+                let operation =
+                    names.operation(tenant, node, peer.operation_kind, &peer.operation, span.start);
+                (node, Dependency { kind: peer.kind, operation })
+            });
+            let entry = span.is_entry();
+            let http_status = traits.http_status();
+            enriched.arrivals.push(Arrival {
+                tenant,
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent_id: span.parent_id,
+                service,
+                resource,
+                operation,
+                kind: span.kind,
+                error: status == Status::Error,
+                entry,
+                start: span.start,
+                duration_ns: span.duration_ns,
+                dependency: peer.as_ref().map(|(_, dependency)| *dependency),
+                links: span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
+            });
+            enriched.spans.push(SpanRow {
+                tenant,
+                trace_key: TraceKey::new(span.start, tenant, span.trace_id),
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent_id: span.parent_id,
+                service,
+                operation,
+                resource,
+                instrumentation,
+                kind: span.kind,
+                status,
+                entry,
+                http_status,
+                dependency: peer.map(|(node, _)| node),
+                start: span.start,
+                duration_ns: span.duration_ns,
+                // Only now: the peer and the status were read from attributes that may be left out.
+                detail: self.rules.span(span.detail, &mut enriched.left_out),
+            });
+        }
+    }
+
+    fn points(&self, names: &Names, tenant: TenantNumber, group: Group<Metric>, enriched: &mut Enriched) {
+        let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time)
+        else {
+            return;
+        };
+        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let Sender { service, resource, instrumentation } = sender;
+        for metric in group.items {
+            let Metric { name, unit, description, metadata, kind, temporality, monotonic, points } = metric;
+            let metadata = self.rules.metadata(metadata, &mut enriched.left_out);
+            let series = Arc::new(SeriesDefinition {
+                name,
+                unit,
+                description,
+                metadata,
+                kind,
+                temporality,
+                monotonic,
+            });
+            enriched.points.extend(points.into_iter().map(|point| PointRow {
+                tenant,
+                service,
+                resource,
+                instrumentation,
+                series: Arc::clone(&series),
+                point: self.rules.point(point, kind, &mut enriched.left_out),
+            }));
+        }
+    }
+
+    /// Who sent a group, under the names that the store knows, without attributes that are left out.
+    fn sender<T>(
+        &self,
+        names: &Names,
+        tenant: TenantNumber,
+        group: &Group<T>,
+        (first, left_out): (UnixNanos, &mut LeftOut),
+    ) -> Sender {
+        let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
+        let resource = self.rules.resource(&group.resource, left_out);
+        let instrumentation = self.rules.instrumentation(&group.instrumentation, left_out);
+        Sender {
+            service,
+            resource: names.resource(tenant, service, &resource, first),
+            instrumentation: names.instrumentation(tenant, &instrumentation),
         }
     }
 }
 
-fn spans(names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
-    let Some(first) = group.items.first().map(|span| span.start) else { return };
-    let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
-    let resource = names.resource(tenant, service, &group.resource, first);
-    let instrumentation = names.instrumentation(tenant, &group.instrumentation);
-    enriched.spans.reserve(group.items.len());
-    enriched.arrivals.reserve(group.items.len());
-    for span in group.items {
-        let operation = names.operation(tenant, service, span.kind, span.name.as_str(), span.start);
-        let traits = Traits::of(&span);
-        let status = traits.status(&span);
-        let peer = traits.peer(&span).map(|peer| {
-            let node = names.service(tenant, peer.kind, &peer.name, span.start);
-            let operation = names.operation(tenant, node, peer.operation_kind, &peer.operation, span.start);
-            (node, Dependency { kind: peer.kind, operation })
-        });
-        let entry = span.is_entry();
-        let http_status = traits.http_status();
-        enriched.arrivals.push(Arrival {
-            tenant,
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-            parent_id: span.parent_id,
-            service,
-            resource,
-            operation,
-            kind: span.kind,
-            error: status == Status::Error,
-            entry,
-            start: span.start,
-            duration_ns: span.duration_ns,
-            dependency: peer.as_ref().map(|(_, dependency)| *dependency),
-            links: span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
-        });
-        enriched.spans.push(SpanRow {
-            tenant,
-            trace_key: TraceKey::new(span.start, tenant, span.trace_id),
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-            parent_id: span.parent_id,
-            service,
-            operation,
-            resource,
-            instrumentation,
-            kind: span.kind,
-            status,
-            entry,
-            http_status,
-            dependency: peer.map(|(node, _)| node),
-            start: span.start,
-            duration_ns: span.duration_ns,
-            detail: span.detail,
-        });
-    }
-}
-
-fn points(names: &Names, tenant: TenantNumber, group: Group<Metric>, enriched: &mut Enriched) {
-    let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time)
-    else {
-        return;
-    };
-    let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
-    let resource = names.resource(tenant, service, &group.resource, first);
-    let instrumentation = names.instrumentation(tenant, &group.instrumentation);
-    for metric in group.items {
-        let Metric { name, unit, description, metadata, kind, temporality, monotonic, points } = metric;
-        let series =
-            Arc::new(SeriesDefinition { name, unit, description, metadata, kind, temporality, monotonic });
-        enriched.points.extend(points.into_iter().map(|point| PointRow {
-            tenant,
-            service,
-            resource,
-            instrumentation,
-            series: Arc::clone(&series),
-            point,
-        }));
-    }
+/// Who sent a group.
+struct Sender {
+    service: ServiceId,
+    resource: ResourceId,
+    instrumentation: InstrumentationId,
 }
 
 /// Groups the positions of arrivals by tenant, in order.

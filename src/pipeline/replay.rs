@@ -2,6 +2,7 @@
 
 use crate::decode::{self, Encoding, Limits};
 use crate::journal::{self, Record, Replay};
+use crate::rules::Rules;
 
 use super::queue::Waiting;
 
@@ -28,42 +29,50 @@ pub(super) enum Broken {
 
 /// Reads the journal off the reactor, a commit's worth at a time.
 pub(super) struct Source {
-    state: Option<(Replay, Limits)>,
+    state: Option<(Replay, Door)>,
+}
+
+/// What requests were held to when they were accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) limits: Limits,
+    pub(super) rules: Rules,
 }
 
 impl Source {
-    pub(super) fn new(replay: Replay, limits: Limits) -> Self {
-        Self { state: Some((replay, limits)) }
+    pub(super) fn new(replay: Replay, door: Door) -> Self {
+        Self { state: Some((replay, door)) }
     }
 
     /// The next requests, about `items_max` items; none at the end.
     pub(super) async fn next(&mut self, items_max: usize) -> Result<Option<Vec<Waiting>>, Broken> {
-        let Some((mut replay, limits)) = self.state.take() else { return Ok(None) };
+        let Some((mut replay, door)) = self.state.take() else { return Ok(None) };
         let work = tokio::task::spawn_blocking(move || {
             let mut waiting = Vec::new();
             let mut items = 0;
             while items < items_max {
                 let Some(record) = replay.next() else { break };
-                let request = decoded(record.map_err(Broken::Journal)?, &limits)?;
+                let request = decoded(record.map_err(Broken::Journal)?, &door)?;
                 items += request.batch.items();
                 waiting.push(request);
             }
-            Ok((waiting, replay, limits))
+            Ok((waiting, replay, door))
         });
-        let (waiting, replay, limits) = work.await.map_err(|_| Broken::Panicked)??;
+        let (waiting, replay, door) = work.await.map_err(|_| Broken::Panicked)??;
         if waiting.is_empty() {
             return Ok(None);
         }
-        self.state = Some((replay, limits));
+        self.state = Some((replay, door));
         Ok(Some(waiting))
     }
 }
 
 /// The request as it was accepted: the same bytes at the same instant decode to the same batch.
-fn decoded(record: Record, limits: &Limits) -> Result<Waiting, Broken> {
+fn decoded(record: Record, door: &Door) -> Result<Waiting, Broken> {
     let Record { lsn, entry } = record;
     let encoding = Encoding::from_number(entry.encoding).unwrap_or(Encoding::Protobuf);
-    let decoded = decode::decode(entry.signal, encoding, &entry.body, entry.received, limits)
+    let mut decoded = decode::decode(entry.signal, encoding, &entry.body, entry.received, &door.limits)
         .map_err(|source| Broken::Decode { lsn: lsn.0, source })?;
+    door.rules.admit(&mut decoded.batch);
     Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() })
 }

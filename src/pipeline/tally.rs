@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::fault::Kind;
 use crate::model::batch::Signal;
+use crate::rules::LeftOut;
 
 use super::error::Error;
 
 /// Why a request was refused, as labels say it.
 pub(super) const REASONS: [&str; 4] = ["queue_full", "bytes_full", "stopping", "journal"];
 
-/// Counters since start. received = stored + duplicates + waiting, for every signal, at any quiet moment.
+/// Counters since start. received = stored + duplicates + counted only + waiting, for every signal, at any quiet
+/// moment.
 #[derive(Debug, Default)]
 pub struct Tally {
     accepted: [AtomicU64; 3],
@@ -20,6 +22,11 @@ pub struct Tally {
     refused: [[AtomicU64; REASONS.len()]; 3],
     commits: AtomicU64,
     commit_failures: AtomicU64,
+    counted_only: AtomicU64,
+    attributes_denied: AtomicU64,
+    attributes_not_allowed: AtomicU64,
+    attributes_shortened: AtomicU64,
+    overflowed_points: AtomicU64,
 }
 
 impl Tally {
@@ -52,6 +59,43 @@ impl Tally {
     pub(super) fn committed(&self, kind: Option<Kind>) {
         let counter = if kind.is_none() { &self.commits } else { &self.commit_failures };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn left_out(&self, counted_only: u64, left_out: LeftOut) {
+        let LeftOut { denied, not_allowed, shortened } = left_out;
+        for (counter, by) in [
+            (&self.counted_only, counted_only),
+            (&self.attributes_denied, denied),
+            (&self.attributes_not_allowed, not_allowed),
+            (&self.attributes_shortened, shortened),
+        ] {
+            counter.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn overflowed(&self, points: u64) {
+        self.overflowed_points.fetch_add(points, Ordering::Relaxed);
+    }
+
+    /// Log records that count in templates and roll-ups and were not stored, because they are not severe enough.
+    pub fn counted_only_records(&self) -> u64 {
+        self.counted_only.load(Ordering::Relaxed)
+    }
+
+    /// Attributes left out of what is stored: those that are denied, and those that are not allowed.
+    pub fn attributes_left_out(&self) -> (u64, u64) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (get(&self.attributes_denied), get(&self.attributes_not_allowed))
+    }
+
+    /// Texts from log bodies that were cut to become attributes.
+    pub fn attributes_shortened(&self) -> u64 {
+        self.attributes_shortened.load(Ordering::Relaxed)
+    }
+
+    /// Points whose series came after the last that is told apart, and that went to an overflow series.
+    pub fn overflowed_points(&self) -> u64 {
+        self.overflowed_points.load(Ordering::Relaxed)
     }
 
     /// Items acknowledged since start.

@@ -22,13 +22,15 @@ use crate::model::batch::Signal;
 use crate::model::tenant::Scope;
 use crate::model::time::UnixNanos;
 use crate::pipeline::Submission;
+use crate::rules::Rejected;
+use crate::rules::Rules;
 
 use super::Accept;
 use super::Error;
 use super::Options;
 use super::body::Reader;
 use super::inflate::{Compression, Inflate};
-use super::tally::Tally;
+use super::tally::{LeftOut, Tally};
 
 /// Plain bytes up to which a body is decoded where it was received; a larger one would hold up other requests.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -148,11 +150,17 @@ impl Intake {
         let plain_permit = self.budget.permit(self.options.request_bytes_max);
         let inflate = Inflate::new(compression, body, permit, plain_permit)?;
         let received = self.clock.now();
-        let work = Work { signal, encoding, inflate, received, limits: Arc::clone(&self.limits) };
-        let Unpacked { decoded, body, permit } = self.unpack(work).await?;
-        let Decoded { batch, rejected, message } = decoded;
-        let items = batch.items() as u64;
-        self.tally.rejected(signal, rejected);
+        let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());
+        let work = Work { signal, encoding, inflate, received, limits, rules };
+        let Unpacked { decoded, turned_away, body, permit } = self.unpack(work).await?;
+        let items = decoded.batch.items() as u64;
+        self.count(signal, &decoded, &turned_away);
+        let Decoded { batch, rejected, message, .. } = decoded;
+        let rejected = rejected.saturating_add(turned_away.items());
+        let message = match (message, turned_away.message) {
+            (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+            (first, second) => first.or(second),
+        };
         if 0 < items {
             let submission = Submission { encoding, received, body, batch };
             let accepted = self.pipeline.accept(&scope, submission).await;
@@ -164,6 +172,21 @@ impl Intake {
         }
         drop(permit);
         Ok(Accepted { rejected, message })
+    }
+
+    /// Counts what of a request was not taken, by reason.
+    fn count(&self, signal: Signal, decoded: &Decoded, turned_away: &Rejected) {
+        let (old, ahead) = (decoded.too_old, decoded.in_the_future);
+        self.tally.rejected(signal, decoded.rejected.saturating_sub(old.saturating_add(ahead)));
+        for (reason, items) in [
+            (LeftOut::TooOld, old),
+            (LeftOut::InTheFuture, ahead),
+            (LeftOut::Service, turned_away.service),
+            (LeftOut::Severity, turned_away.severity),
+        ] {
+            self.tally.left_out(signal, reason, items);
+        }
+        self.tally.attributes(decoded.attributes_dropped, decoded.attributes_shortened);
     }
 
     /// Unpacks and decodes: a small body here, a large one beside the reactor, a few at a time.
@@ -188,11 +211,13 @@ struct Work {
     inflate: Inflate,
     received: UnixNanos,
     limits: Arc<Limits>,
+    rules: Rules,
 }
 
 /// A batch, the plain body it came from, and the permit that covers both.
 struct Unpacked {
     decoded: Decoded,
+    turned_away: Rejected,
     body: Bytes,
     permit: Permit,
 }
@@ -200,8 +225,9 @@ struct Unpacked {
 impl Work {
     fn run(self) -> Result<Unpacked, Error> {
         let (body, permit) = self.inflate.finish()?;
-        let decoded = decode::decode(self.signal, self.encoding, &body, self.received, &self.limits)?;
-        Ok(Unpacked { decoded, body, permit })
+        let mut decoded = decode::decode(self.signal, self.encoding, &body, self.received, &self.limits)?;
+        let turned_away = self.rules.admit(&mut decoded.batch);
+        Ok(Unpacked { decoded, turned_away, body, permit })
     }
 }
 

@@ -39,6 +39,7 @@ use crate::fault::Kind;
 use crate::model::tenant::Scope;
 use crate::pipeline;
 use crate::pipeline::Submission;
+use crate::rules::Rules;
 
 pub use error::Error;
 use intake::Intake;
@@ -55,6 +56,8 @@ pub struct Options {
     pub body_pace: Duration,
     /// What one request may hold once decoded.
     pub limits: Limits,
+    /// Which items are taken.
+    pub rules: Rules,
     /// Requests above 64 KiB that are decoded at once; further ones wait their turn.
     pub decoders_max: usize,
 }
@@ -66,6 +69,7 @@ impl Default for Options {
             body_timeout: Duration::from_secs(60),
             body_pace: Duration::from_secs(10),
             limits: Limits::default(),
+            rules: Rules::default(),
             decoders_max: std::thread::available_parallelism().map_or(2, usize::from).max(2),
         }
     }
@@ -137,6 +141,11 @@ impl Receive {
     /// Opens or closes the doors. Closed ones answer that the same request will do later; they start open.
     pub fn set_serving(&self, is_serving: bool) {
         self.intake.set_serving(is_serving);
+    }
+
+    /// Attributes that were left out of their items for being too many, and attribute values that were cut.
+    pub fn attributes(&self) -> (u64, u64) {
+        self.intake.tally().attributes_changed()
     }
 
     /// What came and went so far, for the metrics page; every counter is listed from the start.

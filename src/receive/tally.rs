@@ -37,6 +37,22 @@ const REASONS: [(Kind, &str); 9] = [
     (Kind::Internal, "internal"),
 ];
 
+/// Why single items of a good request were not taken although they are valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    /// Older than what is kept.
+    TooOld,
+    /// Too far ahead of the clock.
+    InTheFuture,
+    /// Of a service that is not taken.
+    Service,
+    /// Not severe enough.
+    Severity,
+}
+
+/// The `reason` labels of [`LeftOut`], in order.
+const LEFT_OUT: [&str; 4] = ["too_old", "in_the_future", "service", "severity"];
+
 /// Every code a call can end with, as the `status` label has it.
 const CODES: [(Code, &str); 9] = [
     (Code::Ok, "OK"),
@@ -60,6 +76,9 @@ pub(super) struct Tally {
     payloads_refused: [[[AtomicU64; REASONS.len()]; SIGNALS]; TRANSPORTS.len()],
     items_accepted: [AtomicU64; SIGNALS],
     items_refused: [[AtomicU64; REASONS.len()]; SIGNALS],
+    items_left_out: [[AtomicU64; LEFT_OUT.len()]; SIGNALS],
+    attributes_dropped: AtomicU64,
+    attributes_shortened: AtomicU64,
     http_throttled: [AtomicU64; SIGNALS],
     grpc_answered: [[AtomicU64; CODES.len()]; SIGNALS],
 }
@@ -83,6 +102,22 @@ impl Tally {
     /// Items of a request were invalid.
     pub(super) fn rejected(&self, signal: Signal, items: u64) {
         self.refused(signal, Kind::Invalid, items);
+    }
+
+    /// Valid items of a good request were not taken.
+    pub(super) fn left_out(&self, signal: Signal, reason: LeftOut, items: u64) {
+        add(&self.items_left_out[signal as usize][reason as usize], items);
+    }
+
+    /// Attributes were left out for being too many, and values were cut.
+    pub(super) fn attributes(&self, dropped: u64, shortened: u64) {
+        add(&self.attributes_dropped, dropped);
+        add(&self.attributes_shortened, shortened);
+    }
+
+    /// Attributes left out and values cut so far.
+    pub(super) fn attributes_changed(&self) -> (u64, u64) {
+        (get(&self.attributes_dropped), get(&self.attributes_shortened))
     }
 
     /// Valid items were refused with their request.
@@ -140,6 +175,10 @@ impl Tally {
             ("otelcontext_http_otlp_throttled_total", vec![label], get(&self.http_throttled[at])),
         ];
         for ((_, reason), count) in REASONS.iter().zip(&self.items_refused[at]) {
+            let labels = vec![label, ("reason", *reason)];
+            samples.push(("otelcontext_otlp_items_rejected_total", labels, get(count)));
+        }
+        for (reason, count) in LEFT_OUT.iter().zip(&self.items_left_out[at]) {
             let labels = vec![label, ("reason", *reason)];
             samples.push(("otelcontext_otlp_items_rejected_total", labels, get(count)));
         }

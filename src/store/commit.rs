@@ -17,7 +17,8 @@ use super::names::Names;
 use super::partition::{Kept, Partitions};
 use super::rollups::{self, Rollups};
 use super::rows::{Commit, Committed};
-use super::series::{self, SeriesTable};
+use super::options::Options;
+use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::write::{self, Written};
 use super::{Inner, Store, catalog};
@@ -106,7 +107,7 @@ impl Inner {
         let Slot::InDoubt { lsn: doubted, committed } = slot else { return Ok(None) };
         let mut connection = self.options.database.writer().await?;
         let stored = catalog::applied(&mut connection, &self.options.journal).await?;
-        let writer = Writer::start(connection, self.options.series_per_tenant_max).await?;
+        let writer = Writer::start(connection, &self.options).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
         let landed = stored > before && stored == *doubted && stored == lsn;
         let committed = landed.then(|| std::mem::take(committed));
@@ -126,11 +127,11 @@ impl Inner {
 
 impl Writer {
     /// Reads what memory keeps between commits.
-    pub(super) async fn start(mut connection: Connection, series_max: usize) -> Result<Self, Error> {
+    pub(super) async fn start(mut connection: Connection, options: &Options) -> Result<Self, Error> {
         let shapes = catalog::shapes(&mut connection).await?;
         let partitions = catalog::partitions(&mut connection).await?;
         let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
-        let series = SeriesTable::start(&mut connection, series_max).await?;
+        let series = SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
         Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
     }
 
@@ -167,6 +168,3 @@ impl Writer {
         written.committed
     }
 }
-
-/// Most series of one tenant where nobody says otherwise.
-pub(super) const SERIES_PER_TENANT_MAX: usize = series::SERIES_MAX;

@@ -57,6 +57,12 @@ pub enum Error {
     /// The schema cannot be brought up to date.
     #[error("cannot migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Bringing the schema up to date took too long; what was begun is undone.
+    #[error("the schema was not up to date after {} s (DB_MIGRATE_TIMEOUT_SECS)", limit.as_secs())]
+    Slow {
+        /// The time it had.
+        limit: std::time::Duration,
+    },
     /// Another connection holds the database for longer than the store waits.
     #[error("the database is locked")]
     Busy(#[source] sqlx::Error),
@@ -134,6 +140,7 @@ impl Error {
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Migrate(_)
+            | Self::Slow { .. }
             | Self::Damaged(_)
             | Self::Statement(_)
             | Self::Behind { .. }

@@ -21,15 +21,18 @@ impl Store {
     /// while [`Options::automigrate`] is off; and with [`Error::Led`] where another server leads it.
     pub async fn open(options: Options) -> Result<Self, Error> {
         let mut connection = options.database.writer().await?;
-        schema::migrate(&mut connection, options.automigrate).await?;
+        let migrating = schema::migrate(&mut connection, options.automigrate);
+        match options.migrate_timeout {
+            Some(limit) => tokio::time::timeout(limit, migrating).await.map_err(|_| Error::Slow { limit })??,
+            None => migrating.await?,
+        }
         let names = Names::default();
         names.load(dictionaries::read(&mut connection).await?);
         let applied = catalog::applied(&mut connection, &options.journal).await?;
-        let writer = Writer::start(connection, options.series_per_tenant_max).await?;
-        let lifetime = options.connection_lifetime_max;
+        let writer = Writer::start(connection, &options).await?;
         let inner = Inner {
-            readers: Pool::new(&options.database, options.readers.max(1), lifetime).await?,
-            recaller: Pool::new(&options.database, 1, lifetime).await?,
+            readers: Pool::new(&options, options.readers.max(1)).await?,
+            recaller: Pool::new(&options, 1).await?,
             names,
             applied: AtomicU64::new(applied),
             writer: Arc::new(Mutex::new(Slot::Ready(Box::new(writer)))),

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::SERIES_PER_TENANT_MAX;
 use super::connection::Connection;
 use super::error::Error;
 use super::postgres::lead;
@@ -29,12 +28,21 @@ pub struct Options {
     pub journal: String,
     /// Connections for reading: so many questions are answered at once, the next one waits. At least 1.
     pub readers: u32,
-    /// How long a connection to a server is kept before another takes its place.
-    pub connection_lifetime_max: Duration,
+    /// Connections to a server that stay open when nothing is asked; at most `readers`.
+    pub idle_readers: u32,
+    /// How long a connection to a server may be idle; none sets no bound.
+    pub connection_idle_max: Option<Duration>,
+    /// How long a connection to a server is kept before another takes its place; none sets no bound.
+    pub connection_lifetime_max: Option<Duration>,
     /// Whether an older schema is brought up to date on open; refused otherwise.
     pub automigrate: bool,
-    /// Most metric series of one tenant; points of further ones share a series for each service and kind.
+    /// How long bringing the schema up to date may take; none sets no bound.
+    pub migrate_timeout: Option<Duration>,
+    /// Metric series of one tenant that are told apart; the points of further ones share one series for each service
+    /// and kind.
     pub series_per_tenant_max: usize,
+    /// The same over all tenants together.
+    pub series_max: usize,
 }
 
 impl Options {
@@ -49,9 +57,13 @@ impl Options {
             database,
             journal: "journal".to_owned(),
             readers: 4,
-            connection_lifetime_max: Duration::from_secs(3_600),
+            idle_readers: 1,
+            connection_idle_max: Some(Duration::from_secs(600)),
+            connection_lifetime_max: Some(Duration::from_secs(3_600)),
             automigrate: true,
-            series_per_tenant_max: SERIES_PER_TENANT_MAX,
+            migrate_timeout: None,
+            series_per_tenant_max: 500_000,
+            series_max: 2_000_000,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Connections that read, shared by the questions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -11,14 +10,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Borrowed;
 use super::error::Error;
-use super::options::Database;
+use super::options::{Database, Options};
 use super::postgres::login::Login;
 use super::sql::Dialect;
 
 /// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only.
 const READING: &str = "SET client_connection_check_interval = '1s'; SET default_transaction_read_only = on";
-/// How long an idle connection to Postgres is kept.
-const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// The pool.
 #[derive(Debug)]
@@ -37,26 +34,27 @@ pub(super) enum Pooled {
 impl Pool {
     /// A pool of at most `connections`, none of which is opened yet.
     pub(super) async fn new(
-        database: &Database,
+        options: &Options,
         connections: u32,
-        lifetime_max: Duration,
     ) -> Result<Self, Error> {
-        Ok(match database {
+        Ok(match &options.database {
             Database::Sqlite(file) => Self::Sqlite(
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),
             ),
             Database::Postgres(login) => {
+                let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
-                    .max_lifetime(login.connection_lifetime_max().map_or(lifetime_max, |most| most.min(lifetime_max)))
-                    .idle_timeout(IDLE_MAX)
+                    .min_connections(options.idle_readers.min(connections))
+                    .max_lifetime(bounds.into_iter().flatten().min())
+                    .idle_timeout(options.connection_idle_max)
                     .after_connect(|connection, _| {
                         Box::pin(async move { connection.execute(sqlx::raw_sql(READING)).await.map(|_| ()) })
                     });
-                Self::Postgres {
-                    pool: options.connect_lazy_with(login.options().await?),
-                    login: Arc::clone(login),
-                }
+                let (pool, login) = (options.connect_lazy_with(login.options().await?), Arc::clone(login));
+                let (kept, keeper) = (pool.clone(), Arc::clone(&login));
+                let keeping = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep(&kept).await }));
+                Self::Postgres { pool, login, keeping }
             }
         })
     }

@@ -19,9 +19,6 @@ use super::values::Values;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::PointValue;
 
-/// Most series of one tenant. Past it, points of new series go to one series for each service and kind, whose
-/// name is [`OVERFLOW`].
-pub(super) const SERIES_MAX: usize = 500_000;
 /// `points.flags`: the sender says that there is a gap.
 const FLAG_GAP: i64 = 1;
 /// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
@@ -33,7 +30,9 @@ pub(super) struct SeriesTable {
     known: HashMap<(TenantNumber, u128), SeriesId>,
     counts: HashMap<TenantNumber, usize>,
     next: u32,
-    limit: usize,
+    /// Most series of one tenant, and of all together. Past it, points of new series go to one series for each service
+    /// and kind, whose name is [`OVERFLOW`].
+    limits: (usize, usize),
 }
 
 /// What a commit changes in memory once it succeeded.
@@ -66,8 +65,8 @@ struct NewSeries<'a> {
 
 impl SeriesTable {
     /// Reads which series there are.
-    pub(super) async fn start(connection: &mut Connection, limit: usize) -> Result<Self, Error> {
-        let mut table = Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limit };
+    pub(super) async fn start(connection: &mut Connection, limits: (usize, usize)) -> Result<Self, Error> {
+        let mut table = Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limits };
         let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
         let rows = connection.rows(rows, |row| {
             let hash: [u8; 16] =
@@ -143,7 +142,9 @@ impl SeriesTable {
             return id;
         }
         let count = |counts: &HashMap<_, usize>| counts.get(&row.tenant).copied().unwrap_or(0);
-        let overflow = count(&self.counts) + count(&staged.added) >= self.limit;
+        let all = |counts: &HashMap<_, usize>| counts.values().sum::<usize>();
+        let overflow = count(&self.counts) + count(&staged.added) >= self.limits.0
+            || all(&self.counts) + all(&staged.added) >= self.limits.1;
         let key = if overflow { (row.tenant, overflow_hash(row)) } else { key };
         staged.overflowed += u64::from(overflow);
         if let Some(id) = known(key, staged) {

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("auth", "model fault"),
     ("admit", "fault"),
     ("decode", "model fault"),
+    ("rules", "model"),
     ("diagnose", "model"),
     // State: strangers to each other.
     ("journal", "model fault"),
@@ -27,11 +28,11 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("search", "model fault"),
     ("store", "model fault clock"),
     // Services: the only modules that see more than one kind of state.
-    ("pipeline", "model fault clock vitals decode journal templates graph store"),
+    ("pipeline", "model fault clock vitals decode rules journal templates graph store"),
     ("query", "model fault clock diagnose graph search store"),
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
-    ("receive", "model fault clock auth admit decode pipeline"),
+    ("receive", "model fault clock auth admit decode rules pipeline"),
     ("api", "vitals"),
     // `mcp` names evidence and stored rows in the forms that questions answer with.
     ("mcp", "model fault diagnose query store"),
@@ -39,7 +40,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("config", "model"),
     (
         "app",
-        "model clock vitals admit auth decode net graph journal search store pipeline query upkeep receive api mcp config",
+        "model clock vitals admit auth decode rules net graph journal search store pipeline query upkeep receive api mcp config",
     ),
     ("cli", "model clock vitals store templates config app"),
 ];

@@ -37,10 +37,10 @@ impl<'a> Checker<'a> {
     #[inline]
     pub(super) fn attribute(&mut self, entry: Message<'_>) -> Result<bool, Error> {
         self.part()?;
-        if is_plain(entry.bytes, self.limits.value_bytes_max) && self.limits.depth() > 0 {
+        if is_plain(entry.bytes, self.limits.attribute_bytes()) && self.limits.depth() > 0 {
             return Ok(true);
         }
-        self.key_value(entry, 1, self.limits.value_bytes_max)
+        self.key_value(entry, 1, self.limits.attribute_bytes())
     }
 
     /// Checks the body of a log record.

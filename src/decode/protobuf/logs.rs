@@ -79,8 +79,10 @@ impl<'a> Wire<'a> {
     fn convert(self, door: &mut Door<'a>, message: Message<'a>) -> Result<LogRecord, Reason> {
         let time = match (self.time, self.observed) {
             (0, 0) => door.received,
-            (0, observed) => door.time(observed)?,
-            (time, _) => door.time(time)?,
+            (0, nanos) | (nanos, _) => {
+                let time = door.time(nanos)?;
+                door.recent(time)?
+            }
         };
         let trace_id = TraceId::try_from(self.trace_id).ok();
         let span_id = trace_id.and_then(|_| SpanId::try_from(self.span_id).ok());

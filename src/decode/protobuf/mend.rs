@@ -22,18 +22,25 @@ impl Mender<'_> {
     /// The fields of `message` whose numbers are bits of `kept`, mended. Unknown fields are left out.
     pub(super) fn mend(&mut self, message: Message<'_>, schema: &schema::Message, kept: u32) -> Packer {
         let mut out = Packer::default();
-        self.fields(message, schema, kept, self.limits.value_bytes_max, &mut out);
+        let values =
+            Values { bytes_max: self.limits.attribute_bytes(), shortened: Change::ShortenedAttribute };
+        self.fields(message, schema, kept, values, &mut out);
         out
     }
 
-    /// One text, repaired and cut.
+    /// One text that is no attribute value, repaired and cut.
     pub(super) fn text<'t>(&mut self, text: &'t [u8], bytes_max: usize) -> Cow<'t, str> {
+        self.cut(text, Values { bytes_max, shortened: Change::Shortened })
+    }
+
+    fn cut<'t>(&mut self, text: &'t [u8], values: Values) -> Cow<'t, str> {
+        let Values { bytes_max, shortened } = values;
         let mut mended = String::from_utf8_lossy(head(text, bytes_max));
         if matches!(mended, Cow::Owned(_)) {
             self.notes.change(Change::Repaired);
         }
         if mended.len() > bytes_max {
-            self.notes.change(Change::Shortened);
+            self.notes.change(shortened);
             let cut = mended.floor_char_boundary(bytes_max);
             match &mut mended {
                 Cow::Borrowed(text) => *text = &text[..cut],
@@ -48,9 +55,13 @@ impl Mender<'_> {
         message: Message<'_>,
         schema: &schema::Message,
         kept: u32,
-        bytes_max: usize,
+        values: Values,
         out: &mut Packer,
     ) {
+        // Names and keys have a bound of their own; only what an `AnyValue` holds is a value.
+        let is_value = std::ptr::eq(schema, &raw const schema::ANY_VALUE);
+        let name = Values { bytes_max: self.limits.value_bytes_max, shortened: Change::Shortened };
+        let texts = if is_value { values } else { name };
         let excess = self.excess(message, schema, kept);
         let mut left: Vec<(u32, usize)> = excess.iter().map(|excess| (excess.number, excess.limit)).collect();
         let mut fields = message.fields();
@@ -70,19 +81,19 @@ impl Mender<'_> {
             }
             match (known.kind, field.value) {
                 (Kind::Text, Value::Bytes(text)) => {
-                    out.text(known.number, &self.text(text.bytes, bytes_max));
+                    out.text(known.number, &self.cut(text.bytes, texts));
                 }
-                (Kind::Bytes, Value::Bytes(bytes)) if bytes.bytes.len() > bytes_max => {
-                    self.notes.change(Change::Shortened);
-                    out.bytes(known.number, &bytes.bytes[..bytes_max]);
+                (Kind::Bytes, Value::Bytes(bytes)) if bytes.bytes.len() > texts.bytes_max => {
+                    self.notes.change(texts.shortened);
+                    out.bytes(known.number, &bytes.bytes[..texts.bytes_max]);
                 }
                 (Kind::Message(schema), Value::Bytes(inner)) => {
-                    out.message(known.number, |out| self.fields(inner, schema, ALL, bytes_max, out));
+                    out.message(known.number, |out| self.fields(inner, schema, ALL, values, out));
                 }
                 (Kind::Body, Value::Bytes(inner)) => {
-                    let bytes_max = self.limits.body_bytes_max;
+                    let body = Values { bytes_max: self.limits.body_bytes_max, shortened: Change::Shortened };
                     out.message(known.number, |out| {
-                        self.fields(inner, &schema::ANY_VALUE, ALL, bytes_max, out);
+                        self.fields(inner, &schema::ANY_VALUE, ALL, body, out);
                     });
                 }
                 (_, Value::Bytes(bytes)) => out.bytes(known.number, bytes.bytes),
@@ -92,7 +103,7 @@ impl Mender<'_> {
             }
         }
         for excess in excess {
-            self.notes.changes(Change::Dropped, excess.dropped);
+            self.notes.changes(excess.change, excess.dropped);
             if kept >> excess.counter & 1 == 1 {
                 let total = excess.dropped.saturating_add(excess.dropped_before).min(u64::from(u32::MAX));
                 out.varint(excess.counter, total);
@@ -108,9 +119,9 @@ impl Mender<'_> {
             if kept >> known.number & 1 == 0 {
                 continue;
             }
-            let limit = match cap {
-                Cap::Attributes => self.limits.attributes_per_item_max,
-                Cap::Events => self.limits.events_per_span_max,
+            let (limit, change) = match cap {
+                Cap::Attributes => (self.limits.attributes_per_item_max, Change::DroppedAttributes),
+                Cap::Events => (self.limits.events_per_span_max, Change::Dropped),
             };
             let (mut count, mut dropped_before) = (0_usize, 0);
             let mut fields = message.fields();
@@ -123,11 +134,18 @@ impl Mender<'_> {
             }
             if count > limit {
                 let dropped = (count - limit) as u64;
-                found.push(Excess { number: known.number, limit, counter, dropped, dropped_before });
+                found.push(Excess { number: known.number, limit, counter, change, dropped, dropped_before });
             }
         }
         found
     }
+}
+
+/// How long values may be, and what is noted where one is longer.
+#[derive(Clone, Copy)]
+struct Values {
+    bytes_max: usize,
+    shortened: Change,
 }
 
 /// A list that is longer than allowed.
@@ -135,6 +153,7 @@ struct Excess {
     number: u32,
     limit: usize,
     counter: u32,
+    change: Change,
     dropped: u64,
     dropped_before: u64,
 }
@@ -172,7 +191,7 @@ mod tests {
             let mended = Mender { limits: &Limits::default(), notes: &mut notes }.text(&text, bytes_max).into_owned();
             let whole = String::from_utf8_lossy(&text);
             assert_eq!(mended, whole[..whole.floor_char_boundary(bytes_max)]);
-            let is_told = notes.message(crate::model::batch::Signal::Logs, 0).is_some();
+            let is_told = notes.changed(Change::Repaired) + notes.changed(Change::Shortened) > 0;
             assert_eq!(is_told, mended.as_bytes() != text);
         }
     }

@@ -26,7 +26,7 @@ use self::mend::Mender;
 use self::reader::{Field, Message, Value};
 use super::error::Error;
 use super::limits::Limits;
-use super::notes::{Change, Notes, Reason};
+use super::notes::{Change, Notes, Reason, Times};
 use super::{Decoded, schema};
 use crate::model::batch::{Batch, Group, Signal};
 use crate::model::packed::Attributes;
@@ -46,12 +46,13 @@ pub(super) fn decode(
     notes: Notes,
 ) -> Result<Decoded, Error> {
     scan::count(signal, Message::whole(body), limits)?;
-    let latest = received.plus(limits.future_max);
+    let times = Times { received, age_max: limits.age_max.of(signal), ahead_max: limits.ahead_max };
     let mut door = Door {
         body,
         limits,
         received,
-        latest,
+        latest: times.ahead_max.map_or(UnixNanos(i64::MAX), |ahead| received.plus(ahead)),
+        earliest: times.age_max.map(|age| received.minus(age)),
         notes,
         checker: Checker::new(limits),
         arena: BytesMut::new(),
@@ -70,7 +71,16 @@ pub(super) fn decode(
     if door.items == 0 {
         door.notes.changes(Change::Unknown, door.unknown);
     }
-    Ok(Decoded { batch, rejected: door.notes.rejected(), message: door.notes.message(signal, door.items) })
+    let notes = &door.notes;
+    Ok(Decoded {
+        batch,
+        rejected: notes.rejected(),
+        too_old: notes.rejected_for(Reason::Old),
+        in_the_future: notes.rejected_for(Reason::Future),
+        attributes_dropped: notes.changed(Change::DroppedAttributes),
+        attributes_shortened: notes.changed(Change::ShortenedAttribute),
+        message: notes.message(signal, door.items, &times),
+    })
 }
 
 /// Counts the items of a request without decoding it.
@@ -85,6 +95,8 @@ struct Door<'a> {
     limits: &'a Limits,
     received: UnixNanos,
     latest: UnixNanos,
+    /// Items before it are too old; none where age does not matter.
+    earliest: Option<UnixNanos>,
     notes: Notes,
     checker: Checker<'a>,
     arena: BytesMut,
@@ -246,8 +258,23 @@ impl<'a> Door<'a> {
     }
 
     /// A time that may be stored.
-    fn time(&self, nanos: u64) -> Result<UnixNanos, Reason> {
-        i64::try_from(nanos).ok().map(UnixNanos).filter(|time| *time <= self.latest).ok_or(Reason::Future)
+    #[inline]
+    fn time(&mut self, nanos: u64) -> Result<UnixNanos, Reason> {
+        let time = i64::try_from(nanos).ok().map(UnixNanos).filter(|time| *time <= self.latest);
+        time.ok_or_else(|| {
+            self.notes.future(nanos);
+            Reason::Future
+        })
+    }
+
+    /// The time by which an item is kept, if it is not older than what is kept.
+    #[inline]
+    fn recent(&mut self, time: UnixNanos) -> Result<UnixNanos, Reason> {
+        if self.earliest.is_some_and(|earliest| time < earliest) {
+            self.notes.old(time.0.max(0).unsigned_abs());
+            return Err(Reason::Old);
+        }
+        Ok(time)
     }
 }
 

@@ -126,6 +126,7 @@ impl Wire {
             return Err(Reason::NoTime);
         }
         let (time, start): (UnixNanos, UnixNanos) = (door.time(self.time)?, door.time(self.start)?);
+        door.recent(time)?;
         if self.attribute_count > door.limits.attributes_per_item_max {
             return Err(Reason::Attributes);
         }

@@ -141,8 +141,9 @@ impl<'a> Wire<'a> {
         let (start, end) = (door.time(self.start)?, door.time(self.end)?);
         if self.start == 0 {
             door.notes.change(Change::Start);
-            return Ok((if self.end == 0 { door.received } else { end }, 0));
+            return Ok((if self.end == 0 { door.received } else { door.recent(end)? }, 0));
         }
+        door.recent(start)?;
         if end < start {
             door.notes.change(Change::End);
         }

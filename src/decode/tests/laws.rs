@@ -387,6 +387,7 @@ proptest! {
             attributes_per_item_max: 1,
             events_per_span_max: 1,
             value_bytes_max: 3,
+            attribute_bytes_max: 2,
             body_bytes_max: 5,
             buckets_per_point_max: 2,
             ..Limits::default()

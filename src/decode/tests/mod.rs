@@ -4,6 +4,7 @@ mod bombs;
 mod json;
 mod json_text;
 mod laws;
+mod limits;
 mod logs;
 mod metrics;
 mod requests;

@@ -213,7 +213,10 @@ fn a11_long_texts_are_cut_between_characters() {
     assert!(matches!(attributes[0].1, Value::Text(text) if text.len() == max - 1));
     assert_eq!(attributes[1], ("nul\0", Value::Text("\0")));
     assert_eq!(span.detail.events().next().unwrap().name().len(), max);
-    assert_eq!(decoded.message.as_deref(), Some("accepted with changes: 4 values shortened"));
+    assert_eq!(
+        decoded.message.as_deref(),
+        Some("accepted with changes: 3 names or bodies shortened, 1 attribute values shortened")
+    );
 }
 
 #[test]
@@ -238,7 +241,10 @@ fn a13_lists_past_their_limit_lose_their_end() {
     let Batch::Traces(groups) = &decoded.batch else { unreachable!() };
     assert_eq!(groups[0].resource.attributes.iter().count(), 1_024);
     assert_eq!((groups[0].resource.dropped_attributes, &*groups[0].resource.service), (1, "shop"));
-    assert!(decoded.message.unwrap().contains("8985 attributes, events or links dropped"));
+    assert_eq!(decoded.attributes_dropped, 8_979);
+    let message = decoded.message.unwrap();
+    assert!(message.contains("8979 attributes dropped"), "{message}");
+    assert!(message.contains("6 events or links dropped"), "{message}");
 }
 
 #[test]

@@ -12,17 +12,17 @@ use crate::server::Server;
 use super::stored::Stored;
 use super::{
     Answer, GZIP, Headers, JSON, PROTOBUF, ZSTD, accepted, call_grpc, channel, grpc_path, gzip, http_client,
-    is_well, measurements, post, refusals, refused, refused_grpc, samples, send, zstd,
+    is_well, measurements, now, post, refusals, refused, refused_grpc, samples, send, zstd,
 };
-
-const NOW: u64 = 1_700_000_000_000_000_000;
 
 /// A small valid request of each signal.
 fn small(signal: Signal) -> Vec<u8> {
     match signal {
         Signal::Traces => request("shop", vec![span(1, 1, None, "pay", 2)]).encode_to_vec(),
-        Signal::Logs => samples::log_request(samples::logs(NOW)[1..2].to_vec()).encode_to_vec(),
-        Signal::Metrics => samples::metric_request(measurements::metrics(NOW)[..1].to_vec()).encode_to_vec(),
+        Signal::Logs => samples::log_request(samples::logs(now())[1..2].to_vec()).encode_to_vec(),
+        Signal::Metrics => {
+            samples::metric_request(measurements::metrics(now())[..1].to_vec()).encode_to_vec()
+        }
     }
 }
 
@@ -99,7 +99,7 @@ async fn a2_other_methods_and_paths_are_refused_in_the_callers_encoding() {
 async fn a3_broken_bodies_are_refused_at_every_offset() {
     let mut server = Server::start(&[]).await;
     let (client, channel) = (http_client(), channel(&server).await);
-    let json = samples::logs_json(NOW)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][1].to_string();
+    let json = samples::logs_json(now())["resourceLogs"][0]["scopeLogs"][0]["logRecords"][1].to_string();
     let json = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{json}]}}]}}]}}"#).into_bytes();
     let protobuf = small(Signal::Traces);
     let forms: [(Signal, Headers<'_>, Vec<u8>); 4] = [
@@ -160,8 +160,9 @@ async fn a3_noise_is_never_stored() {
 
 /// One span in JSON, with `field` as given.
 fn span_json(field: &str) -> Vec<u8> {
+    let now = now();
     let ids = format!(r#""traceId":"{}","spanId":"726f6f747370616e""#, samples::TRACE_HEX);
-    let span = format!(r#"{{{ids},"name":"n","startTimeUnixNano":{NOW},"endTimeUnixNano":"{NOW}",{field}}}"#);
+    let span = format!(r#"{{{ids},"name":"n","startTimeUnixNano":{now},"endTimeUnixNano":"{now}",{field}}}"#);
     format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#).into_bytes()
 }
 
@@ -224,14 +225,14 @@ async fn a4_json_is_read_as_otlp_wants_it() {
 #[tokio::test]
 async fn a6_the_wrong_signal_never_becomes_a_phantom() {
     let mut server = Server::start(&[]).await;
-    let mut disguised = measurements::metrics(NOW);
+    let mut disguised = measurements::metrics(now());
     for metric in &mut disguised {
         (metric.name, metric.description) = ("sixteen-byte-nam".into(), "eightbyt".into());
     }
     let bodies = [
-        (Signal::Traces, samples::traces(samples::spans(NOW)).encode_to_vec()),
-        (Signal::Logs, samples::log_request(samples::logs(NOW)).encode_to_vec()),
-        (Signal::Metrics, samples::metric_request(measurements::metrics(NOW)).encode_to_vec()),
+        (Signal::Traces, samples::traces(samples::spans(now())).encode_to_vec()),
+        (Signal::Logs, samples::log_request(samples::logs(now())).encode_to_vec()),
+        (Signal::Metrics, samples::metric_request(measurements::metrics(now())).encode_to_vec()),
         (Signal::Metrics, samples::metric_request(disguised).encode_to_vec()),
     ];
     let channel = channel(&server).await;
@@ -248,9 +249,9 @@ async fn a6_the_wrong_signal_never_becomes_a_phantom() {
     }
     // In JSON the other signal's fields are unknown ones, which are ignored.
     for (path, body) in [
-        (Signal::Traces, samples::logs_json(NOW)),
-        (Signal::Logs, samples::traces_json(NOW)),
-        (Signal::Metrics, samples::traces_json(NOW)),
+        (Signal::Traces, samples::logs_json(now())),
+        (Signal::Logs, samples::traces_json(now())),
+        (Signal::Metrics, samples::traces_json(now())),
     ] {
         let answer = post(&server.otlp_http, path, &[JSON], body.to_string().into()).await;
         assert!([200, 400].contains(&answer.status), "{path:?}: {}", answer.text());

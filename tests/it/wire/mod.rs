@@ -2,7 +2,7 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `agents`, `stopping`.
+//! `rules`, `agents`, `stopping`.
 
 mod agents;
 mod bad_input;
@@ -10,6 +10,7 @@ mod bad_items;
 mod bombs;
 mod measurements;
 mod otlp;
+mod rules;
 mod samples;
 mod stopping;
 mod stored;
@@ -86,6 +87,11 @@ struct Any {
     type_url: String,
     #[prost(bytes = "vec", tag = "2")]
     value: Vec<u8>,
+}
+
+/// A moment ago, in nanoseconds, as senders write times.
+fn now() -> u64 {
+    client::span(1, 1, None, "", 1).start_time_unix_nano
 }
 
 /// A client that keeps its connections and asks no proxy.

@@ -53,7 +53,7 @@ async fn the_header_its_alias_or_the_default_names_the_tenant() {
 }
 
 fn log(body: &str) -> Vec<u8> {
-    let mut logs = samples::logs(1_700_000_000_000_000_000);
+    let mut logs = samples::logs(span(1, 1, None, "", 1).start_time_unix_nano);
     logs.truncate(1);
     logs[0].body =
         samples::any(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(body.into()));
