@@ -14,6 +14,7 @@ use crate::pipeline;
 use crate::receive::Receive;
 use crate::search::Index;
 use crate::store::Store;
+use crate::upkeep::retention::Beside;
 use crate::vitals::metrics::{Kind, Labels, Metrics};
 use crate::vitals::process;
 
@@ -286,6 +287,13 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
     metrics.export("mcp_answer_bytes", "Bytes of tool answers.", Kind::Counter, move || {
         tally.costs().map(|(tool, _, bytes)| (label("tool", tool), bytes as f64)).collect()
     });
+}
+
+/// What counts towards the disk budget beside the database.
+pub(super) fn beside(data_dir: &Path) -> Beside {
+    let folders = ["journal", "search"].map(|name| data_dir.join(name));
+    let bytes = move || folders.iter().map(|folder| bytes_of(folder)).sum::<f64>() as u64;
+    Beside { bytes: Arc::new(bytes), forget: Arc::new(|_| ()) }
 }
 
 fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {

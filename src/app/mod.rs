@@ -7,6 +7,7 @@ mod exports;
 mod routes;
 mod standby;
 pub mod storage;
+mod store_exports;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -136,12 +137,20 @@ impl Bound {
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let upkeep = look_after(
+        let mut upkeep = look_after(
             &config,
             (&store, &journal, &graph, &index),
             (&clock, &health, &committed),
             &stop_upkeep,
         );
+        let (retention, keeping) = upkeep::retention::start(
+            storage::retention_options(&config),
+            (store.clone(), clock.clone()),
+            exports::beside(&config.data_dir),
+            stop_upkeep.clone(),
+        );
+        upkeep.push(keeping);
+        store_exports::register(&metrics, &store, &health, &retention);
         let options = query::Options { cache_ttl: config.mcp_cache_ttl };
         let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
         let authenticator = Authenticator::new(auth::Options {

@@ -91,6 +91,8 @@ pub async fn start(
     Ok((handle, task))
 }
 
+/// How long another server may lead before this one gives up: its own connection may be on its way out.
+const LED_MAX: Duration = Duration::from_secs(10);
 /// Traces that the store is asked about at once.
 const RECALLED_TOGETHER: usize = 1_000;
 /// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
@@ -128,7 +130,9 @@ impl Applier {
             if !waiting.is_empty() {
                 let began = Instant::now();
                 let items: usize = waiting.iter().map(|request| request.batch.items()).sum();
-                self.apply(waiting).await;
+                if !self.apply(waiting).await {
+                    return;
+                }
                 if items < self.options.commit_items_max && !self.queue.is_stopping() {
                     self.gather(began).await;
                 }
@@ -155,7 +159,9 @@ impl Applier {
         let mut source = replay::Source::new(replay, door);
         while let Some(waiting) = source.next(self.options.commit_items_max).await? {
             records += waiting.len() as u64;
-            self.apply(waiting).await;
+            if !self.apply(waiting).await {
+                return Err(replay::Broken::Led);
+            }
         }
         self.tally.replayed(records);
         if records > 0 {
@@ -175,8 +181,9 @@ impl Applier {
     }
 
     /// Commits requests, however long the store makes it wait, and tells the graph.
-    async fn apply(&mut self, waiting: Vec<Waiting>) {
-        let Some(lsn) = waiting.last().map(|last| last.lsn) else { return };
+    /// False where the server must not go on.
+    async fn apply(&mut self, waiting: Vec<Waiting>) -> bool {
+        let Some(lsn) = waiting.last().map(|last| last.lsn) else { return true };
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
         // Thousands of records take a while: the other tasks of this thread go on elsewhere.
@@ -212,7 +219,9 @@ impl Applier {
             .collect();
         observations.extend(joined.observations);
         let commit = Arc::new(Commit { lsn: lsn.0, spans, logs, points, observations, templates });
-        self.commit(&commit).await;
+        if !self.commit(&commit).await {
+            return false;
+        }
         tokio::task::block_in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] -= duplicates;
         counts[Signal::Logs as usize] -= counted_only;
@@ -223,6 +232,7 @@ impl Applier {
         if self.synced_at.elapsed() > Duration::from_secs(5) {
             self.release(false).await;
         }
+        true
     }
 
     /// Tells the graph what was stored.
@@ -242,7 +252,9 @@ impl Applier {
         }
     }
 
-    async fn commit(&self, commit: &Arc<Commit>) {
+    /// Commits, however long the store makes it wait. False where another server leads by now: this one must not go on.
+    async fn commit(&self, commit: &Arc<Commit>) -> bool {
+        let mut led_since: Option<Instant> = None;
         let mut pause = Duration::from_millis(50);
         loop {
             match self.store.commit(Arc::clone(commit)).await {
@@ -250,9 +262,19 @@ impl Applier {
                     self.tally.committed(None);
                     self.tally.overflowed(committed.overflowed_points);
                     self.health.set("store", true, "");
-                    return;
+                    return true;
                 }
                 Err(failure) => {
+                    led_since = match failure {
+                        crate::store::error::Error::Led => Some(led_since.unwrap_or_else(Instant::now)),
+                        _ => None,
+                    };
+                    if led_since.is_some_and(|since| since.elapsed() > LED_MAX) {
+                        error!(
+                            "another server leads on this database; what was accepted here stays in the journal"
+                        );
+                        return false;
+                    }
                     self.tally.committed(Some(failure.kind()));
                     let chain = chain(&failure);
                     if failure.kind() == Kind::Internal {

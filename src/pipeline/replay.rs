@@ -22,6 +22,9 @@ pub(super) enum Broken {
         #[source]
         source: decode::Error,
     },
+    /// Another server leads on the database.
+    #[error("another server leads on the database")]
+    Led,
     /// Reading ended in a panic.
     #[error("reading the journal ended in a panic")]
     Panicked,

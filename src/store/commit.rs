@@ -14,10 +14,10 @@ use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
 use super::names::Names;
+use super::options::Options;
 use super::partition::{Kept, Partitions};
 use super::rollups::{self, Rollups};
 use super::rows::{Commit, Committed};
-use super::options::Options;
 use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::write::{self, Written};
@@ -131,7 +131,8 @@ impl Writer {
         let shapes = catalog::shapes(&mut connection).await?;
         let partitions = catalog::partitions(&mut connection).await?;
         let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
-        let series = SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
+        let series =
+            SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
         Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
     }
 

@@ -23,7 +23,9 @@ impl Store {
         let mut connection = options.database.writer().await?;
         let migrating = schema::migrate(&mut connection, options.automigrate);
         match options.migrate_timeout {
-            Some(limit) => tokio::time::timeout(limit, migrating).await.map_err(|_| Error::Slow { limit })??,
+            Some(limit) => {
+                tokio::time::timeout(limit, migrating).await.map_err(|_| Error::Slow { limit })??
+            }
             None => migrating.await?,
         }
         let names = Names::default();

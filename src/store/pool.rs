@@ -33,10 +33,7 @@ pub(super) enum Pooled {
 
 impl Pool {
     /// A pool of at most `connections`, none of which is opened yet.
-    pub(super) async fn new(
-        options: &Options,
-        connections: u32,
-    ) -> Result<Self, Error> {
+    pub(super) async fn new(options: &Options, connections: u32) -> Result<Self, Error> {
         Ok(match &options.database {
             Database::Sqlite(file) => Self::Sqlite(
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),

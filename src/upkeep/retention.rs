@@ -42,7 +42,8 @@ pub struct Options {
     pub minute: Duration,
     /// Roll-ups of an hour.
     pub hour: Duration,
-    /// Bytes that the database may use; where it uses more, the oldest days of spans, logs and points go. 0: no bound.
+    /// Bytes that the database and what is beside it may use; where they use more, the oldest days of spans, logs and
+    /// points go. 0: no bound.
     pub budget_bytes: u64,
     /// Days whose tables are made ahead.
     pub ahead_days: u16,
@@ -91,18 +92,24 @@ impl Tally {
     }
 }
 
-/// Told which days of log records were given up, so that what is derived from them can go too.
-pub type Forget = Arc<dyn Fn(Day) + Send + Sync>;
+/// What is kept beside the store.
+#[derive(Clone)]
+pub struct Beside {
+    /// Bytes on disk that count towards the budget too.
+    pub bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Told which days of log records were given up, so that what is derived from them can go too.
+    pub forget: Arc<dyn Fn(Day) + Send + Sync>,
+}
 
 /// Starts looking; ends when `stop` is cancelled.
 pub fn start(
     options: Options,
     (store, clock): (Store, Clock),
-    forget: Forget,
+    beside: Beside,
     stop: CancellationToken,
 ) -> (Arc<Tally>, JoinHandle<()>) {
     let tally = Arc::new(Tally::default());
-    let keeper = Keeper { options, store, clock, forget, tally: Arc::clone(&tally), stop };
+    let keeper = Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop };
     (tally, tokio::spawn(keeper.run()))
 }
 
@@ -110,7 +117,7 @@ struct Keeper {
     options: Options,
     store: Store,
     clock: Clock,
-    forget: Forget,
+    beside: Beside,
     tally: Arc<Tally>,
     stop: CancellationToken,
 }
@@ -167,7 +174,7 @@ impl Keeper {
         for partition in partitions {
             info!(kind = partition.family.name(), day = %partition.day, why, "gave up a day");
             if partition.family == Family::Logs {
-                (self.forget)(partition.day);
+                (self.beside.forget)(partition.day);
             }
         }
         self.tally.dropped.fetch_add(given as u64, Ordering::Relaxed);
@@ -196,7 +203,7 @@ impl Keeper {
     async fn make_room(&self, now: UnixNanos) -> Result<(), Error> {
         let budget = self.options.budget_bytes;
         while budget > 0 && !self.stop.is_cancelled() {
-            let used = self.store.used_bytes().await?;
+            let used = self.store.used_bytes().await?.saturating_add((self.beside.bytes)());
             if used <= budget {
                 break;
             }
