@@ -105,6 +105,11 @@ CREATE TABLE partitions (
     PRIMARY KEY (family, day)
 ) STRICT, WITHOUT ROWID;
 
+-- Hours (their first second) whose roll-ups of a minute changed and are not added up to roll-ups of an hour yet.
+CREATE TABLE unrolled (
+    hour INTEGER PRIMARY KEY
+) STRICT;
+
 -- For each journal that feeds this database: everything up to and including this position is in the tables.
 CREATE TABLE applied (
     journal TEXT NOT NULL,

@@ -58,13 +58,16 @@ pub fn store_options(config: &Config) -> Result<Options> {
 pub(super) fn retention_options(config: &Config) -> retention::Options {
     let (storage, kept) = (&config.storage, &config.storage.retention);
     let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
+    // Sums are kept at least as long as what they count: late telemetry must find them whole.
+    let minute_days = kept.trace_days.max(kept.log_days).max(kept.rollup_minute_days);
+    let hour_days = kept.rollup_hour_days.max(minute_days);
     retention::Options {
         spans: days(kept.trace_days),
         logs: days(kept.log_days),
         points: days(kept.metric_days),
         fine: Duration::from_secs(u64::from(kept.rollup_fine_hours) * 3_600),
-        minute: days(kept.rollup_minute_days),
-        hour: days(kept.rollup_hour_days),
+        minute: days(minute_days),
+        hour: days(hour_days),
         budget_bytes: storage.disk_budget_bytes.unwrap_or(0),
         ahead_days: storage.partition_lookahead_days as u16,
     }

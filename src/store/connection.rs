@@ -137,6 +137,22 @@ impl Connection {
         self.execute(self.sql("ROLLBACK")).await.map(|_| ())
     }
 
+    /// Does `work` within a transaction: everything of it, or nothing.
+    pub(super) async fn in_transaction(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.begin().await?;
+        match work(self).await {
+            Ok(()) => self.commit().await,
+            Err(error) => {
+                // When this fails too, the connection is lost, and the next commit opens another.
+                let _ = self.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
     pub(super) async fn close(self) -> Result<(), Error> {
         match self.kind {
             Kind::Sqlite(connection) => connection.close().await?,

@@ -13,7 +13,7 @@
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
 //! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
 //! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
-//! `rollups` (the folds), [`blocks`] (packed details compressed together, with a filter), [`read`] (questions),
+//! `rollups` (the folds), `hours` (roll-ups that are kept longest), [`blocks`] (packed details compressed together, with a filter), [`read`] (questions),
 //! [`recall`] (traces that were begun in earlier commits), [`retire`] (giving up what is old), `catalog` and [`schema`]
 //! (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values` (either database as one),
 //! `sqlite` and `postgres` (what only one of them has), [`error`].
@@ -27,6 +27,7 @@ mod connection;
 pub mod day;
 mod dictionaries;
 pub mod error;
+mod hours;
 pub mod names;
 mod open;
 pub mod options;

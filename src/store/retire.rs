@@ -51,13 +51,14 @@ impl Store {
         let mut partitions = writer.partitions.clone();
         partitions.0.extend(missing.iter().copied());
         let Writer { connection, shapes, .. } = &mut **writer;
-        in_transaction(connection, async |connection| {
-            for partition in &missing {
-                catalog::make(connection, shapes, &partitions, *partition).await?;
-            }
-            Ok(())
-        })
-        .await?;
+        connection
+            .in_transaction(async |connection| {
+                for partition in &missing {
+                    catalog::make(connection, shapes, &partitions, *partition).await?;
+                }
+                Ok(())
+            })
+            .await?;
         writer.partitions = partitions;
         Ok(missing.len())
     }
@@ -73,7 +74,9 @@ impl Store {
         }
         let mut left = writer.partitions.clone();
         left.0.retain(|partition| !given.contains(partition));
-        in_transaction(&mut writer.connection, async |connection| note(connection, &given, &left, now).await)
+        writer
+            .connection
+            .in_transaction(async |connection| note(connection, &given, &left, now).await)
             .await?;
         writer.partitions = left;
         writer.rollups.forget(&given);
@@ -125,29 +128,15 @@ impl Store {
                 if now.seconds() < since + GRACE_SECONDS {
                     return Ok(Reclaimed::Waiting);
                 }
-                in_transaction(connection, async |connection| drop_tables(connection, partition).await)
+                connection
+                    .in_transaction(async |connection| drop_tables(connection, partition).await)
                     .await?;
             }
             Dialect::Sqlite => {
-                in_transaction(connection, async |connection| shrink(connection, partition).await).await?;
+                connection.in_transaction(async |connection| shrink(connection, partition).await).await?;
             }
         }
         Ok(Reclaimed::Step)
-    }
-}
-
-async fn in_transaction(
-    connection: &mut Connection,
-    work: impl AsyncFnOnce(&mut Connection) -> Result<(), Error>,
-) -> Result<(), Error> {
-    connection.begin().await?;
-    match work(connection).await {
-        Ok(()) => connection.commit().await,
-        Err(error) => {
-            // When this fails too, the connection is lost, and the next commit opens another.
-            let _ = connection.roll_back().await;
-            Err(error)
-        }
     }
 }
 

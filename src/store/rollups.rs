@@ -5,18 +5,19 @@
 //! is computed beside the cells and taken over only after the commit succeeded, so a commit that is tried twice
 //! counts once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
+use super::hours;
 use super::partition::{Family, Partition, Partitions};
 use super::row::Row;
 use super::sql::Sql;
 use super::table;
 use super::values::Values;
 use crate::model::id::TenantNumber;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Observation, Subject};
 use crate::model::sketch::Sketch;
 use crate::model::time::UnixNanos;
 
@@ -32,10 +33,10 @@ const PROBES: usize = 128;
 /// Where a cell is. The order is the table's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place {
-    tenant: TenantNumber,
-    width: i64,
-    bucket: i64,
-    subject: [i64; 4],
+    pub(super) tenant: TenantNumber,
+    pub(super) width: i64,
+    pub(super) bucket: i64,
+    pub(super) subject: [i64; 4],
 }
 
 /// What a commit adds: a cell for each place it touches.
@@ -48,6 +49,8 @@ pub(super) struct Rollups {
     open_max: usize,
     /// By tenant and width.
     reaches: HashMap<(TenantNumber, i64), Reach>,
+    /// Hours that are noted as not yet added up, each with how many commits touched it since.
+    touched: HashMap<i64, u64>,
     /// By width, where a tenant that has no reach may have cells: before this bucket.
     stored_before: HashMap<i64, i64>,
 }
@@ -92,8 +95,8 @@ impl Rollups {
         partitions: &Partitions,
         open_max: usize,
     ) -> Result<Self, Error> {
-        let (reaches, stored_before) = (HashMap::new(), HashMap::new());
-        let mut rollups = Self { open: HashMap::new(), open_max, reaches, stored_before };
+        let (reaches, touched, stored_before) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut rollups = Self { open: HashMap::new(), open_max, reaches, touched, stored_before };
         for width in [FINE_SECONDS, COARSE_SECONDS] {
             let family = Family::of_width(width);
             let Some(day) = partitions.all(family).first().copied() else { continue };
@@ -152,6 +155,8 @@ impl Rollups {
                 }
             }
         }
+        let fresh = hours_of(&cells).into_iter().filter(|hour| !self.touched.contains_key(hour));
+        hours::note(connection, fresh).await?;
         for group in cells.chunk_by(|(a, _), (b, _)| a.partition() == b.partition()) {
             let Partition { family, day } = group[0].0.partition();
             let target = table::ROLLUPS.on(family.tables()[0], day);
@@ -162,6 +167,9 @@ impl Rollups {
 
     /// Takes over cells that were written, then lets go of those that are too old or too many.
     pub(super) fn take(&mut self, cells: Vec<(Place, Cell)>) {
+        for hour in hours_of(&cells) {
+            *self.touched.entry(hour).or_default() += 1;
+        }
         let moved = self.advance(&cells);
         let reaches = &self.reaches;
         let is_open = |place: &Place| {
@@ -175,6 +183,16 @@ impl Rollups {
         if self.open.len() > self.open_max {
             self.let_go();
         }
+    }
+
+    /// How many commits touched an hour since it was noted.
+    pub(super) fn touches(&self, hour: i64) -> u64 {
+        self.touched.get(&hour).copied().unwrap_or(0)
+    }
+
+    /// The hour was added up, and is noted no more.
+    pub(super) fn rolled(&mut self, hour: i64) {
+        self.touched.remove(&hour);
     }
 
     /// Lets go of the cells of partitions that were given up.
@@ -225,6 +243,12 @@ impl Place {
     }
 }
 
+/// The hours of cells of a minute.
+fn hours_of(cells: &[(Place, Cell)]) -> BTreeSet<i64> {
+    let minutes = cells.iter().filter(|(place, _)| place.width == COARSE_SECONDS);
+    minutes.map(|(place, _)| place.bucket.div_euclid(HOUR_SECONDS) * HOUR_SECONDS).collect()
+}
+
 /// The partitions of the cells of `delta`.
 pub(super) fn partitions_of(delta: &Delta) -> impl Iterator<Item = Partition> {
     delta.keys().map(Place::partition)
@@ -237,7 +261,7 @@ impl Reach {
 }
 
 /// The columns kind, a, b and c.
-fn columns(subject: Subject) -> [i64; 4] {
+pub(super) fn columns(subject: Subject) -> [i64; 4] {
     match subject {
         Subject::Operation(operation) => [0, operation.0.into(), 0, 0],
         Subject::Instance(service, resource) => [1, service.0.into(), resource.0.into(), 0],
@@ -248,7 +272,7 @@ fn columns(subject: Subject) -> [i64; 4] {
     }
 }
 
-fn bind(values: &mut Values, place: &Place, cell: &Cell) {
+pub(super) fn bind(values: &mut Values, place: &Place, cell: &Cell) {
     values.int(place.tenant.0);
     values.int(place.width);
     values.int(place.bucket);

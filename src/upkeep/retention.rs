@@ -1,5 +1,7 @@
 //! What is old goes, a day at a time: by age, and where the disk budget is spent, the oldest day first.
 //!
+//! Before that, what was counted by the minute is added up by the hour, which is kept longest.
+//!
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
 //! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
 
@@ -146,6 +148,7 @@ impl Keeper {
     async fn round(&self) -> Result<(), Error> {
         let now = self.clock.now();
         self.prepare(now).await?;
+        self.store.roll_up_hours(now).await?;
         let partitions = self.store.partitions().await?;
         let old: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.options.is_old(*partition, now)).collect();
@@ -263,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_day_is_old_once_its_last_instant_is() {
-        let day = |days| Duration::from_secs(days * 86_400);
+        let day = |days: u64| Duration::from_secs(days * 86_400);
         let options = Options {
             spans: day(7),
             logs: day(7),

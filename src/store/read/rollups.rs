@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::columns::Columns;
+use super::long;
 use super::reader::Reader;
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
@@ -60,7 +61,8 @@ impl Store {
         Ok(cells)
     }
 
-    /// As [`Store::rollups`], with the buckets of each subject merged. Holds one cell a subject, and errs when
+    /// As [`Store::rollups`], with the buckets of each subject merged. Over hours, buckets of a minute are read as those
+    /// of an hour where these are added up: the sums are the same. Holds one cell a subject, and errs when
     /// there are more than [`CELLS_MAX`] subjects.
     pub async fn merged_rollups(
         &self,
@@ -71,12 +73,18 @@ impl Store {
     ) -> Result<HashMap<Subject, Cell>, Error> {
         let mut cells: HashMap<Subject, Cell> = HashMap::new();
         let mut reader = self.reader().await?;
-        let ask = Ask { tenant, width_seconds, window, kinds };
-        walk(&mut reader, &ask, |_, subject, cell| {
-            cells.entry(subject).or_default().merge(&cell);
-            cells.len() <= CELLS_MAX
-        })
-        .await?;
+        let parts = match width_seconds {
+            COARSE_SECONDS => long::parts(&mut reader, window).await?,
+            _ => vec![(width_seconds, window)],
+        };
+        for (width_seconds, window) in parts {
+            let ask = Ask { tenant, width_seconds, window, kinds };
+            walk(&mut reader, &ask, |_, subject, cell| {
+                cells.entry(subject).or_default().merge(&cell);
+                cells.len() <= CELLS_MAX
+            })
+            .await?;
+        }
         reader.finish().await?;
         Ok(cells)
     }
@@ -95,34 +103,14 @@ impl Store {
         let step = step_seconds.max(COARSE_SECONDS);
         let (from, to) = (window.from.bucket_seconds(COARSE_SECONDS), window.to.seconds());
         let mut cells: HashMap<(i64, Subject), Cell> = HashMap::new();
-        let days = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to.saturating_add(1)));
-        for day in reader.days(Family::Minute, days) {
-            let mut query = reader.sql(format!(
-                "SELECT bucket / {step} * {step}, kind, a, b, c, CAST(sum(count) AS BIGINT), \
-                 CAST(sum(errors) AS BIGINT), CAST(sum(CAST(sum_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION), \
-                 CAST(sum(CAST(other_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION) \
-                 FROM {} WHERE tenant_id = {} AND width = {COARSE_SECONDS} AND bucket >= {from} AND bucket <= {to} \
-                 AND kind",
-                Family::Minute.tables()[0].on(day),
-                tenant.0,
-            ));
-            query.push(reader.dialect().is_one_of(kinds.iter().map(|kind| *kind as i64)));
-            query.push(format_args!(" GROUP BY 1, 2, 3, 4, 5 LIMIT {}", CELLS_MAX + 1));
-            let found = reader.all(query, |row| {
-                let columns = Columns { row, what: "roll-up" };
-                let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
-                let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
-                let (sum_ns, other_ns): (f64, f64) = (row.get(7)?, row.get(8)?);
-                let cell = Cell {
-                    count: columns.number(5)?,
-                    errors: columns.number(6)?,
-                    sum_ns: sum_ns as u64,
-                    other_ns: other_ns as u64,
-                    ..Cell::default()
-                };
-                Ok((columns.number(0)?, subject, cell))
-            });
-            for (bucket, subject, cell) in found.await? {
+        let window =
+            Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to.saturating_add(1)));
+        let parts = match step % HOUR_SECONDS {
+            0 => long::parts(&mut reader, window).await?,
+            _ => vec![(COARSE_SECONDS, window)],
+        };
+        for part in parts {
+            for (bucket, subject, cell) in totals(&mut reader, (tenant, kinds), step, part).await? {
                 // A step that reaches over midnight has cells in two tables.
                 cells.entry((bucket, subject)).or_default().merge(&cell);
             }
@@ -193,19 +181,60 @@ impl Store {
     }
 }
 
+/// The totals of the cells of one width in a window, added up over steps.
+async fn totals(
+    reader: &mut Reader,
+    (tenant, kinds): (TenantNumber, &[RollupKind]),
+    step: i64,
+    (width, window): (i64, Window),
+) -> Result<Vec<(i64, Subject, Cell)>, Error> {
+    let family = Family::of_width(width);
+    let (from, to) = (window.from.seconds(), window.to.seconds());
+    let mut cells = Vec::new();
+    for day in reader.days(family, window) {
+        let mut query = reader.sql(format!(
+            "SELECT bucket / {step} * {step}, kind, a, b, c, CAST(sum(count) AS BIGINT), \
+             CAST(sum(errors) AS BIGINT), CAST(sum(CAST(sum_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION), \
+             CAST(sum(CAST(other_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION) \
+             FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} AND bucket < {to} AND kind",
+            family.tables()[0].on(day),
+            tenant.0,
+        ));
+        query.push(reader.dialect().is_one_of(kinds.iter().map(|kind| *kind as i64)));
+        query.push(format_args!(" GROUP BY 1, 2, 3, 4, 5 LIMIT {}", CELLS_MAX + 1));
+        let found = reader.all(query, |row| {
+            let columns = Columns { row, what: "roll-up" };
+            let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
+            let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
+            let (sum_ns, other_ns): (f64, f64) = (row.get(7)?, row.get(8)?);
+            let cell = Cell {
+                count: columns.number(5)?,
+                errors: columns.number(6)?,
+                sum_ns: sum_ns as u64,
+                other_ns: other_ns as u64,
+                ..Cell::default()
+            };
+            Ok((columns.number(0)?, subject, cell))
+        });
+        cells.extend(found.await?);
+    }
+    Ok(cells)
+}
+
 /// The families of roll-ups and their widths in seconds.
 const WIDTHS: [(Family, i64); 3] =
     [(Family::Fine, FINE_SECONDS), (Family::Minute, COARSE_SECONDS), (Family::Hour, HOUR_SECONDS)];
 
-struct Ask<'a> {
-    tenant: TenantNumber,
-    width_seconds: i64,
-    window: Window,
-    kinds: &'a [RollupKind],
+/// Which cells.
+pub(in crate::store) struct Ask<'a> {
+    pub(in crate::store) tenant: TenantNumber,
+    pub(in crate::store) width_seconds: i64,
+    pub(in crate::store) window: Window,
+    pub(in crate::store) kinds: &'a [RollupKind],
 }
 
 /// Hands every cell to `take`, bucket by bucket, until that answers that there are too many.
-async fn walk(
+pub(in crate::store) async fn walk(
     reader: &mut Reader,
     ask: &Ask<'_>,
     mut take: impl FnMut(i64, Subject, Cell) -> bool + Send,

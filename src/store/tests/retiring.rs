@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::home::{Home, on_both};
 use super::{TENANT, at, call, count, gauge, log, point, span, table};
 use crate::model::metric::PointValue;
-use crate::model::time::UnixNanos;
+use crate::model::rollup::{COARSE_SECONDS, HOUR_SECONDS};
+use crate::model::tenant::TenantId;
+use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::partition::{Family, Partition};
+use crate::store::read::rollups::RollupKind;
 use crate::store::retire::Reclaimed;
 use crate::store::rows::Commit;
 
@@ -106,5 +109,57 @@ fn days_can_be_made_ahead() {
         store.commit(of_days(1, 3)).await.unwrap();
         assert_eq!(store.partitions().await.unwrap().len(), 15);
         assert_eq!(rows(&store).await, [3, 3, 3, 3, 6]);
+    });
+}
+
+/// The cells of an hour and more, asked for in every way, before and after hours were added up and minutes given up.
+#[test]
+fn hours_are_added_up_from_minutes_and_again_when_late_telemetry_comes() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        assert_eq!(store.names().tenant(&TenantId::try_from("acme").unwrap()), TENANT);
+        let observations: Vec<_> =
+            (0..600).map(|number| call(number * 37, (number % 5) as u32, number as u64 * 1_000)).collect();
+        let commit = |lsn, observations: &[_]| Commit {
+            lsn,
+            observations: observations.to_vec(),
+            ..Commit::default()
+        };
+        store.commit(commit(1, &observations[..400])).await.unwrap();
+        let kinds = [RollupKind::Operation];
+        let windows = [(0, 22_200), (60, 22_200), (1_800, 9_000), (3_000, 21_660)];
+        let merged = async |store: &Store| {
+            let mut answers = Vec::new();
+            for (from, to) in windows {
+                let window = Window::new(at(from), at(to));
+                let cells = store.merged_rollups(TENANT, COARSE_SECONDS, window, &kinds).await.unwrap();
+                let mut steps = store.timeline(TENANT, HOUR_SECONDS, window, &kinds).await.unwrap();
+                steps.sort_by_key(|(bucket, subject, _)| (*bucket, *subject));
+                answers.push((cells, steps));
+            }
+            answers
+        };
+        let now = at(40_000);
+        assert_eq!(store.roll_up_hours(at(3_600)).await.unwrap(), 0, "no hour is over for long enough");
+        let before = merged(&store).await;
+        assert_eq!(store.roll_up_hours(now).await.unwrap(), 5);
+        assert_eq!(store.roll_up_hours(now).await.unwrap(), 0);
+        assert_eq!(merged(&store).await, before);
+        store.commit(commit(2, &observations[400..])).await.unwrap();
+        store.commit(commit(3, &observations[..10])).await.unwrap();
+        let late = merged(&store).await;
+        let store = home.reopen(store).await;
+        assert_eq!(store.roll_up_hours(now).await.unwrap(), 4);
+        assert_eq!(merged(&store).await, late);
+        let hour = count(&store, "SELECT CAST(sum(count) AS BIGINT) FROM rollups WHERE width = 3600").await;
+        assert_eq!(hour, 610);
+        // Without minutes, hours answer; those that a window cuts count whole.
+        let minutes = store.partitions().await.unwrap();
+        let minutes: Vec<_> =
+            minutes.into_iter().filter(|partition| partition.family == Family::Minute).collect();
+        store.retire(&minutes, now).await.unwrap();
+        let window = Window::new(at(60), at(22_200));
+        let cells = store.merged_rollups(TENANT, COARSE_SECONDS, window, &kinds).await.unwrap();
+        assert_eq!(cells.values().map(|cell| cell.count).sum::<u64>(), 610);
     });
 }
