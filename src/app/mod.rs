@@ -158,12 +158,7 @@ impl Bound {
             default_tenant: config.default_tenant.clone(),
         });
         let budget = Budget::new(config.inflight_bytes_max as u64);
-        let options = receive::Options {
-            request_bytes_max: config.request_bytes_max,
-            limits,
-            rules,
-            ..receive::Options::default()
-        };
+        let options = receive_options(&config, limits, rules);
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
         let exported = exports::Exported {
@@ -354,6 +349,11 @@ fn announce(config: &Config, addresses: Addresses, key_required: bool) -> Result
         warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
     }
     Ok(())
+}
+
+fn receive_options(config: &Config, limits: Limits, rules: Rules) -> receive::Options {
+    let request_bytes_max = config.request_bytes_max;
+    receive::Options { request_bytes_max, limits, rules, ..receive::Options::default() }
 }
 
 /// What one request may hold, and how old it may be: the same at the door and at a replay.

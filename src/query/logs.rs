@@ -90,6 +90,8 @@ impl Query {
     ) -> Result<LogsFound, Error> {
         let index = self.index.clone().ok_or(Error::SearchOff)?;
         let narrowed = question.trace.is_some() || question.template.is_some();
+        // Before searching: what is indexed meanwhile was perhaps not found.
+        let indexed = index.position();
         let mut found = LogsFound { next: question.before, ..LogsFound::default() };
         for round in 0..ROUNDS_MAX {
             let ask = Ask {
@@ -124,7 +126,7 @@ impl Query {
                 break;
             }
         }
-        found.not_indexed = self.store.logs_beyond(tenant, index.position()).await?;
+        found.not_indexed = self.store.logs_beyond(tenant, indexed).await?;
         Ok(found)
     }
 }

@@ -326,8 +326,10 @@ impl Index {
         let committed = home::commit(self.inner.writer(writing)?, position);
         self.settle(writing, committed)?;
         writing.has_uncommitted = false;
+        // First findable, then said to be: whoever reads the position finds everything up to it.
+        let reloaded = self.inner.reader.reload();
         self.inner.position.store(position, Ordering::Release);
-        self.inner.reader.reload().map_err(Error::from)
+        reloaded.map_err(Error::from)
     }
 
     /// Gives up the writer after a failure, and with it everything since the last commit: part of it would
