@@ -22,6 +22,7 @@ pub mod counts;
 mod details;
 pub mod edges;
 pub mod exemplars;
+mod log_days;
 pub mod logs;
 pub mod metrics;
 mod reader;
