@@ -180,7 +180,7 @@ impl<'a> Field<'a> {
         if self.is("severity") {
             return if is_any { Ok(Expression::All) } else { self.severity(value) };
         }
-        if self.is("service") && is_any || self.is("template") && is_any {
+        if is_any && (self.is("service") || self.is("template")) {
             return Ok(Expression::All);
         }
         if self.is("service") {

@@ -35,6 +35,10 @@ pub fn start(
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
+            // What is committed while the index follows is announced once, and must not be missed.
+            let announced = committed.notified();
+            tokio::pin!(announced);
+            announced.as_mut().enable();
             if let Err(failure) = follow(&store, &index, &stop).await {
                 warn!(error = failure, "the search index did not follow; it is tried again");
             }
@@ -42,10 +46,7 @@ pub fn start(
                 () = stop.cancelled() => return,
                 () = async {
                     tokio::time::sleep(GATHER_TIME).await;
-                    tokio::select! {
-                        () = committed.notified() => {}
-                        () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                    }
+                    let _ = tokio::time::timeout(LOOK_INTERVAL, announced).await;
                 } => {}
             }
         }
@@ -168,5 +169,39 @@ impl<'a> Line<'a> {
             body: &self.body,
             attributes: self.attributes.iter().map(|(key, value)| (*key, value.as_str())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{ServiceId, TemplateId, TenantNumber};
+    use crate::model::log::Severity;
+    use crate::model::time::UnixNanos;
+    use crate::store::options::Options;
+
+    #[tokio::test]
+    async fn days_that_the_store_does_not_have_are_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
+        let options =
+            search::Options { directory: directory.path().join("search"), writer_bytes: 15_000_000 };
+        let index = Arc::new(Index::open(options).unwrap());
+        let line = |day: i64| Document {
+            row: day << DAY_BITS | 1,
+            tenant: TenantNumber(1),
+            time: UnixNanos::from_seconds(day * 86_400),
+            service: ServiceId(1),
+            severity: Severity(9),
+            template: TemplateId(1),
+            body: "of another database",
+            attributes: Vec::<(String, String)>::new(),
+        };
+        index.add([line(0), line(20_785)]).unwrap();
+        index.commit().unwrap();
+        assert_eq!(index.positions().len(), 2);
+        follow(&store, &index, &CancellationToken::new()).await.unwrap();
+        assert_eq!(index.positions(), []);
+        assert_eq!(index.stats().documents, 0);
     }
 }
