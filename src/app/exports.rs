@@ -292,8 +292,7 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
 /// What counts towards the disk budget beside the database.
 pub(super) fn beside(data_dir: &Path) -> Beside {
     let folders = ["journal", "search"].map(|name| data_dir.join(name));
-    let bytes = move || folders.iter().map(|folder| bytes_of(folder)).sum::<f64>() as u64;
-    Beside { bytes: Arc::new(bytes), forget: Arc::new(|_| ()) }
+    Arc::new(move || folders.iter().map(|folder| bytes_of(folder)).sum::<f64>() as u64)
 }
 
 fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {

@@ -41,6 +41,9 @@ use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
 
+/// Memory of each of the two days that the search index may write at a time.
+const SEARCH_WRITER_BYTES: usize = 50 << 20;
+
 /// The server, from its configuration on.
 #[derive(Debug, Clone, Copy)]
 pub struct App;
@@ -289,7 +292,7 @@ impl State {
                 (store, open_journal(config, applied).await?)
             }
         };
-        let index = open_index(config, &store).await?;
+        let index = open_index(config).await?;
         let graph = Graph::new();
         upkeep::restore::graph(&store, &graph, clock.now()).await;
         Ok(Self { store, journal, replay, index, graph })
@@ -422,31 +425,16 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
     Ok((journal, replay))
 }
 
-async fn open_index(config: &Config, store: &Store) -> Result<Option<Arc<Index>>> {
+async fn open_index(config: &Config) -> Result<Option<Arc<Index>>> {
     if !config.search_enabled {
         return Ok(None);
     }
-    let directory = config.data_dir.join("search");
-    let days = store.log_days().await.context("reading the database")?;
-    let highest = days.last().map_or(0, |(_, last)| *last);
-    let open = move || -> Result<Index> {
-        let options = || search::Options { directory: directory.clone(), writer_bytes: 50 << 20 };
-        let index = Index::open(options())?;
-        if index.position() <= highest {
-            return Ok(index);
-        }
-        // It belongs to another database: its rows would be somebody else's.
-        warn!(
-            position = index.position(),
-            highest, "the search index is ahead of the database and is built anew"
-        );
-        drop(index);
-        std::fs::remove_dir_all(&directory)?;
-        Ok(Index::open(options())?)
-    };
-    let index = tokio::task::spawn_blocking(open).await?.context("opening the search index")?;
-    if let Some(why) = index.rebuilt() {
-        warn!(why, "the search index could not be used and is built anew");
+    let options =
+        search::Options { directory: config.data_dir.join("search"), writer_bytes: SEARCH_WRITER_BYTES };
+    let open = tokio::task::spawn_blocking(move || Index::open(options));
+    let index = open.await?.context("opening the search index")?;
+    for (day, why) in index.rebuilt() {
+        warn!(day, why, "a day of the search index could not be used and is built anew");
     }
     Ok(Some(Arc::new(index)))
 }

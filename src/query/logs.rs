@@ -6,7 +6,8 @@ use crate::model::id::{ServiceId, TemplateId, TenantNumber, TraceId};
 use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
-use crate::search::Ask;
+use crate::search::{Ask, Index, Names};
+use crate::store::Store;
 use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
 use super::error::Error;
@@ -43,11 +44,12 @@ pub struct LogQuestion {
 pub struct LogsFound {
     /// The records.
     pub records: Vec<StoredLog>,
-    /// How many match in all, where words were searched.
+    /// How many match in all, where words were searched and all days of the window were counted.
     pub total: Option<usize>,
     /// Where the next page begins; none at the end.
     pub next: Option<(UnixNanos, i64)>,
-    /// Log records of the tenant that were stored after the search index was last brought up to date.
+    /// Log records of the tenant in which words are not searched yet: newer than the index, or of a day that is built
+    /// anew.
     pub not_indexed: u64,
 }
 
@@ -80,7 +82,7 @@ impl Query {
         Ok(LogsFound { records: page.items, total: None, next, not_indexed: 0 })
     }
 
-    /// Finds by words. The index knows neither traces nor templates: those are looked at record by record.
+    /// Finds by words. The index knows no traces: those are looked at record by record.
     async fn searched(
         &self,
         tenant: TenantNumber,
@@ -89,31 +91,31 @@ impl Query {
         limit: usize,
     ) -> Result<LogsFound, Error> {
         let index = self.index.clone().ok_or(Error::SearchOff)?;
-        let narrowed = question.trace.is_some() || question.template.is_some();
+        let narrowed = question.trace.is_some();
         // Before searching: what is indexed meanwhile was perhaps not found.
-        let indexed = index.position();
+        let not_indexed = self.not_indexed(tenant, &index).await?;
         let mut found = LogsFound { next: question.before, ..LogsFound::default() };
         for round in 0..ROUNDS_MAX {
             let ask = Ask {
                 text: question.text.clone(),
                 window: question.window,
                 services: services.clone(),
+                templates: question.template.into_iter().collect(),
                 severity_min: question.severity_min,
                 before: found.next,
                 limit: if narrowed { HITS_PER_ROUND } else { limit },
             };
             let searching = Arc::clone(&index);
-            let work = tokio::task::spawn_blocking(move || searching.search(tenant, &ask));
+            let names = ServiceNames { store: self.store.clone(), tenant };
+            let work = tokio::task::spawn_blocking(move || searching.search(tenant, &ask, &names));
             let hits = work.await.map_err(|_| Error::Abandoned)??;
             if round == 0 && !narrowed {
-                found.total = Some(hits.total);
+                found.total = hits.total;
             }
             let records = self.store.logs_by_id(tenant, &hits.rows).await?;
             found.next = records.last().filter(|_| hits.more).map(|last| (last.row.time, last.id));
             for log in records {
-                let in_trace = question.trace.is_none_or(|trace| log.row.trace_id == Some(trace));
-                let of_template = question.template.is_none_or(|template| log.row.template == template);
-                if !in_trace || !of_template {
+                if question.trace.is_some_and(|trace| log.row.trace_id != Some(trace)) {
                     continue;
                 }
                 if found.records.len() == limit {
@@ -126,7 +128,34 @@ impl Query {
                 break;
             }
         }
-        found.not_indexed = self.store.logs_beyond(tenant, indexed).await?;
+        found.not_indexed = not_indexed;
         Ok(found)
+    }
+
+    /// The tenant's records that the index does not have yet, over all days.
+    async fn not_indexed(&self, tenant: TenantNumber, index: &Index) -> Result<u64, Error> {
+        let mut count = 0;
+        for (day, highest) in self.store.log_days().await? {
+            let position = index.position_of(day.0);
+            if position < highest {
+                // What lies beyond the day's last record is no record of this day.
+                let beyond = self.store.logs_beyond(tenant, position).await?;
+                count += beyond.saturating_sub(self.store.logs_beyond(tenant, highest).await?);
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// The services that a query text may name.
+struct ServiceNames {
+    store: Store,
+    tenant: TenantNumber,
+}
+
+impl Names for ServiceNames {
+    fn services(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ServiceId> {
+        let services = self.store.names().services_of(self.tenant).into_iter();
+        services.filter(|service| wanted(&service.name)).map(|service| service.id).collect()
     }
 }

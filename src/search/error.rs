@@ -16,6 +16,12 @@ pub enum Error {
         /// Which rule they break.
         reason: &'static str,
     },
+    /// A row names a day that no index can have.
+    #[error("a log record of day {day}, which lies outside of the years 1970 to 9999")]
+    Day {
+        /// The day, counted from 1970.
+        day: i32,
+    },
     /// Another process writes this directory.
     #[error("the search index in {} belongs to a running instance", directory.display())]
     Locked {
@@ -44,7 +50,7 @@ pub enum Error {
         remedy: &'static str,
     },
     /// The index could not be written or read. What was added since the last commit is gone from it: add
-    /// again from [`super::Index::position`].
+    /// again from [`super::Index::position_of`].
     #[error("the search index failed")]
     Index {
         /// Why.
@@ -54,8 +60,8 @@ pub enum Error {
     /// The indexing thread took nothing for half a minute. As [`Error::Index`] for what was added.
     #[error("the indexing thread makes no progress")]
     Stalled,
-    /// Files of the index are damaged; the next start rebuilds it.
-    #[error("the search index is damaged and will be rebuilt at the next start")]
+    /// Files of a day are damaged; the next start rebuilds it.
+    #[error("the search index of a day is damaged and will be rebuilt at the next start")]
     Damaged,
     /// The index's own code failed on this query.
     #[error("the search index failed on this query")]
@@ -66,7 +72,7 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Options { .. } | Self::Query { .. } => Kind::Invalid,
+            Self::Options { .. } | Self::Query { .. } | Self::Day { .. } => Kind::Invalid,
             Self::Locked { .. } | Self::Io { .. } | Self::Index { .. } | Self::Stalled => Kind::Unavailable,
             Self::Damaged | Self::Panicked => Kind::Internal,
         }

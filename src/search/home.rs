@@ -1,36 +1,20 @@
-//! The directory of the index: locking, opening, replacing what cannot be used.
+//! The directory of the index: its lock, and one folder for each day.
 //!
-//! `search.lock` keeps a second instance out, `index/` holds tantivy's files and nothing else, and `damaged`
-//! is left by a search that found damage, for the next start.
+//! `search.lock` keeps a second instance out; `20261128/` is the index of that day.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use tantivy::directory::MmapDirectory;
-use tantivy::error::DataCorruption;
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
-use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyError};
+use jiff::civil::{Date, date};
+use jiff::{Span, Unit};
 use tracing::warn;
 
 use super::error::Error;
-use super::line::Line;
-use super::schema::{self, Fields, VERSION};
 
-/// Bytes whose checksums are verified when the index is opened.
-const CHECKED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Removed lines of a segment, as a share of all, that make it worth writing anew.
-const REMOVED_SHARE: f32 = 0.3;
-
-/// An index that can be written and read.
-pub(super) struct Opened {
-    pub(super) index: Index,
-    pub(super) reader: IndexReader,
-    pub(super) writer: IndexWriter<Line>,
-    pub(super) fields: Fields,
-    pub(super) position: i64,
-    /// Why it is empty although there was something.
-    pub(super) rebuilt: Option<String>,
-}
+/// The day from which days are counted.
+const EPOCH: Date = date(1970, 1, 1);
+/// 31 December 9999, the last day that can be written.
+pub(super) const DAY_MAX: i32 = 2_932_896;
 
 /// Creates the directory and locks it against a second instance.
 pub(super) fn lock(directory: &Path) -> Result<File, Error> {
@@ -45,125 +29,73 @@ pub(super) fn lock(directory: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens what is in the locked `directory`, or replaces it by an empty index.
-pub(super) fn open(directory: &Path, writer_bytes: usize) -> Result<Opened, Error> {
-    let (home, mark) = (home(directory), mark(directory));
-    let reason = if mark.exists() {
-        "a search found damage".to_owned()
-    } else if !home.exists() {
-        return create(&home, writer_bytes);
-    } else {
-        match load(directory, writer_bytes) {
-            Ok(opened) => return Ok(opened),
-            Err(reason) => reason,
-        }
-    };
-    warn!(path = %home.display(), reason, "the search index is replaced by an empty one and filled again");
-    if home.is_dir() {
-        fs::remove_dir_all(&home).map_err(Error::io("remove", &home))?;
-    } else if home.exists() {
-        fs::remove_file(&home).map_err(Error::io("remove", &home))?;
-    }
-    let opened = create(&home, writer_bytes)?;
-    if mark.exists() {
-        fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
-    }
-    Ok(Opened { rebuilt: Some(reason), ..opened })
-}
-
-/// Asks the next start to replace the index.
-pub(super) fn mark_damaged(directory: &Path) {
-    let mark = mark(directory);
-    if let Err(cause) = File::create(&mark) {
-        warn!(path = %mark.display(), %cause, "cannot note that the search index is damaged");
-    }
-}
-
-/// Where tantivy's files are.
-fn home(directory: &Path) -> PathBuf {
-    directory.join("index")
-}
-
-fn mark(directory: &Path) -> PathBuf {
-    directory.join("damaged")
-}
-
-/// Commits everything handed to the writer, with the position.
-pub(super) fn commit(writer: &mut IndexWriter<Line>, position: i64) -> tantivy::Result<()> {
-    let mut prepared = writer.prepare_commit()?;
-    prepared.set_payload(&format!("{VERSION} {position}"));
-    prepared.commit().map(|_| ())
-}
-
-/// The one writer: one thread that indexes and one that merges.
-pub(super) fn writer(index: &Index, writer_bytes: usize) -> tantivy::Result<IndexWriter<Line>> {
-    let options = IndexWriterOptions::builder()
-        .num_worker_threads(1)
-        .num_merge_threads(1)
-        .memory_budget_per_thread(writer_bytes)
-        .build();
-    let writer = index.writer_with_options(options)?;
-    let mut policy = LogMergePolicy::default();
-    policy.set_del_docs_ratio_before_merge(REMOVED_SHARE);
-    writer.set_merge_policy(Box::new(policy));
-    Ok(writer)
-}
-
-fn create(home: &Path, writer_bytes: usize) -> Result<Opened, Error> {
-    fs::create_dir_all(home).map_err(Error::io("create", home))?;
-    let (schema, fields) = schema::schema();
-    let directory = MmapDirectory::open(home).map_err(TantivyError::from)?;
-    let index = Index::create(directory, schema, tantivy::IndexSettings::default())?;
-    schema::register_words(&index);
-    let mut writer = writer(&index, writer_bytes)?;
-    commit(&mut writer, 0)?;
-    let reader = reader(&index)?;
-    Ok(Opened { index, reader, writer, fields, position: 0, rebuilt: None })
-}
-
-/// Opens an index, or tells why it cannot be used.
-fn load(directory: &Path, writer_bytes: usize) -> Result<Opened, String> {
-    let say = |cause: TantivyError| cause.to_string();
-    let files = MmapDirectory::open(home(directory)).map_err(|cause| cause.to_string())?;
-    let index = Index::open(files).map_err(say)?;
-    let (schema, fields) = schema::schema();
-    let payload = index.load_metas().map_err(say)?.payload.unwrap_or_default();
-    let (version, position) = payload.split_once(' ').ok_or("it has no position")?;
-    if version != VERSION.to_string() || index.schema() != schema {
-        return Err(format!("it has version {version}, this program needs {VERSION}"));
-    }
-    let position = position.parse().map_err(|_| "its position cannot be read")?;
-    check(directory, &index).map_err(say)?;
-    schema::register_words(&index);
-    let writer = writer(&index, writer_bytes).map_err(say)?;
-    let reader = reader(&index).map_err(say)?;
-    Ok(Opened { index, reader, writer, fields, position, rebuilt: None })
-}
-
-fn reader(index: &Index) -> tantivy::Result<IndexReader> {
-    index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()
-}
-
-/// Verifies checksums, smallest files first, until [`CHECKED_BYTES_MAX`] were read.
-pub(super) fn check(directory: &Path, index: &Index) -> tantivy::Result<()> {
-    let home = home(directory);
-    let mut files = Vec::new();
-    for path in index.load_metas()?.list_segment_files() {
-        // All files that segments could have are listed; opening the reader tells which are missed.
-        if let Ok(metadata) = fs::metadata(home.join(&path)) {
-            files.push((metadata.len(), path));
+/// The days that have a folder, newest first. What earlier versions left is removed: it is built anew.
+pub(super) fn days(directory: &Path) -> Result<Vec<i32>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
+        let path = entry.map_err(Error::io("list", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(day) = day(name) {
+            found.push(day);
+        } else if name == "index" || name == "damaged" {
+            warn!(path = %path.display(), "the search index of an earlier version is removed and built anew");
+            remove(&path)?;
         }
     }
-    files.sort();
-    let mut checked = 0;
-    for (bytes, path) in files {
-        checked += bytes;
-        if CHECKED_BYTES_MAX < checked {
-            break;
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(found)
+}
+
+/// Where a day's index is, with the day as year, month and day.
+pub(super) fn folder(directory: &Path, day: i32) -> PathBuf {
+    let date = EPOCH.saturating_add(Span::new().days(day.clamp(0, DAY_MAX)));
+    directory.join(format!("{:04}{:02}{:02}", date.year(), date.month(), date.day()))
+}
+
+/// Removes a file, or a folder with all in it; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The day that a folder's name says; none for other names.
+fn day(name: &str) -> Option<i32> {
+    if name.len() != 8 || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let date = Date::new(name[..4].parse().ok()?, name[4..6].parse().ok()?, name[6..].parse().ok()?).ok()?;
+    let days = EPOCH.until((Unit::Day, date)).ok()?.get_days();
+    (0..=DAY_MAX).contains(&days).then_some(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_named_after_their_day() {
+        for (number, name) in
+            [(0, "19700101"), (1, "19700102"), (59, "19700301"), (20_785, "20261128"), (DAY_MAX, "99991231")]
+        {
+            assert_eq!(folder(Path::new(""), number), Path::new(name), "{number}");
+            assert_eq!(day(name), Some(number), "{name}");
         }
-        if !index.directory().validate_checksum(&path)? {
-            return Err(DataCorruption::new(path, "the checksum does not hold".into()).into());
+        for name in ["", "index", "2026112", "20261328", "19691231", "2026-1-1", "search.lock"] {
+            assert_eq!(day(name), None, "{name}");
         }
     }
-    Ok(())
+
+    #[test]
+    fn what_an_earlier_version_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("index")).unwrap();
+        fs::create_dir_all(directory.path().join("20261128")).unwrap();
+        fs::create_dir_all(directory.path().join("19700101")).unwrap();
+        fs::write(directory.path().join("damaged"), "").unwrap();
+        assert_eq!(days(directory.path()).unwrap(), [20_785, 0]);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
 }

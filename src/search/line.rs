@@ -72,7 +72,7 @@ impl Budget {
 /// A document as the index takes it: numbers, and all texts in one allocation.
 #[derive(Debug)]
 pub(super) struct Line {
-    numbers: [(Field, Piece<'static>); 5],
+    numbers: [(Field, Piece<'static>); 6],
     text: String,
     /// Field and end in `text` of each text.
     pieces: Vec<(Field, usize)>,
@@ -99,6 +99,7 @@ impl Line {
             (fields.row, Piece::I64(document.row)),
             (fields.service, Piece::U64(u64::from(document.service.0))),
             (fields.severity, Piece::U64(u64::from(document.severity.0))),
+            (fields.template, Piece::U64(u64::from(document.template.0))),
         ];
         let mut text = String::from(cut(document.body, TEXT_BYTES_MAX));
         let mut words_left = TEXT_BYTES_MAX - text.len();

@@ -1,56 +1,68 @@
 //! Full-text search over log lines: words of the body and of attribute values, attributes by name, newest
-//! first.
+//! first, in one tantivy index a day.
 //!
 //! Promises: a search sees one tenant's lines and no other's; results are ordered by time, then row, both
-//! descending, and paged by a cursor that stays right while lines are added; after a restart the index holds
-//! exactly what was committed, and [`Index::position`] says from which row to add again; an index that is
-//! damaged or of another version is replaced by an empty one and never stops a start.
+//! descending, and paged by a cursor that stays right while lines are added; after a restart each day holds
+//! exactly what was committed, and [`Index::position_of`] says from which row to add again; a day that is
+//! damaged or of another version is replaced by an empty one, beside which the others stay as they are, and
+//! never stops a start.
 //!
 //! Never: it keeps no text (it answers rows, the store has the lines), is not ground truth (deleting its
-//! directory loses nothing that adding again does not bring back), and does not learn services' names. Every
-//! call blocks and belongs on a thread that may.
+//! directory loses nothing that adding again does not bring back), and does not learn services' names: it asks
+//! for their numbers. Every call blocks and belongs on a thread that may.
+//!
+//! A row's upper bits are its day ([`DAY_BITS`]): days since 1970 in UTC. A line's time lies inside its day, so
+//! that a search leaves out days that its window or its cursor excludes, and stops at the day that fills the
+//! page. Day 0 alone may hold lines of any time, and is always looked through.
 //!
 //! Limits: of one line the words of 64 KiB and 256 attributes are indexed; words are cut at 255 bytes,
-//! attribute names and values at 128; a search answers at most [`LIMIT_MAX`] rows; the memory for lines that
-//! wait is bounded, so [`Index::add`] waits for the one indexing thread.
+//! attribute names and values at 128; a search answers at most [`LIMIT_MAX`] rows; at most two days have a
+//! writer; the memory for lines that wait is bounded, so [`Index::add`] waits for the indexing threads.
 //!
-//! Files in reading order: `expression` (the query text), `schema` (fields, and queries over them),
-//! `beginning` and `excluded` (two kinds of query), `words` (where words end), `line` (a document on its way
-//! in), `newest` (picking results), `home` (the directory and opening), `error`. The one handle is [`Index`].
+//! Files in reading order: `canonical` and `expression` (the query text), `schema` (fields, and queries over
+//! them), `beginning`, `range` and `excluded` (three kinds of query), `words` (where words end), `line` (a
+//! document on its way in), `newest` (picking results), `home` (the directory), `day` (one day's index),
+//! `writers` (which days are written), `error`. The one handle is [`Index`].
 
 mod beginning;
+mod canonical;
+mod day;
 mod error;
 mod excluded;
 mod expression;
 mod home;
 mod line;
 mod newest;
+mod range;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod words;
+mod writers;
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tantivy::indexer::UserOperation;
-use tantivy::{IndexReader, IndexWriter};
 
+pub use self::canonical::QUERY_BYTES_MAX;
+use self::day::{Day, day_of};
 pub use self::error::Error;
-pub use self::expression::QUERY_BYTES_MAX;
 pub use self::line::{ATTRIBUTES_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX, VALUE_BYTES_MAX};
 use self::line::{Budget, Line};
 use self::newest::Newest;
 use self::schema::Fields;
 pub use self::words::WORD_BYTES_MAX;
-use crate::model::id::{ServiceId, TenantNumber};
+use self::writers::Writers;
+use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
-use crate::model::time::{UnixNanos, Window};
+use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 
+/// Bits of a row below its day.
+pub const DAY_BITS: u32 = 36;
 /// Most rows of one answer.
 pub const LIMIT_MAX: usize = 1000;
 /// Lines that are handed to the indexing thread together: each hand-over costs a lock.
@@ -61,21 +73,24 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long [`Index::add`] waits for the indexing thread to take anything at all.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes whose checksums are verified when the index is opened, the newest day's first.
+const CHECKED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+const NANOS_PER_DAY: i64 = 86_400 * NANOS_PER_SECOND;
 
 /// Where the index lives and how much it may hold in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Its own directory; created when missing.
     pub directory: PathBuf,
-    /// Bytes the indexing thread gathers before it writes a segment: 15 MB to 2 GB. 50 MB are about 300,000
-    /// lines.
+    /// Bytes the indexing thread of a day gathers before it writes a segment: 15 MB to 2 GB. 50 MB are about
+    /// 300,000 lines. Two days may be written at a time.
     pub writer_bytes: usize,
 }
 
 /// A log line to be indexed.
 #[derive(Debug, Clone)]
 pub struct Document<'a, A> {
-    /// The store's id of the line; ascending.
+    /// The store's id of the line, its day in the upper bits; ascending within a day, from 1.
     pub row: i64,
     /// Whose it is.
     pub tenant: TenantNumber,
@@ -85,6 +100,8 @@ pub struct Document<'a, A> {
     pub service: ServiceId,
     /// How severe it is.
     pub severity: Severity,
+    /// Which template it follows.
+    pub template: TemplateId,
     /// Its body as a line.
     pub body: &'a str,
     /// Its attributes: names and rendered values.
@@ -94,13 +111,16 @@ pub struct Document<'a, A> {
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// The query text, at most [`QUERY_BYTES_MAX`] bytes: words are all needed, `"phrases"`, `begin*`,
-    /// `-not`, `OR`, parentheses, `attribute:value`, `severity:error`. Empty asks for every line.
+    /// The query text in Lucene's syntax, at most [`QUERY_BYTES_MAX`] bytes: words are all needed,
+    /// `"phrases"`, `begin*`, `-not`, `OR`, parentheses, `attribute:value`, `attribute:[1 TO 5]`,
+    /// `severity:>=warn`, `service:name`. Empty asks for every line.
     pub text: String,
     /// When the lines happened.
     pub window: Window,
     /// Which services wrote them; empty for any.
     pub services: Vec<ServiceId>,
+    /// Which templates they follow; empty for any.
+    pub templates: Vec<TemplateId>,
     /// The least severity; zero for any.
     pub severity_min: Severity,
     /// Only lines before this time and row: the last of the page before.
@@ -114,8 +134,9 @@ pub struct Ask {
 pub struct Hits {
     /// Rows by time, then row, newest first.
     pub rows: Vec<i64>,
-    /// Lines that match, whatever the cursor and the limit.
-    pub total: usize,
+    /// Lines that match, whatever the cursor and the limit; none where days of the window were left out
+    /// because the page was full or lies before them.
+    pub total: Option<usize>,
     /// There are older ones: ask again with the time and row of the last.
     pub more: bool,
 }
@@ -127,8 +148,24 @@ pub struct Stats {
     pub documents: u64,
     /// Segments they lie in.
     pub segments: usize,
-    /// Up to which row everything is indexed.
-    pub position: i64,
+    /// Days that have an index.
+    pub days: usize,
+}
+
+/// Whom the index asks about names.
+pub trait Names {
+    /// The tenant's services whose names are `wanted`.
+    fn services(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ServiceId>;
+}
+
+/// Knows no names: `service:` in a query text is then refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Nameless;
+
+impl Names for Nameless {
+    fn services(&self, _: &dyn Fn(&str) -> bool) -> Vec<ServiceId> {
+        Vec::new()
+    }
 }
 
 /// The handle; clones share one index.
@@ -139,73 +176,76 @@ pub struct Index {
 
 struct Inner {
     directory: PathBuf,
-    writer_bytes: usize,
-    index: tantivy::Index,
-    reader: IndexReader,
     fields: Fields,
-    writing: Mutex<Writing>,
+    days: RwLock<BTreeMap<i32, Arc<Day>>>,
+    /// Held for as long as lines are handed over or committed.
+    writers: Mutex<Writers>,
     budget: Arc<Budget>,
-    position: AtomicI64,
-    rebuilt: Option<String>,
-    /// The index's code panicked in a search, and its checksums were verified.
-    has_panicked: AtomicBool,
+    rebuilt: Vec<(i32, String)>,
     /// Held as long as the index is open.
     _lock: File,
 }
 
-/// Guarded by one lock, which is held for as long as the one writer works.
-struct Writing {
-    /// None after a failure, until it is needed again.
-    writer: Option<IndexWriter<Line>>,
-    /// There are lines that no commit covers yet.
-    has_uncommitted: bool,
-}
-
 impl Index {
-    /// Opens the index, or an empty one where there is none, where it has another version and where it is
-    /// damaged; [`Index::rebuilt`] tells.
+    /// Opens all days; a day that is damaged or of another version is replaced by an empty one, and
+    /// [`Index::rebuilt`] tells.
     ///
-    /// Checks the checksums of up to 1 GiB of files, small ones first. [`Error::Locked`] when another
-    /// instance has the directory; [`Error::Io`] and [`Error::Index`] when not even an empty index can be
-    /// made.
+    /// Checks the checksums of up to 1 GiB of files, the newest day's and small ones first. [`Error::Locked`]
+    /// when another instance has the directory; [`Error::Io`] and [`Error::Index`] when not even an empty
+    /// index can be made.
     pub fn open(options: Options) -> Result<Self, Error> {
         if !(15_000_000..=2_000_000_000).contains(&options.writer_bytes) {
             return Err(Error::Options { reason: "the writer needs between 15 MB and 2 GB" });
         }
-        let lock = home::lock(&options.directory)?;
-        let opened = home::open(&options.directory, options.writer_bytes)?;
+        let directory = options.directory;
+        let lock = home::lock(&directory)?;
+        let (mut days, mut rebuilt) = (BTreeMap::new(), Vec::new());
+        let mut bytes_left = CHECKED_BYTES_MAX;
+        for number in home::days(&directory)? {
+            let (day, reason) = Day::open(&directory, number, &mut bytes_left)?;
+            days.insert(number, Arc::new(day));
+            rebuilt.extend(reason.map(|reason| (number, reason)));
+        }
         Ok(Self {
             inner: Arc::new(Inner {
-                directory: options.directory,
-                writer_bytes: options.writer_bytes,
-                index: opened.index,
-                reader: opened.reader,
-                fields: opened.fields,
-                writing: Mutex::new(Writing { writer: Some(opened.writer), has_uncommitted: false }),
+                directory,
+                fields: schema::schema().1,
+                days: RwLock::new(days),
+                writers: Mutex::new(Writers::new(options.writer_bytes)),
                 budget: Arc::new(Budget::new(WAITING_BYTES_MAX)),
-                position: AtomicI64::new(opened.position),
-                rebuilt: opened.rebuilt,
-                has_panicked: AtomicBool::new(false),
+                rebuilt,
                 _lock: lock,
             }),
         })
     }
 
-    /// The row up to which everything is indexed and committed; 0 for an empty index.
-    pub fn position(&self) -> i64 {
-        self.inner.position.load(Ordering::Acquire)
+    /// The days that opening began anew although there was something, each with the reason.
+    pub fn rebuilt(&self) -> &[(i32, String)] {
+        &self.inner.rebuilt
     }
 
-    /// Why opening began with an empty index although there was something; none if it did not.
-    pub fn rebuilt(&self) -> Option<&str> {
-        self.inner.rebuilt.as_deref()
+    /// Each day with the row up to which everything is indexed and committed, oldest first.
+    pub fn positions(&self) -> Vec<(i32, i64)> {
+        self.days().iter().map(|day| (day.number(), day.position())).collect()
+    }
+
+    /// The row up to which everything of `day` is indexed and committed; where nothing is, the one before the
+    /// day's first.
+    pub fn position_of(&self, day: i32) -> i64 {
+        let days = self.inner.days.read().unwrap_or_else(PoisonError::into_inner);
+        days.get(&day).map_or(i64::from(day) << DAY_BITS, |day| day.position())
+    }
+
+    /// The newest day's position; 0 where there is no day.
+    pub fn position(&self) -> i64 {
+        self.days().last().map_or(0, |day| day.position())
     }
 
     /// Takes lines for indexing; they are found after the next [`Index::commit`].
     ///
-    /// Rows up to [`Index::position`] are passed over, so adding again after a restart finds nothing twice.
-    /// Waits while 16 MiB of lines wait for the indexing thread. After an error everything since the last
-    /// commit has to be added again.
+    /// Rows that the day already took are passed over, so adding again finds nothing twice. Waits while
+    /// 16 MiB of lines wait for the indexing thread, and, when lines of a third day come, while the day that
+    /// waited longest is committed. After an error go on from [`Index::position_of`].
     pub fn add<'a, D, A, K, V>(&self, documents: D) -> Result<(), Error>
     where
         D: IntoIterator<Item = Document<'a, A>>,
@@ -213,149 +253,149 @@ impl Index {
         K: AsRef<str>,
         V: AsRef<str>,
     {
-        let mut writing = self.writing();
-        let mut batch = Vec::with_capacity(BATCH_LINES);
-        let mut bytes = 0;
+        let mut writers = self.writers();
+        let mut batch = Batch::default();
         for document in documents {
-            if document.row <= self.position() {
+            let (row, number) = (document.row, day_of(document.row));
+            if batch.day.as_ref().is_none_or(|day| day.number() != number) {
+                batch.hand_over(&mut writers)?;
+                let day = self.day(number)?;
+                batch.added = writers.added(&day);
+                batch.day = Some(day);
+            }
+            if row <= batch.added {
                 continue;
             }
             let Some(line) = Line::new(document, &self.inner.fields, &self.inner.budget, PATIENCE) else {
-                writing.writer = None;
+                writers.give_up_all();
                 return Err(Error::Stalled);
             };
-            bytes += line.bytes();
-            batch.push(UserOperation::Add(line));
-            if batch.len() == BATCH_LINES || BATCH_BYTES < bytes {
-                self.hand_over(&mut writing, &mut batch)?;
-                bytes = 0;
+            batch.added = row;
+            batch.bytes += line.bytes();
+            batch.lines.push(UserOperation::Add(line));
+            if batch.lines.len() == BATCH_LINES || BATCH_BYTES < batch.bytes {
+                batch.hand_over(&mut writers)?;
             }
         }
-        self.hand_over(&mut writing, &mut batch)
+        batch.hand_over(&mut writers)
     }
 
-    /// Makes everything added findable and durable, and says that all rows up to `position` were added.
+    /// Makes everything added findable and durable, and each day's position its highest row that was added.
     ///
-    /// The position never goes back. After an error everything since the last commit has to be added again.
-    pub fn commit(&self, position: i64) -> Result<(), Error> {
-        let mut writing = self.writing();
-        let position = position.max(self.position());
-        self.commit_at(&mut writing, position)
+    /// After an error go on from [`Index::position_of`]; the other days are committed nevertheless.
+    pub fn commit(&self) -> Result<(), Error> {
+        self.writers().commit()
     }
 
-    /// Removes lines before `time`. Found no more at once, or with the next commit if lines were added since
-    /// the last; their space returns as segments are merged.
-    pub fn remove_before(&self, time: UnixNanos) -> Result<(), Error> {
-        let mut writing = self.writing();
-        let removed = self.inner.writer(&mut writing)?.delete_query(self.inner.fields.before(time));
-        self.settle(&mut writing, removed)?;
-        if writing.has_uncommitted {
-            // A commit now would make lines findable that no position covers.
-            return Ok(());
-        }
-        let position = self.position();
-        self.commit_at(&mut writing, position)
+    /// Closes the writers of days that took nothing for ten minutes; their memory is free then.
+    pub fn close_idle(&self) {
+        self.writers().close_idle();
+    }
+
+    /// Forgets a day and removes its files; one that is not there is forgotten already.
+    pub fn drop_day(&self, day: i32) -> Result<(), Error> {
+        let mut writers = self.writers();
+        writers.give_up(day);
+        let removed = self.inner.days.write().unwrap_or_else(PoisonError::into_inner).remove(&day);
+        // Searches that still read it keep its files until they are done.
+        removed.map_or(Ok(()), |day| home::remove(day.folder()))
     }
 
     /// The newest lines of `tenant` that match.
     ///
     /// [`Error::Query`] with position and remedy for a text that cannot be understood; [`Error::Damaged`]
-    /// when the files turn out to be; the next start then begins with an empty index.
-    pub fn search(&self, tenant: TenantNumber, ask: &Ask) -> Result<Hits, Error> {
-        let query = self.inner.fields.query(tenant, ask)?;
-        if ask.window.to <= ask.window.from {
-            return Ok(Hits::default());
+    /// when the files of a day turn out to be; the next start then begins it with an empty index.
+    pub fn search(&self, tenant: TenantNumber, ask: &Ask, names: &dyn Names) -> Result<Hits, Error> {
+        let query = self.inner.fields.query(tenant, ask, names)?;
+        let Window { from, to } = ask.window;
+        if to <= from {
+            return Ok(Hits { total: Some(0), ..Hits::default() });
         }
         let limit = ask.limit.min(LIMIT_MAX);
         let before = ask.before.map(|(time, row)| (time.0, row));
-        let newest = Newest { count: limit + 1, before };
-        let searcher = self.inner.reader.searcher();
-        // A panic in the index's code must not end the thread.
-        let found = catch_unwind(AssertUnwindSafe(|| searcher.search(&query, &newest)));
-        let found = found.map_err(|_| self.after_panic()).and_then(|found| found.map_err(Error::from));
-        let found = found.inspect_err(|error| {
-            if matches!(error, Error::Damaged) {
-                home::mark_damaged(&self.inner.directory);
+        // One more than asked for tells whether there is another page.
+        let mut newest = Newest::new(ask.window, limit + 1, before);
+        let (first, last) = (from.0.div_euclid(NANOS_PER_DAY), (to.0 - 1).div_euclid(NANOS_PER_DAY));
+        let newest_day = before.map_or(i64::MAX, |(time, _)| time.div_euclid(NANOS_PER_DAY));
+        let mut is_whole = true;
+        // Day 0 may hold any time, so it comes last and always.
+        for day in self.days().iter().rev() {
+            let number = i64::from(day.number());
+            if number != 0 && !(first..=last).contains(&number) {
+                continue;
             }
-        })?;
-        let more = limit < found.newest.len();
-        let rows = found.newest.iter().take(limit).map(|(_, row)| *row).collect();
-        Ok(Hits { rows, total: found.total, more })
+            if number != 0 && (newest_day < number || newest.is_full()) {
+                is_whole = false;
+                continue;
+            }
+            day.search(&*query, &mut newest)?;
+        }
+        let total = is_whole.then_some(newest.total());
+        let matches = newest.into_matches();
+        let more = limit < matches.len();
+        Ok(Hits { rows: matches.into_iter().take(limit).map(|(_, row)| row).collect(), total, more })
     }
 
     /// The index now.
     pub fn stats(&self) -> Stats {
-        let searcher = self.inner.reader.searcher();
-        Stats {
-            documents: searcher.num_docs(),
-            segments: searcher.segment_readers().len(),
-            position: self.position(),
-        }
+        let days = self.days();
+        let sizes = days.iter().map(|day| day.size());
+        let (documents, segments) =
+            sizes.fold((0, 0), |sum, (documents, segments)| (sum.0 + documents, sum.1 + segments));
+        Stats { documents, segments, days: days.len() }
     }
 
-    /// Tells damage from a defect. A query must not be able to have the index thrown away, so damage is what
-    /// the checksums say; and not to have gigabytes read again and again, so they are asked once.
-    fn after_panic(&self) -> Error {
-        let is_first = !self.inner.has_panicked.swap(true, Ordering::Relaxed);
-        if is_first && home::check(&self.inner.directory, &self.inner.index).is_err() {
-            return Error::Damaged;
-        }
-        Error::Panicked
+    /// All days, oldest first.
+    fn days(&self) -> Vec<Arc<Day>> {
+        self.inner.days.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn writing(&self) -> MutexGuard<'_, Writing> {
-        self.inner.writing.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
-            // A panic in the middle of writing: what the writer holds is not known, so it starts afresh.
-            let mut writing = poisoned.into_inner();
-            writing.writer = None;
-            writing
+    /// The day of this number, begun where there is none; the writers are locked.
+    fn day(&self, number: i32) -> Result<Arc<Day>, Error> {
+        let days = self.inner.days.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(day) = days.get(&number) {
+            return Ok(Arc::clone(day));
+        }
+        drop(days);
+        if !(0..=home::DAY_MAX).contains(&number) {
+            return Err(Error::Day { day: number });
+        }
+        let day = Arc::new(Day::create(&self.inner.directory, number)?);
+        let mut days = self.inner.days.write().unwrap_or_else(PoisonError::into_inner);
+        days.insert(number, Arc::clone(&day));
+        Ok(day)
+    }
+
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.inner.writers.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
+            // A panic in the middle of writing: what the writers hold is not known, so they start afresh.
+            let mut writers = poisoned.into_inner();
+            writers.give_up_all();
+            writers
         })
-    }
-
-    fn hand_over(&self, writing: &mut Writing, batch: &mut Vec<UserOperation<Line>>) -> Result<(), Error> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let taken = std::mem::replace(batch, Vec::with_capacity(BATCH_LINES));
-        let handed = self.inner.writer(writing)?.run(taken);
-        writing.has_uncommitted = true;
-        self.settle(writing, handed)
-    }
-
-    fn commit_at(&self, writing: &mut Writing, position: i64) -> Result<(), Error> {
-        let committed = home::commit(self.inner.writer(writing)?, position);
-        self.settle(writing, committed)?;
-        writing.has_uncommitted = false;
-        // First findable, then said to be: whoever reads the position finds everything up to it.
-        let reloaded = self.inner.reader.reload();
-        self.inner.position.store(position, Ordering::Release);
-        reloaded.map_err(Error::from)
-    }
-
-    /// Gives up the writer after a failure, and with it everything since the last commit: part of it would
-    /// otherwise be committed with a position that says all of it was.
-    fn settle<T>(&self, writing: &mut Writing, outcome: tantivy::Result<T>) -> Result<(), Error> {
-        match outcome {
-            Ok(_) => Ok(()),
-            Err(source) => {
-                writing.writer = None;
-                writing.has_uncommitted = false;
-                Err(source.into())
-            }
-        }
     }
 }
 
-impl Inner {
-    fn writer<'a>(&self, writing: &'a mut Writing) -> Result<&'a mut IndexWriter<Line>, Error> {
-        let writer = match writing.writer.take() {
-            Some(writer) => writer,
-            None => {
-                writing.has_uncommitted = false;
-                home::writer(&self.index, self.writer_bytes)?
+/// Lines of one day on their way to its writer.
+#[derive(Default)]
+struct Batch {
+    day: Option<Arc<Day>>,
+    lines: Vec<UserOperation<Line>>,
+    bytes: usize,
+    /// The highest row that the day has or will have with these lines.
+    added: i64,
+}
+
+impl Batch {
+    fn hand_over(&mut self, writers: &mut Writers) -> Result<(), Error> {
+        self.bytes = 0;
+        match &self.day {
+            Some(day) if !self.lines.is_empty() => {
+                let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(BATCH_LINES));
+                writers.hand_over(day, lines, self.added)
             }
-        };
-        Ok(writing.writer.insert(writer))
+            _ => Ok(()),
+        }
     }
 }
 

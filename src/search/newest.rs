@@ -3,85 +3,113 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::Column;
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId, Score, SegmentOrdinal, SegmentReader};
+use tantivy::query::{EnableScoring, Query};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId, Searcher, SegmentReader};
 
 use super::schema::{ROW, TIME};
+use crate::model::time::Window;
 
 /// A match: its time in nanoseconds and its row, which is the order of results.
 pub(super) type Match = (i64, i64);
 
-/// Collects the `count` newest matches before `before`.
+/// The `count` newest matches of a window before `before`, over one segment after another.
+#[derive(Debug)]
 pub(super) struct Newest {
-    pub(super) count: usize,
-    pub(super) before: Option<Match>,
-}
-
-/// What was found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Newest first.
-    pub(super) newest: Vec<Match>,
-    /// Matches, those after the cursor included.
-    pub(super) total: usize,
-}
-
-impl Collector for Newest {
-    type Fruit = Found;
-    type Child = NewestOfSegment;
-
-    fn for_segment(&self, _: SegmentOrdinal, segment: &SegmentReader) -> tantivy::Result<NewestOfSegment> {
-        let columns = segment.fast_fields();
-        Ok(NewestOfSegment {
-            time: columns.i64(TIME)?,
-            row: columns.i64(ROW)?,
-            heap: BinaryHeap::new(),
-            count: self.count,
-            before: self.before,
-            total: 0,
-        })
-    }
-
-    fn requires_scoring(&self) -> bool {
-        false
-    }
-
-    fn merge_fruits(&self, segments: Vec<Found>) -> tantivy::Result<Found> {
-        let mut all = Found::default();
-        for segment in segments {
-            all.total += segment.total;
-            all.newest.extend(segment.newest);
-        }
-        all.newest.sort_unstable_by_key(|found| Reverse(*found));
-        all.newest.truncate(self.count);
-        Ok(all)
-    }
-}
-
-/// The newest of one segment, the oldest of them on top of the heap.
-pub(super) struct NewestOfSegment {
-    time: Column<i64>,
-    row: Column<i64>,
-    heap: BinaryHeap<Reverse<Match>>,
+    window: Window,
     count: usize,
     before: Option<Match>,
+    /// The oldest on top.
+    heap: BinaryHeap<Reverse<Match>>,
     total: usize,
 }
 
-impl NewestOfSegment {
-    fn consider(&mut self, document: DocId, time: i64) {
-        let is_full = self.heap.len() == self.count;
+/// The columns of one segment.
+struct Columns {
+    time: Column<i64>,
+    row: Column<i64>,
+    /// Every line lies inside the window.
+    is_inside: bool,
+}
+
+impl Newest {
+    pub(super) const fn new(window: Window, count: usize, before: Option<Match>) -> Self {
+        Self { window, count, before, heap: BinaryHeap::new(), total: 0 }
+    }
+
+    /// True when the page cannot take more from what is older than all it has.
+    pub(super) fn is_full(&self) -> bool {
+        self.heap.len() == self.count
+    }
+
+    /// Matches in the window that were seen, those after the cursor included.
+    pub(super) const fn total(&self) -> usize {
+        self.total
+    }
+
+    /// What was found, newest first.
+    pub(super) fn into_matches(self) -> Vec<Match> {
+        let mut found: Vec<Match> = self.heap.into_iter().map(|Reverse(found)| found).collect();
+        found.sort_unstable_by_key(|found| Reverse(*found));
+        found
+    }
+
+    /// Looks through the segments that can hold lines of the window, newest first.
+    pub(super) fn look_through(&mut self, searcher: &Searcher, query: &dyn Query) -> tantivy::Result<()> {
+        let mut segments = Vec::new();
+        for reader in searcher.segment_readers() {
+            let columns = Columns::open(reader, self.window)?;
+            let (oldest, newest) = (columns.time.min_value(), columns.time.max_value());
+            if self.window.from.0 <= newest && oldest < self.window.to.0 {
+                segments.push((newest, reader, columns));
+            }
+        }
+        segments.sort_unstable_by_key(|(newest, ..)| Reverse(*newest));
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
+        for (newest, reader, columns) in segments {
+            if columns.is_inside && self.is_full() && self.oldest().is_none_or(|oldest| newest < oldest.0) {
+                self.total += weight.count(reader)? as usize;
+                continue;
+            }
+            weight.for_each_no_score(reader, &mut |documents| self.collect(&columns, documents))?;
+        }
+        Ok(())
+    }
+
+    fn oldest(&self) -> Option<Match> {
+        self.heap.peek().map(|Reverse(oldest)| *oldest)
+    }
+
+    fn collect(&mut self, columns: &Columns, documents: &[DocId]) {
+        for chunk in documents.chunks(COLLECT_BLOCK_BUFFER_LEN) {
+            let mut times = [None; COLLECT_BLOCK_BUFFER_LEN];
+            let times = &mut times[..chunk.len()];
+            columns.time.first_vals(chunk, times);
+            for (document, time) in chunk.iter().zip(times) {
+                let time = time.unwrap_or_default();
+                if columns.is_inside || (self.window.from.0 <= time && time < self.window.to.0) {
+                    self.total += 1;
+                    self.consider(columns, *document, time);
+                }
+            }
+        }
+    }
+
+    fn consider(&mut self, columns: &Columns, document: DocId, time: i64) {
+        let is_full = self.is_full();
         // The row is looked up only for what may enter the page.
-        if is_full && self.heap.peek().is_none_or(|Reverse(oldest)| time < oldest.0) {
+        if is_full && self.oldest().is_none_or(|oldest| time < oldest.0) {
             return;
         }
-        let found = (time, self.row.first(document).unwrap_or_default());
+        let found = (time, columns.row.first(document).unwrap_or_default());
         if self.before.is_some_and(|before| before <= found) {
             return;
         }
         if is_full {
-            if self.heap.peek().is_none_or(|Reverse(oldest)| found <= *oldest) {
+            if self.oldest().is_none_or(|oldest| found <= oldest) {
                 return;
             }
             self.heap.pop();
@@ -90,26 +118,11 @@ impl NewestOfSegment {
     }
 }
 
-impl SegmentCollector for NewestOfSegment {
-    type Fruit = Found;
-
-    fn collect(&mut self, document: DocId, _: Score) {
-        self.collect_block(&[document]);
-    }
-
-    fn collect_block(&mut self, documents: &[DocId]) {
-        self.total += documents.len();
-        for chunk in documents.chunks(COLLECT_BLOCK_BUFFER_LEN) {
-            let mut times = [None; COLLECT_BLOCK_BUFFER_LEN];
-            let times = &mut times[..chunk.len()];
-            self.time.first_vals(chunk, times);
-            for (document, time) in chunk.iter().zip(times) {
-                self.consider(*document, time.unwrap_or_default());
-            }
-        }
-    }
-
-    fn harvest(self) -> Found {
-        Found { newest: self.heap.into_iter().map(|Reverse(found)| found).collect(), total: self.total }
+impl Columns {
+    fn open(reader: &SegmentReader, window: Window) -> tantivy::Result<Self> {
+        let columns = reader.fast_fields();
+        let (time, row) = (columns.i64(TIME)?, columns.i64(ROW)?);
+        let is_inside = window.from.0 <= time.min_value() && time.max_value() < window.to.0;
+        Ok(Self { time, row, is_inside })
     }
 }

@@ -1,24 +1,25 @@
 //! What is indexed of a line, and the queries over it.
 
-use std::ops::Bound;
-
 use tantivy::query::{
-    AllQuery, BooleanQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, EmptyQuery, Occur, PhraseQuery, Query, TermQuery, TermSetQuery,
 };
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{Index, Term};
 
 use super::beginning::beginning;
+use super::canonical::wrong;
 use super::excluded::Excluded;
 use super::expression::Expression;
 use super::line::attribute_token;
-use super::words::Words;
-use super::{Ask, expression};
-use crate::model::id::TenantNumber;
-use crate::model::time::UnixNanos;
+use super::range::in_range;
+use super::words::{Words, push_lower};
+use super::{Ask, Error, Names, expression};
+use crate::model::id::{ServiceId, TenantNumber};
 
 /// Version of the fields and of the words; another version means that the index is rebuilt.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// Highest severity number.
+pub(super) const SEVERITY_MAX: u8 = 24;
 /// The column of times.
 pub(super) const TIME: &str = "time";
 /// The column of rows.
@@ -33,6 +34,7 @@ pub(super) struct Fields {
     pub(super) row: Field,
     pub(super) service: Field,
     pub(super) severity: Field,
+    pub(super) template: Field,
     /// The words of the body and of attribute values, with positions.
     pub(super) text: Field,
     /// One `key=value` for each attribute.
@@ -52,7 +54,8 @@ pub(super) fn schema() -> (Schema, Fields) {
         time: builder.add_i64_field(TIME, FAST),
         row: builder.add_i64_field(ROW, FAST),
         service: builder.add_u64_field("service", INDEXED),
-        severity: builder.add_u64_field("severity", FAST),
+        severity: builder.add_u64_field("severity", INDEXED),
+        template: builder.add_u64_field("template", INDEXED),
         text: builder.add_text_field("text", text(WORDS, IndexRecordOption::WithFreqsAndPositions)),
         attributes: builder.add_text_field("attributes", text("raw", IndexRecordOption::Basic)),
     };
@@ -65,72 +68,79 @@ pub(super) fn register_words(index: &Index) {
 }
 
 impl Fields {
-    /// The lines of `tenant` that `ask` wants, without regard to its cursor.
-    pub(super) fn query(&self, tenant: TenantNumber, ask: &Ask) -> Result<Box<dyn Query>, super::Error> {
+    /// The lines of `tenant` that `ask` wants, without regard to its window and its cursor.
+    pub(super) fn query(
+        &self,
+        tenant: TenantNumber,
+        ask: &Ask,
+        names: &dyn Names,
+    ) -> Result<Box<dyn Query>, Error> {
         let expression = expression::parse(&ask.text)?;
         let mut parts = vec![self.number(self.tenant, u64::from(tenant.0))];
         if expression != Expression::All {
-            parts.push(self.expression(&expression));
+            parts.push(self.expression(&expression, names)?);
         }
         if !ask.services.is_empty() {
-            let ids = ask.services.iter().map(|id| Term::from_field_u64(self.service, u64::from(id.0)));
-            parts.push(Box::new(TermSetQuery::new(ids)));
+            parts.push(self.services(&ask.services));
+        }
+        if !ask.templates.is_empty() {
+            parts.push(self.any_of(self.template, ask.templates.iter().map(|id| u64::from(id.0))));
         }
         if 0 < ask.severity_min.0 {
             parts.push(self.severities(ask.severity_min.0, u8::MAX));
         }
-        parts.push(Box::new(RangeQuery::new(
-            Bound::Included(Term::from_field_i64(self.time, ask.window.from.0)),
-            Bound::Excluded(Term::from_field_i64(self.time, ask.window.to.0)),
-        )));
         Ok(Box::new(BooleanQuery::intersection(parts)))
     }
 
-    /// All lines before `time`.
-    pub(super) fn before(&self, time: UnixNanos) -> Box<dyn Query> {
-        Box::new(RangeQuery::new(
-            Bound::Included(Term::from_field_i64(self.time, i64::MIN)),
-            Bound::Excluded(Term::from_field_i64(self.time, time.0)),
-        ))
-    }
-
-    fn expression(&self, expression: &Expression) -> Box<dyn Query> {
-        match expression {
+    fn expression(&self, expression: &Expression, names: &dyn Names) -> Result<Box<dyn Query>, Error> {
+        Ok(match expression {
             Expression::All => Box::new(AllQuery),
-            Expression::Words { words, is_prefix } => self.words(words, *is_prefix),
+            Expression::Words { words, is_prefix, slop } => self.words(words, *is_prefix, *slop),
             Expression::Attribute { key, value, is_prefix } => {
                 let term = Term::from_field_text(self.attributes, &attribute_token(key, value));
                 if *is_prefix { beginning(Vec::new(), term) } else { exact(term) }
             }
+            Expression::Range(range) => in_range(self.attributes, range),
             Expression::Severity { least, most } => self.severities(*least, *most),
+            Expression::Service { position, name, is_prefix } => {
+                let services = named(names, name, *is_prefix);
+                if services.is_empty() {
+                    let remedy = "write a name as the service map shows it, or its beginning as in pay*";
+                    return Err(wrong(*position, "no service has this name", remedy));
+                }
+                self.services(&services)
+            }
+            Expression::Template(template) => self.number(self.template, u64::from(template.0)),
             Expression::Not(part) => Box::new(BooleanQuery::new(vec![
                 (Occur::Must, Box::new(AllQuery)),
-                (Occur::MustNot, self.excluded(part)),
+                (Occur::MustNot, self.excluded(part, names)?),
             ])),
             Expression::Or(parts) => {
-                Box::new(BooleanQuery::union(parts.iter().map(|part| self.expression(part)).collect()))
+                let parts: Result<Vec<_>, Error> =
+                    parts.iter().map(|part| self.expression(part, names)).collect();
+                Box::new(BooleanQuery::union(parts?))
             }
             Expression::And(parts) => {
-                let mut clauses: Vec<(Occur, Box<dyn Query>)> = parts
-                    .iter()
-                    .map(|part| match part {
-                        Expression::Not(excluded) => (Occur::MustNot, self.excluded(excluded)),
-                        part => (Occur::Must, self.expression(part)),
-                    })
-                    .collect();
+                let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(parts.len() + 1);
+                for part in parts {
+                    clauses.push(match part {
+                        Expression::Not(excluded) => (Occur::MustNot, self.excluded(excluded, names)?),
+                        part => (Occur::Must, self.expression(part, names)?),
+                    });
+                }
                 if clauses.iter().all(|(occur, _)| *occur == Occur::MustNot) {
                     clauses.push((Occur::Must, Box::new(AllQuery)));
                 }
                 Box::new(BooleanQuery::new(clauses))
             }
-        }
+        })
     }
 
-    fn excluded(&self, expression: &Expression) -> Box<dyn Query> {
-        Box::new(Excluded(self.expression(expression)))
+    fn excluded(&self, expression: &Expression, names: &dyn Names) -> Result<Box<dyn Query>, Error> {
+        Ok(Box::new(Excluded(self.expression(expression, names)?)))
     }
 
-    fn words(&self, words: &[String], is_prefix: bool) -> Box<dyn Query> {
+    fn words(&self, words: &[String], is_prefix: bool, slop: u32) -> Box<dyn Query> {
         let mut terms: Vec<Term> = words.iter().map(|word| Term::from_field_text(self.text, word)).collect();
         match terms.pop() {
             None => Box::new(AllQuery),
@@ -138,21 +148,46 @@ impl Fields {
             Some(only) if terms.is_empty() => exact(only),
             Some(last) => {
                 terms.push(last);
-                Box::new(PhraseQuery::new(terms))
+                let mut phrase = PhraseQuery::new(terms);
+                phrase.set_slop(slop);
+                Box::new(phrase)
             }
         }
     }
 
+    fn services(&self, services: &[ServiceId]) -> Box<dyn Query> {
+        self.any_of(self.service, services.iter().map(|id| u64::from(id.0)))
+    }
+
     fn severities(&self, least: u8, most: u8) -> Box<dyn Query> {
-        Box::new(RangeQuery::new(
-            Bound::Included(Term::from_field_u64(self.severity, u64::from(least))),
-            Bound::Included(Term::from_field_u64(self.severity, u64::from(most))),
-        ))
+        match (least, most.min(SEVERITY_MAX)) {
+            (least, most) if most < least => Box::new(EmptyQuery),
+            (0, SEVERITY_MAX) => Box::new(AllQuery),
+            (least, most) => self.any_of(self.severity, (least..=most).map(u64::from)),
+        }
+    }
+
+    fn any_of(&self, field: Field, numbers: impl Iterator<Item = u64>) -> Box<dyn Query> {
+        Box::new(TermSetQuery::new(numbers.map(|number| Term::from_field_u64(field, number))))
     }
 
     fn number(&self, field: Field, number: u64) -> Box<dyn Query> {
         exact(Term::from_field_u64(field, number))
     }
+}
+
+/// Services with this name in whatever case, or with a name that begins so.
+fn named(names: &dyn Names, name: &str, is_prefix: bool) -> Vec<ServiceId> {
+    let lower = |text: &str| {
+        let mut lower = String::new();
+        push_lower(text, &mut lower);
+        lower
+    };
+    let wanted = lower(name);
+    names.services(&|found| {
+        let found = lower(found);
+        if is_prefix { found.starts_with(&wanted) } else { found == wanted }
+    })
 }
 
 fn exact(term: Term) -> Box<dyn Query> {

@@ -94,14 +94,8 @@ impl Tally {
     }
 }
 
-/// What is kept beside the store.
-#[derive(Clone)]
-pub struct Beside {
-    /// Bytes on disk that count towards the budget too.
-    pub bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Told which days of log records were given up, so that what is derived from them can go too.
-    pub forget: Arc<dyn Fn(Day) + Send + Sync>,
-}
+/// Tells the bytes on disk beside the database that count towards the budget too.
+pub type Beside = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Starts looking; ends when `stop` is cancelled.
 pub fn start(
@@ -176,9 +170,6 @@ impl Keeper {
         let given = self.store.retire(partitions, self.clock.now()).await?;
         for partition in partitions {
             info!(kind = partition.family.name(), day = %partition.day, why, "gave up a day");
-            if partition.family == Family::Logs {
-                (self.beside.forget)(partition.day);
-            }
         }
         self.tally.dropped.fetch_add(given as u64, Ordering::Relaxed);
         let active = self.store.partitions().await?.len();
@@ -206,7 +197,7 @@ impl Keeper {
     async fn make_room(&self, now: UnixNanos) -> Result<(), Error> {
         let budget = self.options.budget_bytes;
         while budget > 0 && !self.stop.is_cancelled() {
-            let used = self.store.used_bytes().await?.saturating_add((self.beside.bytes)());
+            let used = self.store.used_bytes().await?.saturating_add((self.beside)());
             if used <= budget {
                 break;
             }

@@ -65,6 +65,7 @@ const HOMES: &[(&str, &str)] = &[
     ("serde", ""),
     ("sqlx", "store"),
     ("tantivy", "search"),
+    ("tantivy_query_grammar", "search"),
     ("tonic", "auth receive"),
 ];
 
