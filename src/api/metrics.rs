@@ -25,6 +25,8 @@ use crate::query::metrics::labels::{Filter, Key};
 use crate::query::metrics::refusal::Refusal;
 use crate::query::metrics::{GroupAnswer, MetricAnswer, MetricQuestion, PartAnswer};
 use crate::query::{Error, Query};
+use crate::reckon::Function;
+use crate::reckon::function::UnknownFunction;
 
 /// The path of the question.
 pub const PATH: &str = "/api/v1/metrics/query";
@@ -122,7 +124,8 @@ impl Asked {
     fn question(self, now: UnixNanos) -> Result<MetricQuestion, Problem> {
         let missing = |name| Problem::invalid(format!("`{name}` is required"));
         let function = self.function.ok_or_else(|| missing("function"))?;
-        let function = function.parse().map_err(|unknown| Problem::invalid(format!("{unknown}")))?;
+        let function: Function =
+            function.parse().map_err(|unknown: UnknownFunction| Problem::invalid(unknown.to_string()))?;
         let to = self.to.map_or(Ok(now), |text| moment("to", &text, now))?;
         let from = match (self.from, self.since) {
             (Some(_), Some(_)) => {
@@ -164,6 +167,7 @@ fn part_view(part: &PartAnswer, by: &[String]) -> Value {
         "not_answered_because": part.unfit,
         "groups": part.groups.iter().map(|group| group_view(group, by)).collect::<Vec<Value>>(),
         "groups_left_out": part.groups_left_out,
+        "values_not_told": part.not_told,
         "points": {
             "used": tally.points,
             "not_a_measurement": tally.skipped,

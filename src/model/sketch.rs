@@ -72,7 +72,10 @@ impl Sketch {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut previous = None;
         for (bucket, count) in &self.buckets {
-            put_varint(previous.map_or(MARK + u64::from(*bucket), |previous| u64::from(bucket - previous)), out);
+            put_varint(
+                previous.map_or(MARK + u64::from(*bucket), |previous| u64::from(bucket - previous)),
+                out,
+            );
             put_varint(*count, out);
             previous = Some(*bucket);
         }

@@ -32,7 +32,8 @@ impl Rollup {
         for mark in self.ends.iter().flat_map(|ends| [&ends.first, &ends.last]) {
             writer.zigzag(mark.time_ns);
             // Zero is a start of its own: unknown.
-            let start = if mark.start_ns == 0 { None } else { Some(mark.time_ns.wrapping_sub(mark.start_ns)) };
+            let start =
+                if mark.start_ns == 0 { None } else { Some(mark.time_ns.wrapping_sub(mark.start_ns)) };
             writer.varint(u64::from(start.is_some()));
             start.into_iter().for_each(|start| writer.zigzag(start));
             writer.amount(mark.amount.as_ref());

@@ -31,7 +31,9 @@ impl Exponential {
         let mut histogram = Self {
             scale: shape.scale,
             zero_count: shape.zero_count,
-            zero_threshold: Some(shape.zero_threshold).filter(|it| *it > 0.0 && it.is_finite()).unwrap_or(0.0),
+            zero_threshold: Some(shape.zero_threshold)
+                .filter(|it| *it > 0.0 && it.is_finite())
+                .unwrap_or(0.0),
             positive: side(&shape.positive),
             negative: side(&shape.negative),
             totals,

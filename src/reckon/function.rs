@@ -20,9 +20,9 @@ pub enum Function {
     Sum,
     /// The mean of all recorded values, or of all measurements.
     Average,
-    /// The least recorded value, or an estimate of the least measurement: never larger than it by more than its bucket.
+    /// The least recorded value, or an estimate of the least measurement, from its bucket.
     Minimum,
-    /// The greatest recorded value, or an estimate of the greatest measurement.
+    /// The greatest recorded value, or an estimate of the greatest measurement, from its bucket.
     Maximum,
     /// The newest recorded value of the group.
     Last,

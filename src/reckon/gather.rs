@@ -68,6 +68,11 @@ impl Gathered {
         &self.tally
     }
 
+    /// True when a distribution is known to have measurements in the interval.
+    pub fn has_measurements(&self) -> bool {
+        self.amount.as_ref().and_then(Amount::totals).is_some_and(|totals| totals.count > 0)
+    }
+
     /// The value of `function`; none where the points do not say. May be infinite, or NaN where infinities of both
     /// signs meet.
     pub fn answer(&self, function: Function) -> Option<f64> {

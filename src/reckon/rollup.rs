@@ -157,9 +157,7 @@ impl Rollup {
             (Some(mine), Some(theirs)) if theirs.first.time_ns <= mine.last.time_ns => {
                 return Err(MergeError::Overlapping);
             }
-            (Some(mine), Some(theirs)) => {
-                Some(link::link(self.nature.accrual(), &mine.last, &theirs.first))
-            }
+            (Some(mine), Some(theirs)) => Some(link::link(self.nature.accrual(), &mine.last, &theirs.first)),
             _ => None,
         };
         self.tally.add(&later.tally);
@@ -253,12 +251,9 @@ impl Tally {
 
 pub(super) fn join_levels(levels: &mut Option<Levels>, later: Option<Levels>) {
     *levels = match (*levels, later) {
-        (Some(a), Some(b)) => Some(Levels {
-            min: a.min.min(b.min),
-            max: a.max.max(b.max),
-            sum: a.sum + b.sum,
-            last: b.last,
-        }),
+        (Some(a), Some(b)) => {
+            Some(Levels { min: a.min.min(b.min), max: a.max.max(b.max), sum: a.sum + b.sum, last: b.last })
+        }
         (a, b) => b.or(a),
     };
 }

@@ -94,6 +94,9 @@ pub struct PartAnswer {
     pub groups: Vec<GroupAnswer>,
     /// Groups that were left out because only the top was asked for.
     pub groups_left_out: usize,
+    /// Values that are none although there are measurements: of histograms that have no bounds, or none in common, and
+    /// of summaries that do not report the percentile.
+    pub not_told: usize,
     /// The points that were looked at, by what became of them; a point is counted once for each step that shows it.
     pub tally: Tally,
 }
@@ -190,7 +193,8 @@ impl Query {
             };
             let is_level = matches!(nature.accrual(), Accrual::Level | Accrual::Change);
             let place = (nature.kind, definition.unit.to_string(), nature.monotonic, is_level);
-            let part = parts.entry(place).or_insert_with(|| Part::new(question.function.unfit(nature), nature));
+            let part =
+                parts.entry(place).or_insert_with(|| Part::new(question.function.unfit(nature), nature));
             let labels = labels::values(self.names(), &series, &question.group_by);
             part.add(labels, series.id, nature);
             let groups = part.groups();
@@ -241,11 +245,15 @@ fn answered(
 ) -> Result<PartAnswer, Refusal> {
     let unfit = part.unfit;
     let mut tally = Tally::default();
+    let mut not_told = 0;
     let mut answers: Vec<(f64, GroupAnswer)> = Vec::new();
     for (group, steps) in part.into_labels().into_iter().zip(groups) {
         steps.iter().flatten().for_each(|gathered| tally.add(gathered.tally()));
-        let answer = |gathered: Option<Gathered>| gathered.and_then(|it| it.answer(question.function));
-        let values: Vec<Option<f64>> = steps.into_iter().map(answer).collect();
+        let value = |gathered: &Option<Gathered>| gathered.as_ref()?.answer(question.function);
+        let values: Vec<Option<f64>> = steps.iter().map(value).collect();
+        let measured = steps.iter().map(|it| it.as_ref().is_some_and(Gathered::has_measurements));
+        not_told +=
+            values.iter().zip(measured).filter(|(value, measured)| value.is_none() && *measured).count();
         let (labels, series) = group;
         answers.push((mean(&values), GroupAnswer { labels, series, values }));
     }
@@ -261,6 +269,7 @@ fn answered(
         unit,
         monotonic,
         unfit,
+        not_told,
         groups_left_out: all - answers.len(),
         groups: answers.into_iter().map(|(_, group)| group).collect(),
         tally,

@@ -75,7 +75,12 @@ impl Part {
 
 impl Query {
     /// Gathers the points of all series of `part`.
-    pub(super) async fn reckon(&self, tenant: TenantNumber, part: &Part, plan: Plan) -> Result<Groups, Error> {
+    pub(super) async fn reckon(
+        &self,
+        tenant: TenantNumber,
+        part: &Part,
+        plan: Plan,
+    ) -> Result<Groups, Error> {
         let to = plan.step_ns.saturating_mul(i64::try_from(plan.steps).unwrap_or(i64::MAX));
         let window = Window::new(plan.known_from, UnixNanos(plan.from.0.saturating_add(to)));
         let mut groups = vec![vec![None; plan.steps]; part.groups()];
@@ -107,13 +112,7 @@ impl Query {
 }
 
 /// Adds the points of `members`, which come by series and time, to their groups; points of others are left out.
-fn gather(
-    members: &[Member],
-    page: Vec<(SeriesId, Point)>,
-    plan: Plan,
-    nature: Nature,
-    groups: &mut Groups,
-) {
+fn gather(members: &[Member], page: Vec<(SeriesId, Point)>, plan: Plan, nature: Nature, groups: &mut Groups) {
     let mut page = page.into_iter().peekable();
     let mut points = Vec::new();
     for member in members {

@@ -36,7 +36,9 @@ pub enum Refusal {
         max: usize,
     },
     /// The window holds too many steps.
-    #[error("the window holds {steps} steps, more than {max}; ask for a step of at least {step_seconds} seconds")]
+    #[error(
+        "the window holds {steps} steps, more than {max}; ask for a step of at least {step_seconds} seconds"
+    )]
     TooManySteps {
         /// How many.
         steps: u64,
@@ -56,19 +58,25 @@ pub enum Refusal {
         max: usize,
     },
     /// The metric has too many series.
-    #[error("the metric has {max} series or more; filter by service, or ask for a metric with fewer attributes")]
+    #[error(
+        "the metric has {max} series or more; filter by service, or ask for a metric with fewer attributes"
+    )]
     TooManySeries {
         /// How many are looked at.
         max: usize,
     },
     /// The series have too many points in the window.
-    #[error("the series have more than {max} points in the window; shorten it, or filter by service or attribute")]
+    #[error(
+        "the series have more than {max} points in the window; shorten it, or filter by service or attribute"
+    )]
     TooManyPoints {
         /// How many are looked at.
         max: usize,
     },
     /// Too many groups, or too many steps of them.
-    #[error("{groups} groups of {steps} steps are more than {max} values; group by fewer keys, filter, or ask for a longer step")]
+    #[error(
+        "{groups} groups of {steps} steps are more than {max} values; group by fewer keys, filter, or ask for a longer step"
+    )]
     TooManyGroups {
         /// How many groups.
         groups: usize,

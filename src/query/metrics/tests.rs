@@ -209,7 +209,8 @@ fn steps_are_whole_and_ranges_slide() {
         assert_eq!(groups(&answer), [" 4 [Some(900.0), Some(900.0), Some(900.0)]"]);
         assert_eq!(answer.parts[0].groups_left_out, 0);
         // Before and behind the points nothing is known.
-        let asked = MetricQuestion { window: Window::new(at(-60), at(0)), ..question("calls", Function::Rate) };
+        let asked =
+            MetricQuestion { window: Window::new(at(-60), at(0)), ..question("calls", Function::Rate) };
         assert_eq!(groups(&shop.ask(asked).await.unwrap()), [" 4 [None]"]);
     });
 }

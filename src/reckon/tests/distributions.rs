@@ -61,7 +61,8 @@ fn truth(values: &mut [f64], share: f64) -> f64 {
 }
 
 fn bounds() -> impl Strategy<Value = Vec<f64>> {
-    proptest::collection::btree_set(-20_i32..100, 0..12).prop_map(|set| set.into_iter().map(f64::from).collect())
+    proptest::collection::btree_set(-20_i32..100, 0..12)
+        .prop_map(|set| set.into_iter().map(f64::from).collect())
 }
 
 fn measurements() -> impl Strategy<Value = Vec<f64>> {
@@ -173,7 +174,11 @@ proptest! {
 #[test]
 fn the_rules_of_the_outer_buckets_hold() {
     let values = [0.5, 0.5, 0.5, 0.5];
-    assert_eq!(explicit(&[1.0, 2.0], &values, false).quantile(0.5), Some(0.5), "from zero to the first bound");
+    assert_eq!(
+        explicit(&[1.0, 2.0], &values, false).quantile(0.5),
+        Some(0.5),
+        "from zero to the first bound"
+    );
     assert_eq!(explicit(&[-1.0, 2.0], &[-5.0, -6.0], false).quantile(0.5), Some(-1.0));
     assert_eq!(explicit(&[1.0, 2.0], &[7.0, 9.0], false).quantile(0.5), Some(2.0), "the last bound");
     assert_eq!(explicit(&[1.0, 2.0], &[7.0, 9.0], true).quantile(0.5), Some(8.0), "up to the maximum");

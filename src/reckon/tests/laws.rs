@@ -1,6 +1,8 @@
 //! Roll-ups: merging is rolling up together, bytes come back, and both agree with walking the points one by one.
 
-use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{
+    BoxedStrategy, Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use proptest::sample::subsequence;
 
 use super::*;
@@ -21,8 +23,11 @@ struct Event {
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = (1_i64..30, proptest::bool::weighted(0.15), any::<[u8; 4]>(), proptest::bool::weighted(0.1));
-    let event = event.prop_map(|(pause, restart, more, gap)| {
-        Event { pause, restart, more: more.map(u64::from), gap }
+    let event = event.prop_map(|(pause, restart, more, gap)| Event {
+        pause,
+        restart,
+        more: more.map(u64::from),
+        gap,
     });
     proptest::collection::vec(event, 0..25)
 }
@@ -47,7 +52,13 @@ fn exports(nature: Nature, events: &[Event], with_start: bool) -> (Vec<Point>, u
         if points.is_empty() && !delta {
             measured = 0;
         }
-        let from = if !with_start { 0 } else if delta { last } else { start };
+        let from = if !with_start {
+            0
+        } else if delta {
+            last
+        } else {
+            start
+        };
         let count: u64 = counts.iter().sum();
         let mut point = match nature.kind {
             MetricKind::Histogram => {
@@ -57,7 +68,13 @@ fn exports(nature: Nature, events: &[Event], with_start: bool) -> (Vec<Point>, u
             }
             MetricKind::ExponentialHistogram => {
                 let scale = 3 - (start % 4) as i32;
-                exponential((from, time), scale, (counts[3], 0.0), (start as i32 % 9 - 4, &counts[..3]), (2, &[]))
+                exponential(
+                    (from, time),
+                    scale,
+                    (counts[3], 0.0),
+                    (start as i32 % 9 - 4, &counts[..3]),
+                    (2, &[]),
+                )
             }
             MetricKind::Summary => summary(time, count, &[(0.5, count as f64), (0.9, 2.0 * count as f64)]),
             MetricKind::Gauge | MetricKind::Sum => int(from, time, count.cast_signed()),
@@ -72,8 +89,15 @@ fn exports(nature: Nature, events: &[Event], with_start: bool) -> (Vec<Point>, u
 
 fn natures() -> BoxedStrategy<Nature> {
     prop_oneof![
-        Just(COUNTER), Just(DELTA), Just(UP_DOWN), Just(GAUGE), Just(HISTOGRAM), Just(HISTOGRAM_DELTA),
-        Just(EXPONENTIAL), Just(EXPONENTIAL_DELTA), Just(SUMMARY),
+        Just(COUNTER),
+        Just(DELTA),
+        Just(UP_DOWN),
+        Just(GAUGE),
+        Just(HISTOGRAM),
+        Just(HISTOGRAM_DELTA),
+        Just(EXPONENTIAL),
+        Just(EXPONENTIAL_DELTA),
+        Just(SUMMARY),
     ]
     .boxed()
 }
@@ -210,7 +234,8 @@ fn an_hour_of_points_is_small() {
         rollup.encode(&mut bytes);
         bytes.len()
     };
-    let counter: Vec<Point> = (0..360).map(|step| int(7, 1_800_000_000 + 10 * step, 1_000 + 17 * step)).collect();
+    let counter: Vec<Point> =
+        (0..360).map(|step| int(7, 1_800_000_000 + 10 * step, 1_000 + 17 * step)).collect();
     assert!(size(&Rollup::of(COUNTER, &counter)) < 100);
     let bounds: Vec<f64> = (0..14).map(f64::from).collect();
     let of = |step: u64| {

@@ -132,7 +132,8 @@ fn a_bucket_that_fell_is_a_reset() {
     let other = |counts: &[u64]| histogram(40, 110, &[1.0, 4.0], counts, None);
     check(HISTOGRAM, &[at(100, &[5, 5, 0]), other(&[6, 5, 1])], 2.0, 10);
     check(HISTOGRAM, &[at(100, &[5, 5, 0]), other(&[3, 9, 1])], 13.0, 10);
-    let exponential = |time, scale, counts: &[u64]| exponential((40, time), scale, (1, 0.0), (0, counts), (0, &[]));
+    let exponential =
+        |time, scale, counts: &[u64]| exponential((40, time), scale, (1, 0.0), (0, counts), (0, &[]));
     check(EXPONENTIAL, &[exponential(100, 1, &[1, 2, 3]), exponential(110, 0, &[4, 3])], 1.0, 10);
     check(EXPONENTIAL, &[exponential(100, 1, &[1, 2, 3]), exponential(110, 0, &[2, 6])], 9.0, 10);
     check(EXPONENTIAL, &[exponential(100, 1, &[1, 2, 3]), exponential(110, 1, &[1, 9])], 11.0, 10);

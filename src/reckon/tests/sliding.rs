@@ -75,7 +75,8 @@ proptest! {
 #[test]
 fn a_rate_is_right_whatever_the_step() {
     // Two a second, exported every ten seconds.
-    let series = |per_second: i64| (0..60).map(|at| int(0, 3 + 10 * at, 10 * at * per_second)).collect::<Vec<_>>();
+    let series =
+        |per_second: i64| (0..60).map(|at| int(0, 3 + 10 * at, 10 * at * per_second)).collect::<Vec<_>>();
     for (step, empty) in [(4, true), (10, false), (15, false), (60, false)] {
         let found = answers(plan(120, step, 6, 1, 0), COUNTER, &[series(2), series(3)], Function::Rate);
         assert!(found.iter().flatten().all(|rate| (rate - 5.0).abs() < 1e-9), "{step}: {found:?}");
@@ -103,7 +104,10 @@ fn distributions_are_gathered_by_bucket() {
     let of = |function| answers(plan(60, 60, 1, 1, 0), HISTOGRAM_DELTA, &series, function)[0];
     assert_eq!(of(Function::Quantile(0.5)), Some(1.0));
     assert_eq!((of(Function::Minimum), of(Function::Maximum)), (Some(0.5), Some(4.0)));
-    assert_eq!((of(Function::Count), of(Function::Sum), of(Function::Average)), (Some(20.0), Some(20.0), Some(1.0)));
+    assert_eq!(
+        (of(Function::Count), of(Function::Sum), of(Function::Average)),
+        (Some(20.0), Some(20.0), Some(1.0))
+    );
     assert_eq!(of(Function::Rate), Some(2.0));
 }
 
@@ -118,7 +122,9 @@ fn summaries_answer_only_what_was_reported() {
 
 #[test]
 fn functions_are_read_and_written() {
-    for name in ["rate", "increase", "sum", "avg", "min", "max", "last", "count", "p50", "p99.9", "p0", "p100"] {
+    for name in
+        ["rate", "increase", "sum", "avg", "min", "max", "last", "count", "p50", "p99.9", "p0", "p100"]
+    {
         let function: Function = name.parse().unwrap();
         assert_eq!(function.to_string(), name);
     }
