@@ -84,6 +84,9 @@ impl Explicit {
     /// sequence began anew. Where the bounds differ, only those that both have stay.
     pub fn since(&self, previous: &Self) -> Option<Self> {
         let totals = self.totals.since(&previous.totals)?;
+        if previous.totals.count == 0 {
+            return Some(self.clone());
+        }
         if self.bounds == previous.bounds {
             let counts = subtract_each(&self.counts, &previous.counts)?;
             return Some(Self { bounds: self.bounds.clone(), counts, totals });

@@ -26,10 +26,11 @@ pub struct Exponential {
 pub(super) type Side = Vec<(i32, u64)>;
 
 impl Exponential {
-    /// The histogram of a point.
+    /// The histogram of a point. Its scale is one that the door lets through, -10 to 20; another one is taken for the
+    /// nearest of them.
     pub fn new(shape: &metric::Exponential, totals: Totals) -> Self {
         let mut histogram = Self {
-            scale: shape.scale,
+            scale: shape.scale.clamp(-10, 20),
             zero_count: shape.zero_count,
             zero_threshold: Some(shape.zero_threshold)
                 .filter(|it| *it > 0.0 && it.is_finite())
@@ -85,6 +86,9 @@ impl Exponential {
     /// or a bucket fell, which tells that the sequence began anew.
     pub fn since(&self, previous: &Self) -> Option<Self> {
         let totals = self.totals.since(&previous.totals)?;
+        if previous.totals.count == 0 {
+            return Some(self.clone());
+        }
         let (mut now, mut before) = (self.clone(), previous.clone());
         now.align(&mut before);
         now.zero_count = now.zero_count.checked_sub(before.zero_count)?;

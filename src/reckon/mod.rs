@@ -12,7 +12,7 @@
 //!
 //! Files in reading order: [`nature`] (what kind of series), [`number`], [`totals`], [`explicit`] and [`exponential`]
 //! (amounts of each kind), [`amount`], [`link`] (from one point to the next: resets, gaps, overlaps), [`rollup`],
-//! [`coding`] (its bytes), [`steps`] (intervals in a row), [`gather`] (several series as one answer).
+//! `coding` (its bytes), [`steps`] (intervals in a row), [`gather`] (several series as one answer).
 
 pub mod amount;
 mod coding;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::labels::{Filter, Key};
-use self::reading::{Groups, Part};
+use self::reading::{Groups, Pages, Part};
 use self::refusal::Refusal;
 use super::error::Error;
 use super::handle::Query;
@@ -64,7 +64,8 @@ pub struct MetricQuestion {
     pub group_by: Vec<Key>,
     /// Only series that meet all of them.
     pub filters: Vec<Filter>,
-    /// Only this many groups of each kind, those with the largest mean of their values; all where it is none.
+    /// Only this many groups of each kind, [`GROUPS_MAX`] at most, those with the largest mean of their values; all
+    /// where it is none, and a refusal where those are more.
     pub top: Option<usize>,
 }
 
@@ -137,7 +138,7 @@ impl Query {
         for (place, part) in parts {
             let groups = match part.unfit {
                 Some(_) => Vec::new(),
-                None => self.reckon(tenant, &part, plan).await?,
+                None => self.reckon(tenant, &part, plan, Pages::OF_A_QUESTION).await?,
             };
             answers.push(answered(place, part, groups, &question)?);
         }

@@ -14,10 +14,21 @@ use crate::reckon::Nature;
 use crate::reckon::gather::Gathered;
 use crate::reckon::steps::Plan;
 
-/// Points of one page; also the most that one series may have.
-const PAGE_POINTS: usize = 100_000;
+/// How many points are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pages {
+    /// Points of one page; a single series must have fewer.
+    pub(super) page_points: usize,
+    /// Points of all pages together.
+    pub(super) points: usize,
+}
 
-const _: () = assert!(PAGE_POINTS <= crate::store::read::metrics::POINTS_MAX && PAGE_POINTS <= POINTS_MAX);
+impl Pages {
+    /// What a question may read: a page holds some tens of megabytes.
+    pub(super) const OF_A_QUESTION: Self = Self { page_points: 100_000, points: POINTS_MAX };
+}
+
+const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::metrics::POINTS_MAX);
 
 /// What was gathered: for each group and step, none where no series has points.
 pub(super) type Groups = Vec<Vec<Option<Gathered>>>;
@@ -75,11 +86,15 @@ impl Part {
 
 impl Query {
     /// Gathers the points of all series of `part`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyPoints`] beyond `pages`; [`Error::Store`] when the store does not answer.
     pub(super) async fn reckon(
         &self,
         tenant: TenantNumber,
         part: &Part,
         plan: Plan,
+        pages: Pages,
     ) -> Result<Groups, Error> {
         let to = plan.step_ns.saturating_mul(i64::try_from(plan.steps).unwrap_or(i64::MAX));
         let window = Window::new(plan.known_from, UnixNanos(plan.from.0.saturating_add(to)));
@@ -90,13 +105,14 @@ impl Query {
         let (mut done, mut read) = (0, 0);
         while done < members.len() {
             let ids: Vec<SeriesId> = members[done..].iter().map(|member| member.series).collect();
-            let page = self.store.points(tenant, &ids, window, PAGE_POINTS).await?;
+            let page = self.store.points(tenant, &ids, window, pages.page_points).await?;
             // The last series of a full page may go on behind it, so the next page begins with it.
-            let unfinished = page.last().filter(|_| page.len() >= PAGE_POINTS).map(|(series, _)| *series);
+            let unfinished =
+                page.last().filter(|_| page.len() >= pages.page_points).map(|(series, _)| *series);
             let whole = unfinished.map_or(ids.len(), |series| ids.partition_point(|id| *id < series));
             read += page.len();
-            if whole == 0 || read > POINTS_MAX {
-                let max = if whole == 0 { PAGE_POINTS } else { POINTS_MAX };
+            if whole == 0 || read > pages.points {
+                let max = if whole == 0 { pages.page_points } else { pages.points };
                 return Err(Refusal::TooManyPoints { max }.into());
             }
             let (sharing, nature) = (Arc::clone(&members), part.nature);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::labels::{Filter, Key, suggestions};
+use super::reading::Pages;
 use super::refusal::Refusal;
 use super::{GROUPS_MAX, MetricAnswer, MetricQuestion, STEPS_MAX};
 use crate::clock::Clock;
@@ -19,6 +20,7 @@ use crate::model::text::Text;
 use crate::model::time::{UnixNanos, Window};
 use crate::query::{Error, Options, Query};
 use crate::reckon::Function;
+use crate::reckon::gather::Gathered;
 use crate::store::Store;
 use crate::store::rows::{Commit, PointRow, SeriesDefinition};
 
@@ -319,22 +321,58 @@ fn points_are_read_page_by_page() {
     run(async {
         let mut shop = Shop::open().await;
         let calls = definition("calls", MetricKind::Sum, Temporality::Cumulative);
-        // Three series of 50,000 points: the second ends just where the first page does.
+        // Three series of 50 points.
         for (instance, per_second) in [("a", 1), ("b", 2), ("c", 4)] {
-            let points = (0..50_000).map(move |step| point(step, PointValue::Int(step * per_second)));
+            let points = (0..50).map(move |step| point(step, PointValue::Int(step * per_second)));
             shop.send(&calls, ("cart", instance), &[], points);
         }
         shop.commit().await;
+        let tenant = shop.query.tenant(&shop.scope).unwrap();
         let asked = MetricQuestion {
-            window: Window::new(at(0), at(50_000)),
-            step: Duration::from_secs(10_000),
-            range: Duration::from_secs(10_000),
+            window: Window::new(at(0), at(50)),
+            step: Duration::from_secs(10),
+            range: Duration::from_secs(10),
             group_by: vec![Key::Instance],
             ..question("calls", Function::Increase)
         };
-        let answer = shop.ask(asked).await.unwrap();
-        let last: Vec<_> = answer.parts[0].groups.iter().map(|group| group.values[4]).collect();
-        assert_eq!(last, [Some(40_000.0), Some(20_000.0), Some(10_000.0)]);
+        let plan = super::plan(&asked).unwrap();
+        let series = shop.query.series_of(tenant, &asked).await.unwrap().unwrap();
+        let (_, part) = shop.query.parts(series, &asked, plan.steps).unwrap().pop_first().unwrap();
+        // A page ends within a series, just behind one, and behind all of them.
+        for page_points in [51, 99, 100, 149, 150, 1_000] {
+            let pages = Pages { page_points, points: 1_000 };
+            let groups = shop.query.reckon(tenant, &part, plan, pages).await.unwrap();
+            let value = |steps: &Vec<Option<Gathered>>| steps[4].as_ref()?.answer(Function::Increase);
+            let last: Vec<_> = groups.iter().map(value).collect();
+            assert_eq!(last, [Some(10.0), Some(20.0), Some(40.0)], "pages of {page_points}");
+        }
+        for pages in [Pages { page_points: 50, points: 1_000 }, Pages { page_points: 60, points: 149 }] {
+            let refused = shop.query.reckon(tenant, &part, plan, pages).await;
+            assert!(matches!(refused, Err(Error::Metrics(Refusal::TooManyPoints { .. }))), "{pages:?}");
+        }
+    });
+}
+
+#[test]
+fn what_was_not_told_is_counted() {
+    run(async {
+        let mut shop = Shop::open().await;
+        let sizes = definition("sizes", MetricKind::Histogram, Temporality::Delta);
+        for (instance, bounds) in [("a", [1.0_f64, 2.0]), ("b", [3.0, 4.0])] {
+            let mut packer = Packer::default();
+            packer.fixed64s(6, [0_u64, 10, 0].into_iter());
+            packer.fixed64s(7, bounds.map(f64::to_bits).into_iter());
+            let detail = PointDetail::from_checked(packer.finish());
+            let value = PointValue::Distribution { count: 10, sum: None };
+            shop.send(&sizes, ("cart", instance), &[], [Point { detail, ..point(70, value) }]);
+        }
+        shop.commit().await;
+        let median = question("sizes", Function::Quantile(0.5));
+        let together = shop.ask(median.clone()).await.unwrap();
+        assert_eq!((together.parts[0].not_told, together.parts[0].groups[0].values[0]), (1, None));
+        let apart = shop.ask(MetricQuestion { group_by: vec![Key::Instance], ..median }).await.unwrap();
+        assert_eq!(apart.parts[0].not_told, 0);
+        assert_eq!(groups(&apart), ["b 1 [Some(3.5), None]", "a 1 [Some(1.5), None]"]);
     });
 }
 

@@ -140,6 +140,17 @@ fn a_bucket_that_fell_is_a_reset() {
 }
 
 #[test]
+fn a_histogram_that_was_empty_does_not_coarsen_the_next() {
+    let points = [histogram(40, 100, &[], &[], None), histogram(40, 110, &[1.0, 2.0], &[0, 4, 0], None)];
+    let growth = Rollup::of(HISTOGRAM, &points).growth(None, UnixNanos(50 * SECOND), UnixNanos(0));
+    assert_eq!(growth.amount.unwrap().quantile(0.5), Some(1.5));
+    let empty = exponential((40, 100), -3, (0, 0.0), (0, &[]), (0, &[]));
+    let points = [empty, exponential((40, 110), 5, (0, 0.0), (0, &[4]), (0, &[]))];
+    let growth = Rollup::of(EXPONENTIAL, &points).growth(None, UnixNanos(50 * SECOND), UnixNanos(0));
+    assert!(growth.amount.unwrap().quantile(1.0).unwrap() < 1.03);
+}
+
+#[test]
 fn summaries_count_and_keep_their_largest_quantiles() {
     let points = [
         summary(100, 10, &[(0.5, 1.0), (0.99, 7.0)]),
