@@ -16,6 +16,7 @@ pub mod auth;
 pub mod decode;
 pub mod diagnose;
 pub mod net;
+pub mod reckon;
 pub mod rules;
 
 // State: strangers to each other.

@@ -1,7 +1,10 @@
-//! HTTP for operators and machines: probes and metrics.
+//! HTTP for operators and machines: probes and metrics; and [`metrics`], a question for people.
 //!
 //! `/live` says that the process answers; `/ready` says whether traffic may come and names each check; `/metrics` is the
-//! exposition. None of them tells anything about a tenant, and none needs a key.
+//! exposition. Neither of these tells anything about a tenant, and none needs a key; a question
+//! about metrics stands behind the gate.
+
+pub mod metrics;
 
 use std::fmt::Write;
 

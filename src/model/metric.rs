@@ -204,6 +204,19 @@ impl PointDetail {
         }
     }
 
+    /// The smallest and the largest measurement of a histogram or exponential histogram point, where its sender says.
+    pub fn extremes(&self, kind: MetricKind) -> (Option<f64>, Option<f64>) {
+        let number = |number| match wire::last(&self.0, number) {
+            Some(Field::Fixed64(bits)) => Some(f64::from_bits(bits)),
+            _ => None,
+        };
+        match kind {
+            MetricKind::Histogram => (number(11), number(12)),
+            MetricKind::ExponentialHistogram => (number(12), number(13)),
+            _ => (None, None),
+        }
+    }
+
     /// The quantiles of a summary point, as (quantile, value).
     pub fn quantiles(&self) -> Vec<(f64, f64)> {
         let number = |message, number| match wire::last(message, number) {

@@ -1,6 +1,7 @@
 //! Why a question has no answer.
 
 use crate::fault::Kind;
+use crate::query::metrics::refusal::Refusal;
 use crate::search;
 use crate::store;
 
@@ -31,6 +32,9 @@ pub enum Error {
     /// The search index did not answer.
     #[error("the search did not work: {0}")]
     Search(#[source] search::Error),
+    /// A question about metrics is beyond a limit, or names no metric or no function of it.
+    #[error(transparent)]
+    Metrics(#[from] Refusal),
     /// The store did not answer.
     #[error("the store did not answer")]
     Store(#[source] store::error::Error),
@@ -46,6 +50,7 @@ impl Error {
             Self::UnknownService { .. } | Self::UnknownOperation { .. } => Kind::NotFound,
             Self::SearchOff => Kind::Invalid,
             Self::Search(error) => error.kind(),
+            Self::Metrics(refusal) => refusal.kind(),
             Self::Store(error) => error.kind(),
             Self::Abandoned => Kind::Unavailable,
         }

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`evidence`] (what is
 //! known about that time), then the questions: [`service_map`], [`service_health`], [`root_cause`], [`impact`],
-//! [`anomalies`], [`trace`], [`logs`]; [`cache`] remembers answers for a few seconds.
+//! [`anomalies`], [`trace`], [`logs`], [`metrics`]; [`cache`] remembers answers for a few seconds.
 
 pub mod anomalies;
 pub mod cache;
@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod handle;
 pub mod impact;
 pub mod logs;
+pub mod metrics;
 pub mod root_cause;
 pub mod service_health;
 pub mod service_map;

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("decode", "model fault"),
     ("rules", "model"),
     ("diagnose", "model"),
+    ("reckon", "model"),
     // State: strangers to each other.
     ("journal", "model fault"),
     ("templates", "model"),
@@ -29,11 +30,11 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("store", "model fault clock"),
     // Services: the only modules that see more than one kind of state.
     ("pipeline", "model fault clock vitals decode rules journal templates graph store"),
-    ("query", "model fault clock diagnose graph search store"),
+    ("query", "model fault clock diagnose reckon graph search store"),
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
-    ("api", "vitals"),
+    ("api", "model fault vitals reckon query"),
     // `mcp` names evidence and stored rows in the forms that questions answer with.
     ("mcp", "model fault diagnose query store"),
     // Composition.

@@ -1,0 +1,145 @@
+//! Points out of the store, page by page, so that memory holds one page and the answer however many there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::POINTS_MAX;
+use super::refusal::Refusal;
+use crate::model::id::{SeriesId, TenantNumber};
+use crate::model::metric::Point;
+use crate::model::time::{UnixNanos, Window};
+use crate::query::error::Error;
+use crate::query::handle::Query;
+use crate::reckon::Nature;
+use crate::reckon::gather::Gathered;
+use crate::reckon::steps::Plan;
+
+/// How many points are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pages {
+    /// Points of one page; a single series must have fewer.
+    pub(super) page_points: usize,
+    /// Points of all pages together.
+    pub(super) points: usize,
+}
+
+impl Pages {
+    /// What a question may read: a page holds some tens of megabytes.
+    pub(super) const OF_A_QUESTION: Self = Self { page_points: 100_000, points: POINTS_MAX };
+}
+
+const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::metrics::POINTS_MAX);
+
+/// What was gathered: for each group and step, none where no series has points.
+pub(super) type Groups = Vec<Vec<Option<Gathered>>>;
+
+/// The series of one kind and unit, in groups.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Why they do not answer the function.
+    pub(super) unfit: Option<&'static str>,
+    nature: Nature,
+    groups: BTreeMap<Vec<String>, Group>,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Group {
+    number: usize,
+    series: usize,
+}
+
+/// A series and the group it is in.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    series: SeriesId,
+    nature: Nature,
+    group: usize,
+}
+
+impl Part {
+    /// No series yet; `nature` is that of the first.
+    pub(super) const fn new(unfit: Option<&'static str>, nature: Nature) -> Self {
+        Self { unfit, nature, groups: BTreeMap::new(), members: Vec::new() }
+    }
+
+    /// Adds a series to the group of its labels.
+    pub(super) fn add(&mut self, labels: Vec<String>, series: SeriesId, nature: Nature) {
+        let number = self.groups.len();
+        let group = self.groups.entry(labels).or_insert(Group { number, series: 0 });
+        group.series += 1;
+        self.members.push(Member { series, nature, group: group.number });
+    }
+
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The labels of each group and how many series it has, in the order of [`Groups`].
+    pub(super) fn into_labels(self) -> Vec<(Vec<String>, usize)> {
+        let mut groups: Vec<(Vec<String>, Group)> = self.groups.into_iter().collect();
+        groups.sort_by_key(|(_, group)| group.number);
+        groups.into_iter().map(|(labels, group)| (labels, group.series)).collect()
+    }
+}
+
+impl Query {
+    /// Gathers the points of all series of `part`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyPoints`] beyond `pages`; [`Error::Store`] when the store does not answer.
+    pub(super) async fn reckon(
+        &self,
+        tenant: TenantNumber,
+        part: &Part,
+        plan: Plan,
+        pages: Pages,
+    ) -> Result<Groups, Error> {
+        let to = plan.step_ns.saturating_mul(i64::try_from(plan.steps).unwrap_or(i64::MAX));
+        let window = Window::new(plan.known_from, UnixNanos(plan.from.0.saturating_add(to)));
+        let mut groups = vec![vec![None; plan.steps]; part.groups()];
+        let mut members = part.members.clone();
+        members.sort_by_key(|member| member.series);
+        let members: Arc<[Member]> = members.into();
+        let (mut done, mut read) = (0, 0);
+        while done < members.len() {
+            let ids: Vec<SeriesId> = members[done..].iter().map(|member| member.series).collect();
+            let page = self.store.points(tenant, &ids, window, pages.page_points).await?;
+            // The last series of a full page may go on behind it, so the next page begins with it.
+            let unfinished =
+                page.last().filter(|_| page.len() >= pages.page_points).map(|(series, _)| *series);
+            let whole = unfinished.map_or(ids.len(), |series| ids.partition_point(|id| *id < series));
+            read += page.len();
+            if whole == 0 || read > pages.points {
+                let max = if whole == 0 { pages.page_points } else { pages.points };
+                return Err(Refusal::TooManyPoints { max }.into());
+            }
+            let (sharing, nature) = (Arc::clone(&members), part.nature);
+            let work = tokio::task::spawn_blocking(move || {
+                gather(&sharing[done..done + whole], page, plan, nature, &mut groups);
+                groups
+            });
+            groups = work.await.map_err(|_| Error::Abandoned)?;
+            done += whole;
+        }
+        Ok(groups)
+    }
+}
+
+/// Adds the points of `members`, which come by series and time, to their groups; points of others are left out.
+fn gather(members: &[Member], page: Vec<(SeriesId, Point)>, plan: Plan, nature: Nature, groups: &mut Groups) {
+    let mut page = page.into_iter().peekable();
+    let mut points = Vec::new();
+    for member in members {
+        points.clear();
+        while let Some((_, point)) = page.next_if(|(series, _)| *series == member.series) {
+            points.push(point);
+        }
+        let cells = plan.cells(member.nature, &points);
+        plan.windows(&cells, |step, rollup, growth| {
+            let gathered = groups[member.group][step].get_or_insert_with(|| Gathered::new(nature));
+            gathered.add(rollup, growth, plan.window_ns());
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! Intervals in a row: the points of a series cut into steps, and windows that slide over them.
+
+use super::nature::Nature;
+use super::rollup::{Growth, Rollup};
+use crate::model::metric::Point;
+use crate::model::time::UnixNanos;
+
+/// Steps of equal length, one after the other, and the window that ends with each of them. Like every
+/// [`Window`](crate::model::time::Window) a step holds the instant it begins with, not the one it ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Where the first step begins.
+    pub from: UnixNanos,
+    /// Length of a step in nanoseconds, above zero.
+    pub step_ns: i64,
+    /// How many steps.
+    pub steps: usize,
+    /// How many steps, the last one included, the window of a step is long; above zero.
+    pub window_steps: usize,
+    /// From when on points were looked for; a series without an earlier point may have begun since then.
+    pub known_from: UnixNanos,
+}
+
+/// A roll-up of one step; steps before the first one have negative numbers.
+pub type Cell = (i64, Rollup);
+
+impl Plan {
+    /// Length of a window in nanoseconds.
+    pub fn window_ns(&self) -> u64 {
+        self.step_ns.unsigned_abs().saturating_mul(self.window_steps as u64)
+    }
+
+    /// The roll-ups of the steps in which the series has points, in order; points may come in any order.
+    pub fn cells(&self, nature: Nature, points: &[Point]) -> Vec<Cell> {
+        let mut ordered: Vec<&Point> = points.iter().collect();
+        ordered.sort_by_key(|point| point.time);
+        let place = |point: &Point| point.time.0.saturating_sub(self.from.0).div_euclid(self.step_ns);
+        let runs = ordered.chunk_by(|a, b| place(a) == place(b));
+        runs.filter_map(|run| Some((place(run.first()?), Rollup::of_ordered(nature, run)))).collect()
+    }
+
+    /// Shows `each` the windows in which the series has points, by the number of the step they end with: the roll-up
+    /// of the window, and what the series counted in it. Takes time in proportion to cells and steps, however long the
+    /// windows are.
+    pub fn windows(&self, cells: &[Cell], mut each: impl FnMut(usize, &Rollup, Growth)) {
+        let mut sliding = Sliding::default();
+        let mut coming = cells.iter().peekable();
+        for step in 0..self.steps {
+            let last = i64::try_from(step).unwrap_or(i64::MAX);
+            let first = last.saturating_sub(i64::try_from(self.window_steps).unwrap_or(i64::MAX) - 1);
+            while let Some(cell) = coming.next_if(|(place, _)| *place <= last) {
+                sliding.push(cell);
+            }
+            sliding.forget_before(first);
+            let Some(rollup) = sliding.rollup() else { continue };
+            let from = UnixNanos(self.from.0.saturating_add(first.saturating_mul(self.step_ns)));
+            let growth = rollup.growth(sliding.before, self.known_from, from);
+            each(step, &rollup, growth);
+        }
+    }
+}
+
+/// The cells of a window that slides forward: two stacks, so that each cell is merged a few times at most.
+#[derive(Default)]
+struct Sliding<'a> {
+    /// The older cells, newest first, each merged with all older-stack cells behind it.
+    older: Vec<Cell>,
+    newer: Vec<&'a Cell>,
+    newer_sum: Option<Rollup>,
+    /// The last cell with a point before the window.
+    before: Option<&'a Rollup>,
+    /// Cells in order, from the first that is in the window.
+    inside: std::collections::VecDeque<&'a Cell>,
+}
+
+impl<'a> Sliding<'a> {
+    fn push(&mut self, cell: &'a Cell) {
+        self.inside.push_back(cell);
+        self.newer.push(cell);
+        self.newer_sum = Some(joined(self.newer_sum.take(), &cell.1));
+    }
+
+    fn forget_before(&mut self, first: i64) {
+        while let Some((_, rollup)) = self.inside.pop_front_if(|(place, _)| *place < first) {
+            if rollup.has_points() {
+                self.before = Some(rollup);
+            }
+            if self.older.is_empty() {
+                for (place, rollup) in self.newer.drain(..).rev() {
+                    let behind = self.older.last().map(|(_, behind)| behind);
+                    let sum = behind.map_or_else(|| rollup.clone(), |it| joined(Some(rollup.clone()), it));
+                    self.older.push((*place, sum));
+                }
+                self.newer_sum = None;
+            }
+            self.older.pop();
+        }
+    }
+
+    fn rollup(&self) -> Option<Rollup> {
+        match (self.older.last(), &self.newer_sum) {
+            (Some((_, older)), Some(newer)) => Some(joined(Some(older.clone()), newer)),
+            (Some((_, only)), None) | (None, Some(only)) => Some(only.clone()),
+            (None, None) => None,
+        }
+    }
+}
+
+fn joined(earlier: Option<Rollup>, later: &Rollup) -> Rollup {
+    let Some(mut sum) = earlier else { return later.clone() };
+    sum.merge(later).expect("cells of one series were cut by time, so that a later one begins later");
+    sum
+}
