@@ -25,12 +25,14 @@ pub mod names;
 mod open;
 pub mod options;
 mod packing;
+pub mod predecessor;
 pub mod read;
 pub mod recall;
 mod rollups;
 pub mod rows;
 pub mod schema;
 mod series;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod traces;

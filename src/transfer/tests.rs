@@ -1,0 +1,1 @@
+//! The parts together, without a process.
