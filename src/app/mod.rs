@@ -31,6 +31,7 @@ use crate::query::{self, Query};
 use crate::receive::{self, Receive};
 use crate::search::{self, Index};
 use crate::store::Store;
+use crate::transfer;
 use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
@@ -244,6 +245,7 @@ struct State {
 
 impl State {
     async fn open(config: &Config, clock: &Clock) -> Result<Self> {
+        transfer::unfinished::check(&config.data_dir)?;
         // The journal's lock comes first: a second server on the same data must not touch the database.
         let applied = Store::applied_at(&config.database).await.context("reading the database")?;
         let (journal, replay) = open_journal(config, applied).await?;

@@ -118,12 +118,7 @@ pub fn holding(directory: &Path, applied: Lsn) -> Result<Holding, Error> {
 }
 
 /// Reads one segment for the records from `wanted.0` on and before `wanted.1`; answers the last record in it.
-fn scan(
-    named: &Header,
-    path: &Path,
-    wanted: (Lsn, Lsn),
-    holding: &mut Holding,
-) -> Result<Lsn, Error> {
+fn scan(named: &Header, path: &Path, wanted: (Lsn, Lsn), holding: &mut Holding) -> Result<Lsn, Error> {
     let (first, limit) = wanted;
     let mut scanner = Scanner::open(named, path)?;
     let mut last = Lsn(named.base.0.saturating_sub(1));

@@ -143,9 +143,10 @@ impl Predecessor {
         let mut counts = Vec::new();
         for table in tables {
             let quoted = table.replace('"', "\"\"");
-            let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM \"{quoted}\"")))
-                .fetch_one(&mut self.connection)
-                .await?;
+            let count: i64 =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM \"{quoted}\"")))
+                    .fetch_one(&mut self.connection)
+                    .await?;
             counts.push((table, count.unsigned_abs()));
         }
         Ok(counts)

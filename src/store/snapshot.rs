@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(std::fs::read(&copy).unwrap(), before, "checking a copy changed it");
 
         let mut damaged = before;
-        damaged[20_000..24_000].fill(0xaa);
+        // The head of the second page.
+        damaged[16_384..16_500].fill(0xaa);
         std::fs::write(&copy, damaged).unwrap();
         assert!(Store::verify_snapshot(&copy).await.is_err());
     }

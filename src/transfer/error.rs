@@ -100,7 +100,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// More rows of one instant than can be told apart.
-    #[error("more than {max} {what} of one operation at {at_ns} ns since 1970: they cannot be exported in parts")]
+    #[error(
+        "more than {max} {what} of one operation at {at_ns} ns since 1970: they cannot be exported in parts"
+    )]
     Crowded {
         /// Rows of what.
         what: &'static str,

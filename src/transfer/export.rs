@@ -67,8 +67,14 @@ pub async fn run(
 ) -> Result<Done, Error> {
     progress.begin("exporting", Unit::Items, 0);
     let tenant = store.names().find_tenant(&ask.tenant).ok_or_else(|| no_tenant(store, &ask.tenant))?;
-    let mut export =
-        Export { store: store.clone(), tenant, out, progress: progress.clone(), line: String::new(), done: Done::default() };
+    let mut export = Export {
+        store: store.clone(),
+        tenant,
+        out,
+        progress: progress.clone(),
+        line: String::new(),
+        done: Done::default(),
+    };
     match ask.signal {
         Signal::Traces => export.spans(ask.window).await?,
         Signal::Logs => export.logs(ask.window).await?,
@@ -116,11 +122,10 @@ impl Pace {
         }
     }
 
-    /// After an answer that was cut and reaches back to `oldest`: the same again, narrower. False where it cannot be.
-    fn narrow(&mut self, window: Window, oldest: UnixNanos) -> bool {
-        let reached = window.to.0.saturating_sub(oldest.0);
+    /// After an answer that was cut: the same again, half as wide. False where it cannot be narrower.
+    const fn narrow(&mut self, window: Window) -> bool {
         let whole = window.to.0.saturating_sub(window.from.0);
-        self.width = (reached.min(whole) / 2).max(1);
+        self.width = if whole < 2 { 1 } else { whole / 2 };
         whole > 1
     }
 }
@@ -140,8 +145,7 @@ impl Export<'_> {
         while let Some(window) = pace.window() {
             let mut rows = self.ask_spans(window, (&[], &[]), pace.rows).await?;
             if pace.rows <= rows.len() {
-                let oldest = rows.last().map_or(window.from, |row| row.start);
-                if pace.narrow(window, oldest) {
+                if pace.narrow(window) {
                     continue;
                 }
                 rows = self.instant(window).await?;
@@ -197,11 +201,8 @@ impl Export<'_> {
         let mut pace = Pace::new(window);
         while let Some(window) = pace.window() {
             let (mut rows, mut next) = self.ask_logs(window, None, pace.rows).await?;
-            if next.is_some() {
-                let oldest = rows.last().map_or(window.from, |row| row.time);
-                if pace.narrow(window, oldest) {
-                    continue;
-                }
+            if next.is_some() && pace.narrow(window) {
+                continue;
             }
             let bytes = rows.iter().map(|row| row.detail.as_bytes().len()).sum();
             pace.advance(window, rows.len(), bytes);
@@ -280,7 +281,9 @@ impl Export<'_> {
             let cut = if points.len() < POINTS { None } else { points.last().map(|(id, _)| *id) };
             // The last series of a cut answer may be incomplete: it is walked by itself.
             points.retain(|(id, _)| Some(*id) != cut);
-            for points in parts(points, |(_, point)| point.detail.as_bytes().len() + point.attributes.as_bytes().len()) {
+            for points in
+                parts(points, |(_, point)| point.detail.as_bytes().len() + point.attributes.as_bytes().len())
+            {
                 self.write(|names| rebuild::points(names, part, &points)).await?;
             }
             let done = match cut.and_then(|cut| part.iter().position(|series| series.id == cut)) {

@@ -48,11 +48,9 @@ const fn many(number: u32, name: &'static str, form: Form) -> Field {
     Field { number, name, form, is_repeated: true }
 }
 
-pub(super) static TRACES: Message =
-    Message(&[many(1, "resourceSpans", Form::Message(&RESOURCE_SPANS))]);
+pub(super) static TRACES: Message = Message(&[many(1, "resourceSpans", Form::Message(&RESOURCE_SPANS))]);
 pub(super) static LOGS: Message = Message(&[many(1, "resourceLogs", Form::Message(&RESOURCE_LOGS))]);
-pub(super) static METRICS: Message =
-    Message(&[many(1, "resourceMetrics", Form::Message(&RESOURCE_METRICS))]);
+pub(super) static METRICS: Message = Message(&[many(1, "resourceMetrics", Form::Message(&RESOURCE_METRICS))]);
 
 static RESOURCE_SPANS: Message = Message(&[
     one(1, "resource", Form::Message(&RESOURCE)),
@@ -208,8 +206,7 @@ static EXPONENTIAL_POINT: Message = Message(&[
     one(13, "max", Form::Double),
     one(14, "zeroThreshold", Form::Double),
 ]);
-static BUCKETS: Message =
-    Message(&[one(1, "offset", Form::Zigzag), many(2, "bucketCounts", Form::Wide)]);
+static BUCKETS: Message = Message(&[one(1, "offset", Form::Zigzag), many(2, "bucketCounts", Form::Wide)]);
 static SUMMARY_POINT: Message = Message(&[
     one(2, "startTimeUnixNano", Form::Fixed64),
     one(3, "timeUnixNano", Form::Fixed64),

@@ -157,8 +157,8 @@ impl Work {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         }
         let journal = data_dir.join(JOURNAL);
-        let _claim = journal::claim(&journal)
-            .map_err(|source| Error::Running { path: data_dir.clone(), source })?;
+        let _claim =
+            journal::claim(&journal).map_err(|source| Error::Running { path: data_dir.clone(), source })?;
         let begun = unfinished::read(data_dir)?;
         let in_the_way = self.in_the_way()?;
         if let (None, false, Some((path, _))) = (&begun, force, in_the_way.first()) {
@@ -265,7 +265,11 @@ impl Work {
 /// The folder that takes `path`: beside it, but for the journal, whose folder stays.
 fn folder_of(path: &Path, below: &Path, folder: &str) -> PathBuf {
     let home = files::parent(path);
-    if below.as_os_str().is_empty() { home.join(folder) } else { files::parent(home).join(folder).join(below) }
+    if below.as_os_str().is_empty() {
+        home.join(folder)
+    } else {
+        files::parent(home).join(folder).join(below)
+    }
 }
 
 /// Moves `path` into `folder`, durably.

@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Services: the only modules that see more than one kind of state.
     ("pipeline", "model fault clock vitals decode journal templates graph store"),
     ("query", "model fault clock diagnose graph search store"),
+    ("transfer", "model fault clock decode journal store"),
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode pipeline"),
@@ -39,9 +40,9 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("config", "model"),
     (
         "app",
-        "model clock vitals admit auth decode net graph journal search store pipeline query upkeep receive api mcp config",
+        "model clock vitals admit auth decode net graph journal search store pipeline query transfer upkeep receive api mcp config",
     ),
-    ("cli", "model clock vitals store templates config app"),
+    ("cli", "model fault clock vitals decode store templates transfer config app"),
 ];
 
 /// Each large dependency and the only modules that may spell it.
@@ -56,6 +57,7 @@ const HOMES: &[(&str, &str)] = &[
     ("petgraph", "graph"),
     ("prometheus_client", "vitals"),
     ("reqwest", "cli"),
+    ("rustix", "transfer"),
     ("rmcp", ""),
     ("serde", ""),
     ("sqlx", "store"),

@@ -10,5 +10,6 @@ mod crash;
 mod graph;
 mod mcp;
 mod server;
+mod transfer;
 mod vitals;
 mod wire;

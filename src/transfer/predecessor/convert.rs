@@ -173,7 +173,11 @@ fn status(text: &str) -> Status {
 /// ` +0000 UTC` behind it or without any offset, which is UTC. Times before 1970 are none.
 fn time(text: &str) -> Option<UnixNanos> {
     let text = text.trim();
-    let clock = text.get(10..)?.find(['+', '-', 'Z', 'z']).map_or(text.len(), |at| at + 10);
+    let clock = text
+        .get(10..)
+        .filter(|rest| !rest.is_empty())?
+        .find(['+', '-', 'Z', 'z'])
+        .map_or(text.len(), |at| at + 10);
     let (local, zone) = text.split_at(clock);
     let local: DateTime = local.trim().replacen(' ', "T", 1).parse().ok()?;
     let zone = zone.split_whitespace().next().unwrap_or("Z");
