@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::fault::Kind;
-use crate::{journal, store};
+use crate::journal;
+use crate::store;
 
 /// A failure of a backup, restore, export or import.
 #[derive(Debug, thiserror::Error)]

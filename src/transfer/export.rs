@@ -109,7 +109,7 @@ impl Pace {
     /// The next window; none at the end.
     fn window(&self) -> Option<Window> {
         let to = self.from.saturating_add(self.width).min(self.to);
-        (self.from < to).then(|| Window { from: UnixNanos(self.from), to: UnixNanos(to) })
+        (self.from < to).then_some(Window { from: UnixNanos(self.from), to: UnixNanos(to) })
     }
 
     /// After a whole answer: goes on behind `window`, wider where it held little.
@@ -117,8 +117,8 @@ impl Pace {
         self.from = window.to.0;
         let factor = (self.rows / 2 / rows.max(1)).clamp(1, 8);
         self.width = self.width.saturating_mul(i64::try_from(factor).unwrap_or(1));
-        if rows > 0 {
-            self.rows = (ANSWER_BYTES / (bytes / rows).max(1)).clamp(*ROWS.start(), *ROWS.end());
+        if let Some(row_bytes) = bytes.checked_div(rows) {
+            self.rows = (ANSWER_BYTES / row_bytes.max(1)).clamp(*ROWS.start(), *ROWS.end());
         }
     }
 

@@ -167,9 +167,11 @@ impl Work {
         step()?;
         let staged = self.stage(step)?;
 
-        let phase = begun.unwrap_or_else(|| {
-            if in_the_way.is_empty() { Phase::Placing(None) } else { Phase::Aside(folder) }
-        });
+        let phase = match begun {
+            Some(begun) => begun,
+            None if in_the_way.is_empty() => Phase::Placing(None),
+            None => Phase::Aside(folder),
+        };
         step()?;
         unfinished::write(data_dir, &phase)?;
         let folder = match phase {
