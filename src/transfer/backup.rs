@@ -158,9 +158,23 @@ async fn snapshot(
             () = tokio::time::sleep(LOOK) => {
                 progress.set(files::length(target));
                 highest = highest.max(Store::size(&source.database).log);
+                flush(target).await?;
             }
         }
     }
+}
+
+/// Brings what was written of the copy so far to the device. All of it at once, at the end, would make the syncs of the
+/// server's journal on the same file system wait for it.
+async fn flush(target: &Path) -> Result<(), Error> {
+    let path = target.to_owned();
+    blocking(move || match File::open(&path) {
+        Ok(file) => file.sync_data().map_err(Error::io("sync", &path)),
+        // Nothing was written yet.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::io("open", &path)(source)),
+    })
+    .await
 }
 
 /// Runs file work off the reactor.
