@@ -29,6 +29,7 @@ pub mod templates;
 // Services: where state meets.
 pub mod pipeline;
 pub mod query;
+pub mod transfer;
 pub mod upkeep;
 
 // Surfaces.

@@ -37,6 +37,7 @@ use crate::rules::{self, Rules};
 use crate::search::{self, Index};
 use crate::store::Store;
 use crate::store::options::Database;
+use crate::transfer;
 use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
@@ -273,6 +274,7 @@ impl State {
         doors: (&[Listener; 3], &Health, &Metrics),
         waiting: impl Fn() -> Result<()>,
     ) -> Result<Self> {
+        transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
         let (store, (journal, replay)) = match options.database {
             Database::Sqlite(_) => {

@@ -9,13 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::config::{Config, Driver};
-use crate::store::options::{Database, File, Options};
+use crate::store::options::{Database, File, ONLY_JOURNAL, Options};
 use crate::store::postgres::entra::{Environment, Tokens};
 use crate::store::postgres::login::Login;
 use crate::upkeep::retention;
-
-/// The name under which the one journal of a SQLite file is known to it.
-const ONLY_JOURNAL: &str = "journal";
 
 /// How the store of `config` is opened.
 ///

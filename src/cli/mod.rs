@@ -2,10 +2,15 @@
 //!
 //! Exit codes: 0 ok, 1 failure, 2 usage, 3 check failed.
 
+mod backup;
 mod check_config;
 mod demo;
 mod doctor;
+mod export;
+mod import;
 mod migrate;
+mod progress;
+mod restore;
 mod serve;
 mod templates;
 
@@ -14,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Environment, Loaded};
+use crate::config::{Config, Driver, Environment, Loaded};
 
 /// The observability server that AI agents ask when production breaks.
 #[derive(Debug, Parser)]
@@ -54,6 +59,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Back up journal and database, also while a server ingests.
+    Backup {
+        /// The directory for the backup, new or empty.
+        directory: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify a backup and restore it to DATA_DIR; no server may run there.
+    Restore {
+        /// The directory of the backup.
+        directory: PathBuf,
+        /// Move data that is there aside instead of refusing.
+        #[arg(long)]
+        force: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write stored telemetry as OTLP/JSON lines, also while a server runs.
+    Export(export::Arguments),
+    /// Send OTLP/JSON lines, or a predecessor's database, to a running server.
+    Import(import::Arguments),
     /// Mine log templates from a file of one message a line; prints CSV.
     Templates {
         /// The file.
@@ -76,6 +104,10 @@ pub fn run() -> ExitCode {
         Command::CheckConfig { json } => check_config::run(json),
         Command::Migrate { status, json } => migrate::run(status, json),
         Command::Doctor { ready, json } => doctor::run(ready, json),
+        Command::Backup { directory, json } => backup::run(&directory, json),
+        Command::Restore { directory, force, json } => restore::run(&directory, force, json),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Templates { file } => templates::run(&file),
     };
     match outcome {
@@ -95,6 +127,17 @@ fn loaded(environment: &Environment) -> Result<Loaded, Ending> {
         mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
         Ending::CheckFailed
     })
+}
+
+/// Refuses what copies a database file where the data is on a server.
+fn only_on_sqlite(config: &Config) -> anyhow::Result<()> {
+    if config.storage.driver == Driver::Postgres {
+        anyhow::bail!(
+            "the data is on a Postgres server: use pg_dump and pg_restore, and copy the folder DATA_DIR/journal beside \
+             them; see \"Backup and restore\" in docs/OPERATIONS.md"
+        );
+    }
+    Ok(())
 }
 
 fn environment() -> Environment {

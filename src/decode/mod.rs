@@ -16,7 +16,7 @@ mod notes;
 mod protobuf;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use bytes::Bytes;
 

@@ -17,8 +17,10 @@
 //!
 //! Files in reading order: `state` (queue and counters), `writer` (the thread), `format` (bytes of a
 //! segment), `segment` (names, reading past damage), `recovery` (opening a directory), `replay`, `disk` (file
-//! operations as tests see them), `error`. The one handle is [`Journal`].
+//! operations as tests see them), `error`; beside them [`copy`], for backups of a journal that is in use. The one
+//! handle is [`Journal`].
 
+pub mod copy;
 mod disk;
 mod error;
 mod format;
@@ -244,6 +246,20 @@ fn open_on(options: Options, applied: Lsn, disk: Box<dyn Disk>) -> Result<(Journ
     let inner = Inner { shared: Arc::clone(&shared), sync: options.sync, thread: Mutex::new(Some(thread)) };
     let replay = Replay::new(recovered.segments, applied, recovered.report, shared);
     Ok((Journal { inner: Arc::new(inner) }, replay))
+}
+
+/// The right to work on a journal's directory while no server does; given back when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    _locks: Vec<File>,
+}
+
+/// Claims `directory`, creating it where it is missing, for as long as the answer lives.
+///
+/// [`Error::Locked`] when a server has it.
+pub fn claim(directory: &Path) -> Result<Claim, Error> {
+    create_directory(directory)?;
+    Ok(Claim { _locks: lock(directory)? })
 }
 
 impl Journal {

@@ -27,7 +27,7 @@ pub(super) fn file_name(header: &Header) -> String {
 }
 
 /// Reads a name that [`file_name`] made; none for any other file.
-fn parse_name(path: &Path) -> Option<Header> {
+pub(super) fn parse_name(path: &Path) -> Option<Header> {
     if path.extension() != Some(OsStr::new(EXTENSION)) {
         return None;
     }

@@ -10,6 +10,9 @@ use super::postgres::lead;
 use super::postgres::login::Login;
 pub use super::sqlite::file::File;
 
+/// The name under which a SQLite file knows the one journal that feeds it.
+pub const ONLY_JOURNAL: &str = "journal";
+
 /// The database.
 #[derive(Debug, Clone)]
 pub enum Database {
@@ -55,7 +58,7 @@ impl Options {
     pub fn of(database: Database) -> Self {
         Self {
             database,
-            journal: "journal".to_owned(),
+            journal: ONLY_JOURNAL.to_owned(),
             readers: 4,
             idle_readers: 1,
             connection_idle_max: Some(Duration::from_secs(600)),

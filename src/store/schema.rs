@@ -67,7 +67,7 @@ impl Store {
 /// Brings the schema up to date. The migrations of a server run under its own lock, each in a transaction.
 pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> Result<(), Error> {
     let migrator = of(connection.dialect());
-    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = known(connection.dialect());
     let found = highest(connection).await?;
     if found > known {
         return Err(Error::Newer { found, known });
@@ -80,6 +80,11 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
         Borrowed::Postgres(connection) => migrator.run_direct(None, connection, false).await,
     };
     done.map_err(Error::Migrate)
+}
+
+/// The number of the newest migration of this release.
+pub(super) fn known(dialect: Dialect) -> i64 {
+    of(dialect).iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 fn migrations(database: &Database) -> &'static Migrator {
@@ -105,7 +110,7 @@ async fn reading(database: &Database) -> Result<Option<Connection>, Error> {
 }
 
 /// The number of the newest migration that the database has; 0 where it has none.
-async fn highest(connection: &mut Connection) -> Result<i64, Error> {
+pub(super) async fn highest(connection: &mut Connection) -> Result<i64, Error> {
     let kept = match connection.dialect() {
         Dialect::Sqlite => {
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'"

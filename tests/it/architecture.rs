@@ -31,6 +31,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Services: the only modules that see more than one kind of state.
     ("pipeline", "model fault clock vitals decode rules journal templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
+    ("transfer", "model fault clock decode journal store"),
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
@@ -41,9 +42,9 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("config", "model"),
     (
         "app",
-        "model clock vitals admit auth decode rules net graph journal search store pipeline query upkeep receive api mcp config",
+        "model clock vitals admit auth decode rules net graph journal search store pipeline query transfer upkeep receive api mcp config",
     ),
-    ("cli", "model clock vitals store templates config app"),
+    ("cli", "model fault clock vitals decode store templates transfer config app"),
 ];
 
 /// Each large dependency and the only modules that may spell it.
@@ -61,6 +62,7 @@ const HOMES: &[(&str, &str)] = &[
     ("petgraph", "graph"),
     ("prometheus_client", "vitals"),
     ("reqwest", "cli"),
+    ("rustix", "transfer"),
     ("rmcp", ""),
     ("rustls", "net store"),
     ("serde", ""),

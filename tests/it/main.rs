@@ -11,5 +11,6 @@ mod graph;
 mod mcp;
 mod postgres;
 mod server;
+mod transfer;
 mod vitals;
 mod wire;

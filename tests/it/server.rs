@@ -154,6 +154,31 @@ impl Server {
         }
     }
 
+    /// Runs a command of the program with this server's data directory; answers what it said and whether it succeeded.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_otelcontext"));
+        command
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("DATA_DIR", self.folder.path().join("data"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Ends the server without warning; its folder stays until it is dropped.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts a server on data that is in `folder`, as `data`.
+    pub(crate) async fn start_on(folder: TempDir) -> Self {
+        Self::start_in(folder, Vec::new()).await
+    }
+
     /// The folder with the server's data, as `data`, and its log.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -321,7 +321,7 @@ fn metrics() -> impl Strategy<Value = ExportMetricsServiceRequest> {
 }
 
 /// Any valid request, in both encodings.
-fn requests() -> impl Strategy<Value = (Signal, Vec<u8>, String)> {
+pub(crate) fn requests() -> impl Strategy<Value = (Signal, Vec<u8>, String)> {
     prop_oneof![
         traces().prop_map(|request| (Signal::Traces, request.encode_to_vec(), json_text::traces(&request))),
         logs().prop_map(|request| (Signal::Logs, request.encode_to_vec(), json_text::logs(&request))),

@@ -3,7 +3,7 @@
 mod bombs;
 mod json;
 mod json_text;
-mod laws;
+pub(crate) mod laws;
 mod limits;
 mod logs;
 mod metrics;

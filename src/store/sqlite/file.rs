@@ -14,7 +14,7 @@ const PAGE_BYTES: u32 = 16_384;
 /// Pages that may gather in the write-ahead log before a commit copies them into the database: 64 MiB.
 const CHECKPOINT_PAGES: u32 = 4_096;
 /// How long a connection waits for another process that holds a lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub(in crate::store) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
 const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
 
