@@ -32,8 +32,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode pipeline"),
-    ("api", "vitals"),
-    // `mcp` names evidence and stored rows in the forms that questions answer with.
+    // `api` and `mcp` name evidence and stored rows in the forms that questions answer with.
+    ("api", "model fault vitals auth diagnose store query"),
     ("mcp", "model fault diagnose query store"),
     // Composition.
     ("config", "model"),
@@ -57,10 +57,11 @@ const HOMES: &[(&str, &str)] = &[
     ("prometheus_client", "vitals"),
     ("reqwest", "cli"),
     ("rmcp", ""),
-    ("serde", ""),
+    ("serde", "api"),
     ("sqlx", "store"),
     ("tantivy", "search"),
     ("tonic", "auth receive"),
+    ("utoipa", "api"),
 ];
 
 /// Calls that create something trusted, and the only modules that may make them outside tests.
