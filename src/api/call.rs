@@ -53,7 +53,6 @@ impl Call {
         path: Vec<String>,
         mut given: Vec<(String, String)>,
     ) -> Result<Self, Problem> {
-        given.retain(|(_, value)| !value.trim().is_empty());
         let parameters = route.parameters;
         let takes_attributes = parameters.iter().any(|parameter| parameter.name == ATTRIBUTE.name);
         for (index, (name, value)) in given.iter().enumerate() {
@@ -64,6 +63,9 @@ impl Call {
                 let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name).collect();
                 return Err(Problem::unknown_parameter(name, &known));
             };
+            if value.trim().is_empty() {
+                continue;
+            }
             if given[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(Problem::invalid(
                     name,
@@ -72,6 +74,7 @@ impl Call {
             }
             check(parameter, value)?;
         }
+        given.retain(|(_, value)| !value.trim().is_empty());
         let bound: Vec<(String, String)> =
             given.iter().filter(|(name, _)| *name != CURSOR.name && *name != LIMIT.name).cloned().collect();
         let asked = [&[route.path.to_owned()], path.as_slice()].concat().join("\n");

@@ -108,7 +108,10 @@ pub fn router(options: Options, query: Query, health: Health) -> Router {
         router = router.route(route.path, any(move |request| respond(route, Arc::clone(&parts), request)));
     }
     let nowhere = |request: Request| async move { no_route(request.uri().path()).into_response() };
-    router.route("/api/v1", any(nowhere)).route("/api/v1/{*rest}", any(nowhere))
+    for path in ["/api/v1", "/api/v1/", "/api/v1/{*rest}"] {
+        router = router.route(path, any(nowhere));
+    }
+    router
 }
 
 fn no_route(path: &str) -> Problem {

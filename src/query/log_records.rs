@@ -9,6 +9,7 @@ use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 use super::error::Error;
 use super::handle::Query;
 use super::logs::LogQuestion;
+use super::spans::has_all;
 
 /// Records that are searched by words at a time.
 const FOUND_AT_ONCE: usize = 200;
@@ -121,8 +122,6 @@ impl Query {
 }
 
 fn holds(question: &RecordQuestion, log: &StoredLog) -> bool {
-    let has = |(key, wanted): &(String, String)| {
-        log.row.detail.attribute(key).is_some_and(|value| value.render() == *wanted)
-    };
-    question.span.is_none_or(|span| log.row.span_id == Some(span)) && question.attributes.iter().all(has)
+    question.span.is_none_or(|span| log.row.span_id == Some(span))
+        && has_all(&question.attributes, |key| log.row.detail.attribute(key))
 }

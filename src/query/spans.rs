@@ -1,6 +1,7 @@
 //! Single spans by service, outcome, duration and attributes.
 
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
+use crate::model::packed::value::Value;
 use crate::model::span::{SpanKind, Status};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
@@ -142,6 +143,11 @@ impl Query {
     }
 }
 
+/// Whether an item whose attributes `of` knows has all of these, by key and rendered value.
+pub(super) fn has_all<'a>(wanted: &[(String, String)], of: impl Fn(&str) -> Option<Value<'a>>) -> bool {
+    wanted.iter().all(|(key, wanted)| of(key).is_some_and(|value| value.render() == *wanted))
+}
+
 /// Names that are offered for one that is unknown.
 const KNOWN_MAX: usize = 10_000;
 
@@ -154,6 +160,15 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Whether the store looks at everything that was asked for.
+    const fn is_plain(&self) -> bool {
+        let question = &self.question;
+        !matches!(question.failed, Some(false))
+            && question.kind.is_none()
+            && question.duration_max_ns.is_none()
+            && question.span.is_none()
+    }
+
     /// What the store does not look at.
     fn matches(&self, row: &SpanRow) -> bool {
         let question = &self.question;
@@ -166,14 +181,11 @@ impl Search<'_> {
     /// What the store looks at where it is asked for spans and not for a trace.
     fn matches_ask(&self, row: &SpanRow) -> bool {
         let ask = &self.ask;
-        let has = |(key, wanted): &(String, String)| {
-            row.detail.attribute(key).is_some_and(|value| value.render() == *wanted)
-        };
         ask.window.contains(row.start)
             && (ask.services.is_empty() || ask.services.contains(&row.service))
             && (ask.operations.is_empty() || ask.operations.contains(&row.operation))
             && ask.duration_min_ns.is_none_or(|least| row.duration_ns >= least)
-            && ask.attributes.iter().all(has)
+            && has_all(&ask.attributes, |key| row.detail.attribute(key))
     }
 
     /// Takes a span; false once the page is full, which tells where the next one begins.
@@ -191,7 +203,9 @@ impl Search<'_> {
     async fn newest(&mut self) -> Result<(), Error> {
         let mut after = self.question.after;
         let mut looked_at = 0;
-        let mut chunk = CHUNK.0.max(self.question.limit + 1);
+        // One more than asked for tells whether there is another page, and one stands for the last page's own end.
+        let enough = self.question.limit + 2;
+        let mut chunk = if self.is_plain() { enough } else { CHUNK.0.max(enough) };
         loop {
             if let Some(after) = after {
                 self.ask.window.to = UnixNanos(after.start.0.saturating_add(1)).min(self.question.window.to);
@@ -225,14 +239,15 @@ impl Search<'_> {
                 self.found.next = after;
                 return Ok(());
             }
-            chunk = (2 * chunk).min(CHUNK.1.max(self.question.limit + 1));
+            chunk = (2 * chunk).min(CHUNK.1.max(enough));
         }
     }
 
     /// Ranks the slowest anew for every page: the store has no place to go on from.
     async fn slowest(&mut self) -> Result<(), Error> {
         let after = self.question.after;
-        let mut chunk = CHUNK.1;
+        let is_first = after.is_none() && self.is_plain();
+        let mut chunk = if is_first { self.question.limit + 1 } else { CHUNK.1 };
         loop {
             self.ask.limit = chunk;
             let rows = self.query.store.spans(self.tenant, &self.ask).await?;
@@ -256,7 +271,7 @@ impl Search<'_> {
                 self.found.cut = true;
                 return Ok(());
             }
-            chunk = SPANS_MAX;
+            chunk = if chunk < CHUNK.1 { CHUNK.1 } else { SPANS_MAX };
         }
     }
 

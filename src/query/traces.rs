@@ -18,6 +18,7 @@ use crate::store::rows::SpanRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::spans::has_all;
 
 /// Traces that one page looks at; then it is given as it is, with where to go on.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -211,12 +212,9 @@ impl Search<'_> {
 
     /// Whether one span has the service, the operation and the attributes.
     fn is_wanted(&self, span: &SpanRow) -> bool {
-        let has = |(key, wanted): &(String, String)| {
-            span.detail.attribute(key).is_some_and(|value| value.render() == *wanted)
-        };
         (self.services.is_empty() || self.services.contains(&span.service))
             && (self.operations.is_empty() || self.operations.contains(&span.operation))
-            && self.question.attributes.iter().all(has)
+            && has_all(&self.question.attributes, |key| span.detail.attribute(key))
     }
 
     /// The spans that lead to the traces, where they are few enough to follow all of them.
