@@ -154,12 +154,11 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .response("200", answered)
         .response("400", refusal("A parameter or the tenant header is not valid."))
         .response("401", unauthenticated)
-        .response("500", refusal("A defect of the server."));
+        .response("500", refusal("A defect of the server."))
+        .response("503", refusal("The server is at a limit; `Retry-After` says when to ask again."))
+        .response("504", refusal("The question took too long: ask about less."));
     if !route.parameters.is_empty() {
-        responses = responses
-            .response("404", refusal("There is nothing of this name or id."))
-            .response("503", refusal("The server is at a limit; `Retry-After` says when to ask again."))
-            .response("504", refusal("The question took too long: ask about less."));
+        responses = responses.response("404", refusal("There is nothing of this name or id."));
     }
     let parameters = route.in_path.iter().map(|parameter| parameter.in_path());
     let parameters = parameters.chain(route.parameters.iter().map(|parameter| parameter.in_query()));

@@ -171,7 +171,7 @@ async fn every_documented_route_is_served_and_behaves() {
 async fn answers_are_what_the_document_says() {
     let server = Server::start(&[]).await;
     fill(&server, "shop", "shop").await;
-    searchable(&server, 3.0).await;
+    searchable(&server, "shop").await;
     let document = document();
     let mut seen = BTreeSet::new();
     for question in questions("shop") {

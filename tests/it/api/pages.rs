@@ -32,7 +32,13 @@ async fn every_list_is_the_same_page_by_page() {
     let body =
         json!({"resourceMetrics": [{"resource": resource("x"), "scopeMetrics": [{"metrics": metrics}]}]});
     export(&server, "shop", "metrics", &body).await;
-    searchable(&server, 6.0).await;
+    for index in 1..=5 {
+        let ids = (format!("{index:032x}"), format!("{index:016x}"));
+        let mut tick = span((&ids.0, &ids.1), "tick", now() - 1_000_000 * index, index);
+        tick["status"] = json!({"code": index % 3});
+        export(&server, "shop", "traces", &spans_of(&format!("clock-{index}"), &[tick])).await;
+    }
+    searchable(&server, "shop").await;
     for path in [
         "/services?",
         "/services/shop-front/operations?",
@@ -102,7 +108,7 @@ async fn pages_stand_still_while_data_arrives() {
     let (spans, logs) = send(0, start);
     export(&server, "tick", "traces", &spans).await;
     export(&server, "tick", "logs", &logs).await;
-    searchable(&server, 6.0).await;
+    searchable(&server, "tick").await;
     let paths = [
         ("/traces?limit=4", "trace_id"),
         ("/traces?limit=4&order=slowest", "trace_id"),
@@ -119,7 +125,7 @@ async fn pages_stand_still_while_data_arrives() {
     let (spans, logs) = send(100, now());
     export(&server, "tick", "traces", &spans).await;
     export(&server, "tick", "logs", &logs).await;
-    searchable(&server, 12.0).await;
+    searchable(&server, "tick").await;
     for ((path, field), first) in paths.into_iter().zip(firsts) {
         let cursor = first["next_cursor"].as_str().unwrap();
         let second = ask(&server, "tick", &format!("{path}&cursor={cursor}")).await;

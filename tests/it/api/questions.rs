@@ -8,7 +8,7 @@ use crate::server::Server;
 async fn shop() -> (Server, u64) {
     let server = Server::start(&[]).await;
     let start = fill(&server, "shop", "shop").await;
-    searchable(&server, 3.0).await;
+    searchable(&server, "shop").await;
     (server, start)
 }
 
