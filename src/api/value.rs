@@ -25,17 +25,23 @@ pub(super) fn json(value: &Value<'_>, depth: usize) -> Json {
         Value::Bool(flag) => Json::from(*flag),
         Value::Int(number) if number.unsigned_abs() <= EXACT_MAX => Json::from(*number),
         Value::Int(number) => Json::from(number.to_string()),
-        Value::Double(number) => {
-            Number::from_f64(*number).map_or_else(|| Json::from(value.render()), Json::Number)
-        }
+        Value::Double(number) => match Number::from_f64(*number) {
+            Some(number) => Json::Number(number),
+            None => spelled(value),
+        },
         Value::Array(items) => items.iter().map(|item| json(&item, depth + 1)).collect(),
         Value::Map(entries) => entries
             .iter()
             .map(|(key, item)| (key.to_owned(), json(&item, depth + 1)))
             .collect::<Map<_, _>>()
             .into(),
-        Value::Bytes(_) => Json::from(value.render().trim_matches('"')),
+        Value::Bytes(_) => spelled(value),
     }
+}
+
+/// A value that its rendering spells as text in quotes.
+fn spelled(value: &Value<'_>) -> Json {
+    Json::from(value.render().trim_matches('"'))
 }
 
 #[cfg(test)]
