@@ -36,6 +36,8 @@ mod services;
 mod span_view;
 mod spans;
 mod status;
+#[cfg(test)]
+mod tests;
 mod time;
 mod trace;
 mod traces;

@@ -19,7 +19,7 @@ const ECHOED_CHARS_MAX: usize = 60;
 pub(super) struct Problem {
     status: StatusCode,
     retry_after_seconds: Option<u64>,
-    details: Details,
+    details: Box<Details>,
 }
 
 /// Why a request has no answer (RFC 9457, `application/problem+json`).
@@ -61,7 +61,7 @@ impl Problem {
             suggestion: None,
             allowed: Vec::new(),
         };
-        Self { status, retry_after_seconds: None, details }
+        Self { status, retry_after_seconds: None, details: Box::new(details) }
     }
 
     /// 400: the value of `parameter` is not one.

@@ -28,12 +28,6 @@ use super::{
     services, spans, status, trace, traces,
 };
 
-/// Questions that are worked on at once: each may hold an answer of 16 MiB.
-const AT_ONCE_MAX: usize = 16;
-/// How long a question waits for its turn before it is refused.
-const TURN_WAIT: Duration = Duration::from_secs(2);
-/// How long a question may take.
-const TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest query string that is looked at, in bytes.
 const QUERY_BYTES_MAX: usize = 16_384;
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -64,6 +58,24 @@ pub struct Options {
     pub version: &'static str,
     /// How many days of telemetry are kept; none where all of it is.
     pub retention_days: Option<u32>,
+    /// Questions that are worked on at once: each may hold an answer of 16 MiB.
+    pub at_once_max: usize,
+    /// How long a question waits for its turn before it is refused with 503.
+    pub turn_wait: Duration,
+    /// How long a question may take before it is answered with 504.
+    pub time_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            retention_days: None,
+            at_once_max: 16,
+            turn_wait: Duration::from_secs(2),
+            time_max: Duration::from_secs(30),
+        }
+    }
 }
 
 /// What answers.
@@ -100,7 +112,7 @@ pub(super) struct Route {
 
 /// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
 pub fn router(options: Options, query: Query, health: Health) -> Router {
-    let turns = Semaphore::new(AT_ONCE_MAX);
+    let turns = Semaphore::new(options.at_once_max);
     let parts = Arc::new(Parts { query, health, options, started: Instant::now(), turns });
     let mut router = Router::new();
     for route in ROUTES {
@@ -147,7 +159,8 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let path = path.map_err(|error| Problem::unreadable(error.body_text()))?;
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
     let call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
-    let turn = tokio::time::timeout(TURN_WAIT, parts.turns.acquire()).await;
+    let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
-    tokio::time::timeout(TIME_MAX, (route.answer)(call)).await.unwrap_or_else(|_| Err(Problem::timed_out()))
+    let worked = tokio::time::timeout(parts.options.time_max, (route.answer)(call)).await;
+    worked.unwrap_or_else(|_| Err(Problem::timed_out()))
 }

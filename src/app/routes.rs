@@ -27,8 +27,7 @@ pub(super) fn main(
     super::exports::tool_metrics(metrics, &calls);
     let gate = || middleware::from_fn_with_state(authenticator.clone(), auth::layer);
     let open = api::probes(health.clone(), metrics.clone());
-    let options = api::Options { version: env!("CARGO_PKG_VERSION"), retention_days: None };
-    let questions = api::router(options, query.clone(), health.clone()).layer(gate());
+    let questions = api::router(api::Options::default(), query.clone(), health.clone()).layer(gate());
     let mut router = open.merge(receive.router_http()).merge(questions);
     if config.mcp_enabled {
         let options = mcp::Options {

@@ -156,6 +156,65 @@ async fn every_mix_of_conditions_finds_what_it_should_page_by_page() {
 }
 
 #[tokio::test]
+async fn the_window_holds_its_begin_and_not_its_end() {
+    let server = Server::start(&[]).await;
+    let start = many(&server).await;
+    let (from, to) = (moment(start + 10_000_000), moment(start + 20_000_000));
+    let wanted: Vec<String> = (10..20).rev().map(|index| format!("{:032x}", index + 1)).collect();
+    for path in ["/traces", "/spans"] {
+        let answer = ask(&server, "many", &format!("{path}?from={from}&to={to}")).await;
+        assert_eq!(column(&answer, "trace_id"), wanted, "{path}");
+        assert_eq!(answer["window"], json!({"from": from, "to": to}), "{path}");
+    }
+}
+
+/// 2,100 traces of one span, all with the same attribute: too many for the spans to lead to them.
+#[tokio::test]
+async fn what_is_common_is_found_by_walking_and_a_page_looks_at_so_many() {
+    let server = Server::start(&[]).await;
+    let start = now() - 60_000_000_000;
+    let spans: Vec<Value> = (0..2_100_u64)
+        .map(|index| {
+            let (trace, id) = (format!("{:032x}", index + 1), format!("{:016x}", index + 1));
+            let mut span = span((&trace, &id), "tick", start + index * 1_000_000, index % 10 + 2);
+            if index == 0 {
+                span["endTimeUnixNano"] = json!((start + 1_000_000).to_string());
+            }
+            span["attributes"] = json!([{"key": "common", "value": {"stringValue": "yes"}}]);
+            span
+        })
+        .collect();
+    export(&server, "many", "traces", &spans_of("clock", &spans)).await;
+    server.settled().await;
+    for path in [
+        "/traces?attribute.common=yes&limit=1000",
+        "/traces?attribute.common=yes&limit=1000&order=slowest",
+        "/spans?attribute.common=yes&limit=1000",
+        "/spans?limit=1000&order=slowest&kind=server",
+    ] {
+        let mut found: Vec<Value> = super::pages::walked(&server, "many", path).await;
+        assert_eq!(found.len(), 2_100, "{path}");
+        let rank = |item: &Value| match path.contains("slowest") {
+            true => (item["duration_ms"].as_f64().unwrap() * 1e6) as u64,
+            false => 0,
+        };
+        let in_order = |pair: &[Value]| {
+            (rank(&pair[0]), pair[0]["start"].as_str()) > (rank(&pair[1]), pair[1]["start"].as_str())
+        };
+        assert!(found.windows(2).all(in_order), "{path}");
+        found.dedup_by_key(|item| item["trace_id"].clone());
+        assert_eq!(found.len(), 2_100, "{path}: some came twice");
+    }
+    let rare = "/traces?attribute.common=yes&max_duration=1ms";
+    let first = ask(&server, "many", rare).await;
+    assert_eq!(items(&first).len(), 0, "the one that matches lies beyond what one page looks at");
+    assert!(first["next_cursor"].is_string(), "{first}");
+    let all = super::pages::walked(&server, "many", rare).await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0]["trace_id"], format!("{:032x}", 1));
+}
+
+#[tokio::test]
 async fn spans_are_found_by_id() {
     let (server, _) = shop().await;
     for path in [

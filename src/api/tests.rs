@@ -1,0 +1,81 @@
+//! What happens around a question: turns, time, and the gate in front.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use super::{Options, router};
+use crate::clock::Clock;
+use crate::graph::Graph;
+use crate::model::tenant::{Scope, TenantId};
+use crate::model::time::UnixNanos;
+use crate::query::{self, Query};
+use crate::store::Store;
+use crate::store::options::Options as StoreOptions;
+use crate::vitals::health::Health;
+
+/// A store that knows the tenant `a`, so that questions about it have something to ask.
+async fn query(folder: &TempDir) -> Query {
+    let store = Store::open(StoreOptions::at(folder.path().join("a.db"))).await.unwrap();
+    store.names().tenant(&TenantId::try_from("a").unwrap());
+    let clock = Clock::standing(UnixNanos::from_seconds(1_800_000_000));
+    let options = query::Options { cache_ttl: Duration::ZERO };
+    Query::new(&options, store, Graph::new(), None, clock)
+}
+
+async fn ask(options: Options, scope: Option<&str>, path: &str) -> Response {
+    let folder = tempfile::tempdir().unwrap();
+    let router = router(options, query(&folder).await, Health::default());
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    if let Some(tenant) = scope {
+        request.extensions_mut().insert(Scope::authorized(TenantId::try_from(tenant).unwrap()));
+    }
+    router.oneshot(request).await.unwrap()
+}
+
+async fn check(response: Response, status: u16, kind: &str, retry_after: Option<&str>) {
+    assert_eq!(response.status(), status);
+    let told = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(told.as_deref(), retry_after);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let problem: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["type"], format!("urn:otelcontext:problem:{kind}"), "{problem}");
+}
+
+#[tokio::test]
+async fn without_a_turn_a_question_is_refused_as_overload() {
+    let options = Options { at_once_max: 0, turn_wait: Duration::ZERO, ..Options::default() };
+    let response = ask(options, Some("a"), "/api/v1/services").await;
+    check(response, 503, "overloaded", Some("1")).await;
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_ended() {
+    let options = Options { time_max: Duration::ZERO, ..Options::default() };
+    for path in ["/api/v1/services", "/api/v1/logs", "/api/v1/traces/0af7651916cd43dd8448eb211c80319c"] {
+        check(ask(options.clone(), Some("a"), path).await, 504, "timed-out", None).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_answered_past_the_gate_without_a_scope() {
+    for path in ["/api/v1/services", "/api/v1/openapi.json"] {
+        check(ask(Options::default(), None, path).await, 500, "internal", None).await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_answers_empty_lists() {
+    for path in ["/api/v1/services", "/api/v1/traces", "/api/v1/spans", "/api/v1/logs", "/api/v1/metrics"] {
+        let response = ask(Options::default(), Some("a"), path).await;
+        assert_eq!(response.status(), 200, "{path}");
+    }
+    // There is no index here: words cannot be searched, and the caller is told what would be right.
+    check(ask(Options::default(), Some("a"), "/api/v1/logs?q=x").await, 400, "invalid-parameter", None).await;
+}
