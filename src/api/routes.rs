@@ -161,6 +161,10 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
     let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
-    let worked = tokio::time::timeout(parts.options.time_max, (route.answer)(call)).await;
-    worked.unwrap_or_else(|_| Err(Problem::timed_out()))
+    within(parts.options.time_max, (route.answer)(call)).await
+}
+
+/// The answer, unless it takes longer than `time_max`: then the work on it ends.
+pub(super) async fn within(time_max: Duration, working: Working) -> Result<Answer, Problem> {
+    tokio::time::timeout(time_max, working).await.unwrap_or_else(|_| Err(Problem::timed_out()))
 }
