@@ -12,7 +12,7 @@
 //! Never: it writes nothing, judges nothing, touches no state but through `query`, and allows no other origin (CORS).
 //!
 //! Reading order: `routes` (which questions there are, and what happens around each), `parameter` and `call` (what was
-//! asked), `time`, `cursor`, `answer` (pages), `value` (attributes), `problem`, `nearest`, `document` (OpenAPI); then one
+//! asked), `time`, `cursor`, `answer` (pages), `value` (attributes), `problem`, `nearest`, `document` (OpenAPI), `tally`; then one
 //! file a question. `probes` stands apart.
 
 mod anomalies;
@@ -36,6 +36,7 @@ mod services;
 mod span_view;
 mod spans;
 mod status;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -46,3 +47,4 @@ mod value;
 pub use self::document::document;
 pub use self::probes::probes;
 pub use self::routes::{Options, router};
+pub use self::tally::Tally;

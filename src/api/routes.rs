@@ -23,6 +23,7 @@ use super::call::Call;
 use super::document::Schemas;
 use super::parameter::Parameter;
 use super::problem::Problem;
+use super::tally::{Asked, Tally};
 use super::{
     anomalies, document, impact, log_templates, logs, metric_names, root_cause, service_health, service_map,
     services, spans, status, trace, traces,
@@ -111,13 +112,22 @@ pub(super) struct Route {
 }
 
 /// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
-pub fn router(options: Options, query: Query, health: Health) -> Router {
+pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>) -> Router {
     let turns = Semaphore::new(options.at_once_max);
     let parts = Arc::new(Parts { query, health, options, started: Instant::now(), turns });
     let mut router = Router::new();
-    for route in ROUTES {
-        let parts = Arc::clone(&parts);
-        router = router.route(route.path, any(move |request| respond(route, Arc::clone(&parts), request)));
+    for (index, route) in ROUTES.iter().enumerate() {
+        let (parts, tally) = (Arc::clone(&parts), Arc::clone(tally));
+        let answer = move |request| {
+            let asked = Asked::new(&tally, index);
+            let working = respond(route, Arc::clone(&parts), request);
+            async move {
+                let response = working.await;
+                asked.ended(response.status());
+                response
+            }
+        };
+        router = router.route(route.path, any(answer));
     }
     let nowhere = |request: Request| async move { no_route(request.uri().path()).into_response() };
     for path in ["/api/v1", "/api/v1/", "/api/v1/{*rest}"] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use tower::ServiceExt;
 
 use super::answer::Answer;
 use super::routes::within;
-use super::{Options, router};
+use super::{Options, Tally, router};
 use crate::clock::Clock;
 use crate::graph::Graph;
 use crate::model::tenant::{Scope, TenantId};
@@ -32,14 +33,23 @@ async fn query(folder: &TempDir) -> Query {
     Query::new(&options, store, Graph::new(), None, clock)
 }
 
-async fn ask(options: Options, scope: Option<&str>, path: &str) -> Response {
+/// The routes over a store of their own, which lives as long as the folder.
+async fn routes(options: Options, tally: &Arc<Tally>) -> (Router, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let router = router(options, query(&folder).await, Health::default());
+    (router(options, query(&folder).await, Health::default(), tally), folder)
+}
+
+async fn send(router: &Router, scope: Option<&str>, path: &str) -> Response {
     let mut request = Request::get(path).body(Body::empty()).unwrap();
     if let Some(tenant) = scope {
         request.extensions_mut().insert(Scope::authorized(TenantId::try_from(tenant).unwrap()));
     }
-    router.oneshot(request).await.unwrap()
+    router.clone().oneshot(request).await.unwrap()
+}
+
+async fn ask(options: Options, scope: Option<&str>, path: &str) -> Response {
+    let (router, _folder) = routes(options, &Arc::default()).await;
+    send(&router, scope, path).await
 }
 
 async fn check(response: Response, status: u16, kind: &str, retry_after: Option<&str>) {
@@ -87,4 +97,31 @@ async fn an_empty_store_answers_empty_lists() {
     }
     // There is no index here: words cannot be searched, and the caller is told what would be right.
     check(ask(Options::default(), Some("a"), "/api/v1/logs?q=x").await, 400, "invalid-parameter", None).await;
+}
+
+#[tokio::test]
+async fn questions_are_counted_by_how_they_end() {
+    let tally = Arc::new(Tally::default());
+    let path = "/api/v1/services";
+    let full = |turn_wait| Options { at_once_max: 0, turn_wait, ..Options::default() };
+    let (usual, _folder) = routes(Options::default(), &tally).await;
+    send(&usual, Some("a"), path).await;
+    send(&usual, Some("a"), "/api/v1/services?servce=x").await;
+    send(&usual, None, path).await;
+    let (busy, _folder) = routes(full(Duration::ZERO), &tally).await;
+    send(&busy, Some("a"), path).await;
+    // A caller who goes away while the question waits for its turn.
+    let (patient, _folder) = routes(full(Duration::from_secs(3_600)), &tally).await;
+    let waiting = tokio::time::timeout(Duration::ZERO, send(&patient, Some("a"), path));
+    assert!(waiting.await.is_err());
+    let of = |wanted: &str| {
+        tally
+            .questions()
+            .filter(|(route, status, _)| *route == path && *status == wanted)
+            .map(|it| it.2)
+            .sum::<u64>()
+    };
+    let counts = ["ok", "error", "overloaded", "timed_out", "cancelled", "failed"].map(of);
+    assert_eq!(counts, [1, 1, 1, 0, 1, 1]);
+    assert!(tally.seconds().all(|(route, seconds)| (seconds > 0.0) == (route == path)));
 }

@@ -27,7 +27,9 @@ pub(super) fn main(
     super::exports::tool_metrics(metrics, &calls);
     let gate = || middleware::from_fn_with_state(authenticator.clone(), auth::layer);
     let open = api::probes(health.clone(), metrics.clone());
-    let questions = api::router(api::Options::default(), query.clone(), health.clone()).layer(gate());
+    let asked = Arc::new(api::Tally::default());
+    super::exports::question_metrics(metrics, &asked);
+    let questions = api::router(api::Options::default(), query.clone(), health.clone(), &asked).layer(gate());
     let mut router = open.merge(receive.router_http()).merge(questions);
     if config.mcp_enabled {
         let options = mcp::Options {

@@ -163,6 +163,9 @@ async fn every_documented_route_is_served_and_behaves() {
         assert_eq!(told.status, 404, "{path}: {}", told.text);
         assert_eq!(told.json()["type"], "urn:otelcontext:problem:no-such-route", "{path}");
     }
+    let counted =
+        server.metric("otelcontext_api_requests_total{route=\"/api/v1/services\",status=\"ok\"}").await;
+    assert_eq!(counted, 3.0, "GET, HEAD and OPTIONS");
     let told = get(&server, "shop", "/api/v1/service").await.json();
     assert_eq!(told["suggestion"], "/api/v1/services", "{told}");
 }
