@@ -1,66 +1,50 @@
-//! HTTP for operators and machines: probes and metrics; and [`metrics`], a question for people.
+//! HTTP for people and tools: questions under `/api/v1`, probes and metrics.
 //!
-//! `/live` says that the process answers; `/ready` says whether traffic may come and names each check; `/metrics` is the
-//! exposition. Neither of these tells anything about a tenant, and none needs a key; a question
-//! about metrics stands behind the gate.
+//! Promises: every answer under `/api/v1` is JSON; a list is `{"items": …, "next_cursor": …, "window": …}` and a
+//! refusal is a problem (RFC 9457) that says what would be right; a parameter that a route does not have is refused
+//! with the nearest name it has, never ignored. The caller's [`Scope`](crate::model::tenant::Scope) comes from the gate
+//! in front, never from a parameter. What a route takes and answers is declared once: the same declaration reads the
+//! request and writes the OpenAPI document, so neither can know more than the other.
+//!
+//! Bounds: 16 questions are worked on at once, and the next waits two seconds before it is refused with 503; a
+//! question may take 30 seconds; a list holds at most 1,000 items and 16 MiB, and says where it goes on.
+//!
+//! Never: it writes nothing, judges nothing, touches no state but through `query`, and allows no other origin (CORS).
+//!
+//! Reading order: `routes` (which questions there are, and what happens around each), `parameter` and `call` (what was
+//! asked), `time`, `cursor`, `answer` (pages), `value` (attributes), `problem`, `nearest`, `document` (OpenAPI), `tally`; then one
+//! file a question. `probes` stands apart.
 
-pub mod metrics;
+mod anomalies;
+mod answer;
+mod call;
+mod cursor;
+mod document;
+mod impact;
+mod log_templates;
+mod logs;
+mod metric_names;
+mod nearest;
+mod parameter;
+mod probes;
+mod problem;
+mod root_cause;
+mod routes;
+mod service_health;
+mod service_map;
+mod services;
+mod span_view;
+mod spans;
+mod status;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod time;
+mod trace;
+mod traces;
+mod value;
 
-use std::fmt::Write;
-
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-
-use crate::vitals::health::Health;
-use crate::vitals::metrics::{Metrics, OPENMETRICS_TYPE, PROMETHEUS_TYPE};
-
-#[derive(Clone)]
-struct Parts {
-    health: Health,
-    metrics: Metrics,
-}
-
-/// The routes of this module.
-pub fn router(health: Health, metrics: Metrics) -> Router {
-    Router::new()
-        .route("/live", get(live))
-        .route("/ready", get(ready))
-        .route("/metrics", get(metrics_text))
-        .route("/metrics/prometheus", get(metrics_text))
-        .with_state(Parts { health, metrics })
-}
-
-async fn live() -> Response {
-    json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())
-}
-
-async fn ready(State(parts): State<Parts>) -> Response {
-    let report = parts.health.report();
-    let mut body = format!(r#"{{"status":"{}","checks":{{"#, report.status);
-    for (index, (name, check)) in report.checks.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let detail = serde_json::Value::from(check.detail.as_str());
-        // Writing to a string cannot fail.
-        let _ = write!(body, r#"{comma}"{name}":{{"ok":{},"detail":{detail}}}"#, check.ok);
-    }
-    body.push_str("}}");
-    let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, body)
-}
-
-async fn metrics_text(State(parts): State<Parts>, headers: HeaderMap) -> Response {
-    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (kind, text) = if accepts.contains("application/openmetrics-text") {
-        (OPENMETRICS_TYPE, parts.metrics.openmetrics())
-    } else {
-        (PROMETHEUS_TYPE, parts.metrics.prometheus())
-    };
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
-}
-
-fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
+pub use self::document::document;
+pub use self::probes::probes;
+pub use self::routes::{Options, router};
+pub use self::tally::Tally;

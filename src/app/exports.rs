@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admit::Budget;
+use crate::api;
 use crate::auth::Authenticator;
 use crate::graph::Graph;
 use crate::journal::Journal;
@@ -293,6 +294,19 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
 pub(super) fn beside(data_dir: &Path) -> Beside {
     let folders = ["journal", "search"].map(|name| data_dir.join(name));
     Arc::new(move || folders.iter().map(|folder| bytes_of(folder)).sum::<f64>() as u64)
+}
+
+/// Shows how questions over HTTP ended.
+pub(super) fn question_metrics(metrics: &Metrics, asked: &Arc<api::Tally>) {
+    let tally = Arc::clone(asked);
+    metrics.export("api_requests", "Questions over HTTP by route and status.", Kind::Counter, move || {
+        let labels = |route: &str, status: &str| owned(&[("route", route), ("status", status)]);
+        tally.questions().map(|(route, status, count)| (labels(route, status), count as f64)).collect()
+    });
+    let tally = Arc::clone(asked);
+    metrics.export("api_request_seconds", "Time spent on questions over HTTP.", Kind::Counter, move || {
+        tally.seconds().map(|(route, seconds)| (label("route", route), seconds)).collect()
+    });
 }
 
 fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {

@@ -56,7 +56,7 @@ pub struct Addresses {
     pub grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
-    /// MCP, probes, metrics, and OTLP over HTTP too.
+    /// MCP, the REST API, probes, metrics, and OTLP over HTTP too.
     pub http: SocketAddr,
 }
 

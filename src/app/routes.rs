@@ -15,7 +15,7 @@ use crate::receive::Receive;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
 
-/// Probes and metrics without a key, OTLP with its own answers, MCP behind the gate.
+/// Probes and metrics without a key, OTLP with its own answers, the REST API and MCP behind the gate.
 pub(super) fn main(
     config: &Config,
     receive: &Receive,
@@ -25,8 +25,12 @@ pub(super) fn main(
 ) -> Router {
     let calls = Arc::new(mcp::Tally::default());
     super::exports::tool_metrics(metrics, &calls);
-    let open = api::router(health.clone(), metrics.clone());
-    let mut router = open.merge(receive.router_http());
+    let gate = || middleware::from_fn_with_state(authenticator.clone(), auth::layer);
+    let open = api::probes(health.clone(), metrics.clone());
+    let asked = Arc::new(api::Tally::default());
+    super::exports::question_metrics(metrics, &asked);
+    let questions = api::router(api::Options::default(), query.clone(), health.clone(), &asked).layer(gate());
+    let mut router = open.merge(receive.router_http()).merge(questions);
     if config.mcp_enabled {
         let options = mcp::Options {
             path: config.mcp_path.clone(),
@@ -36,8 +40,9 @@ pub(super) fn main(
             allowed_origins: config.mcp_allowed_origins.clone(),
         };
         let guarded = mcp::router(options, query.clone(), calls);
-        router =
-            router.merge(guarded.layer(middleware::from_fn_with_state(authenticator.clone(), auth::layer)));
+        router = router.merge(guarded.layer(gate()));
     }
-    router.fallback(|| async { (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics and /mcp\n") })
+    router.fallback(|| async {
+        (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
+    })
 }

@@ -48,7 +48,7 @@ pub(super) async fn open(
         if answering.is_empty() {
             info!(reason, "waiting for the database");
             for door in doors {
-                let router = api::router(health.clone(), metrics.clone()).fallback(come_again);
+                let router = api::probes(health.clone(), metrics.clone()).fallback(come_again);
                 let door = door.share().context("answering while waiting for the database")?;
                 answering.push(net::serve(door, router, net_options(config), stop.clone()));
             }

@@ -6,20 +6,27 @@
 //!
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`evidence`] (what is
 //! known about that time), then the questions: [`service_map`], [`service_health`], [`root_cause`], [`impact`],
-//! [`anomalies`], [`trace`], [`logs`], [`metrics`]; [`cache`] remembers answers for a few seconds.
+//! [`anomalies`], [`trace`], [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`],
+//! [`holdings`]; [`cache`] remembers answers for a few seconds.
 
 pub mod anomalies;
 pub mod cache;
 pub mod error;
 pub mod evidence;
 pub mod handle;
+pub mod holdings;
 pub mod impact;
+pub mod log_records;
+pub mod log_templates;
 pub mod logs;
 pub mod metrics;
+pub mod names;
 pub mod root_cause;
 pub mod service_health;
 pub mod service_map;
+pub mod spans;
 pub mod trace;
+pub mod traces;
 pub mod window;
 
 pub use self::error::Error;

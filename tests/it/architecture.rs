@@ -35,8 +35,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("upkeep", "model fault clock vitals journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
-    ("api", "model fault vitals reckon query"),
-    // `mcp` names evidence and stored rows in the forms that questions answer with.
+    // `api` and `mcp` name evidence and stored rows in the forms that questions answer with.
+    ("api", "model fault vitals auth diagnose reckon store query"),
     ("mcp", "model fault diagnose query store"),
     // Composition.
     ("config", "model"),
@@ -65,11 +65,12 @@ const HOMES: &[(&str, &str)] = &[
     ("rustix", "transfer"),
     ("rmcp", ""),
     ("rustls", "net store"),
-    ("serde", ""),
+    ("serde", "api"),
     ("sqlx", "store"),
     ("tantivy", "search"),
     ("tantivy_query_grammar", "search"),
     ("tonic", "auth receive"),
+    ("utoipa", "api"),
 ];
 
 /// Calls that create something trusted, and the only modules that may make them outside tests.

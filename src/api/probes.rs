@@ -1,0 +1,63 @@
+//! Probes and metrics, for operators and machines.
+//!
+//! `/live` says that the process answers; `/ready` says whether traffic may come and names each check; `/metrics` is the
+//! exposition. None of them tells anything about a tenant, and none needs a key.
+
+use std::fmt::Write;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::vitals::health::Health;
+use crate::vitals::metrics::{Metrics, OPENMETRICS_TYPE, PROMETHEUS_TYPE};
+
+#[derive(Clone)]
+struct Parts {
+    health: Health,
+    metrics: Metrics,
+}
+
+/// The routes of the probes and of the exposition; none of them needs a key.
+pub fn probes(health: Health, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics_text))
+        .route("/metrics/prometheus", get(metrics_text))
+        .with_state(Parts { health, metrics })
+}
+
+async fn live() -> Response {
+    json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())
+}
+
+async fn ready(State(parts): State<Parts>) -> Response {
+    let report = parts.health.report();
+    let mut body = format!(r#"{{"status":"{}","checks":{{"#, report.status);
+    for (index, (name, check)) in report.checks.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let detail = serde_json::Value::from(check.detail.as_str());
+        // Writing to a string cannot fail.
+        let _ = write!(body, r#"{comma}"{name}":{{"ok":{},"detail":{detail}}}"#, check.ok);
+    }
+    body.push_str("}}");
+    let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, body)
+}
+
+async fn metrics_text(State(parts): State<Parts>, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (kind, text) = if accepts.contains("application/openmetrics-text") {
+        (OPENMETRICS_TYPE, parts.metrics.openmetrics())
+    } else {
+        (PROMETHEUS_TYPE, parts.metrics.prometheus())
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

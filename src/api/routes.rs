@@ -1,0 +1,180 @@
+//! Which questions there are, and what happens around each.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Query as QueryString, RawPathParams, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use tokio::sync::Semaphore;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+
+use crate::auth::Principal;
+use crate::model::tenant::Scope;
+use crate::query::Query;
+use crate::vitals::health::Health;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::document::Schemas;
+use super::parameter::Parameter;
+use super::problem::Problem;
+use super::tally::{Asked, Tally};
+use super::{
+    anomalies, document, impact, log_templates, logs, metric_names, root_cause, service_health, service_map,
+    services, spans, status, trace, traces,
+};
+
+/// Longest query string that is looked at, in bytes.
+const QUERY_BYTES_MAX: usize = 16_384;
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// Every route under `/api/v1`. A new question is a file with its `ROUTE`, and a line here.
+pub(super) const ROUTES: &[&Route] = &[
+    &services::ROUTE,
+    &services::OPERATIONS,
+    &traces::ROUTE,
+    &trace::ROUTE,
+    &spans::ROUTE,
+    &logs::ROUTE,
+    &log_templates::ROUTE,
+    &metric_names::ROUTE,
+    &service_map::ROUTE,
+    &service_health::ROUTE,
+    &anomalies::ROUTE,
+    &root_cause::ROUTE,
+    &impact::ROUTE,
+    &status::ROUTE,
+    &document::ROUTE,
+];
+
+/// What is told at the start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The program's version.
+    pub version: &'static str,
+    /// How many days of telemetry are kept; none where all of it is.
+    pub retention_days: Option<u32>,
+    /// Questions that are worked on at once: each may hold an answer of 16 MiB.
+    pub at_once_max: usize,
+    /// How long a question waits for its turn before it is refused with 503.
+    pub turn_wait: Duration,
+    /// How long a question may take before it is answered with 504.
+    pub time_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            retention_days: None,
+            at_once_max: 16,
+            turn_wait: Duration::from_secs(2),
+            time_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What answers.
+pub(super) struct Parts {
+    pub(super) query: Query,
+    pub(super) health: Health,
+    pub(super) options: Options,
+    pub(super) started: Instant,
+    turns: Semaphore,
+}
+
+/// An answer that is being worked on. Dropping it ends the work.
+pub(super) type Working = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send>>;
+
+/// A question over HTTP.
+pub(super) struct Route {
+    /// Its path, with variable parts in braces.
+    pub(super) path: &'static str,
+    /// Its name in the document.
+    pub(super) name: &'static str,
+    /// What it answers, in a few words.
+    pub(super) summary: &'static str,
+    /// What else is to be known.
+    pub(super) description: &'static str,
+    /// The variable parts of the path, in its order.
+    pub(super) in_path: &'static [&'static Parameter],
+    /// What the query string may say.
+    pub(super) parameters: &'static [&'static Parameter],
+    /// The schema of its answer.
+    pub(super) schema: fn(&mut Schemas) -> RefOr<Schema>,
+    /// Works on a call.
+    pub(super) answer: fn(Call) -> Working,
+}
+
+/// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
+pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>) -> Router {
+    let turns = Semaphore::new(options.at_once_max);
+    let parts = Arc::new(Parts { query, health, options, started: Instant::now(), turns });
+    let mut router = Router::new();
+    for (index, route) in ROUTES.iter().enumerate() {
+        let (parts, tally) = (Arc::clone(&parts), Arc::clone(tally));
+        let answer = move |request| {
+            let asked = Asked::new(&tally, index);
+            let working = respond(route, Arc::clone(&parts), request);
+            async move {
+                let response = working.await;
+                asked.ended(response.status());
+                response
+            }
+        };
+        router = router.route(route.path, any(answer));
+    }
+    let nowhere = |request: Request| async move { no_route(request.uri().path()).into_response() };
+    for path in ["/api/v1", "/api/v1/", "/api/v1/{*rest}"] {
+        router = router.route(path, any(nowhere));
+    }
+    router
+}
+
+fn no_route(path: &str) -> Problem {
+    let known: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    Problem::no_route(path, &known)
+}
+
+async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> Response {
+    let mut response = match *request.method() {
+        // The server leaves the body of an answer to HEAD out, and keeps its length.
+        Method::GET | Method::HEAD => match work(route, parts, request).await {
+            Ok(answer) => return answer.into_response(),
+            Err(problem) => return problem.into_response(),
+        },
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => Problem::method().into_response(),
+    };
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+    response
+}
+
+async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Result<Answer, Problem> {
+    let (mut head, _) = request.into_parts();
+    let scope = head.extensions.get::<Scope>().cloned();
+    let scope = scope.ok_or_else(|| Problem::internal("a question came past the gate without a scope"))?;
+    let operator = head.extensions.get::<Principal>().is_some_and(|principal| principal.operator);
+    if head.uri.query().is_some_and(|query| query.len() > QUERY_BYTES_MAX) {
+        return Err(Problem::unreadable(format!("it is longer than {QUERY_BYTES_MAX} bytes")));
+    }
+    let given = QueryString::<Vec<(String, String)>>::try_from_uri(&head.uri);
+    let QueryString(given) = given.map_err(|error| Problem::unreadable(error.body_text()))?;
+    let path = RawPathParams::from_request_parts(&mut head, &()).await;
+    let path = path.map_err(|error| Problem::unreadable(error.body_text()))?;
+    let path = path.iter().map(|(_, value)| value.to_owned()).collect();
+    let call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
+    let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
+    let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
+    within(parts.options.time_max, (route.answer)(call)).await
+}
+
+/// The answer, unless it takes longer than `time_max`: then the work on it ends.
+pub(super) async fn within(time_max: Duration, working: Working) -> Result<Answer, Problem> {
+    tokio::time::timeout(time_max, working).await.unwrap_or_else(|_| Err(Problem::timed_out()))
+}
