@@ -151,3 +151,78 @@ fn scan(named: &Header, path: &Path, wanted: (Lsn, Lsn), holding: &mut Holding) 
 fn miss(holding: &mut Holding, lsn: Lsn) {
     holding.missing.get_or_insert(lsn);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::journal::{Entry, Prepared};
+    use crate::model::batch::Signal;
+    use crate::model::tenant::TenantId;
+    use crate::model::time::UnixNanos;
+
+    /// Writes a segment with these records.
+    fn segment(directory: &Path, sequence: u64, base: u64, records: &[u64]) -> PathBuf {
+        let header = Header { id: [sequence as u8; 16], sequence, base: Lsn(base) };
+        let mut bytes = header.encode().to_vec();
+        let entry = Entry {
+            tenant: TenantId::try_from("team").unwrap(),
+            signal: Signal::Traces,
+            encoding: 0,
+            received: UnixNanos(1),
+            body: b"body".as_slice().into(),
+        };
+        for lsn in records {
+            Prepared::new(&entry).unwrap().encode(&header.id, Lsn(*lsn), &mut bytes);
+        }
+        let path = directory.join(segment::file_name(&header));
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The last record and the first missing one after `applied`, of segments given as base and records.
+    fn held(applied: u64, segments: &[(u64, &[u64])]) -> (u64, Option<u64>) {
+        let directory = tempfile::tempdir().unwrap();
+        for ((base, records), sequence) in segments.iter().zip(1..) {
+            segment(directory.path(), sequence, *base, records);
+        }
+        let found = holding(directory.path(), Lsn(applied)).unwrap();
+        (found.last.0, found.missing.map(|lsn| lsn.0))
+    }
+
+    #[test]
+    fn only_losses_are_missing() {
+        assert_eq!(held(0, &[(1, &[1, 2, 3]), (4, &[4])]), (4, None));
+        assert_eq!(held(9, &[]), (0, None));
+        // Numbers 4 and 5 were refused and given out to nobody else.
+        assert_eq!(held(0, &[(1, &[1, 2, 3]), (4, &[6, 7])]), (7, None));
+        // What was written again to the next segment counts there.
+        assert_eq!(held(0, &[(1, &[1, 2, 3, 4]), (3, &[3, 4, 5])]), (5, None));
+        // The position of an empty segment is known.
+        assert_eq!(held(0, &[(1, &[1, 2]), (3, &[])]), (2, None));
+        assert_eq!(held(0, &[(1, &[1, 3])]), (3, Some(2)));
+        assert_eq!(held(0, &[(1, &[1, 2]), (4, &[4])]), (4, Some(3)));
+        assert_eq!(held(3, &[(1, &[1, 2]), (4, &[4])]), (4, None), "applied before");
+        assert_eq!(held(1, &[(4, &[4])]), (4, Some(2)));
+    }
+
+    #[test]
+    fn a_copy_ends_with_the_last_whole_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = segment(directory.path(), 1, 1, &[1, 2, 3]);
+        let whole = fs::read(&path).unwrap();
+        let record = (whole.len() - crate::journal::format::HEADER_BYTES) / 3;
+        for cut in 0..record {
+            fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+            let listed = segments(directory.path()).unwrap();
+            let mut out = Vec::new();
+            let copied = copy(&listed[0], &mut out).unwrap();
+            let kept = whole.len() - if cut == 0 { 0 } else { record };
+            assert_eq!((copied, out.as_slice()), (Some(kept as u64), &whole[..kept]), "{cut} bytes cut");
+        }
+        let listed = segments(directory.path()).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(copy(&listed[0], &mut Vec::new()).unwrap(), None, "it vanished");
+    }
+}

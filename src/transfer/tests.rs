@@ -155,6 +155,22 @@ async fn a_backup_restores_to_its_mark() {
 }
 
 #[tokio::test]
+async fn a_database_outside_the_data_directory_is_restored_and_moved_aside_there() {
+    let home = Home::new(6, 2).await;
+    let (backup, _) = home.back_up().await;
+    let place = tempfile::tempdir().unwrap();
+    let database = place.path().join("elsewhere/other.db");
+    let to = Destination { data_dir: place.path().join("data"), database };
+    restore(backup.path(), &to, false).await.unwrap();
+    assert_eq!(replayed(&to).await, (2, (3..=6).collect()));
+    let again = restore(backup.path(), &to, true).await.unwrap();
+    assert_eq!(replayed(&to).await, (2, (3..=6).collect()));
+    assert_eq!(again.aside.len(), 2, "{:?}", again.aside);
+    assert!(again.aside[0].join("journal").is_dir());
+    assert!(again.aside[1].join("other.db").is_file());
+}
+
+#[tokio::test]
 async fn a_backup_without_journal_records_restores() {
     let home = Home::new(0, 9).await;
     let (backup, done) = home.back_up().await;
