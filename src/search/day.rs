@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tantivy::directory::MmapDirectory;
 use tantivy::error::DataCorruption;
+use tantivy::index::{IndexSortByField, Order};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::query::Query;
 use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError};
@@ -67,8 +68,12 @@ impl Day {
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let (schema, _) = schema::schema();
         let files = MmapDirectory::open(&folder).map_err(TantivyError::from)?;
-        let settings =
-            IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let sort = IndexSortByField { field: schema::TEMPLATE.to_owned(), order: Order::Asc };
+        let settings = IndexSettings {
+            sort_by_field: Some(sort),
+            docstore_compress_dedicated_thread: false,
+            ..IndexSettings::default()
+        };
         let index = Index::create(files, schema, settings)?;
         schema::register_words(&index);
         let position = before(number);

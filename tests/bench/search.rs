@@ -250,7 +250,7 @@ fn ask(index: &Index, days: i64) {
 fn freshness(index: &Index, days: i64) {
     let mut times = Vec::new();
     for n in 0..100 {
-        let row = (FIRST_DAY + days - 1) << DAY_BITS | (1 << 35) + n;
+        let row = ((FIRST_DAY + days - 1) << DAY_BITS) | ((1 << 35) + n);
         let made = Made {
             template: 0,
             body: format!("marker line number {n}"),
