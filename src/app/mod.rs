@@ -141,43 +141,35 @@ impl Bound {
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let mut upkeep = look_after(
+        let upkeep = look_after(
             &config,
             (&store, &journal, &graph, &index),
-            (&clock, &health, &committed),
+            (&clock, &health, &metrics, &committed),
             &stop_upkeep,
         );
-        let (retention, keeping) = upkeep::retention::start(
-            storage::retention_options(&config),
-            (store.clone(), clock.clone()),
-            exports::beside(&config.data_dir),
-            stop_upkeep.clone(),
-        );
-        upkeep.push(keeping);
-        store_exports::register(&metrics, &store, &health, &retention);
         let options = query::Options { cache_ttl: config.mcp_cache_ttl };
         let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
-        let authenticator = Authenticator::new(auth::Options {
-            api_key: config.api_key.clone(),
-            default_tenant: config.default_tenant.clone(),
-        });
+        let authenticator = authenticator(&config);
         let budget = Budget::new(config.inflight_bytes_max as u64);
         let options = receive_options(&config, limits, rules);
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
-        let exported = exports::Exported {
-            pipeline: pipeline.clone(),
-            journal: journal.clone(),
-            store: store.clone(),
-            graph,
-            index,
-            receive: receive.clone(),
-            authenticator: authenticator.clone(),
-            budget,
-            data_dir: config.data_dir.clone(),
-            database: config.database.clone(),
-        };
-        exports::register(&metrics, &exported);
+        let (shown, data_dir, database) = (&authenticator, config.data_dir.clone(), config.database.clone());
+        exports::register(
+            &metrics,
+            &exports::Exported {
+                pipeline: pipeline.clone(),
+                journal: journal.clone(),
+                store: store.clone(),
+                graph,
+                index,
+                receive: receive.clone(),
+                authenticator: shown.clone(),
+                budget,
+                data_dir,
+                database,
+            },
+        );
         let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
         let doors = [(grpc, receive.router_grpc()), (otlp_http, receive.router_http_only()), (http, main)];
         let servers = serve(&config, doors, &stop_listening);
@@ -305,9 +297,16 @@ impl State {
 fn look_after(
     config: &Config,
     (store, journal, graph, index): (&Store, &Journal, &Graph, &Option<Arc<Index>>),
-    (clock, health, committed): (&Clock, &Health, &Arc<Notify>),
+    (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
+    let (retention, keeping) = upkeep::retention::start(
+        storage::retention_options(config),
+        (store.clone(), clock.clone()),
+        exports::beside(&config.data_dir),
+        stop.clone(),
+    );
+    store_exports::register(metrics, store, health, &retention);
     let watched = upkeep::watch::Watched {
         journal: journal.clone(),
         journal_bytes_max: config.journal_bytes_max,
@@ -315,7 +314,7 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
-    let mut tasks = vec![upkeep::watch::start(watched, stop.clone())];
+    let mut tasks = vec![keeping, upkeep::watch::start(watched, stop.clone())];
     if let Some(index) = index {
         tasks.push(upkeep::index::start(
             store.clone(),
@@ -391,6 +390,11 @@ fn rules_options(config: &Config) -> rules::Options {
         severity_from_body: intake.severity_from_body,
         parse_json: intake.parse_json,
     }
+}
+
+fn authenticator(config: &Config) -> Authenticator {
+    let (api_key, default_tenant) = (config.api_key.clone(), config.default_tenant.clone());
+    Authenticator::new(auth::Options { api_key, default_tenant })
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {
