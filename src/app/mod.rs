@@ -121,12 +121,8 @@ impl Bound {
         let committed = Arc::new(Notify::new());
 
         let doors = [grpc, otlp_http, http];
-        let key_required = config.api_key.is_some();
-        let waiting = || announce(&config, addresses, key_required);
-        let opening = (&doors, &health, &metrics);
         let State { store, journal, replay, index, graph } =
-            State::open(&config, &clock, opening, waiting).await?;
-        let [grpc, otlp_http, http] = doors;
+            State::open(&config, &clock, (&doors, &health, &metrics)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: journal.clone(),
@@ -154,25 +150,22 @@ impl Bound {
         let options = receive_options(&config, limits, rules);
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
-        let (shown, data_dir, database) = (&authenticator, config.data_dir.clone(), config.database.clone());
-        exports::register(
-            &metrics,
-            &exports::Exported {
-                pipeline: pipeline.clone(),
-                journal: journal.clone(),
-                store: store.clone(),
-                graph,
-                index,
-                receive: receive.clone(),
-                authenticator: shown.clone(),
-                budget,
-                data_dir,
-                database,
-            },
-        );
+        let shown = exports::Exported {
+            pipeline: pipeline.clone(),
+            journal: journal.clone(),
+            store: store.clone(),
+            graph,
+            index,
+            receive: receive.clone(),
+            authenticator: authenticator.clone(),
+            budget,
+            data_dir: config.data_dir.clone(),
+            database: config.database.clone(),
+        };
+        exports::register(&metrics, &shown);
         let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
-        let doors = [(grpc, receive.router_grpc()), (otlp_http, receive.router_http_only()), (http, main)];
-        let servers = serve(&config, doors, &stop_listening);
+        let routers = [receive.router_grpc(), receive.router_http_only(), main];
+        let servers = serve(&config, doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;
         Ok(Running {
@@ -263,8 +256,7 @@ impl State {
     async fn open(
         config: &Config,
         clock: &Clock,
-        doors: (&[Listener; 3], &Health, &Metrics),
-        waiting: impl Fn() -> Result<()>,
+        (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
     ) -> Result<Self> {
         transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
@@ -281,7 +273,10 @@ impl State {
                 (store, journal)
             }
             Database::Postgres(_) => {
-                let store = standby::open(config, options, doors, waiting).await?;
+                let [grpc, otlp_http, http] = doors.each_ref().map(Listener::address);
+                let addresses = Addresses { grpc, otlp_http, http };
+                let waiting = || announce(config, addresses, config.api_key.is_some());
+                let store = standby::open(config, options, (doors, health, metrics), waiting).await?;
                 let applied = store.applied();
                 (store, open_journal(config, applied).await?)
             }
@@ -326,11 +321,12 @@ fn look_after(
     tasks
 }
 
-fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-    doors
-        .into_iter()
-        .map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone()))
-        .collect()
+fn serve(
+    config: &Config,
+    doors: impl Iterator<Item = (Listener, Router)>,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    doors.map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone())).collect()
 }
 
 fn net_options(config: &Config) -> net::Options {
