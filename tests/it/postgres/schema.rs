@@ -2,7 +2,8 @@
 
 use super::kept::Kept;
 use super::server::Server as Postgres;
-use crate::server::program;
+use crate::client::{export, request, span};
+use crate::server::{Server, program};
 
 /// What a program is told that must not take ports of others.
 fn variables<'a>(kept: &Kept, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, String)> {
@@ -75,4 +76,12 @@ async fn commands_know_the_database() {
     variables.push(("DB_DSN", "postgres://otel:otel@127.0.0.1:1/nowhere?sslmode=disable".to_owned()));
     let (ok, said) = program(folder.path(), &variables, &["doctor"]).await;
     assert!(!ok && said.contains("FAIL database") && said.contains("127.0.0.1:1"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_may_be_written_in_keywords() {
+    let dsn = tokio::task::block_in_place(|| Postgres::shared().database());
+    let server = Server::start(&[("DB_DRIVER", "postgres"), ("DB_DSN", &dsn)]).await;
+    export(&server, "shop", &request("shop", vec![span(1, 1, None, "work", 2)])).await;
+    server.settled().await;
 }

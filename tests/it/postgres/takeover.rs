@@ -51,22 +51,27 @@ async fn send(server: &Server, number: u8) {
     export(server, "shop", &request("shop", vec![span(number, 1, None, "work", 2)])).await;
 }
 
+/// A server that ended, on a database with trace 1 of five days ago and trace 2 of today.
+async fn with_an_old_day(kept: &Kept) -> Server {
+    // It keeps seven days.
+    let mut server = kept.server(&[("HOT_RETENTION_DAYS", "7")]).await;
+    let mut old = span(1, 1, None, "old", 2);
+    old.start_time_unix_nano -= 5 * 86_400_000_000_000;
+    old.end_time_unix_nano = old.start_time_unix_nano + 1_000_000;
+    export(&server, "shop", &request("shop", vec![old])).await;
+    send(&server, 2).await;
+    server.settled().await;
+    assert_eq!(server.terminate().await, Some(0));
+    server
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_server_takes_over_and_what_the_first_one_owes_comes_when_it_leads_again() {
     let kept = Kept::on_postgres();
     let Kept::Postgres(name) = &kept else { unreachable!() };
     let postgres = Postgres::shared();
     let asked = || Asked::postgres(postgres, name);
-    // Five days ago, under a server that keeps seven.
-    let mut first = kept.server(&[("HOT_RETENTION_DAYS", "7")]).await;
-    let mut old = span(1, 1, None, "old", 2);
-    old.start_time_unix_nano -= 5 * 86_400_000_000_000;
-    old.end_time_unix_nano = old.start_time_unix_nano + 1_000_000;
-    export(&first, "shop", &request("shop", vec![old])).await;
-    send(&first, 2).await;
-    first.settled().await;
-    assert_eq!(first.terminate().await, Some(0));
-
+    let first = with_an_old_day(&kept).await;
     let keeps = [("HOT_RETENTION_DAYS", "2"), ("MCP_CACHE_TTL_MS", "0")];
     let mut first = first.again(&keeps).await;
     first.ready().await;
