@@ -9,9 +9,7 @@ use serde_json::json;
 
 use crate::app::storage::store_options;
 use crate::config::Config;
-use crate::fault::chain;
 use crate::store::Store;
-use crate::store::options::Database;
 
 use super::Ending;
 
@@ -85,30 +83,23 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
         },
         Err(error) => Finding { name: "data directory", ok: false, detail: format!("{error:#}") },
     });
-    findings.extend(database(config)?);
+    let database = store_options(config)?.database;
+    if database.path().is_none_or(Path::exists) {
+        let opened = super::runtime()?.block_on(Store::migrations(&database));
+        let (ok, detail) = match opened {
+            Ok(migrations) => {
+                let pending = migrations.iter().filter(|migration| !migration.applied).count();
+                (true, format!("{database} can be read; {pending} migrations pending"))
+            }
+            Err(error) => (false, format!("{:#}", anyhow::Error::from(error))),
+        };
+        findings.push(Finding { name: "database", ok, detail });
+    }
     let year = 1970
         + SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() / 31_556_952);
     let plausible = (2025..2100).contains(&year);
     findings.push(Finding { name: "clock", ok: plausible, detail: format!("the year is {year}") });
     Ok(findings)
-}
-
-/// Whether the database can be read; none where it is a file that is not there yet.
-fn database(config: &Config) -> Result<Option<Finding>> {
-    let database = store_options(config)?.database;
-    let place = match &database {
-        Database::Sqlite(file) if !file.path.exists() => return Ok(None),
-        Database::Sqlite(file) => file.path.display().to_string(),
-        Database::Postgres(login) => login.to_string(),
-    };
-    let (ok, detail) = match super::runtime()?.block_on(Store::migrations(&database)) {
-        Ok(migrations) => {
-            let pending = migrations.iter().filter(|migration| !migration.applied).count();
-            (true, format!("{place} can be read; {pending} migrations pending"))
-        }
-        Err(error) => (false, chain(&error)),
-    };
-    Ok(Some(Finding { name: "database", ok, detail }))
 }
 
 /// Median time to write and sync a small file.
