@@ -90,7 +90,10 @@ fn journal_name(data_dir: &Path) -> Result<String> {
     let number = || RandomState::new().build_hasher().finish();
     let name = format!("{:016x}{:016x}", number(), number());
     std::fs::create_dir_all(data_dir).with_context(reading)?;
-    let mut file = std::fs::File::create_new(&path).with_context(reading)?;
+    // Beside it and renamed: a crash must not leave half a name, which another server might have too.
+    let beside = data_dir.join("journal-name.part");
+    let mut file = std::fs::File::create(&beside).with_context(reading)?;
     file.write_all(name.as_bytes()).and_then(|()| file.sync_all()).with_context(reading)?;
+    std::fs::rename(&beside, &path).with_context(reading)?;
     Ok(name)
 }
