@@ -24,6 +24,7 @@ mod impact;
 mod log_templates;
 mod logs;
 mod metric_names;
+mod metric_query;
 mod nearest;
 mod parameter;
 mod probes;

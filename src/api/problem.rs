@@ -6,6 +6,7 @@ use tracing::error;
 
 use crate::fault::{Kind, chain};
 use crate::query::Error;
+use crate::query::metrics::refusal::Refusal;
 
 use super::nearest::nearest;
 
@@ -69,6 +70,13 @@ impl Problem {
         let title = "a parameter has a value that it cannot have";
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", title, detail);
         problem.details.parameter = Some(parameter.to_owned());
+        problem
+    }
+
+    /// 400: the value of `parameter` is not among the names that it can have; `known` are some of them.
+    pub(super) fn no_such_value(parameter: &str, value: &str, detail: &str, known: &[&str]) -> Self {
+        let mut problem = Self::invalid(parameter, detail);
+        problem.suggest(value, known.iter().copied());
         problem
     }
 
@@ -148,13 +156,33 @@ impl Problem {
         self.details.allowed = known.take(ALLOWED_MAX).map(str::to_owned).collect();
     }
 
-    fn unknown_name(what: &'static str, name: &str, known: &[String]) -> Self {
+    fn unknown_name(what: &str, parameter: &str, name: &str, known: &[String]) -> Self {
         let detail = format!("no {what} is called `{}`", echoed(name));
         let mut problem =
             Self::new(StatusCode::NOT_FOUND, "unknown-name", "there is nothing of this name", detail);
-        problem.details.parameter = Some(what.to_owned());
+        problem.details.parameter = Some(parameter.to_owned());
         problem.suggest(name, known.iter().map(String::as_str));
         problem
+    }
+}
+
+impl Problem {
+    /// What is wrong with a parameter of a question about metrics; none where it asks for too much.
+    fn of_metrics(refusal: &Refusal) -> Option<Self> {
+        let parameter = match refusal {
+            Refusal::UnknownMetric { name, known } => {
+                return Some(Self::unknown_name("metric", "name", name, known));
+            }
+            Refusal::Unfit { .. } => "function",
+            Refusal::EmptyWindow => "from",
+            Refusal::Step => {
+                let detail = format!("{refusal}; write it with a unit, such as `60s` or `5m`");
+                return Some(Self::invalid("step", detail));
+            }
+            Refusal::Range { .. } => "range",
+            _ => return None,
+        };
+        Some(Self::invalid(parameter, refusal.to_string()))
     }
 }
 
@@ -162,8 +190,17 @@ impl From<Error> for Problem {
     /// Details of the server's own parts go to the log, not to the caller.
     fn from(error: Error) -> Self {
         match &error {
-            Error::UnknownService { name, known } => return Self::unknown_name("service", name, known),
-            Error::UnknownOperation { name, known } => return Self::unknown_name("operation", name, known),
+            Error::UnknownService { name, known } => {
+                return Self::unknown_name("service", "service", name, known);
+            }
+            Error::UnknownOperation { name, known } => {
+                return Self::unknown_name("operation", "operation", name, known);
+            }
+            Error::Metrics(refusal) => {
+                if let Some(problem) = Self::of_metrics(refusal) {
+                    return problem;
+                }
+            }
             Error::Search(search) if search.kind() == Kind::Invalid => {
                 return Self::invalid("q", search.to_string());
             }

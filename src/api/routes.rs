@@ -25,8 +25,8 @@ use super::parameter::Parameter;
 use super::problem::Problem;
 use super::tally::{Asked, Tally};
 use super::{
-    anomalies, document, impact, log_templates, logs, metric_names, root_cause, service_health, service_map,
-    services, spans, status, trace, traces,
+    anomalies, document, impact, log_templates, logs, metric_names, metric_query, root_cause, service_health,
+    service_map, services, spans, status, trace, traces,
 };
 
 /// Longest query string that is looked at, in bytes.
@@ -43,6 +43,7 @@ pub(super) const ROUTES: &[&Route] = &[
     &logs::ROUTE,
     &log_templates::ROUTE,
     &metric_names::ROUTE,
+    &metric_query::ROUTE,
     &service_map::ROUTE,
     &service_health::ROUTE,
     &anomalies::ROUTE,

@@ -142,6 +142,9 @@ async fn every_documented_route_is_served_and_behaves() {
         if path.ends_with("/impact") {
             at.push_str("?service=shop-back");
         }
+        if path.ends_with("/metrics/query") {
+            at.push_str("?name=shop.queue&function=last");
+        }
         let told = get(&server, "shop", &at).await;
         assert_eq!(told.status, 200, "{at}: {}", told.text);
         let head = send(&server, Method::HEAD, "shop", &at).await;

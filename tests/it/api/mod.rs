@@ -213,6 +213,8 @@ fn questions(mark: &str) -> Vec<String> {
         format!("/log-templates?service={front}"),
         "/metrics".to_owned(),
         format!("/metrics?prefix={mark}"),
+        format!("/metrics/query?name={mark}.queue&function=last&by=service"),
+        format!("/metrics/query?name={mark}.queue&function=max&since=15m&step=1m&by=service&where=version%3D&top=1"),
         "/service-map".to_owned(),
         format!("/service-map?service={front}&depth=1"),
         "/service-health".to_owned(),

@@ -285,6 +285,12 @@ async fn templates_and_metrics_are_listed() {
     let wanted =
         json!([{"name": "shop.queue", "unit": "1", "kind": "gauge", "description": "Waiting.", "series": 1}]);
     assert_eq!(metrics["items"], wanted);
+    let path = "/metrics/query?name=shop.queue&function=last&by=service&since=5m&step=1h";
+    let answer = ask(&server, "shop", path).await;
+    let part = &answer["items"][0];
+    assert_eq!((&part["kind"], &part["points"]["used"]), (&json!("gauge"), &json!(1)), "{answer}");
+    assert_eq!(part["groups"][0]["labels"], json!({"service": "shop-front"}), "{answer}");
+    assert!(part["groups"][0]["values"].as_array().unwrap().contains(&json!(3.0)), "{answer}");
     for path in ["/metrics?prefix=cart", "/metrics?from=7d&to=6d"] {
         assert_eq!(items(&ask(&server, "shop", path).await).len(), 0, "{path}");
     }
