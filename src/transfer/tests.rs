@@ -26,6 +26,7 @@ use crate::model::batch::Signal;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 use crate::store::Store;
+use crate::store::options::Options;
 use crate::store::rows::Commit;
 
 const RECEIVED: UnixNanos = UnixNanos(1_800_000_000_000_000_000);
@@ -121,7 +122,7 @@ async fn restore(backup: &Path, to: &Destination, force: bool) -> Result<restore
 
 /// The records that a server would replay, after the position of the database.
 async fn replayed(to: &Destination) -> (u64, Vec<u64>) {
-    let applied = Store::applied_at(&to.database).await.unwrap();
+    let applied = Store::applied_at(&Options::at(&to.database)).await.unwrap();
     let options = journal::Options {
         directory: to.data_dir.join("journal"),
         segment_bytes: 4096,
