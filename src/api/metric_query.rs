@@ -404,11 +404,11 @@ mod tests {
             ("name=load&function=rate", 400, invalid, "function", "ask for avg, min, max, last or sum"),
             ("name=load&function=max&since=30d&step=60s", 400, "too-much", "", "ask for a step of at least"),
             (
-                "name=lode&function=max",
+                "name=lod&function=max",
                 404,
                 "unknown-name",
                 "name",
-                "no metric is called `lode`; did you mean `load`?",
+                "no metric is called `lod`; did you mean `load`?",
             ),
         ];
         let queries: Vec<&str> = wrong.iter().map(|(query, ..)| *query).collect();
