@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) scope: Scope,
     /// True for a caller who may see what belongs to no tenant.
     pub(super) operator: bool,
+    /// True where the caller would have a table as CSV rather than JSON.
+    pub(super) wants_csv: bool,
     /// What answers.
     pub(super) parts: Arc<Parts>,
     /// Seals the cursors of this question.
@@ -85,7 +87,7 @@ impl Call {
             given.iter().filter(|(name, _)| *name != CURSOR.name && *name != LIMIT.name).cloned().collect();
         let asked = [&[route.path.to_owned()], path.as_slice()].concat().join("\n");
         let seal = Seal::new(scope.tenant(), &asked, &bound);
-        Ok(Self { scope, operator, parts, seal, path, parameters, given })
+        Ok(Self { scope, operator, wants_csv: false, parts, seal, path, parameters, given })
     }
 
     /// What answers questions.

@@ -78,6 +78,7 @@ pub(super) const ROUTE: Route = Route {
     description: "A function of the points of a metric in each step of the window, by group. The items are the series of \
                   one kind and unit each; most metrics have one. `window` is widened to whole steps.",
     in_path: &[],
+    in_body: None,
     parameters: &[&NAME, &FUNCTION, &FROM, &TO, &SINCE, &STEP, &RANGE, &BY, &WHERE, &TOP, &CURSOR],
     schema: |schemas| schemas.page_with::<PartView, StepsView>(),
     answer: |call| Box::pin(answer(call)),

@@ -36,6 +36,7 @@ mod service_map;
 mod services;
 mod span_view;
 mod spans;
+mod sql;
 mod status;
 mod tally;
 #[cfg(test)]

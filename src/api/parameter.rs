@@ -163,7 +163,7 @@ impl Parameter {
             .schema(Some(self.schema()))
     }
 
-    fn schema(&self) -> RefOr<Schema> {
+    pub(super) fn schema(&self) -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         match self.shape {
             Shape::Text { bytes_max } => text().max_length(Some(bytes_max)).into(),

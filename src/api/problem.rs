@@ -7,6 +7,7 @@ use tracing::error;
 use crate::fault::{Kind, chain};
 use crate::query::Error;
 use crate::query::metrics::refusal::Refusal;
+use crate::store;
 
 use super::nearest::nearest;
 
@@ -108,14 +109,32 @@ impl Problem {
         problem
     }
 
-    /// 405: the route only answers questions.
-    pub(super) fn method() -> Self {
+    /// 405: the route only answers questions, and by the methods of `allow`.
+    pub(super) fn method(allow: &str) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "the route does not take this method",
-            "this route takes GET, HEAD and OPTIONS",
+            format!("this route takes {allow}"),
         )
+    }
+
+    /// 413: the body is too long.
+    pub(super) fn body_bytes(bytes_max: usize) -> Self {
+        let detail = format!("the body does not end within {bytes_max} bytes: send less");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "the body is too large", detail)
+    }
+
+    /// 415: the body is of a kind that is not read.
+    pub(super) fn body_kind(kind: &str) -> Self {
+        let title = "the body is of a kind that is not read";
+        let detail = format!("`{}` is not read here: send `text/plain` or `application/sql`", echoed(kind));
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-body", title, detail)
+    }
+
+    /// 403: not for this caller, or not on this server.
+    pub(super) fn denied(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "denied", "this is not answered here", detail)
     }
 
     /// 503: the server works on as many questions as it may.
@@ -204,6 +223,8 @@ impl From<Error> for Problem {
             Error::Search(search) if search.kind() == Kind::Invalid => {
                 return Self::invalid("q", search.to_string());
             }
+            Error::Store(store @ store::error::Error::Shared) => return Self::denied(store.to_string()),
+            Error::Store(store) if store.kind() == Kind::Invalid => return Self::invalid("q", chain(store)),
             Error::SearchOff => return Self::invalid("q", error.to_string()),
             _ => {}
         }
