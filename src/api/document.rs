@@ -142,11 +142,14 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0))))
         .description(Some("Bytes of the answer."))
         .build();
-    let answered = ResponseBuilder::new()
+    let mut answered = ResponseBuilder::new()
         .description("The answer.")
         .header("Content-Length", length)
-        .content("application/json", ContentBuilder::new().schema(Some(answer)).build())
-        .build();
+        .content("application/json", ContentBuilder::new().schema(Some(answer)).build());
+    if route.in_body.is_some() {
+        let table = ObjectBuilder::new().schema_type(Type::String).description(Some("A table (RFC 4180)."));
+        answered = answered.content("text/csv", ContentBuilder::new().schema(Some(table)).build());
+    }
     let unauthenticated = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("error", ObjectBuilder::new().schema_type(Type::Object))
@@ -156,7 +159,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .content("application/json", ContentBuilder::new().schema(Some(unauthenticated)).build())
         .build();
     let mut responses = ResponsesBuilder::new()
-        .response("200", answered)
+        .response("200", answered.build())
         .response("400", refusal("A parameter or the tenant header is not valid."))
         .response("401", unauthenticated)
         .response("500", refusal("A defect of the server."))

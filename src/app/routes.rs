@@ -30,7 +30,7 @@ pub(super) fn main(
     let asked = Arc::new(api::Tally::default());
     super::exports::question_metrics(metrics, &asked);
     let options = api::Options {
-        retention_days: Some(config.storage.retention.trace_days).filter(|days| *days > 0),
+        retention_days: Some(config.storage.retention.trace_days),
         sql_tenant: Some(config.default_tenant.clone()),
         ..api::Options::default()
     };

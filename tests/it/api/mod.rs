@@ -1,13 +1,14 @@
 //! The REST API from outside.
 //!
 //! In reading order: this file (telemetry and requests), `schema` (whether an answer is what the document says); then the
-//! promises: `document`, `questions`, `pages`, `refusals`, `tenants`.
+//! promises: `document`, `questions`, `pages`, `refusals`, `tenants`, `sql`.
 
 mod document;
 mod pages;
 mod questions;
 mod refusals;
 mod schema;
+mod sql;
 mod tenants;
 
 use reqwest::Method;

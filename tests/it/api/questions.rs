@@ -336,7 +336,7 @@ async fn the_status_tells_what_is_kept() {
     assert_eq!(stored["newest_span"], moment(start + 2_000_000), "{status}");
     assert!(stored["oldest"].as_str().unwrap() <= moment(start).as_str(), "{status}");
     assert!(status["store_bytes"].as_u64().unwrap() > 10_000, "{status}");
-    assert!(status["retention_days"].is_null() && status["uptime_s"].as_u64().unwrap() < 600, "{status}");
+    assert!(status["retention_days"] == 7 && status["uptime_s"].as_u64().unwrap() < 600, "{status}");
     let nothing = ask(&server, "stranger", "/status").await;
     assert_eq!(nothing["stored"]["services"], 0, "{nothing}");
 }

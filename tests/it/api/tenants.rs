@@ -13,6 +13,12 @@ async fn no_route_tells_one_tenant_of_another() {
     for (tenant, _) in marks {
         searchable(&server, tenant).await;
     }
+    // SQL knows no tenants: it is refused to all of them where there is more than one.
+    for tenant in ["acme", "umbrella", "default"] {
+        let told = get(&server, tenant, "/api/v1/sql?q=SELECT+*+FROM+v_services").await;
+        assert_eq!(told.status, 403, "{tenant}: {}", told.text);
+        assert!(marks.iter().all(|(_, mark)| !told.text.contains(mark)), "{}", told.text);
+    }
     for ((tenant, own), (_, other)) in [(marks[0], marks[1]), (marks[1], marks[0])] {
         for question in questions(own) {
             let told = get(&server, tenant, &format!("/api/v1{question}")).await;
