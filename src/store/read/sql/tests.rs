@@ -57,6 +57,16 @@ fn the_usual_questions_are_taken() {
     }
 }
 
+#[test]
+fn the_rules_are_written_down() {
+    let page = include_str!("../../../../docs/OPERATIONS.md");
+    let table = page.split("### SQL over HTTP").nth(1).unwrap().split("\n###").next().unwrap();
+    let all = DIALECTS.into_iter().flat_map(functions).chain(VIEWS).chain(TYPES.iter().copied());
+    for word in all {
+        assert!(table.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
 /// Statements that both databases answer.
 const USUAL: &[&str] = &[
     "SELECT service, count(*) AS requests, sum(CASE WHEN status = 'error' THEN 1 ELSE 0 END) AS failed, \
