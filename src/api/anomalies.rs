@@ -21,6 +21,7 @@ pub(super) const ROUTE: Route = Route {
     description: "The episodes that overlap the window, earliest onset first: errors, latency, traffic and silence of \
                   operations and instances, against their own baseline.",
     in_path: &[],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &SERVICE, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page::<AnomalyView>(),
     answer: |call| Box::pin(answer(call)),

@@ -13,9 +13,12 @@ use super::time::rfc3339;
 /// Most bytes of the items of one answer. One item alone may be larger, so that every page moves on.
 const ITEMS_BYTES_MAX: usize = 16 << 20;
 
-/// A whole answer as JSON.
+/// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer(Vec<u8>);
+pub(super) struct Answer {
+    bytes: Vec<u8>,
+    kind: &'static str,
+}
 
 /// A stretch of time: its begin is inside, its end is not.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -127,7 +130,7 @@ impl<'a> Page<'a> {
             }
         }
         bytes.push(b'}');
-        Ok(Answer(bytes))
+        Ok(Answer::json(bytes))
     }
 }
 
@@ -145,19 +148,28 @@ pub(super) fn counted(after: Option<&Place>) -> Result<usize, Problem> {
 impl Answer {
     /// A single object.
     pub(super) fn object<V: Serialize>(view: &V) -> Result<Self, Problem> {
-        encode(view).map(Self)
+        encode(view).map(Self::json)
     }
 
     /// Text that is JSON already.
     pub(super) fn text(json: &str) -> Self {
-        Self(json.as_bytes().to_vec())
+        Self::json(json.as_bytes().to_vec())
+    }
+
+    /// A table as CSV.
+    pub(super) const fn csv(bytes: Vec<u8>) -> Self {
+        Self { bytes, kind: "text/csv; charset=utf-8; header=present" }
+    }
+
+    const fn json(bytes: Vec<u8>) -> Self {
+        Self { bytes, kind: "application/json" }
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-        (StatusCode::OK, headers, self.0).into_response()
+        let headers = [(header::CONTENT_TYPE, self.kind), (header::CACHE_CONTROL, "no-store")];
+        (StatusCode::OK, headers, self.bytes).into_response()
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) scope: Scope,
     /// True for a caller who may see what belongs to no tenant.
     pub(super) operator: bool,
+    /// True where the caller would have a table as CSV rather than JSON.
+    pub(super) wants_csv: bool,
     /// What answers.
     pub(super) parts: Arc<Parts>,
     /// Seals the cursors of this question.
@@ -66,11 +68,17 @@ impl Call {
             if value.trim().is_empty() {
                 continue;
             }
-            if given[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(Problem::invalid(
-                    name,
-                    format!("`{name}` is given more than once; give it once"),
-                ));
+            let earlier = given[..index].iter().filter(|(earlier, _)| earlier == name).count();
+            let refused = |detail: String| Err(Problem::invalid(name, detail));
+            match parameter.shape {
+                Shape::Texts { times_max, .. } if earlier >= times_max => {
+                    return refused(format!("`{name}` is given more than {times_max} times"));
+                }
+                Shape::Texts { .. } => {}
+                _ if earlier > 0 => {
+                    return refused(format!("`{name}` is given more than once; give it once"));
+                }
+                _ => {}
             }
             check(parameter, value)?;
         }
@@ -79,7 +87,7 @@ impl Call {
             given.iter().filter(|(name, _)| *name != CURSOR.name && *name != LIMIT.name).cloned().collect();
         let asked = [&[route.path.to_owned()], path.as_slice()].concat().join("\n");
         let seal = Seal::new(scope.tenant(), &asked, &bound);
-        Ok(Self { scope, operator, parts, seal, path, parameters, given })
+        Ok(Self { scope, operator, wants_csv: false, parts, seal, path, parameters, given })
     }
 
     /// What answers questions.
@@ -100,6 +108,11 @@ impl Call {
     /// The text of `parameter` as its own.
     pub(super) fn owned(&self, parameter: &Parameter) -> Option<String> {
         self.text(parameter).map(str::to_owned)
+    }
+
+    /// Every text of `parameter`, in the order of the query string.
+    pub(super) fn texts(&self, parameter: &Parameter) -> impl Iterator<Item = &str> {
+        self.given.iter().filter(|(name, _)| *name == parameter.name).map(|(_, value)| value.as_str())
     }
 
     /// The text of a parameter that the route cannot do without.
@@ -226,7 +239,7 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), Problem> {
     let name = parameter.name;
     let refused = |detail: String| Err(Problem::invalid(name, detail));
     match parameter.shape {
-        Shape::Text { bytes_max } if value.len() > bytes_max => {
+        Shape::Text { bytes_max } | Shape::Texts { bytes_max, .. } if value.len() > bytes_max => {
             refused(format!("`{name}` has {} bytes; {bytes_max} at most", value.len()))
         }
         Shape::Integer { min, max, .. } => match value.trim().parse::<u64>() {

@@ -8,6 +8,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
 };
+use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder, ResponsesBuilder};
 use utoipa::openapi::schema::{
     AllOfBuilder, ArrayBuilder, Components, ObjectBuilder, Schema, SchemaType, Type,
@@ -39,6 +40,7 @@ pub(super) const ROUTE: Route = Route {
     summary: "This document",
     description: "The OpenAPI 3.1 description of every route under `/api/v1`.",
     in_path: &[],
+    in_body: None,
     parameters: &[],
     schema: |_| {
         ObjectBuilder::new().schema_type(Type::Object).description(Some("An OpenAPI document.")).into()
@@ -55,7 +57,10 @@ pub fn document() -> String {
     schemas.object::<WindowView>();
     let mut paths = PathsBuilder::new();
     for route in ROUTES {
-        paths = paths.path(route.path, PathItem::new(HttpMethod::Get, operation(route, &mut schemas)));
+        let asked = operation(route, &mut schemas);
+        let mut item = PathItem::new(HttpMethod::Get, asked.clone());
+        item.post = route.in_body.map(|parameter| posted(asked, parameter));
+        paths = paths.path(route.path, item);
     }
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -137,11 +142,14 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0.0))))
         .description(Some("Bytes of the answer."))
         .build();
-    let answered = ResponseBuilder::new()
+    let mut answered = ResponseBuilder::new()
         .description("The answer.")
         .header("Content-Length", length)
-        .content("application/json", ContentBuilder::new().schema(Some(answer)).build())
-        .build();
+        .content("application/json", ContentBuilder::new().schema(Some(answer)).build());
+    if route.in_body.is_some() {
+        let table = ObjectBuilder::new().schema_type(Type::String).description(Some("A table (RFC 4180)."));
+        answered = answered.content("text/csv", ContentBuilder::new().schema(Some(table)).build());
+    }
     let unauthenticated = ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("error", ObjectBuilder::new().schema_type(Type::Object))
@@ -151,7 +159,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .content("application/json", ContentBuilder::new().schema(Some(unauthenticated)).build())
         .build();
     let mut responses = ResponsesBuilder::new()
-        .response("200", answered)
+        .response("200", answered.build())
         .response("400", refusal("A parameter or the tenant header is not valid."))
         .response("401", unauthenticated)
         .response("500", refusal("A defect of the server."))
@@ -159,6 +167,9 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .response("504", refusal("The question took too long: ask about less."));
     if !route.parameters.is_empty() {
         responses = responses.response("404", refusal("There is nothing of this name or id."));
+    }
+    if route.in_body.is_some() {
+        responses = responses.response("403", refusal("Not for this caller, or not on this server."));
     }
     let parameters = route.in_path.iter().map(|parameter| parameter.in_path());
     let parameters = parameters.chain(route.parameters.iter().map(|parameter| parameter.in_query()));
@@ -169,6 +180,26 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         .parameters(Some(parameters.chain([tenant()])))
         .responses(responses.build())
         .build()
+}
+
+/// The same operation with one of its parameters as the body.
+fn posted(mut asked: Operation, parameter: &super::parameter::Parameter) -> Operation {
+    asked.operation_id = asked.operation_id.map(|name| format!("{name}InBody"));
+    if let Some(parameters) = &mut asked.parameters {
+        parameters.retain(|other| !matches!(other, RefOr::T(other) if other.name == parameter.name));
+    }
+    let content = || ContentBuilder::new().schema(Some(parameter.schema())).build();
+    let body = RequestBodyBuilder::new()
+        .description(Some(parameter.description))
+        .required(Some(Required::True))
+        .content("application/sql", content())
+        .content("text/plain", content());
+    asked.request_body = Some(body.build().into());
+    let more = [("413", "The body is too long."), ("415", "The body is of a kind that is not read.")];
+    for (status, description) in more {
+        asked.responses.responses.insert(status.to_owned(), refusal(description).into());
+    }
+    asked
 }
 
 fn refusal(description: &str) -> Response {

@@ -24,6 +24,7 @@ pub(super) const ROUTE: Route = Route {
     description: "The operations whose requests pass through the service, or through one operation of it: entry points \
                   first, then by falling share.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &SERVICE.described("The failing service. Needed."),
         &OPERATION.described("One operation of it. Default: all."),

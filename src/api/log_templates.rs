@@ -22,6 +22,7 @@ pub(super) const ROUTE: Route = Route {
     description: "The patterns that log lines of the window follow, each with how many records do. Records are counted a \
                   minute at a time, so `window` is in whole minutes.",
     in_path: &[],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &SERVICE, &SEVERITY, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page::<TemplateView>(),
     answer: |call| Box::pin(answer(call)),

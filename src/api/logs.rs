@@ -3,7 +3,7 @@
 use crate::model::id::TemplateId;
 use crate::model::log::Severity;
 use crate::model::time::UnixNanos;
-use crate::query::log_records::RecordQuestion;
+use crate::query::log_records::{RecordQuestion, TEXT_BYTES_MAX};
 
 use super::answer::{Answer, Page, laid_out};
 use super::call::{Call, foreign_cursor};
@@ -17,9 +17,13 @@ use super::span_view::{LogView, Senders};
 
 const Q: Parameter = Parameter {
     name: "q",
-    description: "Words to search for, in the search syntax: words are all needed, `\"phrases\"`, `begin*`, `-not`, \
-                  `OR`, parentheses, `attribute:value`, `severity:error`.",
-    shape: Shape::Text { bytes_max: 1_024 },
+    description: "What to search for, in the syntax of Lucene. Words are all needed, in the body or in attribute values, in \
+                  whatever case; `\"connection reset\"` finds words in a row, `\"connection peer\"~2` words moved by \
+                  two places, `conn*` a beginning; `a OR b`, `(a OR b) c`, `-word`, `NOT (a OR b)`, `+word`. \
+                  `http.route:/api/pay` finds an attribute, `http.route:*` any value of it, `http.route:(/a OR /b)` or \
+                  `http.route:IN [/a /b]` one of several, `code:[500 TO 599]`, `code:{1 TO 5}`, `code:>=500` a range. \
+                  `severity:>=warn`, `service:pay*` and `template:17` name the level, the sender and the template.",
+    shape: Shape::Text { bytes_max: TEXT_BYTES_MAX },
 };
 const TEMPLATE: Parameter = Parameter {
     name: "template",
@@ -34,6 +38,7 @@ pub(super) const ROUTE: Route = Route {
     description: "Log records of the window that pass every condition, with everything that they carry. A page may hold \
                   fewer items than asked for and still have a `next_cursor`, where few of the records looked at pass.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &FROM, &TO, &SINCE, &Q, &SEVERITY, &SERVICE, &TEMPLATE, &ATTRIBUTE, &TRACE_ID, &SPAN_ID, &LIMIT,
         &CURSOR,

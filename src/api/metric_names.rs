@@ -24,6 +24,7 @@ pub(super) const ROUTE: Route = Route {
     summary: "Metrics that were measured",
     description: "The metrics that have a point in the window, by name, unit and kind.",
     in_path: &[],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &PREFIX, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page::<MetricView>(),
     answer: |call| Box::pin(answer(call)),

@@ -1,12 +1,12 @@
 //! HTTP for people and tools: questions under `/api/v1`, probes and metrics.
 //!
-//! Promises: every answer under `/api/v1` is JSON; a list is `{"items": …, "next_cursor": …, "window": …}` and a
+//! Promises: every answer under `/api/v1` is JSON (SQL also answers CSV); a list is `{"items": …, "next_cursor": …, "window": …}` and a
 //! refusal is a problem (RFC 9457) that says what would be right; a parameter that a route does not have is refused
 //! with the nearest name it has, never ignored. The caller's [`Scope`](crate::model::tenant::Scope) comes from the gate
 //! in front, never from a parameter. What a route takes and answers is declared once: the same declaration reads the
 //! request and writes the OpenAPI document, so neither can know more than the other.
 //!
-//! Bounds: 16 questions are worked on at once, and the next waits two seconds before it is refused with 503; a
+//! Bounds: 16 questions are worked on at once, two of them in SQL, and the next waits two seconds before it is refused with 503; a
 //! question may take 30 seconds; a list holds at most 1,000 items and 16 MiB, and says where it goes on.
 //!
 //! Never: it writes nothing, judges nothing, touches no state but through `query`, and allows no other origin (CORS).
@@ -24,6 +24,7 @@ mod impact;
 mod log_templates;
 mod logs;
 mod metric_names;
+mod metric_query;
 mod nearest;
 mod parameter;
 mod probes;
@@ -35,6 +36,7 @@ mod service_map;
 mod services;
 mod span_view;
 mod spans;
+mod sql;
 mod status;
 mod tally;
 #[cfg(test)]

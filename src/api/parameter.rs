@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Required};
 use super::cursor::CURSOR_BYTES_MAX;
 
 /// Longest name of a service, an operation or a metric, in bytes: as long as the store keeps names.
-const NAME_BYTES_MAX: usize = 1_024;
+pub(super) const NAME_BYTES_MAX: usize = 1_024;
 /// Most items of one page.
 pub(super) const LIMIT_MAX: u64 = 1_000;
 /// Attribute conditions of one question.
@@ -41,6 +41,8 @@ pub(super) enum Shape {
     Hex { digits: usize },
     /// `key=value`, any number of times up to [`ATTRIBUTES_MAX`].
     Attributes,
+    /// Text of at most so many bytes, so many times.
+    Texts { bytes_max: usize, times_max: usize },
 }
 
 pub(super) const FROM: Parameter = Parameter {
@@ -133,9 +135,14 @@ impl Parameter {
         }
     }
 
+    /// True where it may be given more than once.
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.shape, Shape::Attributes | Shape::Texts { .. })
+    }
+
     /// The parameter of a query string as the document shows it.
     pub(super) fn in_query(&self) -> Documented {
-        let is_list = matches!(self.shape, Shape::Attributes);
+        let is_list = self.is_list();
         self.documented(ParameterIn::Query, Required::False)
             .style(is_list.then_some(ParameterStyle::Form))
             .explode(is_list.then_some(true))
@@ -156,7 +163,7 @@ impl Parameter {
             .schema(Some(self.schema()))
     }
 
-    fn schema(&self) -> RefOr<Schema> {
+    pub(super) fn schema(&self) -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         match self.shape {
             Shape::Text { bytes_max } => text().max_length(Some(bytes_max)).into(),
@@ -173,6 +180,10 @@ impl Parameter {
             Shape::Attributes => ArrayBuilder::new()
                 .items(text().pattern(Some("^[^=]+=")))
                 .max_items(Some(ATTRIBUTES_MAX))
+                .into(),
+            Shape::Texts { bytes_max, times_max } => ArrayBuilder::new()
+                .items(text().max_length(Some(bytes_max)))
+                .max_items(Some(times_max))
                 .into(),
         }
     }

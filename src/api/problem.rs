@@ -6,6 +6,8 @@ use tracing::error;
 
 use crate::fault::{Kind, chain};
 use crate::query::Error;
+use crate::query::metrics::refusal::Refusal;
+use crate::store;
 
 use super::nearest::nearest;
 
@@ -72,6 +74,13 @@ impl Problem {
         problem
     }
 
+    /// 400: the value of `parameter` is not among the names that it can have; `known` are some of them.
+    pub(super) fn no_such_value(parameter: &str, value: &str, detail: &str, known: &[&str]) -> Self {
+        let mut problem = Self::invalid(parameter, detail);
+        problem.suggest(value, known.iter().copied());
+        problem
+    }
+
     /// 400: the route has no parameter of this name.
     pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> Self {
         let detail = format!("this route has no parameter `{}`", echoed(name));
@@ -100,14 +109,32 @@ impl Problem {
         problem
     }
 
-    /// 405: the route only answers questions.
-    pub(super) fn method() -> Self {
+    /// 405: the route only answers questions, and by the methods of `allow`.
+    pub(super) fn method(allow: &str) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "the route does not take this method",
-            "this route takes GET, HEAD and OPTIONS",
+            format!("this route takes {allow}"),
         )
+    }
+
+    /// 413: the body is too long.
+    pub(super) fn body_bytes(bytes_max: usize) -> Self {
+        let detail = format!("the body does not end within {bytes_max} bytes: send less");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "the body is too large", detail)
+    }
+
+    /// 415: the body is of a kind that is not read.
+    pub(super) fn body_kind(kind: &str) -> Self {
+        let title = "the body is of a kind that is not read";
+        let detail = format!("`{}` is not read here: send `text/plain` or `application/sql`", echoed(kind));
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-body", title, detail)
+    }
+
+    /// 403: not for this caller, or not on this server.
+    pub(super) fn denied(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "denied", "this is not answered here", detail)
     }
 
     /// 503: the server works on as many questions as it may.
@@ -148,13 +175,33 @@ impl Problem {
         self.details.allowed = known.take(ALLOWED_MAX).map(str::to_owned).collect();
     }
 
-    fn unknown_name(what: &'static str, name: &str, known: &[String]) -> Self {
+    fn unknown_name(what: &str, parameter: &str, name: &str, known: &[String]) -> Self {
         let detail = format!("no {what} is called `{}`", echoed(name));
         let mut problem =
             Self::new(StatusCode::NOT_FOUND, "unknown-name", "there is nothing of this name", detail);
-        problem.details.parameter = Some(what.to_owned());
+        problem.details.parameter = Some(parameter.to_owned());
         problem.suggest(name, known.iter().map(String::as_str));
         problem
+    }
+}
+
+impl Problem {
+    /// What is wrong with a parameter of a question about metrics; none where it asks for too much.
+    fn of_metrics(refusal: &Refusal) -> Option<Self> {
+        let parameter = match refusal {
+            Refusal::UnknownMetric { name, known } => {
+                return Some(Self::unknown_name("metric", "name", name, known));
+            }
+            Refusal::Unfit { .. } => "function",
+            Refusal::EmptyWindow => "from",
+            Refusal::Step => {
+                let detail = format!("{refusal}; write it with a unit, such as `60s` or `5m`");
+                return Some(Self::invalid("step", detail));
+            }
+            Refusal::Range { .. } => "range",
+            _ => return None,
+        };
+        Some(Self::invalid(parameter, refusal.to_string()))
     }
 }
 
@@ -162,11 +209,22 @@ impl From<Error> for Problem {
     /// Details of the server's own parts go to the log, not to the caller.
     fn from(error: Error) -> Self {
         match &error {
-            Error::UnknownService { name, known } => return Self::unknown_name("service", name, known),
-            Error::UnknownOperation { name, known } => return Self::unknown_name("operation", name, known),
+            Error::UnknownService { name, known } => {
+                return Self::unknown_name("service", "service", name, known);
+            }
+            Error::UnknownOperation { name, known } => {
+                return Self::unknown_name("operation", "operation", name, known);
+            }
+            Error::Metrics(refusal) => {
+                if let Some(problem) = Self::of_metrics(refusal) {
+                    return problem;
+                }
+            }
             Error::Search(search) if search.kind() == Kind::Invalid => {
                 return Self::invalid("q", search.to_string());
             }
+            Error::Store(store @ store::error::Error::Shared) => return Self::denied(store.to_string()),
+            Error::Store(store) if store.kind() == Kind::Invalid => return Self::invalid("q", chain(store)),
             Error::SearchOff => return Self::invalid("q", error.to_string()),
             _ => {}
         }

@@ -21,6 +21,7 @@ pub(super) const ROUTE: Route = Route {
                   inside the window, `window` begins at its onset and `baseline` is the time before that; so a window \
                   may be asked for generously.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &FROM,
         &TO,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Query as QueryString, RawPathParams, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use tokio::sync::Semaphore;
@@ -14,24 +15,27 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use crate::auth::Principal;
-use crate::model::tenant::Scope;
+use crate::model::tenant::{Scope, TenantId};
 use crate::query::Query;
 use crate::vitals::health::Health;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::document::Schemas;
-use super::parameter::Parameter;
+use super::parameter::{Parameter, Shape};
 use super::problem::Problem;
 use super::tally::{Asked, Tally};
 use super::{
-    anomalies, document, impact, log_templates, logs, metric_names, root_cause, service_health, service_map,
-    services, spans, status, trace, traces,
+    anomalies, document, impact, log_templates, logs, metric_names, metric_query, root_cause, service_health,
+    service_map, services, spans, sql, status, trace, traces,
 };
 
 /// Longest query string that is looked at, in bytes.
 const QUERY_BYTES_MAX: usize = 16_384;
+/// Statements in SQL that run at once.
+const SQL_AT_ONCE_MAX: usize = 2;
 const ALLOW: &str = "GET, HEAD, OPTIONS";
+const ALLOW_WITH_POST: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Every route under `/api/v1`. A new question is a file with its `ROUTE`, and a line here.
 pub(super) const ROUTES: &[&Route] = &[
@@ -43,11 +47,13 @@ pub(super) const ROUTES: &[&Route] = &[
     &logs::ROUTE,
     &log_templates::ROUTE,
     &metric_names::ROUTE,
+    &metric_query::ROUTE,
     &service_map::ROUTE,
     &service_health::ROUTE,
     &anomalies::ROUTE,
     &root_cause::ROUTE,
     &impact::ROUTE,
+    &sql::ROUTE,
     &status::ROUTE,
     &document::ROUTE,
 ];
@@ -59,6 +65,8 @@ pub struct Options {
     pub version: &'static str,
     /// How many days of telemetry are kept; none where all of it is.
     pub retention_days: Option<u32>,
+    /// The tenant whose data may be asked about in SQL, where the database has no other; none where SQL is off.
+    pub sql_tenant: Option<TenantId>,
     /// Questions that are worked on at once: each may hold an answer of 16 MiB.
     pub at_once_max: usize,
     /// How long a question waits for its turn before it is refused with 503.
@@ -72,6 +80,7 @@ impl Default for Options {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             retention_days: None,
+            sql_tenant: None,
             at_once_max: 16,
             turn_wait: Duration::from_secs(2),
             time_max: Duration::from_secs(30),
@@ -85,6 +94,8 @@ pub(super) struct Parts {
     pub(super) health: Health,
     pub(super) options: Options,
     pub(super) started: Instant,
+    /// Statements in SQL that run at once: each may sort for as long as a question may take.
+    pub(super) sql_turns: Semaphore,
     turns: Semaphore,
 }
 
@@ -103,6 +114,8 @@ pub(super) struct Route {
     pub(super) description: &'static str,
     /// The variable parts of the path, in its order.
     pub(super) in_path: &'static [&'static Parameter],
+    /// The parameter that a POST gives as its body; none where the route takes no POST.
+    pub(super) in_body: Option<&'static Parameter>,
     /// What the query string may say.
     pub(super) parameters: &'static [&'static Parameter],
     /// The schema of its answer.
@@ -114,7 +127,14 @@ pub(super) struct Route {
 /// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
 pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>) -> Router {
     let turns = Semaphore::new(options.at_once_max);
-    let parts = Arc::new(Parts { query, health, options, started: Instant::now(), turns });
+    let parts = Arc::new(Parts {
+        query,
+        health,
+        options,
+        started: Instant::now(),
+        sql_turns: Semaphore::new(SQL_AT_ONCE_MAX),
+        turns,
+    });
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let (parts, tally) = (Arc::clone(&parts), Arc::clone(tally));
@@ -142,21 +162,29 @@ fn no_route(path: &str) -> Problem {
 }
 
 async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> Response {
-    let mut response = match *request.method() {
+    let allow = if route.in_body.is_some() { ALLOW_WITH_POST } else { ALLOW };
+    let asks = match *request.method() {
         // The server leaves the body of an answer to HEAD out, and keeps its length.
-        Method::GET | Method::HEAD => match work(route, parts, request).await {
-            Ok(answer) => return answer.into_response(),
-            Err(problem) => return problem.into_response(),
-        },
-        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
-        _ => Problem::method().into_response(),
+        Method::GET | Method::HEAD => true,
+        Method::POST => route.in_body.is_some(),
+        _ => false,
     };
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(ALLOW));
+    if asks {
+        return match work(route, parts, request).await {
+            Ok(answer) => answer.into_response(),
+            Err(problem) => problem.into_response(),
+        };
+    }
+    let mut response = match *request.method() {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => Problem::method(allow).into_response(),
+    };
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Result<Answer, Problem> {
-    let (mut head, _) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let scope = head.extensions.get::<Scope>().cloned();
     let scope = scope.ok_or_else(|| Problem::internal("a question came past the gate without a scope"))?;
     let operator = head.extensions.get::<Principal>().is_some_and(|principal| principal.operator);
@@ -164,14 +192,44 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
         return Err(Problem::unreadable(format!("it is longer than {QUERY_BYTES_MAX} bytes")));
     }
     let given = QueryString::<Vec<(String, String)>>::try_from_uri(&head.uri);
-    let QueryString(given) = given.map_err(|error| Problem::unreadable(error.body_text()))?;
+    let QueryString(mut given) = given.map_err(|error| Problem::unreadable(error.body_text()))?;
+    if let Some(parameter) = route.in_body.filter(|_| head.method == Method::POST) {
+        let wait = parts.options.time_max;
+        let text = tokio::time::timeout(wait, in_body(parameter, &head.headers, body)).await;
+        given.push((parameter.name.to_owned(), text.map_err(|_| Problem::timed_out())??));
+    }
+    let wants_csv = head.headers.get(header::ACCEPT).is_some_and(|kinds| accepts_csv(kinds.as_bytes()));
     let path = RawPathParams::from_request_parts(&mut head, &()).await;
     let path = path.map_err(|error| Problem::unreadable(error.body_text()))?;
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
-    let call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
+    let mut call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
+    call.wants_csv = wants_csv;
     let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
     within(parts.options.time_max, (route.answer)(call)).await
+}
+
+/// The text of a body that stands for `parameter`.
+async fn in_body(parameter: &Parameter, headers: &HeaderMap, body: Body) -> Result<String, Problem> {
+    let kind =
+        headers.get(header::CONTENT_TYPE).map_or("text/plain", |kind| kind.to_str().unwrap_or_default());
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !["text/plain", "application/sql"].contains(&kind.as_str()) {
+        return Err(Problem::body_kind(&kind));
+    }
+    let Shape::Text { bytes_max } = parameter.shape else {
+        return Err(Problem::internal("a body is no text"));
+    };
+    let bytes = axum::body::to_bytes(body, bytes_max).await;
+    let bytes = bytes.map_err(|_| Problem::body_bytes(bytes_max))?;
+    String::from_utf8(bytes.into()).map_err(|_| Problem::invalid(parameter.name, "the body is not UTF-8"))
+}
+
+/// True where a caller names CSV among the kinds of answer that will do, and does not name JSON before it.
+fn accepts_csv(accept: &[u8]) -> bool {
+    let accept = String::from_utf8_lossy(accept).to_ascii_lowercase();
+    let kinds = accept.split(',').filter_map(|kind| kind.split(';').next()).map(str::trim);
+    kinds.into_iter().find(|kind| ["text/csv", "application/json"].contains(kind)) == Some("text/csv")
 }
 
 /// The answer, unless it takes longer than `time_max`: then the work on it ends.

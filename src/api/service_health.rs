@@ -19,6 +19,7 @@ pub(super) const ROUTE: Route = Route {
     description: "The services that were seen in the window or in the time before it, worst first; or one service, with \
                   its operations on the first page. `window` is the part of it that is known.",
     in_path: &[],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &SERVICE, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page_with::<HealthView, HealthDetail>(),
     answer: |call| Box::pin(answer(call)),

@@ -26,6 +26,7 @@ pub(super) const ROUTE: Route = Route {
     description: "The calls between services, databases, queues and hosts in the window, by the names of their ends; on \
                   the first page all nodes too. `window` is the part of it that is known.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &FROM,
         &TO,

@@ -31,6 +31,7 @@ pub(super) const ROUTE: Route = Route {
                   name and kind, with the requests that each took in the window: entry spans of services, calls to the \
                   others.",
     in_path: &[],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &KIND, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page::<ServiceView>(),
     answer: |call| Box::pin(services(call)),
@@ -43,6 +44,7 @@ pub(super) const OPERATIONS: Route = Route {
     description: "Every operation of the service by name and kind, with its spans in the window; for databases, queues \
                   and hosts, the calls to it.",
     in_path: &[&NAME],
+    in_body: None,
     parameters: &[&FROM, &TO, &SINCE, &LIMIT, &CURSOR],
     schema: |schemas| schemas.page::<OperationView>(),
     answer: |call| Box::pin(operations(call)),

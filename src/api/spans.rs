@@ -44,6 +44,7 @@ pub(super) const ROUTE: Route = Route {
                   hold fewer items than asked for and still have a `next_cursor`, where few of the spans looked at \
                   pass.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &FROM,
         &TO,

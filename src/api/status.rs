@@ -16,6 +16,7 @@ pub(super) const ROUTE: Route = Route {
     description: "Version, uptime and health of the server, and what is kept of the tenant, as far as that costs little \
                   to tell.",
     in_path: &[],
+    in_body: None,
     parameters: &[],
     schema: |schemas| schemas.object::<StatusView>(),
     answer: |call| Box::pin(answer(call)),

@@ -26,6 +26,7 @@ pub(super) const ROUTE: Route = Route {
                   first page its newest 1,000 log records, earliest first. `window` reaches from its first start to \
                   past its last end. A trace over 16 MiB is answered in pages.",
     in_path: &[&ID],
+    in_body: None,
     parameters: &[&CURSOR],
     schema: |schemas| schemas.page_with::<SpanView, TraceDetail>(),
     answer: |call| Box::pin(answer(call)),

@@ -37,6 +37,7 @@ pub(super) const ROUTE: Route = Route {
                   start to its last end. A page may hold fewer items than asked for and still have a `next_cursor`, \
                   where few of the traces looked at pass.",
     in_path: &[],
+    in_body: None,
     parameters: &[
         &FROM,
         &TO,

@@ -29,7 +29,12 @@ pub(super) fn main(
     let open = api::probes(health.clone(), metrics.clone());
     let asked = Arc::new(api::Tally::default());
     super::exports::question_metrics(metrics, &asked);
-    let questions = api::router(api::Options::default(), query.clone(), health.clone(), &asked).layer(gate());
+    let options = api::Options {
+        retention_days: Some(config.storage.retention.trace_days),
+        sql_tenant: Some(config.default_tenant.clone()),
+        ..api::Options::default()
+    };
+    let questions = api::router(options, query.clone(), health.clone(), &asked).layer(gate());
     let mut router = open.merge(receive.router_http()).merge(questions);
     if config.mcp_enabled {
         let options = mcp::Options {

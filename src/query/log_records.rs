@@ -4,12 +4,16 @@ use crate::model::id::{SpanId, TemplateId, TraceId};
 use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
+use crate::search;
 use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
 use super::error::Error;
 use super::handle::Query;
 use super::logs::LogQuestion;
 use super::spans::has_all;
+
+/// Longest text of a search, in bytes.
+pub const TEXT_BYTES_MAX: usize = search::QUERY_BYTES_MAX;
 
 /// Records that are searched by words at a time.
 const FOUND_AT_ONCE: usize = 200;

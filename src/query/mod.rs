@@ -7,7 +7,7 @@
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`evidence`] (what is
 //! known about that time), then the questions: [`service_map`], [`service_health`], [`root_cause`], [`impact`],
 //! [`anomalies`], [`trace`], [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`],
-//! [`holdings`]; [`cache`] remembers answers for a few seconds.
+//! [`holdings`]; [`sql`], in which the operator asks; [`cache`] remembers answers for a few seconds.
 
 pub mod anomalies;
 pub mod cache;
@@ -25,6 +25,7 @@ pub mod root_cause;
 pub mod service_health;
 pub mod service_map;
 pub mod spans;
+pub mod sql;
 pub mod trace;
 pub mod traces;
 pub mod window;

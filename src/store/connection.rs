@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection as _, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Column, Connection as _, Executor, Postgres, SqlSafeStr, Sqlite, Statement as _};
 
 use super::error::Error;
 use super::postgres::copy;
@@ -183,6 +183,16 @@ impl Borrowed<'_> {
         })
     }
 
+    /// The names of the columns that a statement answers, without running it.
+    pub(super) async fn columns(self, sql: Sql) -> Result<Vec<String>, Error> {
+        let text = AssertSqlSafe(sql.text).into_sql_str();
+        let names = match self {
+            Self::Sqlite(connection) => names(connection.prepare(text).await?.columns()),
+            Self::Postgres(connection) => names(connection.prepare(text).await?.columns()),
+        };
+        Ok(names)
+    }
+
     /// Every row of an answer, read as it comes.
     pub(super) async fn rows<T: Send + Unpin>(
         self,
@@ -213,6 +223,10 @@ impl Borrowed<'_> {
             None => Ok(rows?),
         }
     }
+}
+
+fn names(columns: &[impl Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name().to_owned()).collect()
 }
 
 /// Stops at the first failure and keeps it aside, since the library knows only its own.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sqlx::postgres::PgDatabaseError;
 
 use super::postgres::login;
+use super::read::sql::refusal::Refusal;
 use crate::fault::Kind;
 
 /// A failure of the store.
@@ -118,6 +119,25 @@ pub enum Error {
         /// The most that is answered.
         max: usize,
     },
+    /// A statement of the operator is not one that is taken.
+    #[error(transparent)]
+    NotTaken(#[from] Refusal),
+    /// The database does not take a statement of the operator.
+    #[error("the database does not take the statement")]
+    Asked(#[source] sqlx::Error),
+    /// A statement of the operator answers a type that cannot be shown.
+    #[error("the column `{column}` is of the type {kind}, which cannot be shown: cast it to text")]
+    Kind {
+        /// The column.
+        column: String,
+        /// Its type.
+        kind: String,
+    },
+    /// The database has data of several tenants, and statements of the operator know no tenants.
+    #[error(
+        "SQL is answered only where the database has no other tenant than the server's default, and this one has others"
+    )]
+    Shared,
     /// The store was stopped.
     #[error("the store was stopped")]
     Stopped,
@@ -137,6 +157,8 @@ impl Error {
             Self::Crowded(_) => Kind::Overloaded,
             Self::TimedOut(_) => Kind::TimedOut,
             Self::TooMuch { .. } => Kind::TooLarge,
+            Self::NotTaken(_) | Self::Asked(_) | Self::Kind { .. } => Kind::Invalid,
+            Self::Shared => Kind::Denied,
             Self::Directory { .. }
             | Self::Open { .. }
             | Self::Library { .. }

@@ -82,6 +82,14 @@ impl Pool {
         })
     }
 
+    /// Whose SQL its connections speak.
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres { .. } => Dialect::Postgres,
+        }
+    }
+
     /// Connections in use and connections at most.
     pub(super) fn usage(&self) -> (u32, u32) {
         let (open, idle, most) = match self {

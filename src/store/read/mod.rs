@@ -13,7 +13,7 @@
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `details` (the packed rest, out of the blocks), `scan` (newest first over several
 //! indexes); then one file a question: [`trace`], [`summaries`], [`spans`], [`logs`], [`rollups`] and `long` (over hours), [`edges`],
-//! [`templates`], [`metrics`], [`counts`].
+//! [`templates`], [`metrics`], [`counts`]; and [`sql`], in which the operator asks.
 //!
 //! The questions are methods of [`Store`](super::Store).
 
@@ -29,6 +29,7 @@ pub(super) mod reader;
 pub mod rollups;
 mod scan;
 pub mod spans;
+pub mod sql;
 pub mod summaries;
 pub mod templates;
 #[cfg(test)]

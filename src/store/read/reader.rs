@@ -125,6 +125,11 @@ impl Reader {
     ) -> Result<Option<T>, Error> {
         Ok(self.all(sql, read).await?.into_iter().next())
     }
+
+    /// The names of the columns of an answer, without asking for it.
+    pub(in crate::store) async fn columns(&mut self, sql: Sql) -> Result<Vec<String>, Error> {
+        self.connection.borrow().columns(sql).await
+    }
 }
 
 impl Drop for Reader {

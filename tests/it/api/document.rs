@@ -39,35 +39,10 @@ fn the_document_is_well_formed() {
     for (path, item) in paths(&document) {
         assert!(path.starts_with("/api/v1/"), "{path}");
         let methods: Vec<&String> = item.as_object().unwrap().keys().collect();
-        assert_eq!(methods, ["get"], "{path}");
-        let operation = &item["get"];
-        assert!(names.insert(operation["operationId"].as_str().unwrap()), "{path}: the name is not unique");
-        for field in ["summary", "description"] {
-            assert!(operation[field].as_str().is_some_and(|text| !text.is_empty()), "{path}: {field}");
-        }
-        let mut variables = BTreeSet::new();
-        for parameter in operation["parameters"].as_array().unwrap() {
-            let name = parameter["name"].as_str().unwrap();
-            assert!(parameter["description"].as_str().is_some_and(|text| text.len() > 10), "{path} {name}");
-            check_bounded(&parameter["schema"], &format!("{path} {name}"));
-            if parameter["in"] == "path" {
-                assert_eq!(parameter["required"], true, "{path} {name}");
-                variables.insert(format!("{{{name}}}"));
-            }
-        }
-        let in_path = path.split('/').filter(|part| part.starts_with('{')).map(str::to_owned).collect();
-        assert_eq!(variables, in_path, "{path}: variables and parameters differ");
-        let responses = operation["responses"].as_object().unwrap();
-        for status in ["200", "400", "401", "500"] {
-            assert!(responses.contains_key(status), "{path} {status}");
-        }
-        for (status, response) in responses {
-            assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{path} {status}");
-            let kind = match status.as_str() {
-                "200" | "401" => "application/json",
-                _ => "application/problem+json",
-            };
-            assert!(response["content"][kind]["schema"].is_object(), "{path} {status}");
+        let wanted: &[&str] = if path == "/api/v1/sql" { &["get", "post"] } else { &["get"] };
+        assert_eq!(methods, wanted, "{path}");
+        for method in wanted {
+            check_operation(path, &item[method], &mut names);
         }
     }
     check_references(&document, &document);
@@ -75,6 +50,45 @@ fn the_document_is_well_formed() {
     assert!(schemas.len() > 20, "{}", schemas.len());
     for (name, schema) in schemas {
         check_described(schema, name);
+    }
+}
+
+/// An operation says what it takes and answers, all of it bounded.
+fn check_operation<'a>(path: &str, operation: &'a Value, names: &mut BTreeSet<&'a str>) {
+    assert!(names.insert(operation["operationId"].as_str().unwrap()), "{path}: the name is not unique");
+    for field in ["summary", "description"] {
+        assert!(operation[field].as_str().is_some_and(|text| !text.is_empty()), "{path}: {field}");
+    }
+    let mut variables = BTreeSet::new();
+    for parameter in operation["parameters"].as_array().unwrap() {
+        let name = parameter["name"].as_str().unwrap();
+        assert!(parameter["description"].as_str().is_some_and(|text| text.len() > 10), "{path} {name}");
+        check_bounded(&parameter["schema"], &format!("{path} {name}"));
+        if parameter["in"] == "path" {
+            assert_eq!(parameter["required"], true, "{path} {name}");
+            variables.insert(format!("{{{name}}}"));
+        }
+    }
+    let in_path = path.split('/').filter(|part| part.starts_with('{')).map(str::to_owned).collect();
+    assert_eq!(variables, in_path, "{path}: variables and parameters differ");
+    let responses = operation["responses"].as_object().unwrap();
+    for status in ["200", "400", "401", "500"] {
+        assert!(responses.contains_key(status), "{path} {status}");
+    }
+    for (status, response) in responses {
+        assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{path} {status}");
+        let kind = match status.as_str() {
+            "200" | "401" => "application/json",
+            _ => "application/problem+json",
+        };
+        assert!(response["content"][kind]["schema"].is_object(), "{path} {status}");
+    }
+    if let Some(body) = operation.get("requestBody") {
+        assert_eq!(body["required"], true, "{path}");
+        for kind in ["text/plain", "application/sql"] {
+            check_bounded(&body["content"][kind]["schema"], &format!("{path} {kind}"));
+        }
+        assert!(responses.contains_key("413") && responses.contains_key("415"), "{path}");
     }
 }
 
@@ -134,13 +148,21 @@ fn filled_in(path: &str) -> String {
 
 #[tokio::test]
 async fn every_documented_route_is_served_and_behaves() {
-    let server = Server::start(&[]).await;
+    let server = Server::start(&[("DEFAULT_TENANT", "shop")]).await;
     fill(&server, "shop", "shop").await;
     server.settled().await;
     for path in paths(&document()).keys() {
+        let takes_post = path.ends_with("/sql");
+        let allow = if takes_post { "GET, HEAD, POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
         let mut at = filled_in(path);
         if path.ends_with("/impact") {
             at.push_str("?service=shop-back");
+        }
+        if path.ends_with("/metrics/query") {
+            at.push_str("?name=shop.queue&function=last");
+        }
+        if takes_post {
+            at.push_str("?q=SELECT+1+AS+one");
         }
         let told = get(&server, "shop", &at).await;
         assert_eq!(told.status, 200, "{at}: {}", told.text);
@@ -149,15 +171,16 @@ async fn every_documented_route_is_served_and_behaves() {
         assert_eq!(head.header("content-type"), "application/json", "{at}");
         assert!(head.header("content-length").parse::<u64>().unwrap() > 1, "{at}");
         let options = send(&server, Method::OPTIONS, "shop", &at).await;
-        assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"), "{at}");
-        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+        assert_eq!((options.status, options.header("allow")), (204, allow), "{at}");
+        let methods = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+        for method in methods.into_iter().filter(|method| !takes_post || method != Method::POST) {
             let told = send(&server, method.clone(), "shop", &at).await;
-            assert_eq!((told.status, told.header("allow")), (405, "GET, HEAD, OPTIONS"), "{method} {at}");
+            assert_eq!((told.status, told.header("allow")), (405, allow), "{method} {at}");
             assert_eq!(told.json()["type"], "urn:otelcontext:problem:method-not-allowed", "{method} {at}");
         }
     }
     for path in
-        ["/api/v1", "/api/v1/", "/api/v1/service", "/api/v1/traces/x/y", "/api/v1/services/", "/api/v1/sql"]
+        ["/api/v1", "/api/v1/", "/api/v1/service", "/api/v1/traces/x/y", "/api/v1/services/", "/api/v1/sqls"]
     {
         let told = get(&server, "shop", path).await;
         assert_eq!(told.status, 404, "{path}: {}", told.text);
@@ -172,12 +195,13 @@ async fn every_documented_route_is_served_and_behaves() {
 
 #[tokio::test]
 async fn answers_are_what_the_document_says() {
-    let server = Server::start(&[]).await;
+    let server = Server::start(&[("DEFAULT_TENANT", "shop")]).await;
     fill(&server, "shop", "shop").await;
     searchable(&server, "shop").await;
     let document = document();
     let mut seen = BTreeSet::new();
-    for question in questions("shop") {
+    let sql = "/sql?q=SELECT+*+FROM+v_services";
+    for question in questions("shop").into_iter().chain([sql.to_owned()]) {
         let answer = ask(&server, "shop", &question).await;
         let asked = format!("/api/v1{}", question.split('?').next().unwrap());
         let (path, item) = paths(&document).iter().find(|(path, _)| filled_in(path) == asked).unwrap();

@@ -1,13 +1,14 @@
 //! The REST API from outside.
 //!
 //! In reading order: this file (telemetry and requests), `schema` (whether an answer is what the document says); then the
-//! promises: `document`, `questions`, `pages`, `refusals`, `tenants`.
+//! promises: `document`, `questions`, `pages`, `refusals`, `tenants`, `sql`.
 
 mod document;
 mod pages;
 mod questions;
 mod refusals;
 mod schema;
+mod sql;
 mod tenants;
 
 use reqwest::Method;
@@ -218,6 +219,8 @@ pub(crate) fn questions(mark: &str) -> Vec<String> {
         format!("/log-templates?service={front}"),
         "/metrics".to_owned(),
         format!("/metrics?prefix={mark}"),
+        format!("/metrics/query?name={mark}.queue&function=last&by=service"),
+        format!("/metrics/query?name={mark}.queue&function=max&since=15m&step=1m&by=service&where=version%3D&top=1"),
         "/service-map".to_owned(),
         format!("/service-map?service={front}&depth=1"),
         "/service-health".to_owned(),

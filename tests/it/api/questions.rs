@@ -285,6 +285,12 @@ async fn templates_and_metrics_are_listed() {
     let wanted =
         json!([{"name": "shop.queue", "unit": "1", "kind": "gauge", "description": "Waiting.", "series": 1}]);
     assert_eq!(metrics["items"], wanted);
+    let path = "/metrics/query?name=shop.queue&function=last&by=service&since=5m&step=1h";
+    let answer = ask(&server, "shop", path).await;
+    let part = &answer["items"][0];
+    assert_eq!((&part["kind"], &part["points"]["used"]), (&json!("gauge"), &json!(1)), "{answer}");
+    assert_eq!(part["groups"][0]["labels"], json!({"service": "shop-front"}), "{answer}");
+    assert!(part["groups"][0]["values"].as_array().unwrap().contains(&json!(3.0)), "{answer}");
     for path in ["/metrics?prefix=cart", "/metrics?from=7d&to=6d"] {
         assert_eq!(items(&ask(&server, "shop", path).await).len(), 0, "{path}");
     }
@@ -330,7 +336,7 @@ async fn the_status_tells_what_is_kept() {
     assert_eq!(stored["newest_span"], moment(start + 2_000_000), "{status}");
     assert!(stored["oldest"].as_str().unwrap() <= moment(start).as_str(), "{status}");
     assert!(status["store_bytes"].as_u64().unwrap() > 10_000, "{status}");
-    assert!(status["retention_days"].is_null() && status["uptime_s"].as_u64().unwrap() < 600, "{status}");
+    assert!(status["retention_days"] == 7 && status["uptime_s"].as_u64().unwrap() < 600, "{status}");
     let nothing = ask(&server, "stranger", "/status").await;
     assert_eq!(nothing["stored"]["services"], 0, "{nothing}");
 }

@@ -48,6 +48,9 @@ async fn bad_parameters_are_refused_with_what_would_be_right() {
         ("/logs?template=one".to_owned(), "invalid-parameter", "whole number"),
         ("/logs?q=%22unfinished".to_owned(), "invalid-parameter", "quot"),
         ("/impact".to_owned(), "invalid-parameter", "`service` is needed"),
+        ("/metrics/query?name=shop.queue".to_owned(), "invalid-parameter", "`function` is needed"),
+        ("/metrics/query?name=shop.queue&function=middle".to_owned(), "invalid-parameter", "use rate"),
+        ("/metrics/query?name=shop.queue&function=p95".to_owned(), "invalid-parameter", "only histograms"),
         ("/service-map?depth=11".to_owned(), "invalid-parameter", "from 1 to 10"),
         ("/traces?service=%FF%FE&x".to_owned(), "unknown-parameter", "no parameter `x`"),
         (format!("/traces?service={}", "x".repeat(17_000)), "unreadable-query", "longer than"),
@@ -77,6 +80,8 @@ async fn unknown_names_and_ids_are_not_found() {
     }
     let path = "/services/shop-frnt/operations";
     assert_eq!(refused(&server, "shop", path, (404, "unknown-name")).await["suggestion"], "shop-front");
+    let path = "/metrics/query?name=shop.queu&function=last";
+    assert_eq!(refused(&server, "shop", path, (404, "unknown-name")).await["suggestion"], "shop.queue");
     let problem = refused(&server, "shop", "/traces?operation=GET%20/shp", (404, "unknown-name")).await;
     assert_eq!(problem["suggestion"], "GET /shop", "{problem}");
     refused(&server, "shop", "/traces/11111111111111111111111111111111", (404, "not-found")).await;

@@ -13,6 +13,12 @@ async fn no_route_tells_one_tenant_of_another() {
     for (tenant, _) in marks {
         searchable(&server, tenant).await;
     }
+    // SQL knows no tenants: it is refused to all of them where there is more than one.
+    for tenant in ["acme", "umbrella", "default"] {
+        let told = get(&server, tenant, "/api/v1/sql?q=SELECT+*+FROM+v_services").await;
+        assert_eq!(told.status, 403, "{tenant}: {}", told.text);
+        assert!(marks.iter().all(|(_, mark)| !told.text.contains(mark)), "{}", told.text);
+    }
     for ((tenant, own), (_, other)) in [(marks[0], marks[1]), (marks[1], marks[0])] {
         for question in questions(own) {
             let told = get(&server, tenant, &format!("/api/v1{question}")).await;
@@ -32,7 +38,8 @@ async fn no_route_tells_one_tenant_of_another() {
                 text = text.replace(&detail, "");
             }
             assert!(!text.contains(other), "{tenant} reads of {other} in {question}: {}", told.text);
-            let foreign = question.contains("service=") || question.contains("/operations");
+            let named = ["?service=", "&service=", "/operations", "/metrics/query"];
+            let foreign = named.iter().any(|part| question.contains(part));
             assert_eq!(
                 told.status == 404,
                 foreign || question.contains("operation="),

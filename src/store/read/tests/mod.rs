@@ -55,7 +55,7 @@ pub(super) struct Tenant {
 }
 
 /// Numbers that look random and are the same in every run.
-pub(super) struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     pub(super) fn below(&mut self, bound: u64) -> u64 {
@@ -134,7 +134,7 @@ pub(super) fn span_id(number: u64) -> SpanId {
     SpanId::try_from((number + 1).to_be_bytes().as_slice()).unwrap()
 }
 
-fn tenant(store: &Store, name: &str) -> Tenant {
+pub(super) fn tenant(store: &Store, name: &str) -> Tenant {
     let names = store.names();
     let number = names.tenant(&TenantId::try_from(name).unwrap());
     let mut services = Vec::new();
@@ -150,7 +150,7 @@ fn tenant(store: &Store, name: &str) -> Tenant {
 }
 
 /// Adds one to eight spans of `trace`. The first 25 traces are kept in parts: each span under its own key.
-fn add_trace(tenant: &Tenant, trace: TraceId, chance: &mut Chance, commit: &mut Commit) {
+pub(super) fn add_trace(tenant: &Tenant, trace: TraceId, chance: &mut Chance, commit: &mut Commit) {
     let number = u128::from_be_bytes(*trace.as_bytes()) as i64;
     let first = seconds(number * 13);
     for _ in 0..=chance.below(8) {
@@ -180,7 +180,7 @@ fn add_trace(tenant: &Tenant, trace: TraceId, chance: &mut Chance, commit: &mut 
     }
 }
 
-fn add_logs(tenant: &Tenant, trace: TraceId, chance: &mut Chance, commit: &mut Commit) {
+pub(super) fn add_logs(tenant: &Tenant, trace: TraceId, chance: &mut Chance, commit: &mut Commit) {
     for _ in 0..chance.below(6) {
         let service = chance.below(SERVICES as u64) as usize;
         let severity = [0, 1, 5, 9, 13, 17, 21][chance.below(7) as usize];
@@ -206,7 +206,7 @@ fn template(service: ServiceId, severity: u8) -> TemplateId {
     TemplateId(service.0 * 100 + u32::from(severity))
 }
 
-fn templates(tenant: &Tenant) -> Vec<TemplateRow> {
+pub(super) fn templates(tenant: &Tenant) -> Vec<TemplateRow> {
     let of_service = |service: &ServiceId| {
         [0, 1, 5, 9, 13, 17, 21].map(|severity| TemplateRow {
             id: template(*service, severity),
