@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::app::storage::store_options;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::batch::Signal;
 use crate::model::tenant::TenantId;
 use crate::model::time::{UnixNanos, Window};
-use crate::app::storage::store_options;
 use crate::store::Store;
 use crate::store::options::Options;
 use crate::transfer::export::{self, Ask};
