@@ -99,7 +99,8 @@ CREATE TABLE series (
 CREATE INDEX series_by_name ON series (tenant_id, name);
 CREATE INDEX series_by_service ON series (service_id);
 
--- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour;
+-- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour,
+-- 6 of an hour of metric series;
 -- day: the first day of the partition, counted from 1970-01-01; retired: when it was given up (seconds), its space is on
 -- the way back; seq: of points, the first number that is free.
 CREATE TABLE partitions (
@@ -112,6 +113,11 @@ CREATE TABLE partitions (
 
 -- Hours (their first second) whose roll-ups of a minute changed and are not added up to roll-ups of an hour yet.
 CREATE TABLE unrolled (
+    hour BIGINT PRIMARY KEY
+);
+
+-- Hours (their first second) whose metric points changed and are not reckoned to roll-ups of metric series yet.
+CREATE TABLE unreckoned (
     hour BIGINT PRIMARY KEY
 );
 
@@ -257,6 +263,15 @@ CREATE TABLE rollups (
 CREATE TABLE rollups_10s PARTITION OF rollups FOR VALUES IN (10) PARTITION BY RANGE (bucket);
 CREATE TABLE rollups_60s PARTITION OF rollups FOR VALUES IN (60) PARTITION BY RANGE (bucket);
 CREATE TABLE rollups_3600s PARTITION OF rollups FOR VALUES IN (3600) PARTITION BY RANGE (bucket);
+
+-- What the points of a series say about one hour (its first second). points: how many it was reckoned from.
+CREATE TABLE series_hours (
+    series_id INTEGER NOT NULL,
+    hour      BIGINT NOT NULL,
+    points    BIGINT NOT NULL,
+    rollup    BYTEA NOT NULL,
+    PRIMARY KEY (series_id, hour)
+) PARTITION BY RANGE (hour);
 
 -- For people.
 CREATE VIEW v_services AS

@@ -94,7 +94,8 @@ CREATE TABLE series (
 CREATE INDEX series_by_name ON series (tenant_id, name);
 CREATE INDEX series_by_service ON series (service_id);
 
--- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour;
+-- Which partitions there are. family: 0 spans, 1 logs, 2 points, 3 roll-ups of 10 s, 4 of a minute, 5 of an hour,
+-- 6 of an hour of metric series;
 -- day: the first day of the partition, counted from 1970-01-01; retired: when it was given up (seconds), its space is on
 -- the way back; seq: of points, the first number that is free.
 CREATE TABLE partitions (
@@ -107,6 +108,11 @@ CREATE TABLE partitions (
 
 -- Hours (their first second) whose roll-ups of a minute changed and are not added up to roll-ups of an hour yet.
 CREATE TABLE unrolled (
+    hour INTEGER PRIMARY KEY
+) STRICT;
+
+-- Hours (their first second) whose metric points changed and are not reckoned to roll-ups of metric series yet.
+CREATE TABLE unreckoned (
     hour INTEGER PRIMARY KEY
 ) STRICT;
 
@@ -250,6 +256,16 @@ CREATE TABLE rollups_shape (
     PRIMARY KEY (tenant_id, width, bucket, kind, a, b, c)
 ) STRICT, WITHOUT ROWID;
 CREATE VIEW rollups AS SELECT * FROM rollups_shape;
+
+-- What the points of a series say about one hour (its first second). points: how many it was reckoned from.
+CREATE TABLE series_hours_shape (
+    series_id INTEGER NOT NULL,
+    hour      INTEGER NOT NULL,
+    points    INTEGER NOT NULL,
+    rollup    BLOB NOT NULL,
+    PRIMARY KEY (series_id, hour)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW series_hours AS SELECT * FROM series_hours_shape;
 
 -- For people.
 CREATE VIEW v_services AS

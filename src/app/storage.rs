@@ -47,7 +47,11 @@ pub fn database(config: &Config) -> Result<Database> {
     let storage = &config.storage;
     if storage.driver == Driver::Sqlite {
         let path = config.database.clone();
-        return Ok(Database::Sqlite(File { path, cache_kib: config.cache_kib, mmap_bytes: config.mmap_bytes }));
+        return Ok(Database::Sqlite(File {
+            path,
+            cache_kib: config.cache_kib,
+            mmap_bytes: config.mmap_bytes,
+        }));
     }
     let login = Login::parse(storage.dsn.as_deref().unwrap_or_default()).context("DB_DSN")?;
     if !storage.azure_auth {

@@ -4,7 +4,7 @@ use super::amount::{Amount, accrue};
 use super::link::{self, Link, Mark};
 use super::nature::{Accrual, Nature};
 use crate::model::metric::{MetricKind, Point, PointValue};
-use crate::model::time::UnixNanos;
+use crate::model::time::{UnixNanos, Window};
 
 /// The roll-up of a series over an interval. It does not know the interval: whoever keeps it does.
 ///
@@ -208,6 +208,13 @@ impl Rollup {
     /// True when a point was reckoned with.
     pub const fn has_points(&self) -> bool {
         self.ends.is_some()
+    }
+
+    /// True when none of its points lies outside of `window`.
+    pub fn is_within(&self, window: Window) -> bool {
+        self.ends.as_ref().is_none_or(|Ends { first, last }| {
+            window.from.0 <= first.time_ns && first.time_ns <= last.time_ns && last.time_ns < window.to.0
+        })
     }
 
     /// The recorded values, of gauges and sums.

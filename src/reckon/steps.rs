@@ -30,13 +30,32 @@ impl Plan {
         self.step_ns.unsigned_abs().saturating_mul(self.window_steps as u64)
     }
 
+    /// The step that holds an instant; negative before the first one.
+    fn place(&self, time: UnixNanos) -> i64 {
+        time.0.saturating_sub(self.from.0).div_euclid(self.step_ns)
+    }
+
     /// The roll-ups of the steps in which the series has points, in order; points may come in any order.
     pub fn cells(&self, nature: Nature, points: &[Point]) -> Vec<Cell> {
         let mut ordered: Vec<&Point> = points.iter().collect();
         ordered.sort_by_key(|point| point.time);
-        let place = |point: &Point| point.time.0.saturating_sub(self.from.0).div_euclid(self.step_ns);
+        let place = |point: &Point| self.place(point.time);
         let runs = ordered.chunk_by(|a, b| place(a) == place(b));
         runs.filter_map(|run| Some((place(run.first()?), Rollup::of_ordered(nature, run)))).collect()
+    }
+
+    /// The roll-ups of the steps, in order, from those of shorter intervals: each with its beginning, one behind the
+    /// other. Steps are whole numbers of such intervals.
+    pub fn joined(&self, shorter: impl IntoIterator<Item = (UnixNanos, Rollup)>) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = Vec::new();
+        for (from, rollup) in shorter {
+            let place = self.place(from);
+            match cells.pop_if(|(step, _)| *step == place) {
+                Some((_, earlier)) => cells.push((place, joined(Some(earlier), &rollup))),
+                None => cells.push((place, rollup)),
+            }
+        }
+        cells
     }
 
     /// Shows `each` the windows in which the series has points, by the number of the step they end with: the roll-up

@@ -20,22 +20,24 @@ use crate::model::rollup::{COARSE_SECONDS, Cell, HOUR_SECONDS};
 use crate::model::time::{UnixNanos, Window};
 
 /// How long after its end an hour is left alone: most of what is late has come by then.
-const SETTLING: Duration = Duration::from_secs(300);
+pub(super) const SETTLING: Duration = Duration::from_secs(300);
 /// Hours that one call looks for.
-const HOURS_MAX: usize = 48;
+pub(super) const HOURS_MAX: usize = 48;
 const KINDS: [RollupKind; 4] =
     [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge, RollupKind::Logs];
 
-/// Notes that hours are not added up.
+/// Notes in `table` that hours are to be added up.
 pub(super) async fn note(
     connection: &mut Connection,
+    table: &str,
     hours: impl IntoIterator<Item = i64>,
 ) -> Result<(), Error> {
     let hours: Vec<String> = hours.into_iter().map(|hour| format!("({hour})")).collect();
     if hours.is_empty() {
         return Ok(());
     }
-    let sql = format!("INSERT INTO unrolled (hour) VALUES {} ON CONFLICT (hour) DO NOTHING", hours.join(","));
+    let hours = hours.join(",");
+    let sql = format!("INSERT INTO {table} (hour) VALUES {hours} ON CONFLICT (hour) DO NOTHING");
     connection.execute(connection.sql(sql)).await.map(|_| ())
 }
 

@@ -13,8 +13,8 @@
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
 //! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
 //! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
-//! `rollups` (the folds), `hours` (roll-ups that are kept longest), [`blocks`] (packed details compressed together, with a filter), [`read`] (questions),
-//! [`recall`] (traces that were begun in earlier commits), [`retire`] (giving up what is old), `catalog` and [`schema`]
+//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`blocks`] (packed details compressed together, with a
+//! filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits), [`retire`] (giving up what is old), `catalog` and [`schema`]
 //! (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values` (either database as one),
 //! `sqlite` and `postgres` (what only one of them has), [`error`].
 //!
@@ -44,6 +44,7 @@ mod row;
 pub mod rows;
 pub mod schema;
 mod series;
+pub mod series_hours;
 pub mod snapshot;
 mod sql;
 mod sqlite;

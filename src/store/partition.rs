@@ -25,6 +25,8 @@ pub enum Family {
     Minute = 4,
     /// Roll-ups of an hour; a partition holds 32 days.
     Hour = 5,
+    /// Roll-ups of an hour of metric series; a partition holds 32 days.
+    SeriesHours = 6,
 }
 
 /// A table that is kept by day.
@@ -49,6 +51,7 @@ pub(super) const POINTS: Kept = kept("points");
 pub(super) const FINE: Kept = Kept { name: "rollups_10s", parent: "rollups" };
 pub(super) const MINUTE: Kept = Kept { name: "rollups_60s", parent: "rollups" };
 pub(super) const HOUR: Kept = Kept { name: "rollups_3600s", parent: "rollups" };
+pub(super) const SERIES_HOURS: Kept = kept("series_hours");
 
 impl Kept {
     /// The table of `day`.
@@ -59,7 +62,8 @@ impl Kept {
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 6] = [Self::Spans, Self::Logs, Self::Points, Self::Fine, Self::Minute, Self::Hour];
+    pub const ALL: [Self; 7] =
+        [Self::Spans, Self::Logs, Self::Points, Self::Fine, Self::Minute, Self::Hour, Self::SeriesHours];
 
     /// The family with this number.
     pub fn from_number(number: i64) -> Option<Self> {
@@ -75,12 +79,13 @@ impl Family {
             Self::Fine => "rollups_10s",
             Self::Minute => "rollups_60s",
             Self::Hour => "rollups_3600s",
+            Self::SeriesHours => "series_hours",
         }
     }
 
     /// Days that one partition holds.
     pub const fn days(self) -> i32 {
-        if matches!(self, Self::Hour) { 32 } else { 1 }
+        if matches!(self, Self::Hour | Self::SeriesHours) { 32 } else { 1 }
     }
 
     /// The family of the roll-ups of this width.
@@ -100,6 +105,7 @@ impl Family {
             Self::Fine => &[FINE],
             Self::Minute => &[MINUTE],
             Self::Hour => &[HOUR],
+            Self::SeriesHours => &[SERIES_HOURS],
         }
     }
 

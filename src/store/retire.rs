@@ -218,6 +218,7 @@ async fn remove_front(connection: &mut Connection, table: Kept, name: &str) -> R
     let key = match table {
         partition::TRACES => "trace_key",
         partition::POINTS => "series_id, time_ns, seq",
+        partition::SERIES_HOURS => "series_id, hour",
         _ => "tenant_id, width, bucket, kind, a, b, c",
     };
     let place = connection.sql(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {ROWS_PER_STEP})"));

@@ -156,7 +156,7 @@ impl Rollups {
             }
         }
         let fresh = hours_of(&cells).into_iter().filter(|hour| !self.touched.contains_key(hour));
-        hours::note(connection, fresh).await?;
+        hours::note(connection, "unrolled", fresh).await?;
         for group in cells.chunk_by(|(a, _), (b, _)| a.partition() == b.partition()) {
             let Partition { family, day } = group[0].0.partition();
             let target = table::ROLLUPS.on(family.tables()[0], day);

@@ -4,20 +4,23 @@
 //! of one series and instant, a retried request for example, are all kept and told apart by `seq`: each commit takes
 //! the next numbers of the day, so that nothing need be looked up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
+use super::hours;
 use super::names::OVERFLOW;
 use super::names::info::hash;
 use super::partition;
 use super::rows::{PointRow, SeriesDefinition};
+use super::series_hours::Touched;
 use super::table;
 use super::values::Values;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::PointValue;
+use crate::model::rollup::HOUR_SECONDS;
 
 /// `points.flags`: the sender says that there is a gap.
 const FLAG_GAP: i64 = 1;
@@ -33,6 +36,8 @@ pub(super) struct SeriesTable {
     /// Most series of one tenant, and of all together. Past it, points of new series go to one series for each service
     /// and kind, whose name is [`OVERFLOW`].
     limits: (usize, usize),
+    /// Hours that are noted as not reckoned.
+    pub(super) touched: Touched,
 }
 
 /// What a commit changes in memory once it succeeded.
@@ -44,6 +49,8 @@ pub(super) struct Staged {
     pub(super) overflowed: u64,
     /// The first free `seq` of each day that got points.
     pub(super) seqs: BTreeMap<Day, i64>,
+    /// The hours that got points.
+    hours: BTreeSet<i64>,
 }
 
 /// A point with its place in the table.
@@ -66,7 +73,13 @@ struct NewSeries<'a> {
 impl SeriesTable {
     /// Reads which series there are.
     pub(super) async fn start(connection: &mut Connection, limits: (usize, usize)) -> Result<Self, Error> {
-        let mut table = Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limits };
+        let mut table = Self {
+            known: HashMap::new(),
+            counts: HashMap::new(),
+            next: 1,
+            limits,
+            touched: Touched::default(),
+        };
         let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
         let rows = connection.rows(rows, |row| {
             let hash: [u8; 16] =
@@ -97,8 +110,11 @@ impl SeriesTable {
         for row in points {
             let key = (row.tenant, definitions.series_hash(row));
             let series = self.settle(key, row, &mut staged, &mut new);
+            staged.hours.insert(row.point.time.bucket_seconds(HOUR_SECONDS));
             placed.entry(Day::of(row.point.time)).or_default().push(Placed { series, seq: 0, row });
         }
+        let fresh = staged.hours.iter().copied().filter(|hour| !self.touched.has(*hour));
+        hours::note(connection, "unreckoned", fresh).await?;
         connection.insert(&table::SERIES.whole(), &new, bind_series).await?;
         for (day, mut placed) in placed {
             placed.sort_by_key(|placed| (placed.series, placed.row.point.time));
@@ -123,6 +139,7 @@ impl SeriesTable {
         for id in staged.new.values() {
             self.next = self.next.max(id.0 + 1);
         }
+        self.touched.touch(staged.hours);
         self.known.extend(staged.new);
         for (tenant, added) in staged.added {
             *self.counts.entry(tenant).or_default() += added;

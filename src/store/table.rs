@@ -289,3 +289,14 @@ pub(super) static ROLLUPS: Table = Table {
     ],
     clash: Clash::Replace { key: "tenant_id, width, bucket, kind, a, b, c" },
 };
+
+/// Points are given up by the day, so a roll-up of fewer points than the stored one has lost some: the stored one stays.
+pub(super) static SERIES_HOURS: Table = Table {
+    name: partition::SERIES_HOURS.name,
+    columns: &[("series_id", Int), ("hour", Big), ("points", Big), ("rollup", Bytes)],
+    clash: Clash::Fold {
+        key: "series_id, hour",
+        set: "rollup = CASE WHEN t.points > excluded.points THEN t.rollup ELSE excluded.rollup END, \
+              points = greatest(t.points, excluded.points)",
+    },
+};

@@ -1,10 +1,11 @@
 //! What runs by the clock or at start, beside requests and questions.
 //!
 //! Everything derived can be rebuilt from the store: [`restore`] gives the graph its recent past from the roll-ups,
-//! [`index`] brings the search index up to the store, from wherever it stands; [`retention`] lets go of what is old;
-//! [`watch`] looks after the rest.
+//! [`index`] brings the search index up to the store, from wherever it stands; [`retention`] lets go of what is old,
+//! after `reckoning` made hours of metric points; [`watch`] looks after the rest.
 
 pub mod index;
+mod reckoning;
 pub mod restore;
 pub mod retention;
 pub mod watch;

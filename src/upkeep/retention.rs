@@ -1,6 +1,7 @@
 //! What is old goes, a day at a time: by age, and where the disk budget is spent, the oldest day first.
 //!
-//! Before that, what was counted by the minute is added up by the hour, which is kept longest.
+//! Before that, what was counted by the minute is added up by the hour, and metric points are reckoned to hours: these
+//! are kept longest.
 //!
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
 //! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::reckoning;
 use crate::clock::Clock;
 use crate::fault::chain;
 use crate::model::time::UnixNanos;
@@ -42,7 +44,7 @@ pub struct Options {
     pub fine: Duration,
     /// Roll-ups of a minute.
     pub minute: Duration,
-    /// Roll-ups of an hour.
+    /// Roll-ups of an hour, of traces and logs as of metric series.
     pub hour: Duration,
     /// Bytes that the database and what is beside it may use; where they use more, the oldest days of spans, logs and
     /// points go. 0: no bound.
@@ -143,6 +145,14 @@ impl Keeper {
         let now = self.clock.now();
         self.prepare(now).await?;
         self.store.roll_up_hours(now).await?;
+        match reckoning::reckon_hours(&self.store, now, &self.stop).await {
+            Ok(_) => {}
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            // What is old goes all the same, or the disk would fill up.
+            Err(error) => {
+                warn!(error = chain(&error), "an hour of metrics was not reckoned; it is tried again")
+            }
+        }
         let partitions = self.store.partitions().await?;
         let old: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.options.is_old(*partition, now)).collect();
@@ -240,7 +250,7 @@ impl Options {
             Family::Points => self.points,
             Family::Fine => self.fine,
             Family::Minute => self.minute,
-            Family::Hour => self.hour,
+            Family::Hour | Family::SeriesHours => self.hour,
         }
     }
 

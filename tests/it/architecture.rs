@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pipeline", "model fault clock vitals decode rules journal templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
     ("transfer", "model fault clock decode journal store"),
-    ("upkeep", "model fault clock vitals journal graph search store"),
+    ("upkeep", "model fault clock vitals reckon journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
     // `api` and `mcp` name evidence and stored rows in the forms that questions answer with.

@@ -1,12 +1,13 @@
 //! Metrics over time: a function of the points in each step, by group.
 //!
-//! Reads the points at full resolution and leaves all reckoning to [`reckon`](crate::reckon). Series of one name that
+//! Reads the points at full resolution, or what was reckoned of whole hours where that tells the same, and leaves all reckoning to [`reckon`](crate::reckon). Series of one name that
 //! differ in kind, unit or in whether they may fall are answered apart. A step holds the points from its beginning up
 //! to, not including, its end; what was counted between two points belongs to the step of the later one.
 //!
 //! Files in reading order: this one (the question and its answer), [`labels`] (grouping and filtering), `reading`
-//! (points out of the store, page by page), [`refusal`] (what cannot be asked).
+//! (points out of the store, page by page), `hours` (what was reckoned of them), [`refusal`] (what cannot be asked).
 
+mod hours;
 pub mod labels;
 mod reading;
 pub mod refusal;

@@ -1,9 +1,13 @@
 //! Points out of the store, page by page, so that memory holds one page and the answer however many there are.
+//!
+//! Where steps are whole hours, the hours that were reckoned are read, and points only of those that were not: the answer
+//! is the same, takes less reading, and goes back further than points are kept.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::POINTS_MAX;
+use super::hours::{self, StoredHours};
 use super::refusal::Refusal;
 use crate::model::id::{SeriesId, TenantNumber};
 use crate::model::metric::Point;
@@ -19,16 +23,20 @@ use crate::reckon::steps::Plan;
 pub(super) struct Pages {
     /// Points of one page; a single series must have fewer.
     pub(super) page_points: usize,
-    /// Points of all pages together.
+    /// Hours of one page; a single series may have no more.
+    pub(super) page_hours: usize,
+    /// Points and hours of all pages together.
     pub(super) points: usize,
 }
 
 impl Pages {
     /// What a question may read: a page holds some tens of megabytes.
-    pub(super) const OF_A_QUESTION: Self = Self { page_points: 100_000, points: POINTS_MAX };
+    pub(super) const OF_A_QUESTION: Self =
+        Self { page_points: 100_000, page_hours: 20_000, points: POINTS_MAX };
 }
 
 const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::metrics::POINTS_MAX);
+const _: () = assert!(Pages::OF_A_QUESTION.page_hours < crate::store::read::metric_hours::HOURS_MAX);
 
 /// What was gathered: for each group and step, none where no series has points.
 pub(super) type Groups = Vec<Vec<Option<Gathered>>>;
@@ -102,44 +110,69 @@ impl Query {
         let mut members = part.members.clone();
         members.sort_by_key(|member| member.series);
         let members: Arc<[Member]> = members.into();
+        let of_hours = hours::make(plan.step_ns);
+        let windows = if of_hours { self.unreckoned(window).await? } else { vec![window] };
+        let at_once = if of_hours { hours::series_at_once(window, pages.page_hours) } else { usize::MAX };
         let (mut done, mut read) = (0, 0);
         while done < members.len() {
-            let ids: Vec<SeriesId> = members[done..].iter().map(|member| member.series).collect();
-            let page = self.store.points(tenant, &ids, window, pages.page_points).await?;
+            let ids: Vec<SeriesId> =
+                members[done..].iter().take(at_once).map(|member| member.series).collect();
+            let points = self.store.points_within(tenant, &ids, &windows, pages.page_points).await?;
             // The last series of a full page may go on behind it, so the next page begins with it.
             let unfinished =
-                page.last().filter(|_| page.len() >= pages.page_points).map(|(series, _)| *series);
+                points.last().filter(|_| points.len() >= pages.page_points).map(|(series, _)| *series);
             let whole = unfinished.map_or(ids.len(), |series| ids.partition_point(|id| *id < series));
-            read += page.len();
-            if whole == 0 || read > pages.points {
-                let max = if whole == 0 { pages.page_points } else { pages.points };
+            // Read behind the points: what is given up between the two was reckoned before.
+            let hours = match of_hours {
+                true => self.hours(tenant, &ids[..whole], window, pages.page_hours).await?,
+                false => StoredHours::new(),
+            };
+            read += points.len() + hours.len();
+            let refused = [
+                (whole == 0, pages.page_points),
+                (hours.len() > pages.page_hours, pages.page_hours),
+                (read > pages.points, pages.points),
+            ];
+            if let Some((_, max)) = refused.into_iter().find(|(refused, _)| *refused) {
                 return Err(Refusal::TooManyPoints { max }.into());
             }
             let (sharing, nature) = (Arc::clone(&members), part.nature);
             let work = tokio::task::spawn_blocking(move || {
-                gather(&sharing[done..done + whole], page, plan, nature, &mut groups);
-                groups
+                gather(&sharing[done..done + whole], (points, hours), plan, nature, &mut groups)?;
+                Ok::<Groups, Error>(groups)
             });
-            groups = work.await.map_err(|_| Error::Abandoned)?;
+            groups = work.await.map_err(|_| Error::Abandoned)??;
             done += whole;
         }
         Ok(groups)
     }
 }
 
-/// Adds the points of `members`, which come by series and time, to their groups; points of others are left out.
-fn gather(members: &[Member], page: Vec<(SeriesId, Point)>, plan: Plan, nature: Nature, groups: &mut Groups) {
-    let mut page = page.into_iter().peekable();
+/// Adds the points and hours of `members`, which come by series and time, to their groups; those of others are left out.
+fn gather(
+    members: &[Member],
+    (points, hours): (Vec<(SeriesId, Point)>, StoredHours),
+    plan: Plan,
+    nature: Nature,
+    groups: &mut Groups,
+) -> Result<(), Error> {
+    let mut page = points.into_iter().peekable();
+    let mut hours = hours.into_iter().peekable();
     let mut points = Vec::new();
     for member in members {
         points.clear();
         while let Some((_, point)) = page.next_if(|(series, _)| *series == member.series) {
             points.push(point);
         }
-        let cells = plan.cells(member.nature, &points);
+        let stored = std::iter::from_fn(|| hours.next_if(|(_, hour)| hour.series == member.series));
+        let cells = match hours::make(plan.step_ns) {
+            true => plan.joined(hours::join(member.nature, &points, stored)?),
+            false => plan.cells(member.nature, &points),
+        };
         plan.windows(&cells, |step, rollup, growth| {
             let gathered = groups[member.group][step].get_or_insert_with(|| Gathered::new(nature));
             gathered.add(rollup, growth, plan.window_ns());
         });
     }
+    Ok(())
 }

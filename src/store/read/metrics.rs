@@ -106,6 +106,20 @@ impl Store {
         window: Window,
         limit: usize,
     ) -> Result<Vec<(SeriesId, Point)>, Error> {
+        self.points_within(tenant, series, &[window], limit).await
+    }
+
+    /// As [`Store::points`], within several windows that follow each other.
+    pub async fn points_within(
+        &self,
+        tenant: TenantNumber,
+        series: &[SeriesId],
+        windows: &[Window],
+        limit: usize,
+    ) -> Result<Vec<(SeriesId, Point)>, Error> {
+        if windows.is_empty() {
+            return Ok(Vec::new());
+        }
         let limit = limit.min(POINTS_MAX);
         let mut reader = self.reader().await?;
         let mut query =
@@ -120,11 +134,17 @@ impl Store {
             if found.len() >= limit {
                 break;
             }
-            let mut points = points_of(&mut reader, id, window, limit - found.len()).await?;
-            for point in &mut points {
-                point.attributes = attributes.clone();
+            for window in windows {
+                let left = limit - found.len();
+                if left == 0 {
+                    break;
+                }
+                let points = points_of(&mut reader, id, *window, left).await?;
+                let attributes = || attributes.clone();
+                found.extend(
+                    points.into_iter().map(|point| (id, Point { attributes: attributes(), ..point })),
+                );
             }
-            found.extend(points.into_iter().map(|point| (id, point)));
         }
         reader.finish().await?;
         Ok(found)
@@ -196,7 +216,7 @@ async fn points_of(
             window.to.0,
             limit - points.len(),
         ));
-        points.extend(reader.all(sql, point).await?);
+        points.extend(reader.all(sql, |row| point(row, 0)).await?);
         if points.len() >= limit {
             break;
         }
@@ -207,12 +227,6 @@ async fn points_of(
 fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
     let columns = Columns { row, what: "series" };
     let text = |column: usize| Ok::<_, Error>(Text::from(&*row.get::<Cow<'_, str>>(column)?));
-    let temporality = match columns.number::<i64>(9)? {
-        0 => Temporality::None,
-        1 => Temporality::Delta,
-        2 => Temporality::Cumulative,
-        _ => return Err(columns.unreadable()),
-    };
     Ok(StoredSeries {
         id: SeriesId(columns.number(0)?),
         service: ServiceId(columns.number(1)?),
@@ -224,7 +238,7 @@ fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
             description: text(6)?,
             metadata: attributes(row, 7)?,
             kind: kind(&columns, 8)?,
-            temporality,
+            temporality: temporality(&columns, 9)?,
             monotonic: row.get(10)?,
         },
         attributes: attributes(row, 11)?,
@@ -232,20 +246,29 @@ fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
     })
 }
 
-fn kind(columns: &Columns<'_>, column: usize) -> Result<MetricKind, Error> {
+pub(super) fn kind(columns: &Columns<'_>, column: usize) -> Result<MetricKind, Error> {
     MetricKind::from_number(columns.number(column)?).ok_or(columns.unreadable())
+}
+
+pub(super) fn temporality(columns: &Columns<'_>, column: usize) -> Result<Temporality, Error> {
+    match columns.number::<i64>(column)? {
+        0 => Ok(Temporality::None),
+        1 => Ok(Temporality::Delta),
+        2 => Ok(Temporality::Cumulative),
+        _ => Err(columns.unreadable()),
+    }
 }
 
 fn attributes(row: Row<'_>, column: usize) -> Result<Attributes, Error> {
     Ok(Attributes::from_checked(Bytes::copy_from_slice(row.get(column)?)))
 }
 
-/// Reads a point, without the attributes that it shares with its series.
-fn point(row: Row<'_>) -> Result<Point, Error> {
-    let flags: i64 = row.get(2)?;
-    let int: Option<i64> = row.get(3)?;
-    let real: Option<f64> = row.get(4)?;
-    let count: Option<i64> = row.get(5)?;
+/// Reads a point whose columns begin with `first`, without the attributes that it shares with its series.
+pub(super) fn point(row: Row<'_>, first: usize) -> Result<Point, Error> {
+    let flags: i64 = row.get(first + 2)?;
+    let int: Option<i64> = row.get(first + 3)?;
+    let real: Option<f64> = row.get(first + 4)?;
+    let count: Option<i64> = row.get(first + 5)?;
     let exact = int.filter(|_| flags & FLAG_BITS != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
     let value = match (count, exact.or(real), int) {
         (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
@@ -253,10 +276,10 @@ fn point(row: Row<'_>) -> Result<Point, Error> {
         (None, None, Some(value)) => PointValue::Int(value),
         (None, None, None) => PointValue::Gap,
     };
-    let detail: Option<&[u8]> = row.get(6)?;
+    let detail: Option<&[u8]> = row.get(first + 6)?;
     Ok(Point {
-        time: UnixNanos(row.get(0)?),
-        start: UnixNanos(row.get(1)?),
+        time: UnixNanos(row.get(first)?),
+        start: UnixNanos(row.get(first + 1)?),
         attributes: Attributes::default(),
         value,
         detail: PointDetail::from_checked(Bytes::copy_from_slice(detail.unwrap_or_default())),

@@ -13,7 +13,8 @@
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `details` (the packed rest, out of the blocks), `scan` (newest first over several
 //! indexes); then one file a question: [`trace`], [`summaries`], [`spans`], [`logs`], [`rollups`] and `long` (over hours), [`edges`],
-//! [`templates`], [`metrics`], [`counts`]; and [`sql`], in which the operator asks.
+//! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in
+//! which the operator asks.
 //!
 //! The questions are methods of [`Store`](super::Store).
 
@@ -24,6 +25,7 @@ pub mod edges;
 pub mod exemplars;
 pub mod logs;
 mod long;
+pub mod metric_hours;
 pub mod metrics;
 pub(super) mod reader;
 pub mod rollups;

@@ -3,6 +3,7 @@
 mod folds;
 pub(in crate::store) mod home;
 mod retiring;
+mod series_hours;
 #[path = "../../../tests/it/postgres/server.rs"]
 #[expect(dead_code, reason = "tests of the whole server use the rest")]
 pub(in crate::store) mod server;

@@ -36,7 +36,7 @@ fn of_days(lsn: u64, days: i64) -> Commit {
     commit
 }
 
-async fn reclaim_all(store: &Store, now: UnixNanos) {
+pub(super) async fn reclaim_all(store: &Store, now: UnixNanos) {
     while store.reclaim(now).await.unwrap() == Reclaimed::Step {}
 }
 

@@ -1,12 +1,10 @@
 //! Metrics from a store to answers.
 
+mod hours;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::labels::{Filter, Key, suggestions};
-use super::reading::Pages;
-use super::refusal::Refusal;
-use super::{GROUPS_MAX, MetricAnswer, MetricQuestion, STEPS_MAX};
 use crate::clock::Clock;
 use crate::fault::Kind;
 use crate::graph::Graph;
@@ -18,6 +16,10 @@ use crate::model::resource::{Instrumentation, Resource};
 use crate::model::tenant::{Scope, TenantId};
 use crate::model::text::Text;
 use crate::model::time::{UnixNanos, Window};
+use crate::query::metrics::labels::{Filter, Key, suggestions};
+use crate::query::metrics::reading::Pages;
+use crate::query::metrics::refusal::Refusal;
+use crate::query::metrics::{GROUPS_MAX, MetricAnswer, MetricQuestion, STEPS_MAX};
 use crate::query::{Error, Options, Query};
 use crate::reckon::Function;
 use crate::reckon::gather::Gathered;
@@ -335,18 +337,21 @@ fn points_are_read_page_by_page() {
             group_by: vec![Key::Instance],
             ..question("calls", Function::Increase)
         };
-        let plan = super::plan(&asked).unwrap();
+        let plan = crate::query::metrics::plan(&asked).unwrap();
         let series = shop.query.series_of(tenant, &asked).await.unwrap().unwrap();
         let (_, part) = shop.query.parts(series, &asked, plan.steps).unwrap().pop_first().unwrap();
         // A page ends within a series, just behind one, and behind all of them.
         for page_points in [51, 99, 100, 149, 150, 1_000] {
-            let pages = Pages { page_points, points: 1_000 };
+            let pages = Pages { page_points, points: 1_000, ..Pages::OF_A_QUESTION };
             let groups = shop.query.reckon(tenant, &part, plan, pages).await.unwrap();
             let value = |steps: &Vec<Option<Gathered>>| steps[4].as_ref()?.answer(Function::Increase);
             let last: Vec<_> = groups.iter().map(value).collect();
             assert_eq!(last, [Some(10.0), Some(20.0), Some(40.0)], "pages of {page_points}");
         }
-        for pages in [Pages { page_points: 50, points: 1_000 }, Pages { page_points: 60, points: 149 }] {
+        for pages in [
+            Pages { page_points: 50, points: 1_000, ..Pages::OF_A_QUESTION },
+            Pages { page_points: 60, points: 149, ..Pages::OF_A_QUESTION },
+        ] {
             let refused = shop.query.reckon(tenant, &part, plan, pages).await;
             assert!(matches!(refused, Err(Error::Metrics(Refusal::TooManyPoints { .. }))), "{pages:?}");
         }
