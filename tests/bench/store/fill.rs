@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use otelcontext::model::time::UnixNanos;
 use otelcontext::store::Store;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -56,22 +55,7 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
     let begin = crate::first_instant(runtime, &store)?;
     let schedule = Schedule::new(begin, amount.spans, amount.days, amount.rate);
     let mut traffic = Traffic::new(World::new(store.names(), begin)?, schedule, begin.0 as u64);
-    println!(
-        "{:>11} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}",
-        "spans",
-        "spans/s",
-        "cpu µs",
-        "make µs",
-        "p50 ms",
-        "p99 ms",
-        "hours ms",
-        "sync ms",
-        "file B",
-        "log B",
-        "used B",
-        "block B",
-        "load"
-    );
+    print_head();
     let (mut lines, mut all, mut part) = (Vec::new(), Spent::default(), Spent::default());
     let mut hour = 0;
     let mut commits = 0;
@@ -106,7 +90,7 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
             lines.push(line.print(all.spans, sizes));
         }
     }
-    let later = UnixNanos(traffic.now().0).plus(Duration::from_secs(7_200));
+    let later = traffic.now().plus(Duration::from_secs(7_200));
     let (time, rolled) = timed(|| runtime.block_on(store.roll_up_hours(later)));
     println!("hours added up at the end: {} in {:.1} ms", rolled?, time.as_secs_f64() * 1e3);
     let sizes = sizes(place, runtime, &store)?;
@@ -122,6 +106,26 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
     runtime.block_on(store.stop());
     report.put("stop_seconds", json!(round(begun.elapsed().as_secs_f64())));
     Ok(())
+}
+
+/// The head of the table that [`Spent::print`] goes on with.
+fn print_head() {
+    println!(
+        "{:>11} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8} {:>5}",
+        "spans",
+        "spans/s",
+        "cpu µs",
+        "make µs",
+        "p50 ms",
+        "p99 ms",
+        "hours ms",
+        "sync ms",
+        "file B",
+        "log B",
+        "used B",
+        "block B",
+        "load"
+    );
 }
 
 /// Bytes of the database, of its log, and of what is in use.
