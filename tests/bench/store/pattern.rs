@@ -55,6 +55,9 @@ impl Pattern {
         for (at, length, filling) in &self.places {
             let mut bits = random.next();
             for (index, byte) in out[start + at..start + at + length].iter_mut().enumerate() {
+                if index % 16 == 15 {
+                    bits = random.next();
+                }
                 *byte = match filling {
                     Filling::Digits => {
                         let digit = b'0' + (bits % 10) as u8;

@@ -157,6 +157,7 @@ impl World {
             if failed {
                 pack_failure(&mut packer, noun);
             }
+            packer.attribute_text(9, "request.id", "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~");
             packer.fixed32(16, 0x101);
             Pattern::new(&packer.finish())
         };
@@ -187,14 +188,18 @@ fn pack_server(packer: &mut Packer, service: usize, noun: &str, failed: bool) {
     packer.attribute_text(9, "client.address", "10.42.####");
     packer.attribute_text(9, "user_agent.original", "okhttp/4.12.0");
     packer.attribute_text(9, "customer.id", "customer-#####");
-    packer.attribute_text(9, "session.id", "~~~~~~~~~~~~~~~~");
+    packer.attribute_text(9, "session.id", "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~");
     packer.attribute_int(9, "http.response.body.size", Pattern::INTEGER);
 }
 
 fn pack_client(packer: &mut Packer, service: usize, noun: &str) {
     let peer = service_name((service * 7 + 3) % SERVICES);
     packer.attribute_text(9, "http.request.method", "GET");
-    packer.attribute_text(9, "url.full", &format!("http://{peer}:8080/api/v1/{noun}/#######?trace=~~~~~~~~"));
+    packer.attribute_text(
+        9,
+        "url.full",
+        &format!("http://{peer}:8080/api/v1/{noun}/#######?trace=~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~"),
+    );
     packer.attribute_int(9, "http.response.status_code", 200);
     packer.attribute_text(9, "server.address", &format!("{peer}.shop.svc.cluster.local"));
     packer.attribute_int(9, "server.port", 8080);
@@ -210,8 +215,9 @@ fn pack_query(packer: &mut Packer, noun: &str) {
     packer.attribute_text(9, "db.namespace", "shop");
     packer.attribute_text(9, "db.collection.name", noun);
     packer.attribute_text(9, "db.operation.name", "SELECT");
-    let statement =
-        format!("SELECT id, state, total FROM {noun} WHERE customer_id = ####### AND key = '~~~~~~~~'");
+    let statement = format!(
+        "SELECT id, state, total FROM {noun} WHERE customer_id = ####### AND key = '~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~'"
+    );
     packer.attribute_text(9, "db.query.text", &statement);
     packer.attribute_text(9, "customer.id", "customer-#####");
     packer.attribute_text(9, "network.peer.address", "10.44.####");
@@ -225,7 +231,7 @@ fn pack_internal(packer: &mut Packer, noun: &str, part: usize) {
     packer.attribute_text(9, "code.file.path", &format!("src/main/java/com/shop/{noun}/Service.java"));
     packer.attribute_int(9, "code.line.number", 100 + part as i64);
     packer.attribute_text(9, "customer.id", "customer-#####");
-    packer.attribute_text(9, "order.id", "~~~~~~~~~~~~");
+    packer.attribute_text(9, "order.id", "~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~");
     packer.attribute_text(9, "thread.name", "worker-####");
     packer.attribute_int(9, "thread.id", Pattern::INTEGER);
     packer.attribute_text(9, "feature.flag", "new-checkout");
