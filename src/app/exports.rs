@@ -329,9 +329,5 @@ fn bytes_of(path: &Path) -> f64 {
         return about.len() as f64;
     }
     let Ok(entries) = path.read_dir() else { return 0.0 };
-    entries
-        .filter_map(|entry| entry.ok()?.metadata().ok())
-        .filter(|about| about.is_file())
-        .map(|about| about.len() as f64)
-        .sum()
+    entries.filter_map(|entry| Some(bytes_of(&entry.ok()?.path()))).sum()
 }

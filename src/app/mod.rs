@@ -121,12 +121,8 @@ impl Bound {
         let committed = Arc::new(Notify::new());
 
         let doors = [grpc, otlp_http, http];
-        let key_required = config.api_key.is_some();
-        let waiting = || announce(&config, addresses, key_required);
-        let opening = (&doors, &health, &metrics);
         let State { store, journal, replay, index, graph } =
-            State::open(&config, &clock, opening, waiting).await?;
-        let [grpc, otlp_http, http] = doors;
+            State::open(&config, &clock, (&doors, &health, &metrics)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: journal.clone(),
@@ -141,31 +137,20 @@ impl Bound {
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let mut upkeep = look_after(
+        let upkeep = look_after(
             &config,
             (&store, &journal, &graph, &index),
-            (&clock, &health, &committed),
+            (&clock, &health, &metrics, &committed),
             &stop_upkeep,
         );
-        let (retention, keeping) = upkeep::retention::start(
-            storage::retention_options(&config),
-            (store.clone(), clock.clone()),
-            exports::beside(&config.data_dir),
-            stop_upkeep.clone(),
-        );
-        upkeep.push(keeping);
-        store_exports::register(&metrics, &store, &health, &retention);
         let options = query::Options { cache_ttl: config.mcp_cache_ttl };
         let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
-        let authenticator = Authenticator::new(auth::Options {
-            api_key: config.api_key.clone(),
-            default_tenant: config.default_tenant.clone(),
-        });
+        let authenticator = authenticator(&config);
         let budget = Budget::new(config.inflight_bytes_max as u64);
         let options = receive_options(&config, limits, rules);
         let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
 
-        let exported = exports::Exported {
+        let shown = exports::Exported {
             pipeline: pipeline.clone(),
             journal: journal.clone(),
             store: store.clone(),
@@ -177,10 +162,10 @@ impl Bound {
             data_dir: config.data_dir.clone(),
             database: config.database.clone(),
         };
-        exports::register(&metrics, &exported);
+        exports::register(&metrics, &shown);
         let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
-        let doors = [(grpc, receive.router_grpc()), (otlp_http, receive.router_http_only()), (http, main)];
-        let servers = serve(&config, doors, &stop_listening);
+        let routers = [receive.router_grpc(), receive.router_http_only(), main];
+        let servers = serve(&config, doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;
         Ok(Running {
@@ -271,8 +256,7 @@ impl State {
     async fn open(
         config: &Config,
         clock: &Clock,
-        doors: (&[Listener; 3], &Health, &Metrics),
-        waiting: impl Fn() -> Result<()>,
+        (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
     ) -> Result<Self> {
         transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
@@ -289,7 +273,10 @@ impl State {
                 (store, journal)
             }
             Database::Postgres(_) => {
-                let store = standby::open(config, options, doors, waiting).await?;
+                let [grpc, otlp_http, http] = doors.each_ref().map(Listener::address);
+                let addresses = Addresses { grpc, otlp_http, http };
+                let waiting = || announce(config, addresses, config.api_key.is_some());
+                let store = standby::open(config, options, (doors, health, metrics), waiting).await?;
                 let applied = store.applied();
                 (store, open_journal(config, applied).await?)
             }
@@ -305,9 +292,16 @@ impl State {
 fn look_after(
     config: &Config,
     (store, journal, graph, index): (&Store, &Journal, &Graph, &Option<Arc<Index>>),
-    (clock, health, committed): (&Clock, &Health, &Arc<Notify>),
+    (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
+    let (retention, keeping) = upkeep::retention::start(
+        storage::retention_options(config),
+        (store.clone(), clock.clone()),
+        exports::beside(&config.data_dir),
+        stop.clone(),
+    );
+    store_exports::register(metrics, store, health, &retention);
     let watched = upkeep::watch::Watched {
         journal: journal.clone(),
         journal_bytes_max: config.journal_bytes_max,
@@ -315,7 +309,7 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
-    let mut tasks = vec![upkeep::watch::start(watched, stop.clone())];
+    let mut tasks = vec![keeping, upkeep::watch::start(watched, stop.clone())];
     if let Some(index) = index {
         tasks.push(upkeep::index::start(
             store.clone(),
@@ -327,11 +321,12 @@ fn look_after(
     tasks
 }
 
-fn serve(config: &Config, doors: [(Listener, Router); 3], stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-    doors
-        .into_iter()
-        .map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone()))
-        .collect()
+fn serve(
+    config: &Config,
+    doors: impl Iterator<Item = (Listener, Router)>,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    doors.map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone())).collect()
 }
 
 fn net_options(config: &Config) -> net::Options {
@@ -391,6 +386,11 @@ fn rules_options(config: &Config) -> rules::Options {
         severity_from_body: intake.severity_from_body,
         parse_json: intake.parse_json,
     }
+}
+
+fn authenticator(config: &Config) -> Authenticator {
+    let (api_key, default_tenant) = (config.api_key.clone(), config.default_tenant.clone());
+    Authenticator::new(auth::Options { api_key, default_tenant })
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {

@@ -20,22 +20,10 @@ use crate::upkeep::retention;
 /// When the DSN is wrong, or the data folder cannot be written.
 pub fn store_options(config: &Config) -> Result<Options> {
     let storage = &config.storage;
-    let (database, journal) = match storage.driver {
-        Driver::Sqlite => {
-            let path = config.database.clone();
-            let file = File { path, cache_kib: config.cache_kib, mmap_bytes: config.mmap_bytes };
-            (Database::Sqlite(file), ONLY_JOURNAL.to_owned())
-        }
-        Driver::Postgres => {
-            let login = Login::parse(storage.dsn.as_deref().unwrap_or_default()).context("DB_DSN")?;
-            let login = if storage.azure_auth {
-                let tokens = Tokens::new(Environment::read(|name| std::env::var(name).ok()));
-                login.with_tokens(tokens.context("DB_AZURE_AUTH")?).context("DB_AZURE_AUTH")?
-            } else {
-                login
-            };
-            (Database::Postgres(Arc::new(login)), journal_name(&config.data_dir)?)
-        }
+    let database = database(config)?;
+    let journal = match database {
+        Database::Sqlite(_) => ONLY_JOURNAL.to_owned(),
+        Database::Postgres(_) => journal_name(&config.data_dir)?,
     };
     Ok(Options {
         journal,
@@ -49,6 +37,24 @@ pub fn store_options(config: &Config) -> Result<Options> {
         series_max: storage.series_max,
         ..Options::of(database)
     })
+}
+
+/// The database that `config` names. Opens and writes nothing.
+///
+/// # Errors
+/// When the DSN is wrong.
+pub fn database(config: &Config) -> Result<Database> {
+    let storage = &config.storage;
+    if storage.driver == Driver::Sqlite {
+        let path = config.database.clone();
+        return Ok(Database::Sqlite(File { path, cache_kib: config.cache_kib, mmap_bytes: config.mmap_bytes }));
+    }
+    let login = Login::parse(storage.dsn.as_deref().unwrap_or_default()).context("DB_DSN")?;
+    if !storage.azure_auth {
+        return Ok(Database::Postgres(Arc::new(login)));
+    }
+    let tokens = Tokens::new(Environment::read(|name| std::env::var(name).ok())).context("DB_AZURE_AUTH")?;
+    Ok(Database::Postgres(Arc::new(login.with_tokens(tokens).context("DB_AZURE_AUTH")?)))
 }
 
 /// How long what is kept.
@@ -84,7 +90,10 @@ fn journal_name(data_dir: &Path) -> Result<String> {
     let number = || RandomState::new().build_hasher().finish();
     let name = format!("{:016x}{:016x}", number(), number());
     std::fs::create_dir_all(data_dir).with_context(reading)?;
-    let mut file = std::fs::File::create_new(&path).with_context(reading)?;
+    // Beside it and renamed: a crash must not leave half a name, which another server might have too.
+    let beside = data_dir.join("journal-name.part");
+    let mut file = std::fs::File::create(&beside).with_context(reading)?;
     file.write_all(name.as_bytes()).and_then(|()| file.sync_all()).with_context(reading)?;
+    std::fs::rename(&beside, &path).with_context(reading)?;
     Ok(name)
 }

@@ -3,13 +3,18 @@
 use anyhow::Result;
 use serde_json::json;
 
+use crate::app::storage;
 use crate::config::Config;
 
 use super::Ending;
 
 /// Prints every mistake at once, or the effective configuration with the origin of each value.
 pub(super) fn run(as_json: bool) -> Result<Ending> {
-    let outcome = Config::load(&super::environment());
+    let outcome = Config::load(&super::environment()).and_then(|loaded| {
+        // What only whoever logs in can tell of the address of the database.
+        let database = storage::database(&loaded.config);
+        database.map(|_| loaded).map_err(|error| vec![format!("{error:#}")])
+    });
     if as_json {
         let value = match &outcome {
             Ok(loaded) => json!({

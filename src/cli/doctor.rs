@@ -83,14 +83,15 @@ fn examine(config: &Config) -> Result<Vec<Finding>> {
         },
         Err(error) => Finding { name: "data directory", ok: false, detail: format!("{error:#}") },
     });
-    if config.database.exists() {
-        let opened = super::runtime()?.block_on(Store::migrations(&store_options(&config)?.database));
+    let database = store_options(config)?.database;
+    if database.path().is_none_or(Path::exists) {
+        let opened = super::runtime()?.block_on(Store::migrations(&database));
         let (ok, detail) = match opened {
             Ok(migrations) => {
                 let pending = migrations.iter().filter(|migration| !migration.applied).count();
-                (true, format!("{} can be read; {pending} migrations pending", config.database.display()))
+                (true, format!("{database} can be read; {pending} migrations pending"))
             }
-            Err(error) => (false, error.to_string()),
+            Err(error) => (false, format!("{:#}", anyhow::Error::from(error))),
         };
         findings.push(Finding { name: "database", ok, detail });
     }

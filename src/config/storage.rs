@@ -131,12 +131,15 @@ impl Reader<'_> {
             ));
             return;
         };
-        if !dsn.starts_with("postgres://") && !dsn.starts_with("postgresql://") {
+        let is_url = dsn.starts_with("postgres://") || dsn.starts_with("postgresql://");
+        // The form of libpq: `host=… dbname=…`. Its keys are checked when the server logs in.
+        let has_keywords = !dsn.contains("://") && dsn.contains('=');
+        if !is_url && !has_keywords {
             self.mistake("DB_DSN", "(not shown)", &format!("is not an address such as {WANTED}"));
         }
         let is_strict = ["require", "verify-ca", "verify-full"]
             .iter()
-            .any(|mode| dsn.split(['?', '&']).any(|part| part.strip_prefix("sslmode=") == Some(*mode)));
+            .any(|mode| dsn.split(['?', '&', ' ']).any(|part| part.strip_prefix("sslmode=") == Some(*mode)));
         if azure_auth && !is_strict {
             self.mistakes.push(
                 "DB_AZURE_AUTH: a token must not travel in the open: add sslmode=require, verify-ca or verify-full \
@@ -261,9 +264,10 @@ mod tests {
     fn postgres_needs_an_address_that_is_never_shown() {
         assert!(mistake(&[("DB_DRIVER", "postgres")]).contains("DB_DSN_FILE"));
         assert!(
-            mistake(&[("DB_DRIVER", "postgres"), ("DB_DSN", "host=db password=hunter2")])
-                .contains("postgres://")
+            mistake(&[("DB_DRIVER", "postgres"), ("DB_DSN", "hunter2@db:5432/otel")]).contains("postgres://")
         );
+        let keywords = "host=db password=hunter2 sslmode=verify-full";
+        assert!(load(&[("DB_DRIVER", "postgres"), ("DB_DSN", keywords), ("DB_AZURE_AUTH", "true")]).is_ok());
         assert!(mistake(&[DSN]).contains("set DB_DRIVER=postgres"));
         let found = Config::load(&Environment::of_pairs([("DB_DRIVER", "postgres"), DSN]));
         let loaded = found.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));

@@ -15,7 +15,7 @@ use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::rules::{LeftOut, Rules};
-use crate::store::names::Names;
+use crate::store::names::{NAME_BYTES_MAX, Names, cut};
 use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use crate::templates::{Change, Miner, Template};
 
@@ -194,7 +194,7 @@ impl Enricher {
             let Metric { name, unit, description, metadata, kind, temporality, monotonic, points } = metric;
             let metadata = self.rules.metadata(metadata, &mut enriched.left_out);
             let series = Arc::new(SeriesDefinition {
-                name,
+                name: if name.as_str().len() > NAME_BYTES_MAX { cut(name.as_str()).into() } else { name },
                 unit,
                 description,
                 metadata,

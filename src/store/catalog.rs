@@ -15,6 +15,13 @@ pub(super) async fn applied(connection: &mut Connection, journal: &str) -> Resul
     u64::try_from(lsn.unwrap_or(0)).map_err(|_| Error::Unreadable { what: "journal position" })
 }
 
+/// How far the other journals that feed this database were applied.
+pub(super) async fn others(connection: &mut Connection, journal: &str) -> Result<Vec<(String, i64)>, Error> {
+    let mut sql = connection.sql("SELECT journal, lsn FROM applied WHERE journal <> ");
+    sql.bind(journal).push(" ORDER BY journal");
+    connection.rows(sql, |row| Ok((row.get(0)?, row.get(1)?))).await
+}
+
 /// Notes that `journal` is applied up to `lsn`.
 pub(super) async fn set_applied(connection: &mut Connection, journal: &str, lsn: u64) -> Result<(), Error> {
     let lsn = i64::try_from(lsn).map_err(|error| sqlx::Error::Encode(error.into()))?;

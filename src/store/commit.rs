@@ -106,6 +106,10 @@ impl Inner {
     async fn settle_doubt(&self, slot: &mut Slot, lsn: u64) -> Result<Option<Committed>, Error> {
         let Slot::InDoubt { lsn: doubted, committed } = slot else { return Ok(None) };
         let mut connection = self.options.database.writer().await?;
+        if catalog::others(&mut connection, &self.options.journal).await? != self.others {
+            // Another server led meanwhile and handed out names: what memory knows here is not what the tables say.
+            return Err(Error::Led);
+        }
         let stored = catalog::applied(&mut connection, &self.options.journal).await?;
         let writer = Writer::start(connection, &self.options).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
@@ -119,6 +123,11 @@ impl Inner {
     /// The writer, once it is free and sure of the database.
     pub(super) async fn writing(&self) -> Result<OwnedMutexGuard<Slot>, Error> {
         let mut slot = Arc::clone(&self.writer).lock_owned().await;
+        if let Slot::Ready(writer) = &mut *slot
+            && !writer.is_connected().await
+        {
+            *slot = Slot::InDoubt { lsn: u64::MAX, committed: Committed::default() };
+        }
         // A position that no commit has: whatever landed, no caller waits for the answer.
         self.settle_doubt(&mut slot, u64::MAX).await?;
         Ok(slot)
@@ -134,6 +143,12 @@ impl Writer {
         let series =
             SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
         Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
+    }
+
+    /// Whether the connection still answers; a file always does.
+    async fn is_connected(&mut self) -> bool {
+        self.connection.dialect() == Dialect::Sqlite
+            || self.connection.execute(self.connection.sql("SELECT 1")).await.is_ok()
     }
 
     async fn transaction(

@@ -48,7 +48,10 @@ pub enum Error {
         known: i64,
     },
     /// An older release wrote this database and migrating is switched off.
-    #[error("the database has schema {found} and this release needs {known}: migrate it first")]
+    #[error(
+        "the database has schema {found} and this release needs {known}: run `otelcontext migrate`, or set \
+         DB_AUTOMIGRATE=true"
+    )]
     Older {
         /// The database's schema; 0 where there is none yet.
         found: i64,

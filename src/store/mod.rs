@@ -80,6 +80,8 @@ struct Inner {
     recaller: Pool,
     names: Names,
     applied: AtomicU64,
+    /// How far other journals were applied when this server began to lead.
+    others: Vec<(String, i64)>,
 }
 
 impl Store {

@@ -31,12 +31,14 @@ impl Store {
         let names = Names::default();
         names.load(dictionaries::read(&mut connection).await?);
         let applied = catalog::applied(&mut connection, &options.journal).await?;
+        let others = catalog::others(&mut connection, &options.journal).await?;
         let writer = Writer::start(connection, &options).await?;
         let inner = Inner {
             readers: Pool::new(&options, options.readers.max(1)).await?,
             recaller: Pool::new(&options, 1).await?,
             names,
             applied: AtomicU64::new(applied),
+            others,
             writer: Arc::new(Mutex::new(Slot::Ready(Box::new(writer)))),
             options,
         };

@@ -1,5 +1,6 @@
 //! Which database, and within which bounds.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,16 @@ impl Options {
             migrate_timeout: None,
             series_per_tenant_max: 500_000,
             series_max: 2_000_000,
+        }
+    }
+}
+
+/// The path of the file, or where the server is; without a password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(file) => write!(f, "{}", file.path.display()),
+            Self::Postgres(login) => write!(f, "{login}"),
         }
     }
 }

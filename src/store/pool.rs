@@ -1,6 +1,7 @@
 //! Connections that read, shared by the questions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -16,6 +17,10 @@ use super::sql::Dialect;
 
 /// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only.
 const READING: &str = "SET client_connection_check_interval = '1s'; SET default_transaction_read_only = on";
+
+/// How long a question waits for a connection to Postgres. The pool tries again for all of this time while the server
+/// refuses connections, so it must be short of the time that a question has.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 
 /// The pool.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ impl Pool {
                 let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
+                    .acquire_timeout(ACQUIRE_MAX)
                     .min_connections(options.idle_readers.min(connections))
                     .max_lifetime(bounds.into_iter().flatten().min())
                     .idle_timeout(options.connection_idle_max)
@@ -56,7 +62,7 @@ impl Pool {
         })
     }
 
-    /// Waits for a free connection.
+    /// Waits for a free connection; on Postgres some seconds at most.
     pub(super) async fn acquire(&self) -> Result<Pooled, Error> {
         Ok(match self {
             Self::Sqlite(pool) => Pooled::Sqlite(pool.acquire().await?),
@@ -65,6 +71,11 @@ impl Pool {
                     // Another host may have taken over, or a token has expired before it was replaced.
                     pool.set_connect_options(login.options().await?);
                     pool.acquire().await?
+                }
+                Err(crowded @ sqlx::Error::PoolTimedOut) => {
+                    // Where the server is away it says so; else its connections are all in use.
+                    pool.set_connect_options(login.options().await?);
+                    return Err(crowded.into());
                 }
                 acquired => acquired?,
             }),

@@ -104,6 +104,7 @@ impl Store {
             recaller: reading(&options, 1).await?,
             names,
             applied: AtomicU64::new(applied),
+            others: Vec::new(),
             writer: Arc::new(Mutex::new(Slot::Stopped)),
             options,
         };

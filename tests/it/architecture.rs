@@ -42,7 +42,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("config", "model"),
     (
         "app",
-        "model clock vitals admit auth decode rules net graph journal search store pipeline query transfer upkeep receive api mcp config",
+        "model fault clock vitals admit auth decode rules net graph journal search store pipeline query transfer upkeep receive api mcp config",
     ),
     ("cli", "model fault clock vitals decode store templates transfer config app"),
 ];

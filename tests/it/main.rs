@@ -11,6 +11,7 @@ mod crash;
 mod graph;
 mod mcp;
 mod postgres;
+mod retention;
 mod server;
 mod transfer;
 mod vitals;

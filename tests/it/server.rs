@@ -17,6 +17,25 @@ pub(crate) fn checkout() -> PathBuf {
         .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
 }
 
+/// Runs the program in `folder`, with its data directory there; answers what it said and whether it succeeded.
+pub(crate) async fn program(
+    folder: &Path,
+    variables: &[(&str, String)],
+    arguments: &[&str],
+) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otelcontext"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("DATA_DIR", folder.join("data"))
+        .envs(variables.iter().map(|(name, value)| (*name, value)))
+        .args(arguments)
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -36,7 +55,20 @@ impl Server {
         Self::start_in(folder, variables).await
     }
 
+    /// Starts a server and waits until it listens, be it ready or not.
+    pub(crate) async fn listening(variables: &[(&str, &str)]) -> Self {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::listening_in(tempfile::tempdir().unwrap(), variables).await
+    }
+
     async fn start_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+        let server = Self::listening_in(folder, variables).await;
+        server.ready().await;
+        server
+    }
+
+    async fn listening_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
         let ports_file = folder.path().join("ports.json");
         let _ = std::fs::remove_file(&ports_file);
         let log = std::fs::OpenOptions::new()
@@ -68,7 +100,6 @@ impl Server {
         let address = |name: &str| ports[name].as_str().unwrap().to_owned();
         (server.grpc, server.otlp_http, server.http) =
             (address("grpc"), address("otlp_http"), address("http"));
-        server.ready().await;
         server
     }
 
@@ -140,32 +171,48 @@ impl Server {
         (server, began.elapsed())
     }
 
-    /// Sends SIGTERM and waits for the end; answers the exit code.
-    pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+    /// Starts it anew on the same data once it has ended, with these variables changed, and waits until it listens.
+    pub(crate) async fn again(mut self, changed: &[(&str, &str)]) -> Self {
+        assert!(self.child.try_wait().unwrap().is_some(), "the server still runs");
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let mut variables = std::mem::take(&mut self.variables);
+        for (name, value) in changed {
+            variables.retain(|(known, _)| known != name);
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        Self::listening_in(folder, variables).await
+    }
+
+    /// Waits until the server ends by itself; answers the exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(began.elapsed() < PATIENCE, "the server does not stop:\n{}", self.log());
+            assert!(began.elapsed() < PATIENCE, "the server does not end:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Runs a command of the program with this server's data directory; answers what it said and whether it succeeded.
+    /// Sends SIGTERM and waits for the end; answers the exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        self.signal("-TERM");
+        self.ended().await
+    }
+
+    /// Sends a signal, such as `-TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Runs a command of the program with this server's data directory and variables; answers what it said and whether
+    /// it succeeded.
     pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_otelcontext"));
-        command
-            .current_dir(&self.folder)
-            .env_clear()
-            .env("DATA_DIR", self.folder.path().join("data"))
-            .args(arguments)
-            .stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+        let variables: Vec<_> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        program(self.folder.path(), &variables, arguments).await
     }
 
     /// Ends the server without warning; its folder stays until it is dropped.

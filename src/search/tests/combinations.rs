@@ -60,6 +60,10 @@ impl Meaning {
             Self::Texts(lower, upper) => format!("k:[{lower} TO {upper}]"),
             Self::Severity(least, most) => format!("severity:[{least} TO {most}]"),
             Self::Service(name) => format!("service:{name}"),
+            // Two signs side by side are an arrow or an option that was pasted, and no negations.
+            Self::Not(part, sign) if matches!(**part, Self::Not(..)) => {
+                format!("{}({})", ["NOT ", "-", "!"][usize::from(*sign) % 3], part.text())
+            }
             Self::Not(part, sign) => ["NOT ", "-", "!"][usize::from(*sign) % 3].to_owned() + &part.text(),
             Self::And(parts, sign) => join(parts, [" ", " AND ", " && "][usize::from(*sign) % 3]),
             Self::Or(parts, sign) => join(parts, [" OR ", " || "][usize::from(*sign) % 2]),

@@ -223,7 +223,7 @@ impl Names {
     }
 }
 
-/// The name as it is kept.
-fn cut(name: &str) -> &str {
+/// The name as it is kept: at most [`NAME_BYTES_MAX`] bytes. Indexes of Postgres take no text of any length.
+pub fn cut(name: &str) -> &str {
     if name.len() <= NAME_BYTES_MAX { name } else { &name[..name.floor_char_boundary(NAME_BYTES_MAX)] }
 }

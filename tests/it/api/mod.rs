@@ -18,24 +18,24 @@ use serde_json::{Value, json};
 use crate::server::Server;
 
 /// The trace that every tenant sends, and its spans.
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const ROOT: &str = "b7ad6b7169203331";
 const CALL: &str = "00f067aa0ba902b7";
 const WORK: &str = "00f067aa0ba902b8";
 
 /// A whole answer.
-struct Told {
-    status: u16,
+pub(crate) struct Told {
+    pub(crate) status: u16,
     headers: HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Told {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 }
@@ -49,12 +49,12 @@ async fn send(server: &Server, method: Method, tenant: &str, path: &str) -> Told
     Told { status, headers, text: answer.text().await.unwrap() }
 }
 
-async fn get(server: &Server, tenant: &str, path: &str) -> Told {
+pub(crate) async fn get(server: &Server, tenant: &str, path: &str) -> Told {
     send(server, Method::GET, tenant, path).await
 }
 
 /// Asks for a path under `/api/v1` and expects an answer.
-async fn ask(server: &Server, tenant: &str, path: &str) -> Value {
+pub(crate) async fn ask(server: &Server, tenant: &str, path: &str) -> Value {
     let told = get(server, tenant, &format!("/api/v1{path}")).await;
     assert_eq!(
         (told.status, told.header("content-type")),
@@ -83,23 +83,23 @@ async fn refused(server: &Server, tenant: &str, path: &str, (status, kind): (u16
     problem
 }
 
-fn items(answer: &Value) -> &Vec<Value> {
+pub(crate) fn items(answer: &Value) -> &Vec<Value> {
     answer["items"].as_array().unwrap()
 }
 
 /// The values of one field of the items.
-fn column<'a>(answer: &'a Value, field: &str) -> Vec<&'a str> {
+pub(crate) fn column<'a>(answer: &'a Value, field: &str) -> Vec<&'a str> {
     items(answer).iter().map(|item| item[field].as_str().unwrap()).collect()
 }
 
 /// The time now, in nanoseconds.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(now.as_nanos()).unwrap()
 }
 
 /// Exports one signal as JSON and expects full success.
-async fn export(server: &Server, tenant: &str, signal: &str, body: &Value) {
+pub(crate) async fn export(server: &Server, tenant: &str, signal: &str, body: &Value) {
     let answer = reqwest::Client::new()
         .post(format!("http://{}/v1/{signal}", server.otlp_http))
         .header("content-type", "application/json")
@@ -112,24 +112,24 @@ async fn export(server: &Server, tenant: &str, signal: &str, body: &Value) {
     assert_eq!(answer.text().await.unwrap(), "{}");
 }
 
-fn resource(service: &str) -> Value {
+pub(crate) fn resource(service: &str) -> Value {
     json!({"attributes": [
         {"key": "service.name", "value": {"stringValue": service}},
         {"key": "host.cores", "value": {"intValue": "8"}},
     ]})
 }
 
-fn spans_of(service: &str, spans: &[Value]) -> Value {
+pub(crate) fn spans_of(service: &str, spans: &[Value]) -> Value {
     let scope = json!({"name": "shop.tracer", "version": "1.2"});
     json!({"resourceSpans": [{"resource": resource(service), "scopeSpans": [{"scope": scope, "spans": spans}]}]})
 }
 
-fn logs_of(service: &str, records: &[Value]) -> Value {
+pub(crate) fn logs_of(service: &str, records: &[Value]) -> Value {
     json!({"resourceLogs": [{"resource": resource(service), "scopeLogs": [{"logRecords": records}]}]})
 }
 
 /// A span that takes `milliseconds` from `start` on.
-fn span((trace, id): (&str, &str), name: &str, start: u64, milliseconds: u64) -> Value {
+pub(crate) fn span((trace, id): (&str, &str), name: &str, start: u64, milliseconds: u64) -> Value {
     json!({
         "traceId": trace, "spanId": id, "name": name, "kind": 2,
         "startTimeUnixNano": start.to_string(),
@@ -141,6 +141,12 @@ fn span((trace, id): (&str, &str), name: &str, start: u64, milliseconds: u64) ->
 /// failed, three log records, and a metric. All tenants send the same ids. Answers when the trace began.
 async fn fill(server: &Server, tenant: &str, mark: &str) -> u64 {
     let start = now() - 2_000_000_000;
+    fill_at(server, tenant, mark, start).await;
+    start
+}
+
+/// As [`fill`], from `start` on.
+pub(crate) async fn fill_at(server: &Server, tenant: &str, mark: &str, start: u64) {
     let (front, back) = (format!("{mark}-front"), format!("{mark}-back"));
     let mut root = span((TRACE, ROOT), &format!("GET /{mark}"), start, 40);
     root["status"] = json!({"code": 2, "message": format!("{mark} failed")});
@@ -183,11 +189,10 @@ async fn fill(server: &Server, tenant: &str, mark: &str) -> u64 {
     let metrics =
         json!({"resourceMetrics": [{"resource": resource(&front), "scopeMetrics": [{"metrics": [metric]}]}]});
     export(server, tenant, "metrics", &metrics).await;
-    start
 }
 
 /// Every route about things of the tenant whose mark is `mark`, with most of what can be asked of it.
-fn questions(mark: &str) -> Vec<String> {
+pub(crate) fn questions(mark: &str) -> Vec<String> {
     let front = format!("{mark}-front");
     [
         "/services".to_owned(),
@@ -232,7 +237,7 @@ fn questions(mark: &str) -> Vec<String> {
 }
 
 /// Waits until everything that the tenant sent is stored, and searched by words.
-async fn searchable(server: &Server, tenant: &str) {
+pub(crate) async fn searchable(server: &Server, tenant: &str) {
     server.settled().await;
     let indexed = || async {
         let answer = ask(server, tenant, "/logs?q=anything").await;

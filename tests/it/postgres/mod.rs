@@ -1,6 +1,21 @@
-//! A real Postgres, and what logging in to it is like.
+//! A real Postgres: what logging in to it is like, and the server that keeps its data there.
+//!
+//! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
+//! server), `door` (an address that outlives a server), `load` (telemetry with a ledger), `laws` (what must be true of a
+//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `crashes`,
+//! `outages`, `takeover`.
 
+mod crashes;
+mod door;
 mod endpoint;
 mod entra;
+mod kept;
+mod laws;
+mod load;
 mod login;
+mod outages;
+mod poison;
+mod schema;
 pub(crate) mod server;
+mod takeover;
+mod whole;

@@ -1,0 +1,131 @@
+//! Days that are too old go, and the server goes on meanwhile.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::server::Server;
+
+const DAY: u64 = 86_400_000_000_000;
+const TENANT: &str = "days";
+
+/// Sends a span and a log record of each of several traces, so many days ago, with words of their own.
+async fn send(server: &Server, days: u64, traces: u64) {
+    let then = api::now() - days * DAY;
+    let filler = |index: u64| format!("{:x}", index.wrapping_mul(0x9e37_79b9_7f4a_7c15)).repeat(20);
+    let id = |index: u64| (format!("{days:016x}{index:016x}"), format!("{index:016x}"));
+    let spans: Vec<Value> = (1..=traces)
+        .map(|index| {
+            let (trace, span) = id(index);
+            let mut span = api::span((&trace, &span), &format!("day{days}"), then + index, 5);
+            span["attributes"] = json!([{"key": "filler", "value": {"stringValue": filler(index)}}]);
+            span
+        })
+        .collect();
+    let records: Vec<Value> = (1..=traces)
+        .map(|index| {
+            let body = json!({"stringValue": format!("word{days}day {}", filler(index))});
+            json!({"timeUnixNano": (then + index).to_string(), "severityNumber": 9, "body": body})
+        })
+        .collect();
+    api::export(server, TENANT, "traces", &api::spans_of("store", &spans)).await;
+    api::export(server, TENANT, "logs", &api::logs_of("store", &records)).await;
+}
+
+/// How many of the traces and log records of a day are told, in a window that holds them all, and by words.
+async fn told(server: &Server, days: u64) -> [usize; 4] {
+    let window = format!("from={}h&to={}h", days * 24 + 1, days * 24 - 1);
+    let mut counts = [0; 4];
+    for (count, path) in counts.iter_mut().zip([
+        format!("/traces?{window}"),
+        format!("/traces/{days:016x}{:016x}", 7),
+        format!("/logs?{window}"),
+        format!("/logs?{window}&q=word{days}day"),
+    ]) {
+        let told =
+            api::get(server, TENANT, &format!("/api/v1{path}&limit=50").replace("7&limit=50", "7")).await;
+        *count = match told.status {
+            404 => 0,
+            _ => api::items(&told.json()).len(),
+        };
+    }
+    counts
+}
+
+fn database_bytes(server: &Server) -> u64 {
+    std::fs::metadata(server.folder().join("data/otelcontext.db")).unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_days_go_from_answers_and_search_and_their_space_is_used_again() {
+    let mut server = Server::start(&[("HOT_RETENTION_DAYS", "7")]).await;
+    for days in [5, 4, 1] {
+        for _ in 0..4 {
+            // The same ids again: records are kept four times, spans once.
+            send(&server, days, 2_000).await;
+        }
+    }
+    api::searchable(&server, TENANT).await;
+    for days in [5, 4, 1] {
+        assert_eq!(told(&server, days).await, [50, 1, 50, 50], "{days} days ago");
+    }
+    assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+    let before = database_bytes(&server);
+
+    let server = server.again(&[("HOT_RETENTION_DAYS", "2")]).await;
+    server.ready().await;
+    let slowest = {
+        let mut slowest = std::time::Duration::ZERO;
+        // Meanwhile telemetry is taken, and acknowledged as fast as ever.
+        while server.metric("otelcontext_retention_last_success_timestamp").await == 0.0 {
+            let began = Instant::now();
+            send(&server, 0, 1).await;
+            slowest = slowest.max(began.elapsed());
+        }
+        slowest
+    };
+    assert!(server.metric("otelcontext_partitions_dropped_total").await >= 6.0);
+    assert_eq!(server.metric("otelcontext_retention_rows_behind").await, 0.0);
+    for days in [5, 4] {
+        assert_eq!(told(&server, days).await, [0; 4], "{days} days ago");
+    }
+    assert_eq!(told(&server, 1).await, [50, 1, 50, 50], "one day ago");
+    let folders: Vec<_> = std::fs::read_dir(server.folder().join("data/search"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    println!("slowest pair of requests {slowest:?}; the index has {folders:?}");
+
+    for _ in 0..4 {
+        send(&server, 1, 2_000).await;
+    }
+    server.settled().await;
+    let mut server = server;
+    assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+    let after = database_bytes(&server);
+    println!("database of {before} bytes before, {after} after");
+    assert!(after <= before + before / 10, "{before} bytes grew to {after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_older_than_what_is_kept_are_refused_alone() {
+    let server = Server::start(&[("HOT_RETENTION_DAYS", "2")]).await;
+    let then = api::now() - 5 * DAY;
+    let (old, new) = (("1".repeat(32), "1".repeat(16)), ("2".repeat(32), "2".repeat(16)));
+    let spans =
+        [api::span((&old.0, &old.1), "old", then, 5), api::span((&new.0, &new.1), "new", api::now(), 5)];
+    let answer = reqwest::Client::new()
+        .post(format!("http://{}/v1/traces", server.otlp_http))
+        .header("content-type", "application/json")
+        .header("x-tenant-id", TENANT)
+        .body(api::spans_of("store", &spans).to_string())
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1", "{answer}");
+    server.settled().await;
+    let kept = api::ask(&server, TENANT, "/spans?from=7d").await;
+    assert_eq!(api::column(&kept, "operation"), ["new"], "{kept}");
+}
