@@ -71,10 +71,8 @@ impl Named {
 impl Reading<'_> {
     /// The whole statement; answers where its question begins.
     fn statement(&mut self) -> Result<usize, Refusal> {
-        if self.takes("explain") {
-            if self.takes("query") && !self.takes("plan") {
-                return Err(self.misplaced());
-            }
+        if self.takes("explain") && self.takes("query") && !self.takes("plan") {
+            return Err(self.misplaced());
         }
         let begin = self.at;
         if !self.is("select") && !self.is("with") {
@@ -216,8 +214,7 @@ impl Reading<'_> {
     fn expression(&mut self) -> Result<(), Refusal> {
         let mut cases = 0_usize;
         let mut has_value = false;
-        loop {
-            let Some(token) = self.peek() else { break };
+        while let Some(token) = self.peek() {
             match token {
                 Token::Sign("," | ")" | ";") => break,
                 Token::Word(word) if ENDS.contains(&word.as_str()) => break,

@@ -85,106 +85,106 @@ const USUAL: &[&str] = &[
     "SELECT metric, unit, value, time FROM v_points WHERE metric = 'x' LIMIT 0",
 ];
 
+/// Statements that are refused by either database, and the refusal.
+const REFUSED: &[(&str, &str)] = &[
+    ("", "NoQuestion"),
+    ("INSERT INTO tenants VALUES (9, 'x')", "NoQuestion"),
+    ("PRAGMA query_only = off", "NoQuestion"),
+    ("ATTACH 'x' AS y", "NoQuestion"),
+    ("VALUES (1)", "NoQuestion"),
+    ("TABLE tenants", "NoQuestion"),
+    ("EXPLAIN ANALYZE SELECT 1", "NoQuestion"),
+    ("EXPLAIN QUERY SELECT 1", "Place"),
+    ("COPY tenants TO '/tmp/x'", "NoQuestion"),
+    ("SELECT 1 AS x; DROP TABLE tenants", "Several"),
+    ("SELECT 1 AS x;;", "Several"),
+    ("SELECT 1 -- x", "Comment"),
+    ("SELECT 1--1", "Comment"),
+    ("SELECT /* x */ 1", "Comment"),
+    ("SELECT * FROM tenants", "Relation"),
+    ("SELECT * FROM v_spans, tenants", "Relation"),
+    ("SELECT * FROM v_spans s, v_logs l, tenants", "Relation"),
+    ("SELECT * FROM v_spans JOIN v_logs ON 1 = 1, tenants", "Relation"),
+    ("SELECT * FROM v_spans JOIN v_logs USING (trace_id), tenants", "Relation"),
+    ("SELECT * FROM v_spans JOIN tenants ON 1 = 1", "Relation"),
+    ("SELECT * FROM (SELECT * FROM sqlite_schema) AS x", "Relation"),
+    ("SELECT * FROM pg_class", "Relation"),
+    ("SELECT * FROM main.tenants", "Relation"),
+    ("SELECT * FROM v_spans.x", "Place"),
+    ("SELECT * FROM \"tenants\"", "Sign"),
+    ("SELECT * FROM [tenants]", "Sign"),
+    ("SELECT * FROM `tenants`", "Sign"),
+    ("SELECT * FROM 'tenants'", "Place"),
+    ("SELECT * FROM v_spans offset, tenants", "Place"),
+    ("SELECT * FROM v_spans window, tenants", "Place"),
+    ("SELECT * FROM v_spans left, tenants", "Place"),
+    ("SELECT * FROM v_spans natural, tenants", "Place"),
+    ("SELECT * FROM (v_spans)", "Place"),
+    ("SELECT * FROM v_spans ORDER BY 1, (SELECT name FROM tenants)", "Relation"),
+    ("SELECT (SELECT name FROM tenants) AS x", "Relation"),
+    ("SELECT 1 WHERE 1 IN tenants", "Place"),
+    ("SELECT 1 WHERE 1 IN (SELECT id FROM tenants)", "Relation"),
+    ("SELECT (TABLE tenants) AS x", "Place"),
+    ("SELECT 1 AS table", "Name"),
+    ("SELECT 1 UNION TABLE tenants", "Place"),
+    ("SELECT 1 UNION VALUES (1)", "Place"),
+    ("SELECT * INTO x FROM v_spans", "Place"),
+    ("SELECT * FROM v_spans FOR UPDATE", "Place"),
+    ("SELECT * FROM json_each('[]')", "Relation"),
+    ("SELECT * FROM pragma_table_info('tenants')", "Relation"),
+    ("SELECT * FROM generate_series(1, 9)", "Relation"),
+    ("SELECT * FROM v_spans CROSS JOIN LATERAL (SELECT 1) AS x", "Relation"),
+    ("WITH tenants AS (SELECT * FROM tenants) SELECT * FROM tenants", "Relation"),
+    ("WITH x AS (SELECT 1 AS a), y AS (SELECT * FROM z), z AS (SELECT 2 AS a) SELECT 1", "Relation"),
+    ("WITH RECURSIVE x AS (SELECT 1) SELECT 1", "Name"),
+    ("WITH v_spans AS (SELECT 1) SELECT 1", "Name"),
+    ("WITH x AS (DELETE FROM tenants) SELECT 1", "Place"),
+    ("WITH x (a) AS (SELECT 1) SELECT 1", "Place"),
+    ("SELECT * FROM (WITH tenants AS (SELECT 1) SELECT 1) AS x, tenants", "Place"),
+    ("SELECT load_extension('x') AS x", "Function"),
+    ("SELECT pg_read_file('/etc/passwd') AS x", "Function"),
+    ("SELECT pg_sleep(9) AS x", "Function"),
+    ("SELECT lo_import('/etc/passwd') AS x", "Function"),
+    ("SELECT set_config('x', 'y', false) AS x", "Function"),
+    ("SELECT randomblob(1000000000) AS x", "Function"),
+    ("SELECT pg_catalog.pg_sleep(9) AS x", "Place"),
+    ("SELECT s.lo_unlink(1) FROM v_spans s", "Place"),
+    ("SELECT count (*) FROM v_spans s WHERE s.pg_typeof = 'x'", "Word"),
+    ("SELECT secret FROM v_spans", "Word"),
+    ("SELECT current_user", "Place"),
+    ("SELECT $1", "Sign"),
+    ("SELECT $x$y$x$", "Sign"),
+    ("SELECT ?", "Sign"),
+    ("SELECT :name", "Sign"),
+    ("SELECT @name", "Sign"),
+    ("SELECT 'a' || 'b'", "Sign"),
+    ("SELECT E'\\'' AS x", "Word"),
+    ("SELECT U&'x'", "Sign"),
+    ("SELECT x'00'", "Word"),
+    ("SELECT 'x", "Unfinished"),
+    ("SELECT '\0'", "Unfinished"),
+    ("SELECT 1FROM v_spans", "Place"),
+    ("SELECT 0x1F", "Place"),
+    ("SELECT 1 one", "Place"),
+    ("SELECT a b FROM v_rollups", "Place"),
+    ("SELECT CAST(1 AS regclass) AS x", "Type"),
+    ("SELECT CASE WHEN 1 = 1 THEN 1", "Early"),
+    ("SELECT 1 END", "Place"),
+    ("SELECT", "Early"),
+    ("SELECT 1 FROM", "Early"),
+    ("SELECT (1", "Early"),
+    ("SELECT 1)", "Place"),
+    ("SELECT naïve", "Sign"),
+    ("SELECT 1 AS \u{ff46}rom", "Sign"),
+];
+
 #[test]
 fn everything_else_is_refused_for_what_it_is() {
     let long = format!("SELECT '{}' AS x", "x".repeat(65_536));
     let deep = format!("SELECT {}1{} AS x", "(".repeat(DEPTH_MAX + 1), ")".repeat(DEPTH_MAX + 1));
     let many = format!("SELECT 1 FROM v_logs{}", ", v_logs".repeat(16));
-    let cases: &[(&str, &str)] = &[
-        ("", "NoQuestion"),
-        ("INSERT INTO tenants VALUES (9, 'x')", "NoQuestion"),
-        ("PRAGMA query_only = off", "NoQuestion"),
-        ("ATTACH 'x' AS y", "NoQuestion"),
-        ("VALUES (1)", "NoQuestion"),
-        ("TABLE tenants", "NoQuestion"),
-        ("EXPLAIN ANALYZE SELECT 1", "NoQuestion"),
-        ("EXPLAIN QUERY SELECT 1", "Place"),
-        ("COPY tenants TO '/tmp/x'", "NoQuestion"),
-        ("SELECT 1 AS x; DROP TABLE tenants", "Several"),
-        ("SELECT 1 AS x;;", "Several"),
-        ("SELECT 1 -- x", "Comment"),
-        ("SELECT 1--1", "Comment"),
-        ("SELECT /* x */ 1", "Comment"),
-        ("SELECT * FROM tenants", "Relation"),
-        ("SELECT * FROM v_spans, tenants", "Relation"),
-        ("SELECT * FROM v_spans s, v_logs l, tenants", "Relation"),
-        ("SELECT * FROM v_spans JOIN v_logs ON 1 = 1, tenants", "Relation"),
-        ("SELECT * FROM v_spans JOIN v_logs USING (trace_id), tenants", "Relation"),
-        ("SELECT * FROM v_spans JOIN tenants ON 1 = 1", "Relation"),
-        ("SELECT * FROM (SELECT * FROM sqlite_schema) AS x", "Relation"),
-        ("SELECT * FROM pg_class", "Relation"),
-        ("SELECT * FROM main.tenants", "Relation"),
-        ("SELECT * FROM v_spans.x", "Place"),
-        ("SELECT * FROM \"tenants\"", "Sign"),
-        ("SELECT * FROM [tenants]", "Sign"),
-        ("SELECT * FROM `tenants`", "Sign"),
-        ("SELECT * FROM 'tenants'", "Place"),
-        ("SELECT * FROM v_spans offset, tenants", "Place"),
-        ("SELECT * FROM v_spans window, tenants", "Place"),
-        ("SELECT * FROM v_spans left, tenants", "Place"),
-        ("SELECT * FROM v_spans natural, tenants", "Place"),
-        ("SELECT * FROM (v_spans)", "Place"),
-        ("SELECT * FROM v_spans ORDER BY 1, (SELECT name FROM tenants)", "Relation"),
-        ("SELECT (SELECT name FROM tenants) AS x", "Relation"),
-        ("SELECT 1 WHERE 1 IN tenants", "Place"),
-        ("SELECT 1 WHERE 1 IN (SELECT id FROM tenants)", "Relation"),
-        ("SELECT (TABLE tenants) AS x", "Place"),
-        ("SELECT 1 AS table", "Name"),
-        ("SELECT 1 UNION TABLE tenants", "Place"),
-        ("SELECT 1 UNION VALUES (1)", "Place"),
-        ("SELECT * INTO x FROM v_spans", "Place"),
-        ("SELECT * FROM v_spans FOR UPDATE", "Place"),
-        ("SELECT * FROM json_each('[]')", "Relation"),
-        ("SELECT * FROM pragma_table_info('tenants')", "Relation"),
-        ("SELECT * FROM generate_series(1, 9)", "Relation"),
-        ("SELECT * FROM v_spans CROSS JOIN LATERAL (SELECT 1) AS x", "Relation"),
-        ("WITH tenants AS (SELECT * FROM tenants) SELECT * FROM tenants", "Relation"),
-        ("WITH x AS (SELECT 1 AS a), y AS (SELECT * FROM z), z AS (SELECT 2 AS a) SELECT 1", "Relation"),
-        ("WITH RECURSIVE x AS (SELECT 1) SELECT 1", "Name"),
-        ("WITH v_spans AS (SELECT 1) SELECT 1", "Name"),
-        ("WITH x AS (DELETE FROM tenants) SELECT 1", "Place"),
-        ("WITH x (a) AS (SELECT 1) SELECT 1", "Place"),
-        ("SELECT * FROM (WITH tenants AS (SELECT 1) SELECT 1) AS x, tenants", "Place"),
-        ("SELECT load_extension('x') AS x", "Function"),
-        ("SELECT pg_read_file('/etc/passwd') AS x", "Function"),
-        ("SELECT pg_sleep(9) AS x", "Function"),
-        ("SELECT lo_import('/etc/passwd') AS x", "Function"),
-        ("SELECT set_config('x', 'y', false) AS x", "Function"),
-        ("SELECT randomblob(1000000000) AS x", "Function"),
-        ("SELECT pg_catalog.pg_sleep(9) AS x", "Place"),
-        ("SELECT s.lo_unlink(1) FROM v_spans s", "Place"),
-        ("SELECT count (*) FROM v_spans s WHERE s.pg_typeof = 'x'", "Word"),
-        ("SELECT secret FROM v_spans", "Word"),
-        ("SELECT current_user", "Place"),
-        ("SELECT $1", "Sign"),
-        ("SELECT $x$y$x$", "Sign"),
-        ("SELECT ?", "Sign"),
-        ("SELECT :name", "Sign"),
-        ("SELECT @name", "Sign"),
-        ("SELECT 'a' || 'b'", "Sign"),
-        ("SELECT E'\\'' AS x", "Word"),
-        ("SELECT U&'x'", "Sign"),
-        ("SELECT x'00'", "Word"),
-        ("SELECT 'x", "Unfinished"),
-        ("SELECT '\0'", "Unfinished"),
-        ("SELECT 1FROM v_spans", "Place"),
-        ("SELECT 0x1F", "Place"),
-        ("SELECT 1 one", "Place"),
-        ("SELECT a b FROM v_rollups", "Place"),
-        ("SELECT CAST(1 AS regclass) AS x", "Type"),
-        ("SELECT CASE WHEN 1 = 1 THEN 1", "Early"),
-        ("SELECT 1 END", "Place"),
-        ("SELECT", "Early"),
-        ("SELECT 1 FROM", "Early"),
-        ("SELECT (1", "Early"),
-        ("SELECT 1)", "Place"),
-        ("SELECT naïve", "Sign"),
-        ("SELECT 1 AS \u{ff46}rom", "Sign"),
-        (&long, "TooLong"),
-        (&deep, "Deep"),
-        (&many, "Tables"),
-    ];
-    for (text, wanted) in cases {
+    let bounds: [(&str, &str); 3] = [(&long, "TooLong"), (&deep, "Deep"), (&many, "Tables")];
+    for (text, wanted) in REFUSED.iter().chain(&bounds) {
         for found in taken(text) {
             let refusal = found.expect_err(text);
             let name = format!("{refusal:?}");
@@ -285,84 +285,70 @@ fn soup() -> impl Strategy<Value = String> {
     proptest::collection::vec(select(PARTS), 1..16).prop_map(|parts| format!("SELECT {}", parts.join(" ")))
 }
 
+/// What stands in the places of a statement, some of it wrongly.
+const VALUES: &[&str] = &[
+    "*",
+    "name",
+    "s.name",
+    "count(*)",
+    "(select max(name) from secret)",
+    "(select max(name) from x)",
+    "secret.name",
+    "name in (select name from secret)",
+    "exists (select 1 from v_logs, secret)",
+    "1",
+    "x.*",
+    "case when 1 = 1 then name end",
+];
+const TABLES: &[&str] = &[
+    "v_services",
+    "v_services s",
+    "secret",
+    "main.secret",
+    "(select name from secret) as x",
+    "x",
+    "v_services as s",
+    "v_spans",
+    "(select name from v_services) x",
+    "v_services offset",
+    "v_services left",
+    "v_services window",
+    "'secret'",
+    "(secret)",
+];
+const BETWEEN: &[&str] = &[
+    ", ",
+    " join ",
+    " left join ",
+    " natural join ",
+    " cross join ",
+    " on 1 = 1, ",
+    " limit 1, ",
+    " where 1 = 1, ",
+];
+const BEFORE: &[&str] = &[
+    "",
+    "with x as (select name from v_services) ",
+    "with x as (select name from secret) ",
+    "with secret as (select 1 as name) ",
+];
+const AFTER: &[&str] = &[
+    "",
+    " limit 5",
+    " on 1 = 1 limit 3",
+    " order by 1",
+    " union select name from secret",
+    " union all select name from v_services",
+    ";",
+];
+
 /// A statement of the right form, with parts in their places that may be wrong there.
 fn shaped() -> impl Strategy<Value = String> {
-    let value = || {
-        select(
-            &[
-                "*",
-                "name",
-                "s.name",
-                "count(*)",
-                "(select max(name) from secret)",
-                "(select max(name) from x)",
-                "secret.name",
-                "name in (select name from secret)",
-                "exists (select 1 from v_logs, secret)",
-                "1",
-                "x.*",
-                "case when 1 = 1 then name end",
-            ][..],
-        )
-    };
-    let table = || {
-        select(
-            &[
-                "v_services",
-                "v_services s",
-                "secret",
-                "main.secret",
-                "(select name from secret) as x",
-                "x",
-                "v_services as s",
-                "v_spans",
-                "(select name from v_services) x",
-                "v_services offset",
-                "v_services left",
-                "v_services window",
-                "'secret'",
-                "(secret)",
-            ][..],
-        )
-    };
-    let between = || {
-        select(
-            &[
-                ", ",
-                " join ",
-                " left join ",
-                " natural join ",
-                " cross join ",
-                " on 1 = 1, ",
-                " limit 1, ",
-                " where 1 = 1, ",
-            ][..],
-        )
-    };
-    let before = select(
-        &[
-            "",
-            "with x as (select name from v_services) ",
-            "with x as (select name from secret) ",
-            "with secret as (select 1 as name) ",
-        ][..],
-    );
-    let after = select(
-        &[
-            "",
-            " limit 5",
-            " on 1 = 1 limit 3",
-            " order by 1",
-            " union select name from secret",
-            " union all select name from v_services",
-            ";",
-        ][..],
-    );
-    (before, value(), table(), between(), table(), after).prop_map(
-        |(before, value, one, between, two, after)| {
-            format!("{before}select {value} from {one}{between}{two}{after}")
-        },
-    )
+    let places =
+        (select(BEFORE), select(VALUES), select(TABLES), select(BETWEEN), select(TABLES), select(AFTER));
+    places.prop_map(|(before, value, one, between, two, after)| {
+        format!("{before}select {value} from {one}{between}{two}{after}")
+    })
 }
 
 /// Every word of what is taken is known, or given by the statement itself.
