@@ -37,6 +37,9 @@ impl Store {
     }
 }
 
+/// A position that no commit has: the connection was lost between two of them.
+const NO_COMMIT: u64 = u64::MAX;
+
 /// Where the writer is.
 #[derive(Debug)]
 pub(super) enum Slot {
@@ -120,16 +123,19 @@ impl Inner {
         Ok(committed)
     }
 
-    /// The writer, once it is free and sure of the database.
+    /// The writer, once it is free and connected, for work beside commits. While a commit is in doubt there is none:
+    /// only that commit, tried again, may find out whether it landed, or it would be written twice.
     pub(super) async fn writing(&self) -> Result<OwnedMutexGuard<Slot>, Error> {
         let mut slot = Arc::clone(&self.writer).lock_owned().await;
         if let Slot::Ready(writer) = &mut *slot
             && !writer.is_connected().await
         {
-            *slot = Slot::InDoubt { lsn: u64::MAX, committed: Committed::default() };
+            *slot = Slot::InDoubt { lsn: NO_COMMIT, committed: Committed::default() };
         }
-        // A position that no commit has: whatever landed, no caller waits for the answer.
-        self.settle_doubt(&mut slot, u64::MAX).await?;
+        match *slot {
+            Slot::InDoubt { lsn, .. } if lsn != NO_COMMIT => return Err(Error::InDoubt),
+            _ => self.settle_doubt(&mut slot, NO_COMMIT).await?,
+        };
         Ok(slot)
     }
 }

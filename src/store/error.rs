@@ -138,6 +138,9 @@ pub enum Error {
         "SQL is answered only where the database has no other tenant than the server's default, and this one has others"
     )]
     Shared,
+    /// A commit ended without saying how, and was not tried again yet.
+    #[error("it is not known yet whether the last commit was written")]
+    InDoubt,
     /// The store was stopped.
     #[error("the store was stopped")]
     Stopped,
@@ -151,9 +154,13 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Login(error) => error.kind(),
-            Self::Busy(_) | Self::Full(_) | Self::Disk(_) | Self::Away(_) | Self::Led | Self::Stopped => {
-                Kind::Unavailable
-            }
+            Self::Busy(_)
+            | Self::Full(_)
+            | Self::Disk(_)
+            | Self::Away(_)
+            | Self::Led
+            | Self::InDoubt
+            | Self::Stopped => Kind::Unavailable,
             Self::Crowded(_) => Kind::Overloaded,
             Self::TimedOut(_) => Kind::TimedOut,
             Self::TooMuch { .. } => Kind::TooLarge,

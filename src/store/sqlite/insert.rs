@@ -48,24 +48,44 @@ impl Insert {
         Self { columns, statements }
     }
 
-    /// Writes all `rows`; `bind` adds the values of one row in the order of the columns.
+    /// Writes all `rows`; `bind` adds the values of one row in the order of the columns. While SQLite, on its own thread,
+    /// works on one statement, the values of the next are put together.
     pub(in crate::store) async fn run<T: Sync>(
         &self,
         connection: &mut SqliteConnection,
-        mut rows: &[T],
+        rows: &[T],
         bind: impl Fn(&mut Values, &T) + Send,
     ) -> Result<(), Error> {
-        for (size, statement) in SIZES.iter().zip(&self.statements) {
-            while let Some((batch, rest)) = rows.split_at_checked(*size) {
-                rows = rest;
-                let mut values = Values::for_sqlite(self.columns * size);
-                batch.iter().for_each(|row| bind(&mut values, row));
-                let arguments = values.into_arguments()?;
-                sqlx::query_with(AssertSqlSafe(Arc::clone(statement)), arguments)
-                    .execute(&mut *connection)
-                    .await?;
-            }
+        let bound = |(statement, batch): (&Arc<str>, &[T])| {
+            let mut values = Values::for_sqlite(self.columns * batch.len());
+            batch.iter().for_each(|row| bind(&mut values, row));
+            Ok::<_, Error>((Arc::clone(statement), values.into_arguments()?))
+        };
+        let mut batches = self.batches(rows);
+        let mut next = batches.next().map(&bound).transpose()?;
+        while let Some((statement, arguments)) = next {
+            let executing = sqlx::query_with(AssertSqlSafe(statement), arguments).execute(&mut *connection);
+            // The statement is handed over before the next one is put together.
+            let (executed, following) =
+                tokio::join!(biased; executing, async { batches.next().map(&bound).transpose() });
+            executed?;
+            next = following?;
         }
         Ok(())
+    }
+
+    /// `rows` cut into statements.
+    fn batches<'r, T>(&'r self, mut rows: &'r [T]) -> impl Iterator<Item = (&'r Arc<str>, &'r [T])> {
+        let mut sizes = SIZES.iter().zip(&self.statements).peekable();
+        std::iter::from_fn(move || {
+            while let Some((size, statement)) = sizes.peek() {
+                if let Some((batch, rest)) = rows.split_at_checked(**size) {
+                    rows = rest;
+                    return Some((*statement, batch));
+                }
+                sizes.next();
+            }
+            None
+        })
     }
 }

@@ -351,6 +351,8 @@ fn a_commit_whose_end_was_lost_is_looked_for() {
         store.inner.applied.store(0, std::sync::atomic::Ordering::Release);
         let doubt = super::commit::Slot::InDoubt { lsn: 1, committed: answer.clone() };
         *store.inner.writer.lock().await = doubt;
+        // Nobody else may settle it: the commit would be taken for new when it is tried again.
+        assert!(matches!(store.partitions().await, Err(Error::InDoubt)));
         assert_eq!(store.commit(commit(1)).await.unwrap(), answer);
         assert_eq!(store.applied(), 1);
         // One that did not land is written when it is tried again.
