@@ -305,6 +305,7 @@ fn look_after(
     let watched = upkeep::watch::Watched {
         journal: journal.clone(),
         journal_bytes_max: config.journal_bytes_max,
+        store: store.clone(),
         graph: graph.clone(),
         clock: clock.clone(),
         health: health.clone(),

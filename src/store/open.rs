@@ -56,6 +56,17 @@ impl Store {
         }
     }
 
+    /// Whether this server could write now: on a server, whether it is connected and leads. Waits for the commit under way.
+    ///
+    /// # Errors
+    /// With what keeps it from writing.
+    pub async fn check(&self) -> Result<(), Error> {
+        match self.inner.options.database {
+            Database::Sqlite(_) => Ok(()),
+            Database::Postgres(_) => self.inner.writing().await.map(|_| ()),
+        }
+    }
+
     /// Makes the commits so far survive a power cut, and answers the position that is safe: journal up to it is
     /// no longer needed. Costs one flush of the write-ahead log on SQLite, nothing on a server, which flushed before
     /// it answered; waits for no commit.

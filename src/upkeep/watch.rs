@@ -6,13 +6,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::fault::chain;
 use crate::graph::Graph;
 use crate::journal::{Journal, Stats};
+use crate::store::Store;
 use crate::vitals::health::Health;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What nothing was heard of for so long is forgotten by the graph; the store has it.
 const GRAPH_IDLE: Duration = Duration::from_secs(3 * 3600);
+/// How often the database is asked whether this server may still write: one that lost the lead while nothing came must
+/// not go on saying that it is ready.
+const CHECK_SECONDS: u64 = 5;
+/// How long that may take before it is left to the next time: a commit is under way.
+const CHECK_MAX: Duration = Duration::from_secs(2);
 /// A sync that takes longer than this is worth a warning.
 const SYNC_MAX: Duration = Duration::from_secs(10);
 
@@ -22,6 +29,8 @@ pub struct Watched {
     pub journal: Journal,
     /// Bytes that the journal may take.
     pub journal_bytes_max: u64,
+    /// What must be writable.
+    pub store: Store,
     /// What is forgotten when it is idle.
     pub graph: Graph,
     /// The wall time.
@@ -37,6 +46,13 @@ pub fn start(watched: Watched, stop: CancellationToken) -> JoinHandle<()> {
         loop {
             let (ok, detail) = judge(&watched.journal.stats(), watched.journal_bytes_max);
             watched.health.set("journal", ok, detail);
+            if passed.is_multiple_of(CHECK_SECONDS)
+                && let Ok(checked) = tokio::time::timeout(CHECK_MAX, watched.store.check()).await
+            {
+                let (ok, detail) =
+                    checked.map_or_else(|error| (false, chain(&error)), |()| (true, String::new()));
+                watched.health.set("database", ok, detail);
+            }
             if passed.is_multiple_of(60) {
                 watched.graph.evict_idle(watched.clock.now().minus(GRAPH_IDLE));
             }
