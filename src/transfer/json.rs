@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::fields::{self, Form, Message};
 use crate::model::batch::Signal;
 use crate::model::packed::DEPTH_MAX;
+use crate::model::packed::json::write_text;
 use crate::model::packed::wire::{self, Field, Fields};
 
 /// Values lie this much deeper than messages where arrays and maps nest as far as OTLP is read.
@@ -177,22 +178,4 @@ fn write_double(value: f64, out: &mut String) {
     } else {
         write!(out, "\"{}Infinity\"", if value < 0.0 { "-" } else { "" })
     };
-}
-
-fn write_text(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            control if control < ' ' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
 }

@@ -56,7 +56,8 @@ pub(super) fn write_value(value: &Value<'_>, depth: usize, out: &mut String) {
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
+/// Appends `text` as a JSON string.
+pub fn write_text(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {

@@ -9,7 +9,7 @@
 //! Files: [`wire`] reads fields, [`value`] and [`Attributes`] give them meaning, [`write`] packs them,
 //! `json` renders values for people.
 
-mod json;
+pub mod json;
 pub mod value;
 pub mod wire;
 pub mod write;
