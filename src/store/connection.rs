@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, Connection as _, Executor, Postgres, SqlSafeStr, Sqlite, Statement as _};
 
 use super::error::Error;
@@ -164,22 +165,9 @@ impl Connection {
 
 impl Borrowed<'_> {
     pub(super) async fn execute(self, sql: Sql) -> Result<u64, Error> {
-        // Nearly every statement is made for its moment: keeping it would only cost memory.
         Ok(match self {
-            Self::Sqlite(connection) => {
-                let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(sql.text)).persistent(false);
-                for Bound::Text(text) in sql.bound {
-                    query = query.bind(text);
-                }
-                query.execute(connection).await?.rows_affected()
-            }
-            Self::Postgres(connection) => {
-                let mut query = sqlx::query::<Postgres>(AssertSqlSafe(sql.text)).persistent(false);
-                for Bound::Text(text) in sql.bound {
-                    query = query.bind(super::postgres::text::to_stored(&text).into_owned());
-                }
-                query.execute(connection).await?.rows_affected()
-            }
+            Self::Sqlite(connection) => for_sqlite(sql).execute(connection).await?.rows_affected(),
+            Self::Postgres(connection) => for_postgres(sql).execute(connection).await?.rows_affected(),
         })
     }
 
@@ -202,19 +190,13 @@ impl Borrowed<'_> {
         let mut failed = None;
         let rows = match self {
             Self::Sqlite(connection) => {
-                let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(sql.text)).persistent(false);
-                for Bound::Text(text) in sql.bound {
-                    query = query.bind(text);
-                }
-                let rows = query.try_map(|row: SqliteRow| keep(read(Row::Sqlite(&row)), &mut failed));
+                let rows =
+                    for_sqlite(sql).try_map(|row: SqliteRow| keep(read(Row::Sqlite(&row)), &mut failed));
                 rows.fetch_all(connection).await
             }
             Self::Postgres(connection) => {
-                let mut query = sqlx::query::<Postgres>(AssertSqlSafe(sql.text)).persistent(false);
-                for Bound::Text(text) in sql.bound {
-                    query = query.bind(super::postgres::text::to_stored(&text).into_owned());
-                }
-                let rows = query.try_map(|row: PgRow| keep(read(Row::Postgres(&row)), &mut failed));
+                let rows =
+                    for_postgres(sql).try_map(|row: PgRow| keep(read(Row::Postgres(&row)), &mut failed));
                 rows.fetch_all(connection).await
             }
         };
@@ -227,6 +209,21 @@ impl Borrowed<'_> {
 
 fn names(columns: &[impl Column]) -> Vec<String> {
     columns.iter().map(|column| column.name().to_owned()).collect()
+}
+
+/// The statement with its values bound. Nearly every statement is made for its moment: keeping it prepared would only
+/// cost memory.
+fn for_sqlite(sql: Sql) -> Query<'static, Sqlite, SqliteArguments> {
+    let query = sqlx::query::<Sqlite>(AssertSqlSafe(sql.text)).persistent(false);
+    sql.bound.into_iter().fold(query, |query, Bound::Text(text)| query.bind(text))
+}
+
+/// The same for Postgres, where text is written as it takes it.
+fn for_postgres(sql: Sql) -> Query<'static, Postgres, PgArguments> {
+    let query = sqlx::query::<Postgres>(AssertSqlSafe(sql.text)).persistent(false);
+    sql.bound.into_iter().fold(query, |query, Bound::Text(text)| {
+        query.bind(super::postgres::text::to_stored(&text).into_owned())
+    })
 }
 
 /// Stops at the first failure and keeps it aside, since the library knows only its own.
