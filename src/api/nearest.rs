@@ -23,15 +23,7 @@ fn folded(name: &str) -> String {
 
 /// Insertions, deletions and replacements of bytes that turn one text into the other.
 fn edits(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, a) in from.bytes().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], index + 1);
-        for (column, b) in to.bytes().enumerate() {
-            let best = (corner + usize::from(a != b)).min(row[column] + 1).min(row[column + 1] + 1);
-            corner = std::mem::replace(&mut row[column + 1], best);
-        }
-    }
-    row[to.len()]
+    strsim::generic_levenshtein(&from.as_bytes().to_vec(), &to.as_bytes().to_vec())
 }
 
 #[cfg(test)]

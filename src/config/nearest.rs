@@ -16,15 +16,5 @@ pub(super) fn meant_by(name: &str) -> Option<&'static str> {
 
 /// Levenshtein distance.
 fn edits(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
+    strsim::generic_levenshtein(&left.as_bytes().to_vec(), &right.as_bytes().to_vec())
 }
