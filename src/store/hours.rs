@@ -5,6 +5,7 @@
 //! hour meanwhile, it stays noted, and is added up again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::commit::{Slot, Writer};
@@ -25,6 +26,52 @@ pub(super) const SETTLING: Duration = Duration::from_secs(300);
 pub(super) const HOURS_MAX: usize = 48;
 const KINDS: [RollupKind; 4] =
     [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge, RollupKind::Logs];
+
+/// When hours were touched last. No two are the same in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp(u64);
+
+impl Stamp {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Hours that are noted as to be added up, each with the commit that touched it last.
+#[derive(Debug)]
+pub(super) struct Touched {
+    hours: HashMap<i64, Stamp>,
+    /// Stands for the hours that no commit touched since the writer was opened: what was read from before is told from
+    /// what is read after.
+    opened: Stamp,
+}
+
+impl Touched {
+    /// None yet, for a writer that is being opened.
+    pub(super) fn new() -> Self {
+        Self { hours: HashMap::new(), opened: Stamp::new() }
+    }
+
+    pub(super) fn has(&self, hour: i64) -> bool {
+        self.hours.contains_key(&hour)
+    }
+
+    /// A commit wrote to these hours.
+    pub(super) fn touch(&mut self, hours: impl IntoIterator<Item = i64>) {
+        let stamp = Stamp::new();
+        self.hours.extend(hours.into_iter().map(|hour| (hour, stamp)));
+    }
+
+    pub(super) fn stamp(&self, hour: i64) -> Stamp {
+        self.hours.get(&hour).copied().unwrap_or(self.opened)
+    }
+
+    /// The hour was added up, and is noted no more.
+    pub(super) fn forget(&mut self, hour: i64) {
+        self.hours.remove(&hour);
+    }
+}
 
 /// Notes in `table` that hours are to be added up.
 pub(super) async fn note(
@@ -57,14 +104,14 @@ impl Store {
     }
 
     async fn roll_up(&self, hour: i64) -> Result<(), Error> {
-        let touches = match &*self.inner.writing().await? {
-            Slot::Ready(writer) => writer.rollups.touches(hour),
+        let stamp = match &*self.inner.writing().await? {
+            Slot::Ready(writer) => writer.rollups.touched.stamp(hour),
             _ => return Err(Error::Stopped),
         };
         let cells = self.sums(hour).await?;
         let mut slot = self.inner.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
-        let is_final = writer.rollups.touches(hour) == touches;
+        let is_final = writer.rollups.touched.stamp(hour) == stamp;
         let partition = Family::Hour.partition(Day::of(UnixNanos::from_seconds(hour)));
         let mut partitions = writer.partitions.clone();
         let missing = !cells.is_empty() && partitions.0.insert(partition);
@@ -86,7 +133,7 @@ impl Store {
             .await?;
         writer.partitions = partitions;
         if is_final {
-            writer.rollups.rolled(hour);
+            writer.rollups.touched.forget(hour);
         }
         Ok(())
     }

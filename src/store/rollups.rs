@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
-use super::hours;
+use super::hours::{self, Touched};
 use super::partition::{Family, Partition, Partitions};
 use super::row::Row;
 use super::sql::Sql;
@@ -49,8 +49,8 @@ pub(super) struct Rollups {
     open_max: usize,
     /// By tenant and width.
     reaches: HashMap<(TenantNumber, i64), Reach>,
-    /// Hours that are noted as not yet added up, each with how many commits touched it since.
-    touched: HashMap<i64, u64>,
+    /// The hours that are noted in `unrolled`.
+    pub(super) touched: Touched,
     /// By width, where a tenant that has no reach may have cells: before this bucket.
     stored_before: HashMap<i64, i64>,
 }
@@ -95,7 +95,7 @@ impl Rollups {
         partitions: &Partitions,
         open_max: usize,
     ) -> Result<Self, Error> {
-        let (reaches, touched, stored_before) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (reaches, touched, stored_before) = (HashMap::new(), Touched::new(), HashMap::new());
         let mut rollups = Self { open: HashMap::new(), open_max, reaches, touched, stored_before };
         for width in [FINE_SECONDS, COARSE_SECONDS] {
             let family = Family::of_width(width);
@@ -155,7 +155,7 @@ impl Rollups {
                 }
             }
         }
-        let fresh = hours_of(&cells).into_iter().filter(|hour| !self.touched.contains_key(hour));
+        let fresh = hours_of(&cells).into_iter().filter(|hour| !self.touched.has(*hour));
         hours::note(connection, "unrolled", fresh).await?;
         for group in cells.chunk_by(|(a, _), (b, _)| a.partition() == b.partition()) {
             let Partition { family, day } = group[0].0.partition();
@@ -167,9 +167,7 @@ impl Rollups {
 
     /// Takes over cells that were written, then lets go of those that are too old or too many.
     pub(super) fn take(&mut self, cells: Vec<(Place, Cell)>) {
-        for hour in hours_of(&cells) {
-            *self.touched.entry(hour).or_default() += 1;
-        }
+        self.touched.touch(hours_of(&cells));
         let moved = self.advance(&cells);
         let reaches = &self.reaches;
         let is_open = |place: &Place| {
@@ -183,16 +181,6 @@ impl Rollups {
         if self.open.len() > self.open_max {
             self.let_go();
         }
-    }
-
-    /// How many commits touched an hour since it was noted.
-    pub(super) fn touches(&self, hour: i64) -> u64 {
-        self.touched.get(&hour).copied().unwrap_or(0)
-    }
-
-    /// The hour was added up, and is noted no more.
-    pub(super) fn rolled(&mut self, hour: i64) {
-        self.touched.remove(&hour);
     }
 
     /// Lets go of the cells of partitions that were given up.

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
-use super::hours;
+use super::hours::{self, Touched};
 use super::names::OVERFLOW;
 use super::names::info::hash;
 use super::partition;
 use super::rows::{PointRow, SeriesDefinition};
-use super::series_hours::Touched;
 use super::table;
 use super::values::Values;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
@@ -73,13 +72,8 @@ struct NewSeries<'a> {
 impl SeriesTable {
     /// Reads which series there are.
     pub(super) async fn start(connection: &mut Connection, limits: (usize, usize)) -> Result<Self, Error> {
-        let mut table = Self {
-            known: HashMap::new(),
-            counts: HashMap::new(),
-            next: 1,
-            limits,
-            touched: Touched::default(),
-        };
+        let mut table =
+            Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limits, touched: Touched::new() };
         let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
         let rows = connection.rows(rows, |row| {
             let hash: [u8; 16] =

@@ -4,29 +4,23 @@
 //! A commit notes the hours of its points. Whoever reckons reads the points beside the commits; if one touched the hour
 //! meanwhile, it stays noted, and is reckoned again.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::commit::{Slot, Writer};
 use super::day::Day;
 use super::error::Error;
-use super::hours::{HOURS_MAX, SETTLING};
+use super::hours::{HOURS_MAX, SETTLING, Stamp};
 use super::partition::{Family, SERIES_HOURS};
 use super::{Store, catalog, table};
 use crate::model::id::SeriesId;
 use crate::model::rollup::HOUR_SECONDS;
 use crate::model::time::UnixNanos;
 
-/// One for each commit that touches hours. Never the same twice, also where the writer was opened again.
-static STAMP: AtomicU64 = AtomicU64::new(0);
-
 /// An hour whose points changed since they were reckoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreckoned {
     /// Its first second.
     pub hour: i64,
-    /// The commit that touched it last; none where none did since the writer was opened.
-    stamp: Option<u64>,
+    /// When it was touched last.
+    stamp: Stamp,
 }
 
 /// The roll-up of an hour of a series.
@@ -39,22 +33,6 @@ pub struct SeriesHour {
     pub points: u64,
     /// What they say, as bytes that the store does not look into.
     pub rollup: Vec<u8>,
-}
-
-/// Hours that are noted as not reckoned, each with the commit that touched it last.
-#[derive(Debug, Default)]
-pub(super) struct Touched(HashMap<i64, u64>);
-
-impl Touched {
-    pub(super) fn has(&self, hour: i64) -> bool {
-        self.0.contains_key(&hour)
-    }
-
-    /// A commit wrote points of these hours.
-    pub(super) fn touch(&mut self, hours: impl IntoIterator<Item = i64>) {
-        let stamp = STAMP.fetch_add(1, Ordering::Relaxed);
-        self.0.extend(hours.into_iter().map(|hour| (hour, stamp)));
-    }
 }
 
 impl Store {
@@ -70,7 +48,7 @@ impl Store {
         reader.finish().await?;
         match &*self.inner.writing().await? {
             Slot::Ready(writer) => {
-                let stamp = |hour| writer.series.touched.0.get(&hour).copied();
+                let stamp = |hour| writer.series.touched.stamp(hour);
                 Ok(hours.into_iter().map(|hour| Unreckoned { hour, stamp: stamp(hour) }).collect())
             }
             _ => Err(Error::Stopped),
@@ -114,7 +92,7 @@ impl Store {
         let Unreckoned { hour, stamp } = reckoned;
         let mut slot = self.inner.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
-        if writer.series.touched.0.get(&hour).copied() != stamp {
+        if writer.series.touched.stamp(hour) != stamp {
             return Ok(false);
         }
         let sql = writer.connection.sql(format!("DELETE FROM unreckoned WHERE hour = {hour}"));
@@ -122,7 +100,7 @@ impl Store {
             .connection
             .in_transaction(async |connection| connection.execute(sql).await.map(|_| ()))
             .await?;
-        writer.series.touched.0.remove(&hour);
+        writer.series.touched.forget(hour);
         Ok(true)
     }
 }
