@@ -73,6 +73,9 @@ pub struct LogRecord {
 pub struct LogDetail(Bytes);
 
 impl LogDetail {
+    /// The number of the field that holds an attribute.
+    pub const ATTRIBUTES: u32 = 6;
+
     /// Takes fields that were checked at the door.
     pub const fn from_checked(bytes: Bytes) -> Self {
         Self(bytes)
@@ -141,7 +144,7 @@ impl LogDetail {
 
     /// The attributes in order of arrival.
     pub fn attributes(&self) -> AttributeIter<'_> {
-        AttributeIter::within(&self.0, 6)
+        AttributeIter::within(&self.0, Self::ATTRIBUTES)
     }
 
     /// The value of attribute `key`; the last where it comes twice.

@@ -131,6 +131,9 @@ impl Span {
 pub struct SpanDetail(Bytes);
 
 impl SpanDetail {
+    /// The number of the field that holds an attribute.
+    pub const ATTRIBUTES: u32 = 9;
+
     /// Takes fields that were checked at the door.
     pub const fn from_checked(bytes: Bytes) -> Self {
         Self(bytes)
@@ -148,7 +151,7 @@ impl SpanDetail {
 
     /// The attributes in order of arrival.
     pub fn attributes(&self) -> AttributeIter<'_> {
-        AttributeIter::within(&self.0, 9)
+        AttributeIter::within(&self.0, Self::ATTRIBUTES)
     }
 
     /// The value of attribute `key`; the last where it comes twice.

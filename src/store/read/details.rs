@@ -11,7 +11,7 @@ use super::columns::Found;
 use super::reader::Reader;
 use crate::model::log::LogDetail;
 use crate::model::span::SpanDetail;
-use crate::store::blocks;
+use crate::store::blocks::{self, Block};
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::partition::{self, Kept};
@@ -22,6 +22,9 @@ pub(super) trait Detailed: Send {
     /// Where the blocks are.
     const BLOCKS: Kept;
 
+    /// The number of the field that holds an attribute in their details.
+    const ATTRIBUTES: u32;
+
     /// Takes the details over.
     fn set_detail(&mut self, packed: Bytes);
 
@@ -31,6 +34,7 @@ pub(super) trait Detailed: Send {
 
 impl Detailed for SpanRow {
     const BLOCKS: Kept = partition::SPAN_BLOCKS;
+    const ATTRIBUTES: u32 = SpanDetail::ATTRIBUTES;
 
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = SpanDetail::from_checked(packed);
@@ -44,6 +48,7 @@ impl Detailed for SpanRow {
 
 impl Detailed for LogRow {
     const BLOCKS: Kept = partition::LOG_BLOCKS;
+    const ATTRIBUTES: u32 = LogDetail::ATTRIBUTES;
 
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = LogDetail::from_checked(packed);
@@ -139,14 +144,31 @@ async fn open<T: Detailed>(
     let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
     let data = data.ok_or(Error::Unreadable { what: "block" })?;
     // A block of the largest size takes some milliseconds.
-    let taken = tokio::task::spawn_blocking(move || {
-        let rows = blocks::decode(&data)?;
-        let detail = |position: usize| {
-            let packed = rows.get(position).ok_or(Error::Unreadable { what: "block" })?;
-            let wanted = attributes.iter().all(|(key, value)| T::holds(packed, key, value));
-            Ok(wanted.then(|| Bytes::copy_from_slice(packed)))
-        };
-        positions.into_iter().map(detail).collect()
-    });
+    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, &positions, &attributes));
     taken.await.map_err(Error::Lost)?
+}
+
+/// The details at `positions` of a block that is at hand. Reads the columns of `attributes` first, and the others only
+/// where a row may have them.
+fn take<T: Detailed>(
+    data: &[u8],
+    positions: &[usize],
+    attributes: &[(String, String)],
+) -> Result<Vec<Option<Bytes>>, Error> {
+    let mut block = Block::open(data)?;
+    let mut may = vec![true; block.len()];
+    for (key, value) in attributes {
+        let found = block.may_have(T::ATTRIBUTES, key, value)?;
+        may.iter_mut().zip(found).for_each(|(may, found)| *may &= found);
+    }
+    let may = |position: &&usize| may.get(**position).copied().unwrap_or(true);
+    let promising: Vec<usize> = positions.iter().filter(may).copied().collect();
+    let mut rows = block.at(&promising)?.into_iter();
+    Ok(positions
+        .iter()
+        .map(|position| {
+            let packed = Some(position).filter(may).and_then(|_| rows.next())?;
+            attributes.iter().all(|(key, value)| T::holds(&packed, key, value)).then_some(packed)
+        })
+        .collect())
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::home::{Home, on_both, run};
+use super::Store;
+use super::blocks::Block;
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -21,7 +23,6 @@ use super::options::Options;
 use super::read::metrics::SeriesAsk;
 use super::rows::{Commit, LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use super::sql::Dialect;
-use super::{Store, blocks};
 use crate::fault::Kind;
 use crate::model::id::{
     InstrumentationId, OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber,
@@ -222,7 +223,7 @@ fn a_commit_is_there_after_a_restart() {
         let details = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await.unwrap().unwrap();
         reader.finish().await.unwrap();
         let expected: Vec<Bytes> = (1..=5).map(|number| span(1, number).detail.as_bytes().clone()).collect();
-        assert_eq!(blocks::decode(&details).unwrap(), expected);
+        assert_eq!(Block::open(&details).unwrap().all().unwrap(), expected);
         let spots = table(&store, "SELECT concat_ws(' ', block_id, block_row) FROM spans").await;
         assert_eq!(spots, ["1 0", "1 1", "1 2", "1 3", "1 4"]);
         let wider = TemplateRow { text: "<*> in <*>".to_owned(), first_seen: at(3), ..template };

@@ -7,7 +7,7 @@
 mod agents;
 mod collector;
 mod node;
-mod promtool;
+pub(crate) mod promtool;
 mod python;
 
 use std::fs::{File, read_to_string};

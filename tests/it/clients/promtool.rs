@@ -28,7 +28,8 @@ async fn busy() -> Server {
     server
 }
 
-async fn scrape(server: &Server, accept: &str) -> String {
+/// What a scraper that asks for `accept` is given.
+pub(crate) async fn scrape(server: &Server, accept: &str) -> String {
     let request =
         reqwest::Client::new().get(format!("http://{}/metrics", server.http)).header("accept", accept);
     let answer = request.send().await.unwrap();
@@ -38,7 +39,7 @@ async fn scrape(server: &Server, accept: &str) -> String {
 }
 
 /// Gives `text` to a command; answers all it says, having ended well.
-fn feed(mut command: Command, text: &str) -> String {
+pub(crate) fn feed(mut command: Command, text: &str) -> String {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(
             |error| {

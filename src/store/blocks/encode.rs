@@ -1,0 +1,214 @@
+//! Rows into columns.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::fields::{Field, Kind, Value, split};
+use super::filter::{AsItIs, FilterBuilder};
+use super::section::Compressor;
+use super::{COLUMNS_MAX, ROWS_MAX, VERSION, WHOLE, numbers, texts};
+use crate::model::packed::AttributeIter;
+use crate::model::packed::value::{Value as Meaning, key_value};
+use crate::model::packed::write::put_varint;
+use crate::store::error::Error;
+
+/// Makes blocks, one after the other.
+pub struct Encoder {
+    compressor: Compressor,
+}
+
+/// A block as it is stored.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The rows.
+    pub data: Vec<u8>,
+    /// Which attributes they may hold; see [`may_hold`](super::may_hold).
+    pub filter: Vec<u8>,
+}
+
+/// The values of one kind of field, in the order of the rows.
+struct Column<'a> {
+    kind: Kind,
+    number: u32,
+    key: &'a [u8],
+    bytes: Vec<&'a [u8]>,
+    numbers: Vec<u64>,
+}
+
+/// Rows, taken apart.
+#[derive(Default)]
+struct Columns<'a> {
+    all: Vec<Column<'a>>,
+    /// By kind, number and key.
+    known: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    shapes: Vec<Vec<u32>>,
+    shapes_known: HashMap<Vec<u32>, u32>,
+    /// The shape of each row.
+    rows: Vec<u64>,
+}
+
+impl Encoder {
+    /// Makes one block after the other.
+    ///
+    /// # Errors
+    /// When the compressor lacks memory.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self { compressor: Compressor::new()? })
+    }
+
+    /// Packs `rows`, [`ROWS_MAX`] at most; `attributes` is the number of the field that holds an attribute, of which the
+    /// filter tells.
+    ///
+    /// # Errors
+    /// When the compressor lacks memory, or when there are too many rows.
+    pub fn encode(&mut self, rows: &[&[u8]], attributes: u32) -> Result<Encoded, Error> {
+        if rows.len() > ROWS_MAX {
+            return Err(Error::TooMuch { what: "rows of a block", max: ROWS_MAX });
+        }
+        let mut columns = Columns::new();
+        let (mut fields, mut shape) = (Vec::new(), Vec::new());
+        for row in rows {
+            split(row, &mut fields);
+            columns.add(row, &fields, &mut shape);
+        }
+        let mut filter = FilterBuilder::default();
+        let (mut directory, mut body) = (Vec::new(), Vec::new());
+        put_varint(rows.len() as u64, &mut directory);
+        put_varint(columns.shapes.len() as u64, &mut directory);
+        for shape in &columns.shapes {
+            put_varint(shape.len() as u64, &mut directory);
+            shape.iter().for_each(|column| put_varint(u64::from(*column), &mut directory));
+        }
+        numbers::put(&columns.rows, &mut self.compressor, &mut directory, &mut body)?;
+        put_varint(columns.all.len() as u64, &mut directory);
+        for column in &columns.all {
+            column.put(&mut self.compressor, &mut directory, &mut body, (attributes, &mut filter))?;
+        }
+        let mut data = vec![VERSION];
+        let mut packed = Vec::new();
+        self.compressor.put(&directory, &mut data, &mut packed)?;
+        data.append(&mut packed);
+        data.append(&mut body);
+        Ok(Encoded { data, filter: filter.finish() })
+    }
+}
+
+impl<'a> Columns<'a> {
+    /// Starts with the column and the shape of rows that stay whole.
+    fn new() -> Self {
+        let whole = Column { kind: Kind::Row, number: 0, key: &[], bytes: Vec::new(), numbers: Vec::new() };
+        Self { all: vec![whole], shapes: vec![vec![WHOLE]], ..Self::default() }
+    }
+
+    fn add(&mut self, row: &'a [u8], fields: &[Field<'a>], shape: &mut Vec<u32>) {
+        shape.clear();
+        for field in fields {
+            match self.column(field) {
+                Some(column) => shape.push(column),
+                None => {
+                    self.rows.push(u64::from(WHOLE));
+                    return self.all[WHOLE as usize].bytes.push(row);
+                }
+            }
+        }
+        for (field, column) in fields.iter().zip(&*shape) {
+            match field.value {
+                Value::Bytes(bytes) => self.all[*column as usize].bytes.push(bytes),
+                Value::Number(number) => self.all[*column as usize].numbers.push(number),
+            }
+        }
+        let number = match self.shapes_known.get(shape) {
+            Some(number) => *number,
+            None => {
+                let number = self.shapes.len() as u32;
+                self.shapes.push(shape.clone());
+                self.shapes_known.insert(shape.clone(), number);
+                number
+            }
+        };
+        self.rows.push(number.into());
+    }
+
+    /// The column of a field, made where it is missing; none where there are too many, or for a row that stays whole.
+    fn column(&mut self, field: &Field<'a>) -> Option<u32> {
+        if field.kind == Kind::Row {
+            return None;
+        }
+        let place = u64::from(field.number) << 8 | field.kind as u64;
+        let next = self.all.len();
+        let number = *self.known.entry(xxh3_64_with_seed(field.key, place)).or_insert(next as u32);
+        if let Some(column) = self.all.get(number as usize) {
+            // Two fields with one hash: it is not worth more than to keep the row whole.
+            let same = (column.kind, column.number, column.key) == (field.kind, field.number, field.key);
+            return same.then_some(number);
+        }
+        // What is known beyond the last column stays without one.
+        (next < COLUMNS_MAX).then(|| {
+            let (bytes, numbers) = (Vec::new(), Vec::new());
+            self.all.push(Column { kind: field.kind, number: field.number, key: field.key, bytes, numbers });
+            number
+        })
+    }
+}
+
+impl Column<'_> {
+    /// Appends the column, and adds to the filter what it says of attributes.
+    fn put(
+        &self,
+        compressor: &mut Compressor,
+        directory: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+        (attributes, filter): (u32, &mut FilterBuilder),
+    ) -> Result<(), Error> {
+        put_varint(self.kind as u64, directory);
+        put_varint(self.number.into(), directory);
+        put_varint(self.key.len() as u64, directory);
+        directory.extend_from_slice(self.key);
+        if !self.kind.is_bytes() {
+            if self.number == attributes && self.kind.is_attribute() {
+                self.add_numbers(filter);
+            }
+            return numbers::put(&self.numbers, compressor, directory, body);
+        }
+        let named = texts::name(&self.bytes);
+        let different = named.as_ref().map_or(&self.bytes, |named| &named.values);
+        match self.kind {
+            Kind::Text if self.number == attributes => {
+                different.iter().for_each(|value| filter.add_pair(self.key, value));
+            }
+            Kind::Bytes if self.number == attributes => different.iter().for_each(|entry| {
+                let (key, value) = key_value(entry);
+                filter.add_value(key.as_bytes(), value);
+            }),
+            Kind::Row => {
+                different.iter().for_each(|row| filter.add(AttributeIter::within(row, attributes)));
+            }
+            _ => {}
+        }
+        match named {
+            Some(named) => texts::put_named(&named, compressor, directory, body),
+            None => texts::put(&self.bytes, compressor, directory, body),
+        }
+    }
+
+    fn add_numbers(&self, filter: &mut FilterBuilder) {
+        let mut before = None;
+        for number in &self.numbers {
+            if before != Some(number) {
+                filter.add_value(self.key, meaning(self.kind, *number));
+            }
+            before = Some(number);
+        }
+    }
+}
+
+/// What a number of an attribute means.
+pub(super) const fn meaning(kind: Kind, number: u64) -> Meaning<'static> {
+    match kind {
+        Kind::Bool => Meaning::Bool(number != 0),
+        Kind::Double => Meaning::Double(f64::from_bits(number)),
+        _ => Meaning::Int(number as i64),
+    }
+}

@@ -1,0 +1,158 @@
+//! Filters: which attributes a block may hold.
+//!
+//! A Bloom filter over tokens `key=value`: [`PROBES`] bits a token out of XXH3-64, a power of two of bytes with about
+//! [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter says nothing. It answers
+//! "no" only when no row of the block has the attribute.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::model::packed::AttributeIter;
+use crate::model::packed::value::Value;
+
+/// Largest filter, in bytes.
+pub(super) const FILTER_BYTES_MAX: usize = 8 << 10;
+/// Bits that one token sets.
+pub(super) const PROBES: u32 = 4;
+/// Bits of filter for each distinct token, at least.
+pub(super) const TOKEN_BITS: usize = 10;
+
+/// Collects the tokens of a block's rows.
+#[derive(Debug, Default)]
+pub(super) struct FilterBuilder {
+    tokens: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    text: Vec<u8>,
+}
+
+impl FilterBuilder {
+    /// Adds the attributes of one row.
+    pub(super) fn add(&mut self, attributes: AttributeIter<'_>) {
+        for (key, value) in attributes {
+            match value {
+                Value::Text(text) => self.add_pair(key.as_bytes(), text.as_bytes()),
+                other => self.add_value(key.as_bytes(), other),
+            }
+        }
+    }
+
+    /// Adds an attribute whose value [renders](Value::render) as `value`.
+    pub(super) fn add_pair(&mut self, key: &[u8], value: &[u8]) {
+        self.text.clear();
+        self.text.extend_from_slice(key);
+        self.text.push(b'=');
+        self.text.extend_from_slice(value);
+        self.tokens.insert(xxh3_64(&self.text));
+    }
+
+    /// Adds an attribute with any value.
+    pub(super) fn add_value(&mut self, key: &[u8], value: Value<'_>) {
+        self.text.clear();
+        self.text.extend_from_slice(key);
+        self.text.push(b'=');
+        match value {
+            // Writing to a vector cannot fail.
+            Value::Int(number) => drop(write!(self.text, "{number}")),
+            other => self.text.extend_from_slice(other.render().as_bytes()),
+        }
+        self.tokens.insert(xxh3_64(&self.text));
+    }
+
+    /// The filter; empty where no row had an attribute.
+    pub(super) fn finish(self) -> Vec<u8> {
+        if self.tokens.is_empty() {
+            return Vec::new();
+        }
+        let bytes = (self.tokens.len() * TOKEN_BITS).div_ceil(8).next_power_of_two();
+        let mut filter = vec![0; bytes.min(FILTER_BYTES_MAX)];
+        for token in self.tokens {
+            for bit in bits(token, filter.len()) {
+                filter[bit / 8] |= 1 << (bit % 8);
+            }
+        }
+        filter
+    }
+}
+
+/// Whether a row of the block may have attribute `key` with a value that [renders](Value::render) as `value`.
+///
+/// An empty filter, or one of a length that is never written, says "maybe" to everything.
+pub fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
+    if !filter.len().is_power_of_two() {
+        return true;
+    }
+    bits(xxh3_64(format!("{key}={value}").as_bytes()), filter.len())
+        .all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
+}
+
+/// Takes a token, which is a hash, for its own hash.
+#[derive(Debug, Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, token: u64) {
+        self.0 = token;
+    }
+}
+
+/// Double hashing (Kirsch and Mitzenmacher 2006) over a power of two of bits.
+fn bits(token: u64, filter_bytes: usize) -> impl Iterator<Item = usize> {
+    let mask = filter_bytes * 8 - 1;
+    let (first, step) = (token as usize, (token >> 32) as usize | 1);
+    (0..PROBES as usize).map(move |probe| first.wrapping_add(step.wrapping_mul(probe)) & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::*;
+    use crate::model::packed::Attributes;
+    use crate::model::packed::write::Packer;
+
+    proptest! {
+        #[test]
+        fn what_is_there_may_be_there(values in proptest::collection::vec("[a-z]{0,12}", 1..600)) {
+            let mut builder = FilterBuilder::default();
+            for value in &values {
+                builder.add(packed(value, 7).iter());
+            }
+            let filter = builder.finish();
+            prop_assert!(filter.len() <= FILTER_BYTES_MAX);
+            for value in &values {
+                prop_assert!(may_hold(&filter, "name", value));
+            }
+            prop_assert!(may_hold(&filter, "number", "7"));
+        }
+    }
+
+    fn packed(name: &str, number: i64) -> Attributes {
+        let mut packer = Packer::default();
+        packer.attribute_text(9, "name", name);
+        packer.attribute_int(9, "number", number);
+        Attributes::from_checked(packer.finish())
+    }
+
+    #[test]
+    fn most_absent_values_are_known_to_be_absent() {
+        let mut builder = FilterBuilder::default();
+        for number in 0..2_000 {
+            builder.add(packed("same", number).iter());
+        }
+        let filter = builder.finish();
+        let wrong = (2_000..12_000).filter(|number| may_hold(&filter, "number", &number.to_string())).count();
+        assert!(wrong < 300, "{wrong} of 10,000 were not told apart");
+        assert!(!may_hold(&filter, "name", "other"));
+        assert!(may_hold(&[], "name", "other"));
+    }
+}

@@ -1,0 +1,57 @@
+//! Blocks: the packed details of neighbouring rows, in columns, with a filter over their attributes.
+//!
+//! Attributes are four fifths of the bytes of telemetry and are rarely read; neighbours say the same things. A block
+//! puts what is alike together: all values of one attribute are a column. There they shrink about nine times, and who
+//! looks for one attribute reads its column alone.
+//!
+//! The format, version 2. Numbers are LEB128 varints. A *run* is bytes that are stored as they are, or as one zstd
+//! frame where that is shorter; where it is described stand its length before and after.
+//!
+//! - a byte 2; the description of the directory's run; the directory; the other runs, in the order of their
+//!   descriptions.
+//! - The directory: how many rows; how many *shapes*, each with the number and the list of its columns in the order of
+//!   the row's fields, shape 0 being that of rows that are kept whole; the shape of each row, as a column of numbers;
+//!   how many columns, each with its kind, field number, key and values.
+//! - Numbers: the least; how many bytes the largest distance from it takes; a run for each of these bytes, the lowest
+//!   first.
+//! - Texts: 0 (as they are) or 1 (hexadecimal digits, two in a byte), what all of them begin with, their lengths as
+//!   numbers, a run of what follows; or 2: how many different ones there are, these, and which of them each row has, as
+//!   numbers.
+//!
+//! Files in reading order: `fields` (a row taken apart), `encode`, `decode`, `texts`, `numbers`, `section` (runs),
+//! `filter`.
+
+mod decode;
+mod encode;
+mod fields;
+mod filter;
+mod numbers;
+mod section;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+pub use decode::Block;
+pub use encode::{Encoded, Encoder};
+pub use filter::may_hold;
+
+use super::error::Error;
+use crate::model::packed::wire::take_varint;
+
+/// Most rows in a block.
+pub const ROWS_MAX: usize = 2_048;
+/// Most bytes of rows in a block, unless a single row is larger.
+pub const RAW_BYTES_MAX: usize = 4 << 20;
+
+const VERSION: u8 = 2;
+/// Columns of a block, at most: rows with further ones stay whole.
+const COLUMNS_MAX: usize = 1_024;
+/// The column of rows that stay whole, and their shape.
+const WHOLE: u32 = 0;
+const UNREADABLE: Error = Error::Unreadable { what: "block" };
+
+/// Takes a length from the front of `bytes`; none beyond 56 bits, which no block holds.
+fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let length = take_varint(bytes).filter(|length| length >> 56 == 0)?;
+    usize::try_from(length).ok()
+}

@@ -1,0 +1,172 @@
+//! What is put into a block comes out of it, whatever it is; what is not a block is refused.
+
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::*;
+use crate::model::packed::AttributeIter;
+use crate::model::packed::write::Packer;
+
+const ATTRIBUTES: u32 = 9;
+
+fn encoded(rows: &[Vec<u8>]) -> Encoded {
+    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+    Encoder::new().unwrap().encode(&slices, ATTRIBUTES).unwrap()
+}
+
+/// An attribute as senders write it.
+#[derive(Debug, Clone)]
+enum Sent {
+    Text(String, String),
+    Int(String, i64),
+    Bool(String, bool),
+    Double(String, f64),
+    List(String, String),
+    Event(Vec<u8>),
+    Flags(u32),
+    Count(u64),
+    Anything(Vec<u8>),
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let key = || "[a-d]";
+    prop_oneof![
+        (key(), prop_oneof!["[a-z]{0,3}", "customer-[0-9]{4}", "[0-9a-f]{16}", "\\PC{0,12}"])
+            .prop_map(|(key, value)| Sent::Text(key, value)),
+        (key(), prop_oneof![-3_i64..3, any::<i64>()]).prop_map(|(key, value)| Sent::Int(key, value)),
+        (key(), any::<bool>()).prop_map(|(key, value)| Sent::Bool(key, value)),
+        (key(), any::<f64>()).prop_map(|(key, value)| Sent::Double(key, value)),
+        (key(), "[a-z]{0,3}").prop_map(|(key, value)| Sent::List(key, value)),
+        proptest::collection::vec(any::<u8>(), 0..20).prop_map(Sent::Event),
+        any::<u32>().prop_map(Sent::Flags),
+        any::<u64>().prop_map(Sent::Count),
+        proptest::collection::vec(any::<u8>(), 0..8).prop_map(Sent::Anything),
+    ]
+}
+
+fn row(sent: &[Sent]) -> Vec<u8> {
+    let mut packer = Packer::default();
+    for part in sent {
+        match part {
+            Sent::Text(key, value) => packer.attribute_text(ATTRIBUTES, key, value),
+            Sent::Int(key, value) => packer.attribute_int(ATTRIBUTES, key, *value),
+            Sent::Bool(key, value) => packer.attribute_bool(ATTRIBUTES, key, *value),
+            Sent::Double(key, value) => packer.attribute_double(ATTRIBUTES, key, *value),
+            Sent::List(key, value) => {
+                packer.attribute(ATTRIBUTES, key, |any| {
+                    any.message(5, |list| list.message(1, |any| any.text(1, value)))
+                });
+            }
+            Sent::Event(bytes) => packer.bytes(11, bytes),
+            Sent::Flags(flags) => packer.fixed32(16, *flags),
+            Sent::Count(count) => packer.varint(10, *count),
+            Sent::Anything(bytes) => packer.raw(bytes),
+        }
+    }
+    packer.finish().to_vec()
+}
+
+fn rows() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let row = proptest::collection::vec(sent(), 0..6).prop_map(|sent| row(&sent));
+    // A few rows, and many that repeat them.
+    (proptest::collection::vec(row, 0..12), 1_usize..30)
+        .prop_map(|(rows, times)| rows.iter().cycle().take(rows.len() * times).cloned().collect())
+}
+
+proptest! {
+    #[test]
+    fn rows_come_back(rows in rows(), some in proptest::collection::vec(any::<proptest::sample::Index>(), 0..5)) {
+        let Encoded { data, .. } = encoded(&rows);
+        let mut block = Block::open(&data).unwrap();
+        prop_assert_eq!(block.len(), rows.len());
+        prop_assert_eq!(block.all().unwrap(), rows.clone());
+        if !rows.is_empty() {
+            let positions: Vec<usize> = some.iter().map(|index| index.index(rows.len())).collect();
+            let expected: Vec<&[u8]> = positions.iter().map(|position| &rows[*position][..]).collect();
+            prop_assert_eq!(Block::open(&data).unwrap().at(&positions).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_row_has_is_found(rows in rows()) {
+        let Encoded { data, filter } = encoded(&rows);
+        let mut block = Block::open(&data).unwrap();
+        for (position, row) in rows.iter().enumerate().take(12) {
+            for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
+                let value = value.render();
+                prop_assert!(may_hold(&filter, key, &value));
+                prop_assert!(block.may_have(ATTRIBUTES, key, &value).unwrap()[position]);
+            }
+        }
+    }
+
+    #[test]
+    fn strange_bytes_are_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), versioned in any::<bool>()) {
+        if versioned {
+            bytes.insert(0, VERSION);
+        }
+        // A run of zeros is an empty block; anything else that opens by chance must not panic.
+        if let Ok(mut block) = Block::open(&bytes) {
+            let _ = block.all();
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_never_panics(rows in rows(), at in any::<proptest::sample::Index>(), flip in 1_u8..) {
+        let Encoded { mut data, .. } = encoded(&rows);
+        let at = at.index(data.len());
+        data[at] ^= flip;
+        if let Ok(mut block) = Block::open(&data) {
+            let _ = block.may_have(ATTRIBUTES, "a", "1");
+            let _ = block.all();
+        }
+    }
+}
+
+fn text(key: &str, value: &str) -> Vec<u8> {
+    row(&[Sent::Text(key.to_owned(), value.to_owned())])
+}
+
+#[test]
+fn columns_tell_rows_apart() {
+    let rows = [text("a", "1"), text("a", "2"), row(&[Sent::Int("a".into(), 1)]), text("b", "1")];
+    let Encoded { data, .. } = encoded(&rows);
+    let found = Block::open(&data).unwrap().may_have(ATTRIBUTES, "a", "1").unwrap();
+    assert_eq!(found, [true, false, true, false]);
+    // An attribute in another field is none of those asked for.
+    assert_eq!(Block::open(&data).unwrap().may_have(6, "a", "1").unwrap(), [false; 4]);
+}
+
+#[test]
+fn rows_with_too_many_columns_stay_whole() {
+    let rows: Vec<Vec<u8>> = (0..ROWS_MAX).map(|number| text(&format!("key-{number}"), "v")).collect();
+    let Encoded { data, filter } = encoded(&rows);
+    let mut block = Block::open(&data).unwrap();
+    assert_eq!(block.all().unwrap(), rows);
+    assert!(may_hold(&filter, "key-2047", "v"));
+    assert!(block.may_have(ATTRIBUTES, "key-2047", "v").unwrap()[2_047]);
+    let slices: Vec<&[u8]> = rows.iter().chain(&rows[..1]).map(Vec::as_slice).collect();
+    assert!(Encoder::new().unwrap().encode(&slices, ATTRIBUTES).is_err());
+}
+
+#[test]
+fn ids_take_half_the_bytes_of_their_digits() {
+    let rows: Vec<Vec<u8>> = (0..2_000_u64)
+        .map(|number| {
+            let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            text("session.id", &format!("{mixed:016x}{:016x}", mixed.rotate_left(31) ^ number))
+        })
+        .collect();
+    let Encoded { data, .. } = encoded(&rows);
+    assert!(data.len() < 2_000 * 17, "{} bytes", data.len());
+}
+
+#[test]
+fn a_bomb_is_refused() {
+    let mut directory = Vec::new();
+    let bomb = vec![0; section::DECODED_BYTES_MAX + 1];
+    let frame = zstd::bulk::compress(&bomb, 1).unwrap();
+    crate::model::packed::write::put_varint(bomb.len() as u64, &mut directory);
+    crate::model::packed::write::put_varint(frame.len() as u64, &mut directory);
+    let block = [&[VERSION][..], &directory, &frame].concat();
+    assert!(matches!(Block::open(&block), Err(Error::Unreadable { .. })));
+}
