@@ -128,39 +128,43 @@ CREATE TABLE applied (
     PRIMARY KEY (journal)
 );
 
--- One row a span, in order of arrival. trace_key: local in time, see docs/adr; the day of its upper bits chooses the
--- partition. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is none. block_row: position in the block.
+-- Times in the tables of spans, traces and log records count from the beginning of their day, which counts from
+-- 1970-01-01.
+
+-- One row a span. Those whose details lie in one block have ids one after the other, in order of arrival. trace_row:
+-- the row of its trace in the traces of the same day. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
+-- none. Its kind is that of its operation.
 CREATE TABLE spans (
+    day                INTEGER NOT NULL,
     id                 BIGINT NOT NULL,
     tenant_id          INTEGER NOT NULL,
-    trace_key          BIGINT NOT NULL,
-    trace_id           BYTEA NOT NULL,
+    trace_row          BIGINT NOT NULL,
     span_id            BYTEA NOT NULL,
     parent_id          BYTEA,
     service_id         INTEGER NOT NULL,
     operation_id       INTEGER NOT NULL,
     resource_id        INTEGER NOT NULL,
     instrumentation_id INTEGER NOT NULL,
-    kind               SMALLINT NOT NULL,
     status             SMALLINT NOT NULL,
     entry              SMALLINT NOT NULL,
     http_status        INTEGER NOT NULL,
     dependency_id      INTEGER,
     start_ns           BIGINT NOT NULL,
-    duration_ns        BIGINT NOT NULL,
-    block_id           BIGINT NOT NULL,
-    block_row          INTEGER NOT NULL
-) PARTITION BY RANGE (trace_key);
+    duration_ns        BIGINT NOT NULL
+) PARTITION BY RANGE (day);
 CREATE INDEX spans_by_id ON spans (id);
-CREATE INDEX spans_by_trace ON spans (trace_key);
+CREATE INDEX spans_by_trace ON spans (trace_row);
 CREATE INDEX spans_by_service ON spans (service_id, start_ns, id);
 CREATE INDEX spans_failed ON spans (tenant_id, start_ns, id) WHERE status = 2;
 CREATE INDEX spans_slow ON spans (tenant_id, start_ns, id) WHERE duration_ns >= 500000000;
 CREATE INDEX spans_brin ON spans USING brin (start_ns);
 
 -- Folds over the spans of a trace, right in any order of arrival. A trace that outlives the window in which its
--- parts are remembered has several rows; readers fold them.
+-- parts are remembered has several rows; readers fold them. trace_key: local in time, see docs/adr; its upper bits
+-- choose the day. The partition of each day has a unique index over id.
 CREATE TABLE traces (
+    day                INTEGER NOT NULL,
+    id                 BIGINT NOT NULL,
     trace_key          BIGINT NOT NULL,
     trace_id           BYTEA NOT NULL,
     tenant_id          INTEGER NOT NULL,
@@ -170,27 +174,28 @@ CREATE TABLE traces (
     start_ns           BIGINT NOT NULL,
     end_ns             BIGINT NOT NULL,
     spans              INTEGER NOT NULL,
-    errors             INTEGER NOT NULL,
-    PRIMARY KEY (trace_key, tenant_id, trace_id)
-) PARTITION BY RANGE (trace_key);
+    errors             INTEGER NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX traces_by_key ON traces (trace_key);
 CREATE INDEX traces_by_time ON traces (tenant_id, start_ns, trace_key, trace_id);
 
--- Packed details of neighbouring spans of one tenant, compressed together. filter: which attributes they may hold
--- (empty: unknown). min_time, max_time: of their starts.
+-- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. filter:
+-- which attributes they may hold (empty: unknown). min_ns, max_ns: of their starts.
 CREATE TABLE span_blocks (
-    id        BIGINT NOT NULL,
     day       INTEGER NOT NULL,
+    id        BIGINT NOT NULL,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
-    min_time  BIGINT NOT NULL,
-    max_time  BIGINT NOT NULL,
+    min_ns    BIGINT NOT NULL,
+    max_ns    BIGINT NOT NULL,
     filter    BYTEA NOT NULL,
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX span_blocks_by_id ON span_blocks (id);
 
--- One row a log record, in order of arrival. trace_key: made of the record's own time and its trace id, where it has one.
+-- One row a log record; as spans. trace_key: made of the record's own time and its trace id, where it has one.
 CREATE TABLE logs (
+    day                INTEGER NOT NULL,
     id                 BIGINT NOT NULL,
     tenant_id          INTEGER NOT NULL,
     time_ns            BIGINT NOT NULL,
@@ -201,10 +206,8 @@ CREATE TABLE logs (
     template_id        INTEGER NOT NULL,
     trace_id           BYTEA,
     span_id            BYTEA,
-    trace_key          BIGINT,
-    block_id           BIGINT NOT NULL,
-    block_row          INTEGER NOT NULL
-) PARTITION BY RANGE (time_ns);
+    trace_key          BIGINT
+) PARTITION BY RANGE (day);
 CREATE INDEX logs_by_id ON logs (id);
 CREATE INDEX logs_by_time ON logs (tenant_id, time_ns, id);
 CREATE INDEX logs_by_service ON logs (service_id, time_ns, id);
@@ -212,14 +215,14 @@ CREATE INDEX logs_severe ON logs (tenant_id, time_ns, id) WHERE severity >= 13;
 CREATE INDEX logs_by_trace ON logs (trace_key) WHERE trace_key IS NOT NULL;
 CREATE INDEX logs_brin ON logs USING brin (time_ns);
 
--- Packed details of neighbouring log records; as span_blocks.
+-- The details of neighbouring log records; as span_blocks.
 CREATE TABLE log_blocks (
-    id        BIGINT NOT NULL,
     day       INTEGER NOT NULL,
+    id        BIGINT NOT NULL,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
-    min_time  BIGINT NOT NULL,
-    max_time  BIGINT NOT NULL,
+    min_ns    BIGINT NOT NULL,
+    max_ns    BIGINT NOT NULL,
     filter    BYTEA NOT NULL,
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
@@ -287,26 +290,26 @@ SELECT o.id, t.name AS tenant, s.name AS service, o.name AS operation,
 FROM operations o JOIN services s ON s.id = o.service_id JOIN tenants t ON t.id = o.tenant_id;
 
 CREATE VIEW v_spans AS
-SELECT t.name AS tenant, encode(p.trace_id, 'hex') AS trace_id, encode(p.span_id, 'hex') AS span_id,
+SELECT t.name AS tenant, encode(x.trace_id, 'hex') AS trace_id, encode(p.span_id, 'hex') AS span_id,
        encode(p.parent_id, 'hex') AS parent_id, s.name AS service, o.name AS operation,
-       CASE p.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
+       CASE o.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
        CASE p.status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
        NULLIF(p.http_status, 0) AS http_status, d.name AS dependency, r.version, r.instance,
-       to_char(to_timestamp(p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
+       to_char(to_timestamp(p.day * 86400::bigint + p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
        p.duration_ns / 1e6 AS duration_ms
-FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id
+FROM spans p JOIN traces x ON x.day = p.day AND x.id = p.trace_row JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id
      JOIN operations o ON o.id = p.operation_id LEFT JOIN resources r ON r.id = p.resource_id
      LEFT JOIN services d ON d.id = p.dependency_id;
 
 CREATE VIEW v_traces AS
 SELECT t.name AS tenant, encode(p.trace_id, 'hex') AS trace_id, s.name AS service, o.name AS operation,
-       to_char(to_timestamp(p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
+       to_char(to_timestamp(p.day * 86400::bigint + p.start_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS start,
        (p.end_ns - p.start_ns) / 1e6 AS duration_ms, p.spans, p.errors
 FROM traces p JOIN tenants t ON t.id = p.tenant_id
      JOIN operations o ON o.id = coalesce(p.root_operation_id, p.first_operation_id) JOIN services s ON s.id = o.service_id;
 
 CREATE VIEW v_logs AS
-SELECT t.name AS tenant, to_char(to_timestamp(l.time_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS time, l.severity,
+SELECT t.name AS tenant, to_char(to_timestamp(l.day * 86400::bigint + l.time_ns / 1e9) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS time, l.severity,
        s.name AS service, m.text AS template, encode(l.trace_id, 'hex') AS trace_id, encode(l.span_id, 'hex') AS span_id
 FROM logs l JOIN tenants t ON t.id = l.tenant_id JOIN services s ON s.id = l.service_id
      LEFT JOIN templates m ON m.id = l.template_id;

@@ -123,38 +123,39 @@ CREATE TABLE applied (
     PRIMARY KEY (journal)
 ) STRICT, WITHOUT ROWID;
 
--- One row a span, in order of arrival. trace_key: local in time, see docs/adr; the day of its upper bits chooses the
--- partition. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is none. block_row: position in the block.
+-- Times in the tables of spans, traces and log records count from the beginning of the table's day; the views that
+-- show all days have the day (days since 1970-01-01) beside them.
+
+-- One row a span. Those whose details lie in one block have ids one after the other, in order of arrival. trace_row:
+-- the row of its trace in the traces of the same day. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
+-- none. Its kind is that of its operation.
 CREATE TABLE spans_shape (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
-    trace_key          INTEGER NOT NULL,
-    trace_id           BLOB NOT NULL,
+    trace_row          INTEGER NOT NULL,
     span_id            BLOB NOT NULL,
     parent_id          BLOB,
     service_id         INTEGER NOT NULL,
     operation_id       INTEGER NOT NULL,
     resource_id        INTEGER NOT NULL,
     instrumentation_id INTEGER NOT NULL,
-    kind               INTEGER NOT NULL,
     status             INTEGER NOT NULL,
     entry              INTEGER NOT NULL,
     http_status        INTEGER NOT NULL,
     dependency_id      INTEGER,
     start_ns           INTEGER NOT NULL,
-    duration_ns        INTEGER NOT NULL,
-    block_id           INTEGER NOT NULL,
-    block_row          INTEGER NOT NULL
+    duration_ns        INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX spans_shape_by_trace ON spans_shape (trace_key);
+CREATE INDEX spans_shape_by_trace ON spans_shape (trace_row);
 CREATE INDEX spans_shape_by_service ON spans_shape (service_id, start_ns);
 CREATE INDEX spans_shape_failed ON spans_shape (tenant_id, start_ns) WHERE status = 2;
 CREATE INDEX spans_shape_slow ON spans_shape (tenant_id, start_ns) WHERE duration_ns >= 500000000;
-CREATE VIEW spans AS SELECT * FROM spans_shape;
 
 -- Folds over the spans of a trace, right in any order of arrival. A trace that outlives the window in which its
--- parts are remembered has several rows; readers fold them.
+-- parts are remembered has several rows; readers fold them. trace_key: local in time, see docs/adr; the day of its
+-- upper bits chooses the table.
 CREATE TABLE traces_shape (
+    id                 INTEGER PRIMARY KEY,
     trace_key          INTEGER NOT NULL,
     trace_id           BLOB NOT NULL,
     tenant_id          INTEGER NOT NULL,
@@ -164,27 +165,28 @@ CREATE TABLE traces_shape (
     start_ns           INTEGER NOT NULL,
     end_ns             INTEGER NOT NULL,
     spans              INTEGER NOT NULL,
-    errors             INTEGER NOT NULL,
-    PRIMARY KEY (trace_key, tenant_id, trace_id)
-) STRICT, WITHOUT ROWID;
+    errors             INTEGER NOT NULL
+) STRICT;
+CREATE INDEX traces_shape_by_key ON traces_shape (trace_key);
 CREATE INDEX traces_shape_by_time ON traces_shape (tenant_id, start_ns);
-CREATE VIEW traces AS SELECT * FROM traces_shape;
 
--- Packed details of neighbouring spans of one tenant, compressed together. filter: which attributes they may hold
--- (empty: unknown). min_time, max_time: of their starts.
+-- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. filter:
+-- which attributes they may hold (empty: unknown). min_ns, max_ns: of their starts.
 CREATE TABLE span_blocks_shape (
     id        INTEGER PRIMARY KEY,
-    day       INTEGER NOT NULL,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
-    min_time  INTEGER NOT NULL,
-    max_time  INTEGER NOT NULL,
+    min_ns    INTEGER NOT NULL,
+    max_ns    INTEGER NOT NULL,
     filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
-CREATE VIEW span_blocks AS SELECT * FROM span_blocks_shape;
 
--- One row a log record, in order of arrival. trace_key: made of the record's own time and its trace id, where it has one.
+CREATE VIEW spans AS SELECT 0 AS day, s.*, t.trace_key, t.trace_id FROM spans_shape AS s CROSS JOIN traces_shape AS t ON t.id = s.trace_row;
+CREATE VIEW traces AS SELECT 0 AS day, * FROM traces_shape;
+CREATE VIEW span_blocks AS SELECT 0 AS day, * FROM span_blocks_shape;
+
+-- One row a log record; as spans. trace_key: made of the record's own time and its trace id, where it has one.
 CREATE TABLE logs_shape (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
@@ -196,28 +198,25 @@ CREATE TABLE logs_shape (
     template_id        INTEGER NOT NULL,
     trace_id           BLOB,
     span_id            BLOB,
-    trace_key          INTEGER,
-    block_id           INTEGER NOT NULL,
-    block_row          INTEGER NOT NULL
+    trace_key          INTEGER
 ) STRICT;
 CREATE INDEX logs_shape_by_time ON logs_shape (tenant_id, time_ns);
 CREATE INDEX logs_shape_by_service ON logs_shape (service_id, time_ns);
 CREATE INDEX logs_shape_severe ON logs_shape (tenant_id, time_ns) WHERE severity >= 13;
 CREATE INDEX logs_shape_by_trace ON logs_shape (trace_key) WHERE trace_key IS NOT NULL;
-CREATE VIEW logs AS SELECT * FROM logs_shape;
+CREATE VIEW logs AS SELECT 0 AS day, * FROM logs_shape;
 
--- Packed details of neighbouring log records; as span_blocks.
+-- The details of neighbouring log records; as span_blocks.
 CREATE TABLE log_blocks_shape (
     id        INTEGER PRIMARY KEY,
-    day       INTEGER NOT NULL,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
-    min_time  INTEGER NOT NULL,
-    max_time  INTEGER NOT NULL,
+    min_ns    INTEGER NOT NULL,
+    max_ns    INTEGER NOT NULL,
     filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
-CREATE VIEW log_blocks AS SELECT * FROM log_blocks_shape;
+CREATE VIEW log_blocks AS SELECT 0 AS day, * FROM log_blocks_shape;
 
 -- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
 -- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.
@@ -283,10 +282,10 @@ FROM operations o JOIN services s ON s.id = o.service_id JOIN tenants t ON t.id 
 CREATE VIEW v_spans AS
 SELECT t.name AS tenant, lower(hex(p.trace_id)) AS trace_id, lower(hex(p.span_id)) AS span_id,
        lower(hex(p.parent_id)) AS parent_id, s.name AS service, o.name AS operation,
-       CASE p.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
+       CASE o.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer' ELSE 'unknown' END AS kind,
        CASE p.status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
        NULLIF(p.http_status, 0) AS http_status, d.name AS dependency, r.version, r.instance,
-       strftime('%Y-%m-%dT%H:%M:%fZ', p.start_ns / 1e9, 'unixepoch') AS start,
+       strftime('%Y-%m-%dT%H:%M:%fZ', p.day * 86400 + p.start_ns / 1e9, 'unixepoch') AS start,
        p.duration_ns / 1e6 AS duration_ms
 FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.service_id
      JOIN operations o ON o.id = p.operation_id LEFT JOIN resources r ON r.id = p.resource_id
@@ -294,13 +293,13 @@ FROM spans p JOIN tenants t ON t.id = p.tenant_id JOIN services s ON s.id = p.se
 
 CREATE VIEW v_traces AS
 SELECT t.name AS tenant, lower(hex(p.trace_id)) AS trace_id, s.name AS service, o.name AS operation,
-       strftime('%Y-%m-%dT%H:%M:%fZ', p.start_ns / 1e9, 'unixepoch') AS start,
+       strftime('%Y-%m-%dT%H:%M:%fZ', p.day * 86400 + p.start_ns / 1e9, 'unixepoch') AS start,
        (p.end_ns - p.start_ns) / 1e6 AS duration_ms, p.spans, p.errors
 FROM traces p JOIN tenants t ON t.id = p.tenant_id
      JOIN operations o ON o.id = coalesce(p.root_operation_id, p.first_operation_id) JOIN services s ON s.id = o.service_id;
 
 CREATE VIEW v_logs AS
-SELECT t.name AS tenant, strftime('%Y-%m-%dT%H:%M:%fZ', l.time_ns / 1e9, 'unixepoch') AS time, l.severity,
+SELECT t.name AS tenant, strftime('%Y-%m-%dT%H:%M:%fZ', l.day * 86400 + l.time_ns / 1e9, 'unixepoch') AS time, l.severity,
        s.name AS service, m.text AS template, lower(hex(l.trace_id)) AS trace_id, lower(hex(l.span_id)) AS span_id
 FROM logs l JOIN tenants t ON t.id = l.tenant_id JOIN services s ON s.id = l.service_id
      LEFT JOIN templates m ON m.id = l.template_id;

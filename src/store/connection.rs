@@ -13,7 +13,7 @@ use super::postgres::copy;
 use super::row::Row;
 use super::sql::{Bound, Dialect, Sql};
 use super::sqlite::insert::Insert;
-use super::table::Target;
+use super::table::{Clash, Target};
 use super::values::Values;
 
 /// Statements that are remembered by the name of their table; days go by, so they are let go of now and then.
@@ -23,7 +23,7 @@ const STATEMENTS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Connection {
     kind: Kind,
-    inserts: HashMap<String, Arc<Insert>>,
+    inserts: HashMap<(String, Clash), Arc<Insert>>,
 }
 
 #[derive(Debug)]
@@ -106,11 +106,12 @@ impl Connection {
                 if self.inserts.len() > STATEMENTS_MAX {
                     self.inserts.clear();
                 }
-                let insert = match self.inserts.get(&target.name) {
+                let place = (target.name.clone(), target.table.clash);
+                let insert = match self.inserts.get(&place) {
                     Some(insert) => Arc::clone(insert),
                     None => {
                         let insert = Arc::new(Insert::new(target));
-                        self.inserts.insert(target.name.clone(), Arc::clone(&insert));
+                        self.inserts.insert(place, Arc::clone(&insert));
                         insert
                     }
                 };

@@ -6,7 +6,7 @@ use jiff::civil::{Date, date};
 use jiff::{SignedDuration, ToSpan};
 
 use crate::model::time::{UnixNanos, Window};
-use crate::model::trace_key::{BUCKET_SECONDS, HASH_BITS, TraceKey};
+use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 
 /// Seconds of a day.
 pub(super) const DAY_SECONDS: i64 = 86_400;
@@ -62,15 +62,19 @@ impl Day {
         self.plus(1).start()
     }
 
+    /// How far `at` is from its first instant, in nanoseconds; saturates.
+    pub(super) const fn since(self, at: UnixNanos) -> i64 {
+        at.0.saturating_sub(self.start().0)
+    }
+
+    /// The instant that lies `nanos` after its first one; saturates.
+    pub(super) const fn after(self, nanos: i64) -> UnixNanos {
+        UnixNanos(self.start().0.saturating_add(nanos))
+    }
+
     /// The day `days` later.
     pub const fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
-    }
-
-    /// The least trace key of its own or a later day.
-    pub(super) const fn first_key(self) -> i64 {
-        let bucket = self.start_seconds().div_euclid(BUCKET_SECONDS);
-        bucket << HASH_BITS
     }
 
     fn date(self) -> Date {
@@ -121,6 +125,10 @@ mod tests {
         assert_eq!(Day::of_row(day.row(7)), day);
         assert_eq!(Day::id_of(day.row(7)), 7);
         assert_eq!(Day::of_row(Day(-3).row(7)), Day(-3));
+        assert_eq!(day.since(day.start()), 0);
+        for at in [UnixNanos(i64::MAX), UnixNanos(day.start().0 - 1), day.end()] {
+            assert_eq!(day.after(day.since(at)), at);
+        }
     }
 
     #[test]
@@ -129,10 +137,8 @@ mod tests {
         let day = Day(20_000);
         let key = TraceKey::new(day.start(), TenantNumber(1), trace);
         assert_eq!(Day::of_key(key), day);
-        assert!(day.first_key() <= key.0 && key.0 < day.plus(1).first_key());
         let before = TraceKey::new(UnixNanos(day.start().0 - 1), TenantNumber(1), trace);
         assert_eq!(Day::of_key(before), day.plus(-1));
-        assert!(before.0 < day.first_key());
     }
 
     #[test]

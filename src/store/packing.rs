@@ -24,28 +24,10 @@ pub(super) enum Signal {
     Logs,
 }
 
-/// Where a row's detail is: the block, counted from the first of the commit, and the position in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spot {
-    block: u32,
-    row: u32,
-}
-
-impl Spot {
-    /// The columns `block_id` and `block_row`, when the blocks of the commit have these ids.
-    pub(super) fn columns(self, ids: &[i64]) -> [i64; 2] {
-        [ids[self.block as usize], i64::from(self.row)]
-    }
-}
-
 /// The blocks of a commit, before they are compressed.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     blocks: Vec<Planned>,
-    /// By span, in order.
-    pub(super) spans: Vec<Spot>,
-    /// By log record, in order.
-    pub(super) logs: Vec<Spot>,
     /// The days of the spans, in order.
     pub(super) span_days: Vec<Day>,
     /// The days of the log records, in order.
@@ -54,13 +36,14 @@ pub(super) struct Plan {
     pub(super) bytes: u64,
 }
 
+/// A block before it is compressed.
 #[derive(Debug)]
-struct Planned {
-    day: Day,
+pub(super) struct Planned {
+    pub(super) day: Day,
     tenant: TenantNumber,
-    signal: Signal,
+    pub(super) signal: Signal,
     /// Indices into the spans or logs of the commit.
-    rows: Vec<u32>,
+    pub(super) rows: Vec<u32>,
     bytes: usize,
 }
 
@@ -86,6 +69,14 @@ impl Signal {
         }
     }
 
+    /// Where their rows are kept.
+    pub(super) const fn rows(self) -> Kept {
+        match self {
+            Self::Spans => partition::SPANS,
+            Self::Logs => partition::LOGS,
+        }
+    }
+
     /// The field that holds an attribute in their details.
     const fn attributes(self) -> u32 {
         match self {
@@ -105,18 +96,18 @@ impl Plan {
         };
         let days = std::mem::take(&mut plan.span_days);
         let spans = commit.spans.iter().map(|span| (span.tenant, span.detail.as_bytes().len()));
-        plan.spans = plan.share_out(Signal::Spans, spans.zip(&days));
+        plan.share_out(Signal::Spans, spans.zip(&days));
         plan.span_days = days;
         let days = std::mem::take(&mut plan.log_days);
         let logs = commit.logs.iter().map(|log| (log.tenant, log.detail.as_bytes().len()));
-        plan.logs = plan.share_out(Signal::Logs, logs.zip(&days));
+        plan.share_out(Signal::Logs, logs.zip(&days));
         plan.log_days = days;
         plan
     }
 
-    /// Where each block goes, in order.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Signal, Day)> {
-        self.blocks.iter().map(|planned| (planned.signal, planned.day))
+    /// The blocks, in the order in which [`Plan::encode`] answers them.
+    pub(super) fn blocks(&self) -> &[Planned] {
+        &self.blocks
     }
 
     /// Compresses all blocks; takes about a microsecond a row, so it belongs on a thread of its own.
@@ -129,9 +120,8 @@ impl Plan {
         &mut self,
         signal: Signal,
         rows: impl Iterator<Item = ((TenantNumber, usize), &'d Day)>,
-    ) -> Vec<Spot> {
+    ) {
         let mut open: HashMap<(TenantNumber, Day), usize> = HashMap::new();
-        let mut spots = Vec::with_capacity(rows.size_hint().0);
         for (((tenant, bytes), day), index) in rows.zip(0..) {
             self.bytes += bytes as u64;
             let fits = |block: &usize| {
@@ -144,11 +134,9 @@ impl Plan {
                 self.blocks.push(Planned { day: *day, tenant, signal, rows: Vec::new(), bytes: 0 });
             }
             let planned = &mut self.blocks[block];
-            spots.push(Spot { block: block as u32, row: planned.rows.len() as u32 });
             planned.rows.push(index);
             planned.bytes += bytes;
         }
-        spots
     }
 }
 
@@ -171,7 +159,7 @@ impl Planned {
     }
 }
 
-/// Writes the blocks of a commit under `ids`.
+/// Writes the blocks of a commit under `ids`, those of their first rows.
 pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: &[i64]) -> Result<(), Error> {
     let mut numbered: Vec<(i64, Block)> = ids.iter().copied().zip(blocks).collect();
     numbered.sort_by_key(|(id, block)| (block.signal as u8, block.day, *id));
@@ -180,12 +168,12 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
         let target = table::BLOCKS.on(signal.blocks(), day);
         connection
             .insert(&target, group, |values, (id, block)| {
+                values.day(day);
                 values.int(*id);
-                values.int(block.day.0);
                 values.int(block.tenant.0);
                 values.unsigned(block.rows as u64);
-                values.int(block.times.0.0);
-                values.int(block.times.1.0);
+                values.int(day.since(block.times.0));
+                values.int(day.since(block.times.1));
                 values.blob(&block.filter);
                 values.blob(&block.data);
             })
@@ -198,23 +186,21 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
 mod tests {
     use super::*;
 
-    fn shared_out(rows: &[(u32, i32, usize)]) -> Vec<(u32, u32)> {
+    fn shared_out(rows: &[(u32, i32, usize)]) -> Vec<Vec<u32>> {
         let days: Vec<Day> = rows.iter().map(|(_, day, _)| Day(*day)).collect();
         let rows = rows.iter().map(|(tenant, _, bytes)| (TenantNumber(*tenant), *bytes));
-        let spots = Plan::default().share_out(Signal::Spans, rows.zip(&days));
-        spots.iter().map(|spot| (spot.block, spot.row)).collect()
+        let mut plan = Plan::default();
+        plan.share_out(Signal::Spans, rows.zip(&days));
+        plan.blocks.into_iter().map(|block| block.rows).collect()
     }
 
     #[test]
     fn blocks_are_cut_by_tenant_day_rows_and_bytes() {
-        assert_eq!(shared_out(&[(1, 0, 5), (2, 0, 5), (1, 0, 5)]), [(0, 0), (1, 0), (0, 1)]);
-        assert_eq!(shared_out(&[(1, 0, 5), (1, 1, 5), (1, 0, 5)]), [(0, 0), (1, 0), (0, 1)]);
-        assert_eq!(
-            shared_out(&[(1, 0, RAW_BYTES_MAX), (1, 0, 1), (1, 0, RAW_BYTES_MAX + 1), (1, 0, 0)]),
-            [(0, 0), (1, 0), (2, 0), (3, 0)]
-        );
+        assert_eq!(shared_out(&[(1, 0, 5), (2, 0, 5), (1, 0, 5)]), [vec![0, 2], vec![1]]);
+        assert_eq!(shared_out(&[(1, 0, 5), (1, 1, 5), (1, 0, 5)]), [vec![0, 2], vec![1]]);
+        let large = [(1, 0, RAW_BYTES_MAX), (1, 0, 1), (1, 0, RAW_BYTES_MAX + 1), (1, 0, 0)];
+        assert_eq!(shared_out(&large), [[0], [1], [2], [3]]);
         let many = shared_out(&vec![(1, 0, 1); ROWS_MAX + 1]);
-        assert_eq!(many[ROWS_MAX - 1], (0, ROWS_MAX as u32 - 1));
-        assert_eq!(many[ROWS_MAX], (1, 0));
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [ROWS_MAX, 1]);
     }
 }

@@ -134,7 +134,7 @@ impl Partition {
     pub(super) fn create(self, dialect: Dialect, shapes: &[(String, String)]) -> Vec<Sql> {
         let tables = self.family.tables().iter();
         match dialect {
-            Dialect::Postgres => tables.map(|table| self.create_on_postgres(*table)).collect(),
+            Dialect::Postgres => tables.flat_map(|table| self.create_on_postgres(*table)).collect(),
             Dialect::Sqlite => tables
                 .flat_map(|table| {
                     let shape = format!("{}_shape", table.parent);
@@ -146,12 +146,11 @@ impl Partition {
         }
     }
 
-    fn create_on_postgres(self, table: Kept) -> Sql {
+    fn create_on_postgres(self, table: Kept) -> Vec<Sql> {
         let (first, end) = (self.day, self.end());
         let (from, to) = match table {
-            SPANS | TRACES => (first.first_key(), end.first_key()),
-            LOGS | POINTS => (first.start().0, end.start().0),
-            SPAN_BLOCKS | LOG_BLOCKS => (first.0.into(), end.0.into()),
+            SPANS | TRACES | SPAN_BLOCKS | LOGS | LOG_BLOCKS => (first.0.into(), end.0.into()),
+            POINTS => (first.start().0, end.start().0),
             _ => (first.start_seconds(), end.start_seconds()),
         };
         let parent = match table {
@@ -159,12 +158,14 @@ impl Partition {
             _ => table.parent,
         };
         let name = table.on(first);
-        Sql::from(
-            Dialect::Postgres,
-            format!(
-                "CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ({from}) TO ({to})"
-            ),
-        )
+        let mut made = vec![format!(
+            "CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ({from}) TO ({to})"
+        )];
+        if table == TRACES {
+            // The parent cannot have it: it does not know the day.
+            made.push(format!("CREATE UNIQUE INDEX IF NOT EXISTS {name}_by_id ON {name} (id)"));
+        }
+        made.into_iter().map(|sql| Sql::from(Dialect::Postgres, sql)).collect()
     }
 }
 
@@ -213,20 +214,36 @@ pub(super) fn views(dialect: Dialect, partitions: &Partitions, family: Family) -
     for parent in parents {
         let shown = Family::ALL.into_iter().flat_map(|family| {
             let tables = family.tables().iter().filter(move |table| table.parent == parent);
-            tables.flat_map(move |table| partitions.all(family).into_iter().map(|day| (day, table.on(day))))
+            tables.flat_map(move |table| partitions.all(family).into_iter().map(|day| (day, *table)))
         });
-        let mut shown: Vec<(Day, String)> = shown.collect();
+        let mut shown: Vec<(Day, Kept)> = shown.collect();
         shown.sort_unstable_by_key(|(day, _)| std::cmp::Reverse(*day));
         shown.truncate(VIEWED_MAX);
-        let mut view = format!("CREATE VIEW {parent} AS SELECT * FROM {parent}_shape");
-        for (_, table) in shown.iter().rev() {
-            view.push_str(" UNION ALL SELECT * FROM ");
-            view.push_str(table);
+        let mut view =
+            format!("CREATE VIEW {parent} AS {}", shown_of(parent, Day(0), |name| format!("{name}_shape")));
+        for (day, table) in shown.iter().rev() {
+            view.push_str(" UNION ALL ");
+            let name = |name: &str| if name == parent { table.on(*day) } else { format!("{name}_{day}") };
+            view.push_str(&shown_of(parent, *day, name));
         }
         statements.push(Sql::from(dialect, format!("DROP VIEW IF EXISTS {parent}")));
         statements.push(Sql::from(dialect, view));
     }
     statements
+}
+
+/// What the view `parent` shows of one day, whose tables are called what `name` says.
+fn shown_of(parent: &str, day: Day, name: impl Fn(&str) -> String) -> String {
+    let (table, day) = (name(parent), day.0);
+    match parent {
+        "spans" => format!(
+            "SELECT {day} AS day, s.*, t.trace_key, t.trace_id FROM {table} AS s CROSS JOIN {} AS t \
+             ON t.id = s.trace_row",
+            name("traces")
+        ),
+        "traces" | "span_blocks" | "logs" | "log_blocks" => format!("SELECT {day} AS day, * FROM {table}"),
+        _ => format!("SELECT * FROM {table}"),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::Store;
 use super::day::Day;
 use super::error::Error;
-use super::partition::{Family, SPANS, TRACES};
+use super::partition::{Family, TRACES};
+use super::read::columns::trace_tables;
 use super::read::reader::Reader;
 use super::row::Row;
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
@@ -152,16 +153,16 @@ async fn load(
     let mut room = SPANS_MAX;
     for (day, chunk) in parts(reader, &keys) {
         let dialect = reader.dialect();
-        let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
         let mut sql = reader.sql(format!(
-            "SELECT id, trace_id, span_id, parent_id, service_id, operation_id, kind, entry, status, start_ns, \
-             duration_ns, dependency_id FROM {table}{index} WHERE tenant_id = {} AND trace_key",
+            "SELECT s.id, t.trace_id, s.span_id, s.parent_id, s.service_id, s.operation_id, coalesce(o.kind, 0), s.entry, \
+             s.status, s.start_ns, s.duration_ns, s.dependency_id FROM {} AND t.tenant_id = {} AND t.trace_key",
+            trace_tables(dialect, day),
             tenant.0
         ));
         sql.push(dialect.is_one_of(chunk.iter().map(|key| key.0)));
         // In the order of arrival on either database.
-        sql.push(format_args!(" ORDER BY id LIMIT {}", SPANS_MAX + 1));
-        let rows = reader.all(sql, |row| Ok((trace_id(row.get(1)?)?, span(row)?))).await?;
+        sql.push(format_args!(" ORDER BY s.id LIMIT {}", SPANS_MAX + 1));
+        let rows = reader.all(sql, |row| Ok((trace_id(row.get(1)?)?, span(row, day)?))).await?;
         // The statement stops at the limit, so a full answer may have left spans of any of its traces out.
         let cut = rows.len() > room;
         let read = rows.len();
@@ -188,7 +189,7 @@ async fn load(
     Ok(recalled)
 }
 
-fn span(row: Row<'_>) -> Result<RecalledSpan, Error> {
+fn span(row: Row<'_>, day: Day) -> Result<RecalledSpan, Error> {
     let id = |column: usize| {
         let bytes: Option<&[u8]> = row.get(column)?;
         bytes.map(SpanId::try_from).transpose().map_err(|_| Error::Unreadable { what: "span id" })
@@ -201,7 +202,7 @@ fn span(row: Row<'_>) -> Result<RecalledSpan, Error> {
         kind: SpanKind(row.get(6)?),
         entry: row.get(7)?,
         status: Status::from_otlp(row.get::<u8>(8)?.into()),
-        start: UnixNanos(row.get(9)?),
+        start: day.after(row.get(9)?),
         duration_ns: row.get::<i64>(10)?.unsigned_abs(),
         dependency: row.get::<Option<u32>>(11)?.map(ServiceId),
     })

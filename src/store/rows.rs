@@ -158,7 +158,7 @@ pub struct Commit {
 /// What became of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The numbers of the log records, in the order of [`Commit::logs`]; rising within a day.
+    /// The numbers of the log records, in the order of [`Commit::logs`]; rising within a day and tenant.
     pub log_ids: Vec<i64>,
     /// Bytes of packed details before compression.
     pub detail_bytes: u64,

@@ -42,6 +42,15 @@ impl Dialect {
         list.push_str(if self == Self::Sqlite { ")" } else { "}'::bigint[])" });
         list
     }
+
+    /// Numbers, at least one, as a table `w` with one column `n`.
+    pub(super) fn numbers(self, numbers: impl IntoIterator<Item = i64>) -> String {
+        let numbers: Vec<String> = numbers.into_iter().map(|number| number.to_string()).collect();
+        match self {
+            Self::Sqlite => format!("(SELECT column1 AS n FROM (VALUES ({}))) AS w", numbers.join("),(")),
+            Self::Postgres => format!("unnest('{{{}}}'::bigint[]) AS w(n)", numbers.join(",")),
+        }
+    }
 }
 
 /// A value that is bound to a statement.

@@ -2,6 +2,7 @@
 
 use super::day::Day;
 use super::partition::{self, Kept};
+use super::sql::Dialect;
 
 /// How Postgres holds a column. SQLite knows numbers, text and bytes without being told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +16,12 @@ pub(super) enum Kind {
     Real,
     Text,
     Bytes,
+    /// The day of the partition, four bytes. On SQLite each day has a table of its own, without this column.
+    Day,
 }
 
 /// What happens to a new row whose key is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Clash {
     /// It cannot be.
     Never,
@@ -57,14 +60,22 @@ impl Table {
         Target { table: self, name: kept.on(day) }
     }
 
+    /// The columns that it has in a database of this dialect.
+    pub(super) fn columns(&self, dialect: Dialect) -> impl Iterator<Item = (&'static str, Kind)> {
+        self.columns
+            .iter()
+            .copied()
+            .filter(move |(_, kind)| dialect == Dialect::Postgres || *kind != Kind::Day)
+    }
+
     /// The names of the columns, separated by commas.
-    pub(super) fn list(&self) -> String {
-        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+    pub(super) fn list(&self, dialect: Dialect) -> String {
+        let names: Vec<&str> = self.columns(dialect).map(|(name, _)| name).collect();
         names.join(", ")
     }
 }
 
-use Kind::{Big, Bytes, Int, Real, Small, Text};
+use Kind::{Big, Bytes, Day as OfDay, Int, Real, Small, Text};
 
 const BY_ID: Clash = Clash::Keep { key: "id" };
 
@@ -164,45 +175,51 @@ pub(super) static SERIES: Table = Table {
 pub(super) static SPANS: Table = Table {
     name: partition::SPANS.name,
     columns: &[
+        ("day", OfDay),
         ("id", Big),
         ("tenant_id", Int),
-        ("trace_key", Big),
-        ("trace_id", Bytes),
+        ("trace_row", Big),
         ("span_id", Bytes),
         ("parent_id", Bytes),
         ("service_id", Int),
         ("operation_id", Int),
         ("resource_id", Int),
         ("instrumentation_id", Int),
-        ("kind", Small),
         ("status", Small),
         ("entry", Small),
         ("http_status", Int),
         ("dependency_id", Int),
         ("start_ns", Big),
         ("duration_ns", Big),
-        ("block_id", Big),
-        ("block_row", Int),
     ],
     clash: Clash::Never,
 };
 
+const TRACE_COLUMNS: &[(&str, Kind)] = &[
+    ("day", OfDay),
+    ("id", Big),
+    ("trace_key", Big),
+    ("trace_id", Bytes),
+    ("tenant_id", Int),
+    ("root_operation_id", Int),
+    ("root_start_ns", Big),
+    ("first_operation_id", Int),
+    ("start_ns", Big),
+    ("end_ns", Big),
+    ("spans", Int),
+    ("errors", Int),
+];
+
+/// Summaries of traces that have no row yet.
+pub(super) static NEW_TRACES: Table =
+    Table { name: partition::TRACES.name, columns: TRACE_COLUMNS, clash: Clash::Never };
+
+/// Summaries of traces that have a row.
 pub(super) static TRACES: Table = Table {
     name: partition::TRACES.name,
-    columns: &[
-        ("trace_key", Big),
-        ("trace_id", Bytes),
-        ("tenant_id", Int),
-        ("root_operation_id", Int),
-        ("root_start_ns", Big),
-        ("first_operation_id", Int),
-        ("start_ns", Big),
-        ("end_ns", Big),
-        ("spans", Int),
-        ("errors", Int),
-    ],
+    columns: TRACE_COLUMNS,
     clash: Clash::Fold {
-        key: "trace_key, tenant_id, trace_id",
+        key: "id",
         set: "root_operation_id = CASE WHEN t.root_start_ns IS NULL \
               OR (excluded.root_start_ns, excluded.root_operation_id) < (t.root_start_ns, t.root_operation_id) \
               THEN excluded.root_operation_id ELSE t.root_operation_id END, \
@@ -221,6 +238,7 @@ pub(super) static TRACES: Table = Table {
 pub(super) static LOGS: Table = Table {
     name: partition::LOGS.name,
     columns: &[
+        ("day", OfDay),
         ("id", Big),
         ("tenant_id", Int),
         ("time_ns", Big),
@@ -232,8 +250,6 @@ pub(super) static LOGS: Table = Table {
         ("trace_id", Bytes),
         ("span_id", Bytes),
         ("trace_key", Big),
-        ("block_id", Big),
-        ("block_row", Int),
     ],
     clash: Clash::Never,
 };
@@ -241,12 +257,12 @@ pub(super) static LOGS: Table = Table {
 pub(super) static BLOCKS: Table = Table {
     name: "blocks",
     columns: &[
+        ("day", OfDay),
         ("id", Big),
-        ("day", Int),
         ("tenant_id", Int),
         ("rows", Int),
-        ("min_time", Big),
-        ("max_time", Big),
+        ("min_ns", Big),
+        ("max_ns", Big),
         ("filter", Bytes),
         ("data", Bytes),
     ],

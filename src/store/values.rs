@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
 
+use super::day::Day;
 use super::error::Error;
 use super::postgres::text;
 use super::table::Kind;
@@ -51,6 +52,13 @@ impl Values {
         self.optional_int(Some(value.into()));
     }
 
+    /// The day of the row's partition.
+    pub(super) fn day(&mut self, day: Day) {
+        if let Gathered::Postgres { .. } = self.gathered {
+            self.int(day.0);
+        }
+    }
+
     /// A number that a database would read as negative becomes the largest it knows.
     pub(super) fn unsigned(&mut self, value: u64) {
         self.int(i64::try_from(value).unwrap_or(i64::MAX));
@@ -66,7 +74,7 @@ impl Values {
                     Kind::Small => {
                         i16::try_from(number).map(|number| put(bytes, &number.to_be_bytes())).is_ok()
                     }
-                    Kind::Int => {
+                    Kind::Int | Kind::Day => {
                         i32::try_from(number).map(|number| put(bytes, &number.to_be_bytes())).is_ok()
                     }
                     _ => {

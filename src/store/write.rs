@@ -12,10 +12,10 @@ use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
 use super::names::{Names, Pending};
-use super::packing::{self, Plan, Spot};
+use super::packing::{self, Plan, Signal};
 use super::partition::{self, Family, Kept, Partition, Partitions};
 use super::rollups::{self, Place};
-use super::rows::{Commit, Committed, LogRow, SpanRow, TemplateRow};
+use super::rows::{Commit, Committed, TemplateRow};
 use super::{catalog, dictionaries, series, table, traces};
 use crate::model::rollup::Cell;
 use crate::model::trace_key::TraceKey;
@@ -42,13 +42,17 @@ pub(super) async fn write(
     journal: &str,
 ) -> Result<Written, Error> {
     let plan = Arc::new(Plan::of(commit));
+    let traces = {
+        let commit = Arc::clone(commit);
+        spawn_blocking(move || traces::fold(&commit.spans))
+    };
+    let rolling = {
+        let commit = Arc::clone(commit);
+        spawn_blocking(move || rollups::fold(&commit.observations))
+    };
     let encoding = {
         let (commit, plan) = (Arc::clone(commit), Arc::clone(&plan));
         spawn_blocking(move || plan.encode(&commit))
-    };
-    let folding = {
-        let commit = Arc::clone(commit);
-        spawn_blocking(move || (traces::fold(&commit.spans), rollups::fold(&commit.observations)))
     };
     let mut days = Days::of(writer);
     let pending = names.pending();
@@ -59,16 +63,19 @@ pub(super) async fn write(
     for (family, days_of) in [(Family::Spans, &spans), (Family::Logs, &logs), (Family::Points, &points)] {
         days.make(days_of.iter().map(|day| family.partition(*day)).collect()).await?;
     }
-    let mut block_ids = Vec::new();
-    for (signal, day) in plan.places() {
-        block_ids.push(days.take(signal.blocks(), day, 1).await?);
+    let traces = traces.await.map_err(Error::Lost)?;
+    for day in traces.days() {
+        days.first_free(partition::TRACES, day).await?;
     }
+    let trace_rows = traces.write(days.connection, &mut days.next).await?;
+    let mut block_ids = vec![0; plan.blocks().len()];
     for day in spans {
-        days.insert_spans(commit, &plan, (day, &block_ids)).await?;
+        let row_of = |span: u32| trace_rows.get(traces.of_span[span as usize]);
+        days.insert_spans(commit, (&plan, &mut block_ids), day, row_of).await?;
     }
     let mut log_ids = vec![0; commit.logs.len()];
     for day in logs {
-        days.insert_logs(commit, &plan, (day, &block_ids), &mut log_ids).await?;
+        days.insert_logs(commit, (&plan, &mut block_ids), day, &mut log_ids).await?;
     }
     insert_templates(days.connection, &commit.templates).await?;
     for day in points {
@@ -81,8 +88,7 @@ pub(super) async fn write(
         next.insert((partition::POINTS, *day), *seq);
         catalog::set_seq(connection, *day, *seq).await?;
     }
-    let (summaries, delta) = folding.await.map_err(Error::Lost)?;
-    traces::write(connection, &summaries).await?;
+    let delta = rolling.await.map_err(Error::Lost)?;
     days.make(rollups::partitions_of(&delta).collect()).await?;
     let partitions = days.known();
     let cells = days.rollups.write(days.connection, &partitions, delta).await?;
@@ -161,42 +167,54 @@ impl<'w> Days<'w> {
         Ok(first)
     }
 
+    /// Numbers the rows of the blocks of one signal and day, one after the other, and answers them with their index in
+    /// the commit. A block has the id of its first row.
+    async fn number(
+        &mut self,
+        (plan, block_ids): (&Plan, &mut [i64]),
+        (signal, day): (Signal, Day),
+    ) -> Result<Vec<(i64, u32)>, Error> {
+        let blocks =
+            || plan.blocks().iter().zip(0..).filter(|(block, _)| block.signal == signal && block.day == day);
+        let count = blocks().map(|(block, _)| block.rows.len()).sum();
+        let mut next = self.take(signal.rows(), day, count).await?;
+        let mut numbered = Vec::with_capacity(count);
+        for (block, index) in blocks() {
+            block_ids[index] = next;
+            numbered.extend((next..).zip(block.rows.iter().copied()));
+            next += block.rows.len() as i64;
+        }
+        Ok(numbered)
+    }
+
     async fn insert_spans(
         &mut self,
         commit: &Commit,
-        plan: &Plan,
-        (day, blocks): (Day, &[i64]),
+        blocks: (&Plan, &mut [i64]),
+        day: Day,
+        trace_row: impl Fn(u32) -> i64 + Send + Sync,
     ) -> Result<(), Error> {
-        let spans: Vec<(&SpanRow, Spot)> = commit
-            .spans
-            .iter()
-            .zip(plan.spans.iter().zip(&plan.span_days))
-            .filter(|(_, (_, of))| **of == day)
-            .map(|(span, (spot, _))| (span, *spot))
-            .collect();
-        let first = self.take(partition::SPANS, day, spans.len()).await?;
-        let numbered: Vec<(i64, (&SpanRow, Spot))> = (first..).zip(spans).collect();
+        let numbered = self.number(blocks, (Signal::Spans, day)).await?;
         let target = table::SPANS.on(partition::SPANS, day);
         self.connection
-            .insert(&target, &numbered, |values, (id, (span, spot))| {
+            .insert(&target, &numbered, |values, (id, index)| {
+                let span = &commit.spans[*index as usize];
+                values.day(day);
                 values.int(*id);
                 values.int(span.tenant.0);
-                values.int(span.trace_key.0);
-                values.blob(span.trace_id.as_bytes());
+                values.int(trace_row(*index));
                 values.blob(span.span_id.as_bytes());
                 values.optional_blob(span.parent_id.as_ref().map(|id| &id.as_bytes()[..]));
                 values.int(span.service.0);
                 values.int(span.operation.0);
                 values.int(span.resource.0);
                 values.int(span.instrumentation.0);
-                values.int(span.kind.0);
                 values.int(span.status.number());
                 values.int(span.entry);
                 values.int(span.http_status);
                 values.optional_int(span.dependency.map(|id| id.0.into()));
-                values.int(span.start.0);
+                values.int(day.since(span.start));
                 values.unsigned(span.duration_ns);
-                spot.columns(blocks).into_iter().for_each(|column| values.int(column));
             })
             .await
     }
@@ -204,30 +222,22 @@ impl<'w> Days<'w> {
     async fn insert_logs(
         &mut self,
         commit: &Commit,
-        plan: &Plan,
-        (day, blocks): (Day, &[i64]),
+        blocks: (&Plan, &mut [i64]),
+        day: Day,
         log_ids: &mut [i64],
     ) -> Result<(), Error> {
-        let logs: Vec<(usize, (&LogRow, Spot))> = commit
-            .logs
-            .iter()
-            .zip(plan.logs.iter().zip(&plan.log_days))
-            .enumerate()
-            .filter(|(_, (_, (_, of)))| **of == day)
-            .map(|(index, (log, (spot, _)))| (index, (log, *spot)))
-            .collect();
-        let first = self.take(partition::LOGS, day, logs.len()).await?;
-        for (id, (index, _)) in (first..).zip(&logs) {
-            log_ids[*index] = day.row(id);
+        let numbered = self.number(blocks, (Signal::Logs, day)).await?;
+        for (id, index) in &numbered {
+            log_ids[*index as usize] = day.row(*id);
         }
-        let numbered: Vec<(i64, (&LogRow, Spot))> =
-            (first..).zip(logs.into_iter().map(|(_, log)| log)).collect();
         let target = table::LOGS.on(partition::LOGS, day);
         self.connection
-            .insert(&target, &numbered, |values, (id, (log, spot))| {
+            .insert(&target, &numbered, |values, (id, index)| {
+                let log = &commit.logs[*index as usize];
+                values.day(day);
                 values.int(*id);
                 values.int(log.tenant.0);
-                values.int(log.time.0);
+                values.int(day.since(log.time));
                 values.int(log.severity.0);
                 values.int(log.service.0);
                 values.int(log.resource.0);
@@ -236,7 +246,6 @@ impl<'w> Days<'w> {
                 values.optional_blob(log.trace_id.as_ref().map(|id| &id.as_bytes()[..]));
                 values.optional_blob(log.span_id.as_ref().map(|id| &id.as_bytes()[..]));
                 values.optional_int(log.trace_id.map(|trace| TraceKey::new(log.time, log.tenant, trace).0));
-                spot.columns(blocks).into_iter().for_each(|column| values.int(column));
             })
             .await
     }

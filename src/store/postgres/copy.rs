@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use crate::store::error::Error;
+use crate::store::sql::Dialect;
 use crate::store::table::{Clash, Target};
 use crate::store::values::Values;
 
@@ -25,7 +26,7 @@ pub(in crate::store) async fn copy<T: Sync>(
     if rows.is_empty() {
         return Ok(());
     }
-    let (table, columns) = (target.table, target.table.list());
+    let (table, columns) = (target.table, target.table.list(Dialect::Postgres));
     if table.clash == Clash::Never {
         return send(
             connection,

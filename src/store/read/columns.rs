@@ -3,33 +3,30 @@
 use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::{LogDetail, Severity};
 use crate::model::span::{SpanDetail, SpanKind, Status};
-use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::store::day::Day;
 use crate::store::error::Error;
+use crate::store::partition::{SPANS, TRACES};
 use crate::store::row::Row;
 use crate::store::rows::{LogRow, SpanRow};
+use crate::store::sql::Dialect;
 
-/// The columns that [`span`] reads.
-pub(super) const SPAN: &str = "id, block_id, block_row, tenant_id, trace_key, trace_id, span_id, parent_id, service_id, \
-     operation_id, resource_id, instrumentation_id, kind, status, entry, http_status, dependency_id, start_ns, \
-     duration_ns";
+/// The columns that [`span`] reads, out of [`span_tables`].
+pub(super) const SPAN: &str = "s.id AS id, s.tenant_id, t.trace_key, t.trace_id, s.span_id, s.parent_id, s.service_id, \
+     s.operation_id, s.resource_id, s.instrumentation_id, coalesce(o.kind, 0), s.status, s.entry, s.http_status, s.dependency_id, \
+     s.start_ns AS start_ns, s.duration_ns";
 
-/// The columns that [`log`] reads.
-pub(super) const LOG: &str = "id, block_id, block_row, tenant_id, time_ns, severity, service_id, resource_id, \
-     instrumentation_id, template_id, trace_id, span_id";
+/// The columns that [`log`] reads, out of a table `s`.
+pub(super) const LOG: &str = "s.id AS id, s.tenant_id, s.time_ns AS time_ns, s.severity, s.service_id, s.resource_id, \
+     s.instrumentation_id, s.template_id, s.trace_id, s.span_id";
 
-/// A row, and where the rest of it is.
+/// A row, and where it is.
 #[derive(Debug, Clone)]
 pub(super) struct Found<T> {
     /// The day whose tables it is in.
     pub(super) day: Day,
     /// Its place in the order of arrival, on its day.
     pub(super) id: i64,
-    /// The block that holds its details, on its day.
-    pub(super) block: i64,
-    /// Its position there.
-    pub(super) position: usize,
     /// The row, with empty details until they are loaded.
     pub(super) row: T,
 }
@@ -41,47 +38,68 @@ impl<T> Found<T> {
     }
 }
 
+/// What comes after FROM for spans `s` of a day that an index of theirs leads to, their traces `t` and their operations
+/// `o`, to the first condition. SQLite takes the tables in this order.
+pub(super) fn span_tables(dialect: Dialect, day: Day, index: &str) -> String {
+    let (spans, index) = (SPANS.on(day), dialect.indexed(SPANS, day, index));
+    let traces = TRACES.on(day);
+    format!(
+        "{spans} AS s{index} CROSS JOIN {traces} AS t LEFT JOIN operations AS o ON o.id = s.operation_id \
+         WHERE t.id = s.trace_row"
+    )
+}
+
+/// The same for the spans of traces that their key leads to.
+pub(in crate::store) fn trace_tables(dialect: Dialect, day: Day) -> String {
+    let (traces, by_key) = (TRACES.on(day), dialect.indexed(TRACES, day, "by_key"));
+    let (spans, by_trace) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
+    format!(
+        "{traces} AS t{by_key} CROSS JOIN {spans} AS s{by_trace} LEFT JOIN operations AS o \
+         ON o.id = s.operation_id WHERE s.trace_row = t.id"
+    )
+}
+
 /// Reads a row of the columns [`SPAN`].
 pub(super) fn span(row: Row<'_>, day: Day) -> Result<Found<SpanRow>, Error> {
     let columns = Columns { row, what: "span" };
     let span = SpanRow {
-        tenant: TenantNumber(columns.number(3)?),
-        trace_key: TraceKey(columns.number(4)?),
-        trace_id: columns.id(5)?,
-        span_id: columns.id(6)?,
-        parent_id: columns.optional_id(7)?,
-        service: ServiceId(columns.number(8)?),
-        operation: OperationId(columns.number(9)?),
-        resource: ResourceId(columns.number(10)?),
-        instrumentation: InstrumentationId(columns.number(11)?),
-        kind: SpanKind(columns.number(12)?),
-        status: Status::from_otlp(columns.number(13)?),
-        entry: row.get(14)?,
-        http_status: columns.number(15)?,
-        dependency: columns.optional_number(16)?.map(ServiceId),
-        start: UnixNanos(columns.number(17)?),
-        duration_ns: columns.number(18)?,
+        tenant: TenantNumber(columns.number(1)?),
+        trace_key: TraceKey(columns.number(2)?),
+        trace_id: columns.id(3)?,
+        span_id: columns.id(4)?,
+        parent_id: columns.optional_id(5)?,
+        service: ServiceId(columns.number(6)?),
+        operation: OperationId(columns.number(7)?),
+        resource: ResourceId(columns.number(8)?),
+        instrumentation: InstrumentationId(columns.number(9)?),
+        kind: SpanKind(columns.number(10)?),
+        status: Status::from_otlp(columns.number(11)?),
+        entry: row.get(12)?,
+        http_status: columns.number(13)?,
+        dependency: columns.optional_number(14)?.map(ServiceId),
+        start: day.after(columns.number(15)?),
+        duration_ns: columns.number(16)?,
         detail: SpanDetail::default(),
     };
-    columns.found(day, span)
+    Ok(Found { day, id: columns.number(0)?, row: span })
 }
 
 /// Reads a row of the columns [`LOG`].
 pub(super) fn log(row: Row<'_>, day: Day) -> Result<Found<LogRow>, Error> {
     let columns = Columns { row, what: "log record" };
     let log = LogRow {
-        tenant: TenantNumber(columns.number(3)?),
-        time: UnixNanos(columns.number(4)?),
-        severity: Severity(columns.number(5)?),
-        service: ServiceId(columns.number(6)?),
-        resource: ResourceId(columns.number(7)?),
-        instrumentation: InstrumentationId(columns.number(8)?),
-        template: TemplateId(columns.number(9)?),
-        trace_id: columns.optional_id(10)?,
-        span_id: columns.optional_id(11)?,
+        tenant: TenantNumber(columns.number(1)?),
+        time: day.after(columns.number(2)?),
+        severity: Severity(columns.number(3)?),
+        service: ServiceId(columns.number(4)?),
+        resource: ResourceId(columns.number(5)?),
+        instrumentation: InstrumentationId(columns.number(6)?),
+        template: TemplateId(columns.number(7)?),
+        trace_id: columns.optional_id(8)?,
+        span_id: columns.optional_id(9)?,
         detail: LogDetail::default(),
     };
-    columns.found(day, log)
+    Ok(Found { day, id: columns.number(0)?, row: log })
 }
 
 /// Reads the columns of one row; what does not fit its type is an error that says of what it is a part.
@@ -113,9 +131,5 @@ impl<'a> Columns<'a> {
 
     pub(super) const fn unreadable(&self) -> Error {
         Error::Unreadable { what: self.what }
-    }
-
-    fn found<T>(&self, day: Day, row: T) -> Result<Found<T>, Error> {
-        Ok(Found { day, id: self.number(0)?, block: self.number(1)?, position: self.number(2)?, row })
     }
 }

@@ -110,7 +110,7 @@ impl Store {
         let mut newest = None;
         // Spans of one day may lie in the tables of the day before it.
         for day in reader.all_days(Family::Spans) {
-            if newest.is_some_and(|newest: i64| day.plus(2).start().0 <= newest) {
+            if newest.is_some_and(|newest: UnixNanos| day.plus(2).start() <= newest) {
                 break;
             }
             let mut sql = reader.sql(format!(
@@ -119,10 +119,10 @@ impl Store {
             ));
             sql.push(reader.dialect().is_one_of(services.iter().map(|service| service.0.into())));
             let of_day = reader.first(sql, |row| row.get::<Option<i64>>(0)).await?.flatten();
-            newest = newest.max(of_day);
+            newest = newest.max(of_day.map(|start| day.after(start)));
         }
         reader.finish().await?;
-        Ok(newest.map(UnixNanos))
+        Ok(newest)
     }
 }
 

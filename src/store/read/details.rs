@@ -3,7 +3,7 @@
 //! Rows are grouped by block, so that a question reads each block once, and one block at a time, so that it
 //! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
@@ -62,8 +62,8 @@ impl Detailed for LogRow {
 
 /// Loads the details of `rows`.
 pub(super) async fn load<T: Detailed>(reader: &mut Reader, rows: &mut [Found<T>]) -> Result<(), Error> {
-    for (block, indexes) in by_block(rows) {
-        let positions = indexes.iter().map(|index| rows[*index].position).collect();
+    for (block, indexes) in by_block(reader, rows).await? {
+        let positions = indexes.iter().map(|index| (rows[*index].id - block.1) as usize).collect();
         let details = open::<T>(reader, block, positions, Vec::new()).await?;
         for (index, detail) in indexes.into_iter().zip(details) {
             // Nothing is asked for, so nothing is left out.
@@ -80,12 +80,12 @@ pub(super) async fn matching<T: Detailed>(
     mut rows: Vec<Found<T>>,
     attributes: &[(String, String)],
 ) -> Result<Vec<Found<T>>, Error> {
-    let mut groups = by_block(&rows);
+    let mut groups = by_block(reader, &rows).await?;
     let promising = promising::<T>(reader, groups.keys().copied(), attributes).await?;
     groups.retain(|block, _| promising.get(block).copied().unwrap_or_default());
     let mut kept = vec![false; rows.len()];
     for (block, indexes) in groups {
-        let positions = indexes.iter().map(|index| rows[*index].position).collect();
+        let positions = indexes.iter().map(|index| (rows[*index].id - block.1) as usize).collect();
         let details = open::<T>(reader, block, positions, attributes.to_vec()).await?;
         for (index, detail) in indexes.into_iter().zip(details) {
             if let Some(detail) = detail {
@@ -99,16 +99,32 @@ pub(super) async fn matching<T: Detailed>(
     Ok(rows)
 }
 
-/// A block of a day.
+/// A block: its day, and the id of its first row.
 type Place = (Day, i64);
 
-/// The indexes of rows by their block.
-fn by_block<T>(rows: &[Found<T>]) -> BTreeMap<Place, Vec<usize>> {
-    let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        groups.entry((row.day, row.block)).or_default().push(index);
+/// The indexes of rows by their block: the last that begins with them or before.
+async fn by_block<T: Detailed>(
+    reader: &mut Reader,
+    rows: &[Found<T>],
+) -> Result<BTreeMap<Place, Vec<usize>>, Error> {
+    let mut by_day: BTreeMap<Day, BTreeSet<i64>> = BTreeMap::new();
+    for found in rows {
+        by_day.entry(found.day).or_default().insert(found.id);
     }
-    groups
+    let mut blocks = BTreeSet::new();
+    for (day, ids) in by_day {
+        let table = T::BLOCKS.on(day);
+        let numbers = reader.dialect().numbers(ids);
+        let sql = format!("SELECT DISTINCT (SELECT max(id) FROM {table} WHERE id <= w.n) FROM {numbers}");
+        blocks.extend(reader.all(reader.sql(sql), |row| Ok((day, row.get::<i64>(0)?))).await?);
+    }
+    let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+    for (index, found) in rows.iter().enumerate() {
+        let block = blocks.range(..=(found.day, found.id)).next_back();
+        let block = block.filter(|(day, _)| *day == found.day).ok_or(Error::Unreadable { what: "block" })?;
+        groups.entry(*block).or_default().push(index);
+    }
+    Ok(groups)
 }
 
 /// Which of `blocks` may hold all of `attributes` in some row.

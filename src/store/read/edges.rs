@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::columns::Columns;
+use super::columns::{Columns, span_tables};
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
 use crate::model::span::Status;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
-use crate::store::partition::{Family, SPANS};
+use crate::store::partition::Family;
 
 /// Most spans that are joined: about 100 bytes each.
 pub const SPANS_MAX: usize = 4_000_000;
@@ -56,15 +56,14 @@ impl Store {
         let from = window.from.minus(PARENTS_WITHIN);
         for day in reader.days(Family::Spans, Window::new(from, window.to)) {
             for service in &services {
-                let index = reader.dialect().indexed(SPANS, day, "by_service");
                 let sql = reader.sql(format!(
-                    "SELECT trace_id, span_id, parent_id, operation_id, status, start_ns FROM {}{index} \
-                     WHERE service_id = {} AND +tenant_id = {} AND start_ns >= {} AND start_ns < {}",
-                    SPANS.on(day),
+                    "SELECT t.trace_id, s.span_id, s.parent_id, s.operation_id, s.status, s.start_ns FROM {} \
+                     AND s.service_id = {} AND +s.tenant_id = {} AND s.start_ns >= {} AND s.start_ns < {}",
+                    span_tables(reader.dialect(), day, "by_service"),
                     service.0,
                     tenant.0,
-                    from.0,
-                    window.to.0
+                    day.since(from),
+                    day.since(window.to)
                 ));
                 let read = reader.all(sql, |row| {
                     let columns = Columns { row, what: "span" };
@@ -74,7 +73,7 @@ impl Store {
                         operation: OperationId(columns.number(3)?),
                         service: *service,
                         failed: Status::from_otlp(columns.number(4)?) == Status::Error,
-                        start: UnixNanos(columns.number(5)?),
+                        start: day.after(columns.number(5)?),
                     };
                     spans.insert((seen.trace_id, columns.id(1)?), seen);
                     if spans.len() > SPANS_MAX {

@@ -9,7 +9,7 @@ use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::{Family, SPANS};
+use crate::store::partition::Family;
 use crate::store::rows::SpanRow;
 
 /// Most traces of one question.
@@ -49,11 +49,11 @@ impl Store {
                 continue;
             }
             let dialect = reader.dialect();
-            let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
-            let mut sql = reader.sql(format!("SELECT {} FROM {table}{index} WHERE trace_key", columns::SPAN));
+            let tables = columns::trace_tables(dialect, day);
+            let mut sql = reader.sql(format!("SELECT {} FROM {tables} AND t.trace_key", columns::SPAN));
             let limit = keys.len().saturating_mul(spans_max);
             sql.push(dialect.is_one_of(keys)).push(format_args!(
-                " AND tenant_id = {} ORDER BY start_ns, span_id, id LIMIT {limit}",
+                " AND t.tenant_id = {} ORDER BY s.start_ns, s.span_id, s.id LIMIT {limit}",
                 tenant.0
             ));
             rows.extend(reader.all(sql, |row| columns::span(row, day)).await?);

@@ -81,12 +81,14 @@ impl Store {
         let walks = walks(tenant, ask, services.as_deref());
         let mut conditions = conditions(reader.dialect(), tenant, ask);
         if let Some(services) = services.as_deref().filter(|_| walks.first().is_some_and(Walk::is_whole)) {
-            push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+            push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
         }
         let scan = Scan {
             family: Family::Logs,
-            table: LOGS,
             columns: columns::LOG,
+            tables: |dialect, day, index| {
+                format!("{} AS s{} WHERE true", LOGS.on(day), dialect.indexed(LOGS, day, index))
+            },
             time: "time_ns",
             read: columns::log,
             at: |log| log.time,
@@ -125,9 +127,12 @@ impl Store {
                 continue;
             }
             let table = LOGS.on(day);
-            let mut sql =
-                reader.sql(format!("SELECT {} FROM {table} WHERE +tenant_id = {}", columns::LOG, tenant.0));
-            sql.push(" AND id").push(reader.dialect().is_one_of(ids));
+            let mut sql = reader.sql(format!(
+                "SELECT {} FROM {table} AS s WHERE +s.tenant_id = {}",
+                columns::LOG,
+                tenant.0
+            ));
+            sql.push(" AND s.id").push(reader.dialect().is_one_of(ids));
             found.extend(reader.all(sql, |row| columns::log(row, day)).await?);
         }
         details::load(&mut reader, &mut found).await?;
@@ -146,7 +151,7 @@ impl Store {
         let mut found = Vec::new();
         if !reader.days_between(Family::Logs, (day, day)).is_empty() {
             let sql = reader.sql(format!(
-                "SELECT {} FROM {} WHERE id > {} ORDER BY id LIMIT {}",
+                "SELECT {} FROM {} AS s WHERE s.id > {} ORDER BY s.id LIMIT {}",
                 columns::LOG,
                 LOGS.on(day),
                 Day::id_of(id),
@@ -201,27 +206,27 @@ fn walks(tenant: TenantNumber, ask: &LogAsk, services: Option<&[ServiceId]>) -> 
     match services {
         Some([]) => Vec::new(),
         // The sign leaves the tenant to be compared: this index is ordered by trace alone.
-        _ if ask.trace.is_some() => whole("by_trace", "+tenant_id = "),
-        _ if ask.severity_min >= Severity::WARN => whole("severe", "severity >= 13 AND tenant_id = "),
+        _ if ask.trace.is_some() => whole("by_trace", "+s.tenant_id = "),
+        _ if ask.severity_min >= Severity::WARN => whole("severe", "s.severity >= 13 AND s.tenant_id = "),
         Some(services) => Walk::of_services("by_service", services),
-        None => whole("by_time", "tenant_id = "),
+        None => whole("by_time", "s.tenant_id = "),
     }
 }
 
 /// What holds for every record of the answer, whatever index finds it.
 fn conditions(dialect: Dialect, tenant: TenantNumber, ask: &LogAsk) -> String {
-    let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
+    let mut conditions = format!(" AND +s.tenant_id = {}", tenant.0);
     if ask.severity_min > Severity(0) {
-        let _ = write!(conditions, " AND severity >= {}", ask.severity_min.0);
+        let _ = write!(conditions, " AND s.severity >= {}", ask.severity_min.0);
     }
     if !ask.templates.is_empty() {
-        push_in(&mut conditions, "template_id", ask.templates.iter().map(|template| template.0));
+        push_in(&mut conditions, "s.template_id", ask.templates.iter().map(|template| template.0));
     }
     if let Some(trace) = ask.trace {
-        let _ = write!(conditions, " AND trace_id = {}", dialect.bytes(trace));
+        let _ = write!(conditions, " AND s.trace_id = {}", dialect.bytes(trace));
     }
     if let Some(span) = ask.span {
-        let _ = write!(conditions, " AND span_id = {}", dialect.bytes(span));
+        let _ = write!(conditions, " AND s.span_id = {}", dialect.bytes(span));
     }
     conditions
 }

@@ -18,7 +18,7 @@
 //!
 //! The questions are methods of [`Store`](super::Store).
 
-mod columns;
+pub(super) mod columns;
 pub mod counts;
 mod details;
 pub mod edges;

@@ -16,9 +16,9 @@ use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::day::{Day, days_of};
 use crate::store::error::Error;
-use crate::store::partition::{Family, Kept};
+use crate::store::partition::Family;
 use crate::store::row::Row;
-use crate::store::sql::Sql;
+use crate::store::sql::{Dialect, Sql};
 
 /// Walks that one statement merges; SQLite itself stops at 500.
 const WALKS_MAX: usize = 200;
@@ -31,14 +31,14 @@ const SEARCHED: (usize, usize) = (256, 2_048);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walk {
     index: &'static str,
-    /// In SQL, up to the number that completes it.
+    /// In SQL, about a table `s`, up to the number that completes it.
     condition: &'static str,
     /// Of the tenant or service.
     number: i64,
 }
 
 impl Walk {
-    const SERVICE: &str = "service_id = ";
+    const SERVICE: &str = "s.service_id = ";
 
     /// A walk over an index of the whole tenant; `condition` ends with what the tenant's number completes.
     pub(super) fn of_tenant(index: &'static str, condition: &'static str, tenant: TenantNumber) -> Self {
@@ -61,11 +61,11 @@ impl Walk {
 pub(super) struct Scan<'a, T> {
     /// What is walked over.
     pub(super) family: Family,
-    /// The tables.
-    pub(super) table: Kept,
-    /// The columns that `read` reads.
+    /// The columns that `read` reads, out of a table `s` and those beside it.
     pub(super) columns: &'static str,
-    /// The column that the indexes are ordered by, before the id.
+    /// What comes after FROM to lead to the rows of a day by an index, to the first condition.
+    pub(super) tables: fn(Dialect, Day, &str) -> String,
+    /// The column that the indexes are ordered by, before the id; it counts from the beginning of the day.
     pub(super) time: &'static str,
     /// Reads a row of a day.
     pub(super) read: fn(Row<'_>, Day) -> Result<Found<T>, Error>,
@@ -75,7 +75,7 @@ pub(super) struct Scan<'a, T> {
     pub(super) walks: &'a [Walk],
     /// Within which time.
     pub(super) window: Window,
-    /// Further conditions, each beginning with ` AND `; numbers only.
+    /// Further conditions about a table `s`, each beginning with ` AND `; numbers only.
     pub(super) conditions: &'a str,
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
@@ -151,33 +151,32 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
         let time = self.time;
-        let index = sql.dialect.indexed(self.table, day, walk.index);
         sql.push(format_args!(
-            "SELECT {} FROM {}{index} WHERE {}{} AND {time} >= {}{}",
+            "SELECT {} FROM {} AND {}{} AND s.{time} >= {}{}",
             self.columns,
-            self.table.on(day),
+            (self.tables)(sql.dialect, day, walk.index),
             walk.condition,
             walk.number,
-            band.from.0,
+            day.since(band.from),
             self.conditions,
         ));
         if let Some((tenant, trace)) = self.keyed {
             let day = Window::new(band.from.max(day.start()), band.to.min(day.end()));
             let keys = TraceKey::candidates(day, tenant, trace);
             let keys = sql.dialect.is_one_of(keys.map(|key| key.0));
-            sql.push(" AND trace_key").push(keys);
+            sql.push(" AND s.trace_key").push(keys);
         }
         // One bound on the time, not two: the walk must begin at the place, not at the end of the band.
         match self.after.filter(|(at, _)| *at < band.to) {
             Some((at, number)) if Day::of_row(number) == day => {
-                sql.push(format_args!(" AND ({time}, id) < ({}, {})", at.0, Day::id_of(number)))
+                sql.push(format_args!(" AND (s.{time}, s.id) < ({}, {})", day.since(at), Day::id_of(number)))
             }
             // Among equals the later day comes first.
             Some((at, number)) if day < Day::of_row(number) => {
-                sql.push(format_args!(" AND {time} <= {}", at.0))
+                sql.push(format_args!(" AND s.{time} <= {}", day.since(at)))
             }
-            Some((at, _)) => sql.push(format_args!(" AND {time} < {}", at.0)),
-            None => sql.push(format_args!(" AND {time} < {}", band.to.0)),
+            Some((at, _)) => sql.push(format_args!(" AND s.{time} < {}", day.since(at))),
+            None => sql.push(format_args!(" AND s.{time} < {}", day.since(band.to))),
         };
     }
 }

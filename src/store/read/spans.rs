@@ -14,7 +14,7 @@ use crate::model::time::Window;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::{Family, SPANS};
+use crate::store::partition::Family;
 use crate::store::rows::SpanRow;
 use crate::store::sql::Sql;
 
@@ -126,20 +126,20 @@ async fn newest(
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
     let walks = if ask.failed {
-        vec![Walk::of_tenant("failed", "status = 2 AND tenant_id = ", tenant)]
+        vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
     } else if ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
-        vec![Walk::of_tenant("slow", "duration_ns >= 500000000 AND tenant_id = ", tenant)]
+        vec![Walk::of_tenant("slow", "s.duration_ns >= 500000000 AND s.tenant_id = ", tenant)]
     } else {
         Walk::of_services("by_service", services)
     };
     if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
-        push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+        push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
     }
     let scan = Scan {
         family: Family::Spans,
-        table: SPANS,
         columns: columns::SPAN,
+        tables: columns::span_tables,
         time: "start_ns",
         read: columns::span,
         at: |span| span.start,
@@ -161,16 +161,16 @@ async fn slowest(
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
-    push_in(&mut conditions, "service_id", services.iter().map(|service| service.0));
+    push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
     let mut search = SlowSearch { ask, tenant, conditions, found: Vec::new(), limit };
     if ask.failed {
-        search.run(reader, "failed", "status = 2").await?;
+        search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
-    search.run(reader, "slow", "duration_ns >= 500000000").await?;
+    search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
     let reaches_below = ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < SLOW_NS);
     if search.found.len() < limit && reaches_below {
-        search.run(reader, "by_service", "duration_ns < 500000000").await?;
+        search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
     }
     Ok(search.found)
 }
@@ -212,7 +212,7 @@ impl SlowSearch<'_> {
             let sql = self.statement(reader, source, after, (day, chunk));
             let rows = reader.all(sql, |row| columns::span(row, day)).await?;
             let last = rows.len() < chunk;
-            after = rows.last().map(|found| (found.row.duration_ns, found.row.start.0, found.id));
+            after = rows.last().map(|found| (found.row.duration_ns, day.since(found.row.start), found.id));
             slowest.extend(match searching {
                 true => details::matching(reader, rows, &self.ask.attributes).await?,
                 false => rows,
@@ -234,19 +234,20 @@ impl SlowSearch<'_> {
     ) -> Sql {
         let Window { from, to } = self.ask.window;
         let mut sql = reader.sql(format!(
-            "SELECT {} FROM {}{} WHERE tenant_id = {} AND {condition} AND start_ns >= {} AND start_ns < {}{}",
+            "SELECT {} FROM {} AND s.tenant_id = {} AND {condition} AND s.start_ns >= {} AND s.start_ns < {}{}",
             columns::SPAN,
-            SPANS.on(day),
-            reader.dialect().indexed(SPANS, day, index),
+            columns::span_tables(reader.dialect(), day, index),
             self.tenant.0,
-            from.0,
-            to.0,
+            day.since(from),
+            day.since(to),
             self.conditions,
         ));
         if let Some((duration_ns, start_ns, id)) = after {
-            sql.push(format_args!(" AND (duration_ns, start_ns, id) < ({duration_ns}, {start_ns}, {id})"));
+            sql.push(format_args!(
+                " AND (s.duration_ns, s.start_ns, s.id) < ({duration_ns}, {start_ns}, {id})"
+            ));
         }
-        sql.push(format_args!(" ORDER BY duration_ns DESC, start_ns DESC, id DESC LIMIT {rows_max}"));
+        sql.push(format_args!(" ORDER BY s.duration_ns DESC, s.start_ns DESC, s.id DESC LIMIT {rows_max}"));
         sql
     }
 }
@@ -254,16 +255,16 @@ impl SlowSearch<'_> {
 /// What holds for every span of the answer, whatever index finds it.
 fn conditions(tenant: TenantNumber, ask: &SpanAsk) -> String {
     // The sign keeps the database from taking the tenant for something to search by.
-    let mut conditions = format!(" AND +tenant_id = {}", tenant.0);
+    let mut conditions = format!(" AND +s.tenant_id = {}", tenant.0);
     if ask.failed {
-        conditions.push_str(" AND status = 2");
+        conditions.push_str(" AND s.status = 2");
     }
     if let Some(duration_ns) = ask.duration_min_ns {
         let duration_ns = i64::try_from(duration_ns).unwrap_or(i64::MAX);
-        let _ = write!(conditions, " AND duration_ns >= {duration_ns}");
+        let _ = write!(conditions, " AND s.duration_ns >= {duration_ns}");
     }
     if !ask.operations.is_empty() {
-        push_in(&mut conditions, "operation_id", ask.operations.iter().map(|operation| operation.0));
+        push_in(&mut conditions, "s.operation_id", ask.operations.iter().map(|operation| operation.0));
     }
     conditions
 }

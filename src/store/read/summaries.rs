@@ -214,8 +214,8 @@ impl Search<'_> {
 
     /// The spans that lead to the traces, as the end of a statement. Answered from the index alone.
     fn leads(&self, source: Source, day: Day) -> String {
-        let from = self.ask.window.from.0;
-        let to = self.ask.window.to.plus(SPANS_AFTER).0;
+        let from = day.since(self.ask.window.from);
+        let to = day.since(self.ask.window.to.plus(SPANS_AFTER));
         let table = SPANS.on(day);
         let mut leads = match source {
             Source::Failures => {
@@ -278,7 +278,9 @@ impl Search<'_> {
             let wanted = rows_max - parts.len();
             let mut found = Vec::new();
             for day in reader.days(Family::Spans, band) {
-                found.extend(reader.all(self.matching((day, band), wanted), |row| part(row, true)).await?);
+                found.extend(
+                    reader.all(self.matching((day, band), wanted), |row| part((row, day), true)).await?,
+                );
             }
             found.sort_by_key(|part| Reverse(self.place(part)));
             found.truncate(wanted);
@@ -303,17 +305,16 @@ impl Search<'_> {
             let index = self.dialect.indexed(TRACES, day, "by_time");
             sql.push(format_args!(" FROM {table} AS t{index} WHERE t.tenant_id = {tenant}"));
         } else {
-            sql.push(" FROM (SELECT DISTINCT trace_key, trace_id FROM ").push(self.leads(self.source, day));
+            sql.push(" FROM (SELECT DISTINCT trace_row FROM ").push(self.leads(self.source, day));
             if self.source == Source::Services {
                 sql.push(self.span_conditions());
             }
             sql.push(format_args!(
-                ") AS l CROSS JOIN {table} AS t WHERE t.trace_key = l.trace_key AND t.trace_id = l.trace_id \
-                 AND t.tenant_id = {tenant}"
+                ") AS l CROSS JOIN {table} AS t WHERE t.id = l.trace_row AND t.tenant_id = {tenant}"
             ));
         }
-        sql.push(self.conditions());
-        sql.push(format_args!(" AND t.start_ns >= {}", band.from.0));
+        sql.push(self.conditions(day));
+        sql.push(format_args!(" AND t.start_ns >= {}", day.since(band.from)));
         if self.by_service() && self.source != Source::Services {
             sql.push(" AND ").push(self.has_span(day));
         }
@@ -327,19 +328,20 @@ impl Search<'_> {
             Some(TracePlace { start, key, trace_id, .. })
                 if self.ask.order == TraceOrder::Newest && start < band.to =>
             {
-                let place = format!("({}, {}, {})", start.0, key.0, self.dialect.bytes(trace_id));
+                let place = format!("({}, {}, {})", day.since(start), key.0, self.dialect.bytes(trace_id));
                 sql.push(" AND (t.start_ns, t.trace_key, t.trace_id) < ").push(place);
             }
             Some(TracePlace { rank: after, start, key, trace_id })
                 if self.ask.order != TraceOrder::Newest =>
             {
                 let after = i64::try_from(after).unwrap_or(i64::MAX);
-                let place = format!("({after}, {}, {}, {})", start.0, key.0, self.dialect.bytes(trace_id));
+                let place =
+                    format!("({after}, {}, {}, {})", day.since(start), key.0, self.dialect.bytes(trace_id));
                 sql.push(format_args!(" AND ({rank}, t.start_ns, t.trace_key, t.trace_id) < {place}"));
-                sql.push(format_args!(" AND t.start_ns < {}", band.to.0));
+                sql.push(format_args!(" AND t.start_ns < {}", day.since(band.to)));
             }
             _ => {
-                sql.push(format_args!(" AND t.start_ns < {}", band.to.0));
+                sql.push(format_args!(" AND t.start_ns < {}", day.since(band.to)));
             }
         }
         sql.push(" ORDER BY ");
@@ -351,8 +353,8 @@ impl Search<'_> {
     }
 
     /// What a part itself must be, but for the end of the window.
-    fn conditions(&self) -> String {
-        let mut conditions = format!(" AND t.start_ns >= {}", self.ask.window.from.0);
+    fn conditions(&self, day: Day) -> String {
+        let mut conditions = format!(" AND t.start_ns >= {}", day.since(self.ask.window.from));
         match self.ask.failed {
             Some(true) => conditions.push_str(" AND t.errors > 0"),
             Some(false) => conditions.push_str(" AND t.errors = 0"),
@@ -377,8 +379,7 @@ impl Search<'_> {
 
     fn has_span(&self, day: Day) -> String {
         format!(
-            "EXISTS (SELECT 1 FROM {} AS s{} WHERE s.trace_key = t.trace_key AND s.trace_id = t.trace_id \
-             AND s.tenant_id = t.tenant_id{})",
+            "EXISTS (SELECT 1 FROM {} AS s{} WHERE s.trace_row = t.id{})",
             SPANS.on(day),
             self.dialect.indexed(SPANS, day, "by_trace"),
             self.span_conditions()
@@ -411,14 +412,15 @@ impl Search<'_> {
             }
         }
         for (day, keys) in kept {
-            let mut sql = reader.sql(format!("SELECT {PART}, t.start_ns < {}", self.ask.window.to.0));
-            sql.push(self.conditions()).push(", ");
+            let mut sql =
+                reader.sql(format!("SELECT {PART}, t.start_ns < {}", day.since(self.ask.window.to)));
+            sql.push(self.conditions(day)).push(", ");
             sql.push(if self.by_service() { self.has_span(day) } else { String::from("true") });
             sql.push(format_args!(" FROM {} AS t WHERE t.tenant_id = {}", TRACES.on(day), self.tenant.0));
             sql.push(" AND t.trace_key").push(reader.dialect().is_one_of(keys));
             let found = reader.all(sql, |row| {
                 let matches = row.get::<bool>(9)? && row.get::<bool>(10)?;
-                part(row, matches)
+                part((row, day), matches)
             });
             for other in found.await? {
                 let asking = wanted.get(&other.key).into_iter().flatten();
@@ -431,16 +433,16 @@ impl Search<'_> {
     }
 }
 
-fn part(row: Row<'_>, matches: bool) -> Result<Part, Error> {
+fn part((row, day): (Row<'_>, Day), matches: bool) -> Result<Part, Error> {
     let columns = Columns { row, what: "trace summary" };
     let root_start: Option<i64> = row.get(2)?;
     let root_operation = columns.optional_number(3)?.map(OperationId);
     Ok(Part {
         key: TraceKey(columns.number(0)?),
         trace_id: columns.id(1)?,
-        root: root_start.map(UnixNanos).zip(root_operation),
-        first: (UnixNanos(columns.number(4)?), OperationId(columns.number(5)?)),
-        end: UnixNanos(columns.number(6)?),
+        root: root_start.map(|start| day.after(start)).zip(root_operation),
+        first: (day.after(columns.number(4)?), OperationId(columns.number(5)?)),
+        end: day.after(columns.number(6)?),
         spans: columns.number(7)?,
         errors: columns.number(8)?,
         matches,

@@ -11,7 +11,7 @@ use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::{Family, SPANS, TRACES};
+use crate::store::partition::{Family, TRACES};
 use crate::store::rows::SpanRow;
 
 /// Most spans of a trace that are answered.
@@ -54,11 +54,11 @@ impl Store {
         let mut spans = Vec::new();
         for (day, keys) in keys {
             let dialect = reader.dialect();
-            let (table, index) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
-            let mut sql = reader.sql(format!("SELECT {} FROM {table}{index} WHERE trace_key", columns::SPAN));
+            let tables = columns::trace_tables(dialect, day);
+            let mut sql = reader.sql(format!("SELECT {} FROM {tables} AND t.trace_key", columns::SPAN));
             sql.push(dialect.is_one_of(keys));
             sql.push(format_args!(
-                " AND tenant_id = {} AND trace_id = {} ORDER BY start_ns, span_id, id LIMIT {}",
+                " AND t.tenant_id = {} AND t.trace_id = {} ORDER BY s.start_ns, s.span_id, s.id LIMIT {}",
                 tenant.0,
                 dialect.bytes(trace_id),
                 spans_max.saturating_add(1)

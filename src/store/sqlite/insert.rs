@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::store::error::Error;
+use crate::store::sql::Dialect;
 use crate::store::table::{Clash, Target};
 use crate::store::values::Values;
 
@@ -38,12 +39,16 @@ impl Insert {
                 ("INSERT OR FAIL", format!("ON CONFLICT ({key}) DO UPDATE SET {set}"))
             }
         };
-        let columns = target.table.columns.len();
+        let columns = target.table.columns(Dialect::Sqlite).count();
         let row = format!("({})", vec!["?"; columns].join(","));
         let statements = SIZES.map(|rows| {
             let values = vec![row.as_str(); rows].join(",");
-            format!("{verb} INTO {} AS t ({}) VALUES {values} {clash}", target.name, target.table.list())
-                .into()
+            format!(
+                "{verb} INTO {} AS t ({}) VALUES {values} {clash}",
+                target.name,
+                target.table.list(Dialect::Sqlite)
+            )
+            .into()
         });
         Self { columns, statements }
     }

@@ -163,7 +163,7 @@ async fn table(store: &Store, sql: &str) -> Vec<String> {
 async fn traces(store: &Store) -> Vec<String> {
     table(
         store,
-        "SELECT concat_ws(' ', trace_key, hex(trace_id), text(root_operation_id), text(root_start_ns), \
+        "SELECT concat_ws(' ', day, trace_key, hex(trace_id), text(root_operation_id), text(root_start_ns), \
          first_operation_id, start_ns, end_ns, spans, errors) FROM traces",
     )
     .await
@@ -224,14 +224,16 @@ fn a_commit_is_there_after_a_restart() {
         reader.finish().await.unwrap();
         let expected: Vec<Bytes> = (1..=5).map(|number| span(1, number).detail.as_bytes().clone()).collect();
         assert_eq!(Block::open(&details).unwrap().all().unwrap(), expected);
-        let spots = table(&store, "SELECT concat_ws(' ', block_id, block_row) FROM spans").await;
-        assert_eq!(spots, ["1 0", "1 1", "1 2", "1 3", "1 4"]);
+        let spots =
+            table(&store, "SELECT concat_ws(' ', b.id, b.rows, s.id) FROM span_blocks AS b, spans AS s")
+                .await;
+        assert_eq!(spots, ["1 5 1", "1 5 2", "1 5 3", "1 5 4", "1 5 5"]);
         let wider = TemplateRow { text: "<*> in <*>".to_owned(), first_seen: at(3), ..template };
         let next = Commit { lsn: 41, logs: vec![log(9)], templates: vec![wider], ..Commit::default() };
         assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(4)]);
         let templates = table(&store, "SELECT concat_ws(' ', text, first_seen) FROM templates").await;
         assert_eq!(templates, [format!("<*> in <*> {}", at(2).0)]);
-        assert_eq!(count(&store, "SELECT block_id FROM logs WHERE id = 4").await, 2);
+        assert_eq!(count(&store, "SELECT max(id) FROM log_blocks").await, 4);
         store.stop().await;
         let stopped = store.commit(Commit { lsn: 42, ..Commit::default() }).await.unwrap_err();
         assert_eq!(stopped.kind(), Kind::Unavailable);
@@ -414,6 +416,33 @@ fn points_are_kept_with_their_values() {
         let other = store.series(TENANT, &ask).await.unwrap()[1].id;
         assert_eq!(seconds(&[other], 1).await, [int(1), int(1)]);
         assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
+    });
+}
+
+#[test]
+fn rows_of_tenants_that_come_mixed_keep_their_details() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let mixed = |number: u8| TenantNumber(1 + u32::from(number) % 3);
+        let logs: Vec<LogRow> =
+            (0..30).map(|number| LogRow { tenant: mixed(number), ..log(number) }).collect();
+        let span = |number: u8| {
+            let span = SpanRow { tenant: mixed(number), ..span(number + 1, 1) };
+            SpanRow { trace_key: TraceKey::new(at(0), span.tenant, span.trace_id), ..span }
+        };
+        let spans: Vec<SpanRow> = (0..30).map(span).collect();
+        for lsn in 1..=2 {
+            let commit = Commit { lsn, logs: logs.clone(), spans: spans.clone(), ..Commit::default() };
+            let ids = store.commit(commit).await.unwrap().log_ids;
+            for (id, log) in ids.iter().zip(&logs) {
+                assert_eq!(store.logs_by_id(log.tenant, &[*id]).await.unwrap()[0].row, *log);
+            }
+        }
+        for span in &spans {
+            let stored = store.trace(span.tenant, span.trace_id, 10).await.unwrap().unwrap().spans;
+            let details: Vec<_> = stored.iter().map(|stored| stored.detail.as_bytes()).collect();
+            assert_eq!(details, [span.detail.as_bytes(); 2]);
+        }
     });
 }
 

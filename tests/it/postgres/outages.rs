@@ -125,7 +125,9 @@ async fn what_the_journal_has_no_room_for_is_refused_until_postgres_is_back() {
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
     taken.sort_unstable();
     let stored = tokio::task::block_in_place(|| {
-        Asked::postgres(&postgres, &name).rows("SELECT encode(trace_id, 'hex') FROM spans")
+        Asked::postgres(&postgres, &name).rows(
+            "SELECT encode(t.trace_id, 'hex') FROM spans s JOIN traces t ON t.day = s.day AND t.id = s.trace_row",
+        )
     });
     assert_eq!(stored, taken);
 }

@@ -109,7 +109,10 @@ impl World {
         world
     }
 
-    pub(super) fn commit(&mut self, commit: Commit) {
+    pub(super) fn commit(&mut self, mut commit: Commit) {
+        // Rows are numbered by tenant within a commit.
+        commit.spans.sort_by_key(|span| span.tenant);
+        commit.logs.sort_by_key(|log| log.tenant);
         for store in &self.stores {
             self.runtime.block_on(store.commit(commit.clone())).unwrap();
         }
