@@ -116,6 +116,14 @@ CREATE TABLE unrolled (
     hour BIGINT PRIMARY KEY
 );
 
+-- Minutes (their first second) of which the table of roll-ups has no rows yet, but for those of log records: they are
+-- the sums of their roll-ups of ten seconds.
+CREATE TABLE open_minutes (
+    tenant_id INTEGER NOT NULL,
+    minute    BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, minute)
+);
+
 -- Hours (their first second) whose metric points changed and are not reckoned to roll-ups of metric series yet.
 CREATE TABLE unreckoned (
     hour BIGINT PRIMARY KEY
@@ -244,7 +252,17 @@ CREATE TABLE points (
     PRIMARY KEY (series_id, time_ns, seq)
 ) PARTITION BY RANGE (time_ns);
 
--- Roll-ups. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
+-- Roll-ups of ten seconds. kind: as in roll-ups. cells: those whose a, divided by four, is part; packed.
+CREATE TABLE rollups_10s (
+    tenant_id INTEGER NOT NULL,
+    bucket    BIGINT NOT NULL,
+    kind      SMALLINT NOT NULL,
+    part      INTEGER NOT NULL,
+    cells     BYTEA NOT NULL,
+    PRIMARY KEY (tenant_id, bucket, kind, part)
+) PARTITION BY RANGE (bucket);
+
+-- Roll-ups of a minute and of an hour. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
 -- 2 edge (operation a calls operation b), 3 logs (service a, template b, severity c).
 CREATE TABLE rollups (
     tenant_id INTEGER NOT NULL,
@@ -263,7 +281,6 @@ CREATE TABLE rollups (
     sketch    BYTEA NOT NULL,
     PRIMARY KEY (tenant_id, width, bucket, kind, a, b, c)
 ) PARTITION BY LIST (width);
-CREATE TABLE rollups_10s PARTITION OF rollups FOR VALUES IN (10) PARTITION BY RANGE (bucket);
 CREATE TABLE rollups_60s PARTITION OF rollups FOR VALUES IN (60) PARTITION BY RANGE (bucket);
 CREATE TABLE rollups_3600s PARTITION OF rollups FOR VALUES IN (3600) PARTITION BY RANGE (bucket);
 

@@ -111,6 +111,14 @@ CREATE TABLE unrolled (
     hour INTEGER PRIMARY KEY
 ) STRICT;
 
+-- Minutes (their first second) of which the table of roll-ups has no rows yet, but for those of log records: they are
+-- the sums of their roll-ups of ten seconds.
+CREATE TABLE open_minutes (
+    tenant_id INTEGER NOT NULL,
+    minute    INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, minute)
+) STRICT, WITHOUT ROWID;
+
 -- Hours (their first second) whose metric points changed and are not reckoned to roll-ups of metric series yet.
 CREATE TABLE unreckoned (
     hour INTEGER PRIMARY KEY
@@ -235,7 +243,18 @@ CREATE TABLE points_shape (
 ) STRICT, WITHOUT ROWID;
 CREATE VIEW points AS SELECT * FROM points_shape;
 
--- Roll-ups. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
+-- Roll-ups of ten seconds. kind: as in roll-ups. cells: those whose a, divided by four, is part; packed.
+CREATE TABLE rollups_10s_shape (
+    tenant_id INTEGER NOT NULL,
+    bucket    INTEGER NOT NULL,
+    kind      INTEGER NOT NULL,
+    part      INTEGER NOT NULL,
+    cells     BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, bucket, kind, part)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW rollups_10s AS SELECT * FROM rollups_10s_shape;
+
+-- Roll-ups of a minute and of an hour. width: seconds a bucket lasts. kind: 0 operation (a), 1 instance (service a, resource b),
 -- 2 edge (operation a calls operation b), 3 logs (service a, template b, severity c).
 CREATE TABLE rollups_shape (
     tenant_id INTEGER NOT NULL,

@@ -185,7 +185,7 @@ impl Writer {
     fn take(&mut self, written: Written) -> Committed {
         self.partitions.0.extend(written.made);
         self.next.extend(written.next);
-        self.rollups.take(written.cells);
+        self.rollups.take(written.rollups);
         self.series.take(written.series);
         written.committed
     }

@@ -93,6 +93,9 @@ impl Store {
     /// hours. Takes the writer only to write the sums.
     pub async fn roll_up_hours(&self, now: UnixNanos) -> Result<usize, Error> {
         let before = now.minus(SETTLING).seconds() - HOUR_SECONDS;
+        if let Slot::Ready(writer) = &mut *self.inner.writing().await? {
+            writer.close_minutes(now.minus(SETTLING).seconds()).await?;
+        }
         let mut reader = self.reader().await?;
         let sql = format!("SELECT hour FROM unrolled WHERE hour <= {before} ORDER BY hour LIMIT {HOURS_MAX}");
         let hours = reader.all(reader.sql(sql), |row| row.get::<i64>(0)).await?;

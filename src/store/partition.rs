@@ -48,7 +48,7 @@ pub(super) const SPAN_BLOCKS: Kept = kept("span_blocks");
 pub(super) const LOGS: Kept = kept("logs");
 pub(super) const LOG_BLOCKS: Kept = kept("log_blocks");
 pub(super) const POINTS: Kept = kept("points");
-pub(super) const FINE: Kept = Kept { name: "rollups_10s", parent: "rollups" };
+pub(super) const FINE: Kept = kept("rollups_10s");
 pub(super) const MINUTE: Kept = Kept { name: "rollups_60s", parent: "rollups" };
 pub(super) const HOUR: Kept = Kept { name: "rollups_3600s", parent: "rollups" };
 pub(super) const SERIES_HOURS: Kept = kept("series_hours");
@@ -154,7 +154,7 @@ impl Partition {
             _ => (first.start_seconds(), end.start_seconds()),
         };
         let parent = match table {
-            FINE | MINUTE | HOUR => table.name,
+            MINUTE | HOUR => table.name,
             _ => table.parent,
         };
         let name = table.on(first);

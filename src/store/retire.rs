@@ -72,6 +72,11 @@ impl Store {
         if given.is_empty() {
             return Ok(0);
         }
+        if given.iter().any(|partition| partition.family == Family::Fine) {
+            // Open minutes are kept as their tens of seconds alone.
+            let ends = given.iter().map(|partition| partition.end().start_seconds());
+            writer.close_minutes(ends.max().unwrap_or(0)).await?;
+        }
         let mut left = writer.partitions.clone();
         left.0.retain(|partition| !given.contains(partition));
         writer
@@ -218,6 +223,7 @@ async fn remove_front(connection: &mut Connection, table: Kept, name: &str) -> R
     let key = match table {
         partition::POINTS => "series_id, time_ns, seq",
         partition::SERIES_HOURS => "series_id, hour",
+        partition::FINE => "tenant_id, bucket, kind, part",
         _ => "tenant_id, width, bucket, kind, a, b, c",
     };
     let place = connection.sql(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {ROWS_PER_STEP})"));

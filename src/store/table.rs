@@ -285,6 +285,12 @@ pub(super) static POINTS: Table = Table {
     clash: Clash::Never,
 };
 
+pub(super) static GROUPS: Table = Table {
+    name: partition::FINE.name,
+    columns: &[("tenant_id", Int), ("bucket", Big), ("kind", Small), ("part", Int), ("cells", Bytes)],
+    clash: Clash::Replace { key: "tenant_id, bucket, kind, part" },
+};
+
 pub(super) static ROLLUPS: Table = Table {
     name: "rollups",
     columns: &[

@@ -14,10 +14,9 @@ use super::error::Error;
 use super::names::{Names, Pending};
 use super::packing::{self, Plan, Signal};
 use super::partition::{self, Family, Kept, Partition, Partitions};
-use super::rollups::{self, Place};
+use super::rollups;
 use super::rows::{Commit, Committed, TemplateRow};
 use super::{catalog, dictionaries, series, table, traces};
-use crate::model::rollup::Cell;
 use crate::model::trace_key::TraceKey;
 
 /// What to take over once the transaction has ended well.
@@ -28,7 +27,7 @@ pub(super) struct Written {
     pub(super) made: Vec<Partition>,
     /// The first free ids of the tables that were written.
     pub(super) next: HashMap<(Kept, Day), i64>,
-    pub(super) cells: Vec<(Place, Cell)>,
+    pub(super) rollups: rollups::Staged,
     pub(super) series: series::Staged,
     pub(super) committed: Committed,
 }
@@ -91,14 +90,14 @@ pub(super) async fn write(
     let delta = rolling.await.map_err(Error::Lost)?;
     days.make(rollups::partitions_of(&delta).collect()).await?;
     let partitions = days.known();
-    let cells = days.rollups.write(days.connection, &partitions, delta).await?;
+    let rollups = days.rollups.write(days.connection, &partitions, delta).await?;
     let blocks = encoding.await.map_err(Error::Lost)??;
     let block_bytes = blocks.iter().map(|block| block.data.len() as u64).sum();
     packing::write(days.connection, blocks, &block_ids).await?;
     catalog::set_applied(days.connection, journal, commit.lsn).await?;
     let committed =
         Committed { log_ids, detail_bytes: plan.bytes, block_bytes, overflowed_points: series.overflowed };
-    Ok(Written { pending, made: days.made, next: days.next, cells, series, committed })
+    Ok(Written { pending, made: days.made, next: days.next, rollups, series, committed })
 }
 
 /// The writer, with what this commit adds to what it remembers.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
+use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fields::{Field, Kind, Value, split};
@@ -44,7 +45,7 @@ struct Columns<'a> {
     /// By kind, number and key.
     known: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     shapes: Vec<Vec<u32>>,
-    shapes_known: HashMap<Vec<u32>, u32>,
+    shapes_known: HashMap<Vec<u32>, u32, RandomState>,
     /// The shape of each row.
     rows: Vec<u64>,
 }

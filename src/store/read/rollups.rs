@@ -17,7 +17,8 @@ use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::Family;
+use crate::store::partition::{FINE, Family};
+use crate::store::rollups::decode;
 use crate::store::sql::Dialect;
 
 /// Most cells of one answer: about 400 MB.
@@ -135,8 +136,12 @@ impl Store {
                 for day in &days {
                     let table = family.tables()[0].on(*day);
                     let one = |which: &str| {
+                        let of_width = match family {
+                            Family::Fine => String::new(),
+                            _ => format!(" AND width = {width}"),
+                        };
                         format!(
-                            "(SELECT {which}(bucket) FROM {table} WHERE tenant_id = {} AND width = {width})",
+                            "(SELECT {which}(bucket) FROM {table} WHERE tenant_id = {}{of_width})",
                             tenant.0
                         )
                     };
@@ -218,6 +223,13 @@ async fn totals(
         });
         cells.extend(found.await?);
     }
+    if width == COARSE_SECONDS {
+        let open = open_minutes(reader, (tenant, kinds), (from, to)).await?;
+        cells.extend(open.into_iter().map(|((minute, subject), cell)| {
+            let totals = Cell { max_ns: 0, answered: 0, sketch: Sketch::default(), ..cell };
+            (minute / step * step, subject, totals)
+        }));
+    }
     Ok(cells)
 }
 
@@ -247,6 +259,15 @@ pub(in crate::store) async fn walk(
     let days = (Day::of(UnixNanos::from_seconds(from)), Day::of(ask.window.to));
     let mut days = reader.days_between(family, days);
     days.reverse();
+    let mut taken = |bucket: i64, subject: Subject, cell: Cell| {
+        if take(bucket, subject, cell) {
+            return Ok(());
+        }
+        Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX })
+    };
+    if width == FINE_SECONDS {
+        return walk_fine(reader, (ask.tenant, ask.kinds), (from, to), taken).await;
+    }
     let dialect = reader.dialect();
     // SQLite: one line of text a bucket. Postgres passes rows on in packets already.
     let (columns, grouped) = match dialect {
@@ -269,12 +290,6 @@ pub(in crate::store) async fn walk(
             ask.tenant.0,
         ));
         sql.push(dialect.is_one_of(ask.kinds.iter().map(|kind| *kind as i64))).push(grouped);
-        let mut taken = |bucket: i64, subject: Subject, cell: Cell| {
-            if take(bucket, subject, cell) {
-                return Ok(());
-            }
-            Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX })
-        };
         let lines = reader.all(sql, |row| {
             let columns = Columns { row, what: "roll-up" };
             let (bucket, kind) = (columns.number(0)?, columns.number(1)?);
@@ -290,7 +305,67 @@ pub(in crate::store) async fn walk(
         });
         lines.await?;
     }
+    if width == COARSE_SECONDS {
+        for ((minute, subject), cell) in open_minutes(reader, (ask.tenant, ask.kinds), (from, to)).await? {
+            taken(minute, subject, cell)?;
+        }
+    }
     Ok(())
+}
+
+/// Hands every cell of ten seconds whose bucket lies in a range of seconds to `take`.
+async fn walk_fine(
+    reader: &mut Reader,
+    (tenant, kinds): (TenantNumber, &[RollupKind]),
+    (from, to): (i64, i64),
+    mut take: impl FnMut(i64, Subject, Cell) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    let day = |seconds: i64| Day::of(UnixNanos::from_seconds(seconds));
+    let mut days = reader.days_between(Family::Fine, (day(from), day(to)));
+    days.reverse();
+    for day in days {
+        let mut sql = reader.sql(format!(
+            "SELECT bucket, kind, cells FROM {} WHERE tenant_id = {} AND bucket >= {from} AND bucket < {to} AND kind",
+            FINE.on(day),
+            tenant.0,
+        ));
+        sql.push(reader.dialect().is_one_of(kinds.iter().map(|kind| *kind as i64)));
+        let groups = reader.all(sql, |row| {
+            let (bucket, kind): (i64, i64) = (row.get(0)?, row.get(1)?);
+            for (ids, cell) in decode(row.get(2)?).ok_or(UNREADABLE)? {
+                let [a, b, c] = ids.map(|id| u32::try_from(id).ok());
+                let ids = a.zip(b).zip(c).map(|((a, b), c)| [a, b, c]);
+                take(bucket, ids.and_then(|ids| subject(kind, ids)).ok_or(UNREADABLE)?, cell)?;
+            }
+            Ok(())
+        });
+        groups.await?;
+    }
+    Ok(())
+}
+
+/// The cells of the minutes that begin in a range of seconds and are open: the sums of their tens of seconds.
+async fn open_minutes(
+    reader: &mut Reader,
+    (tenant, kinds): (TenantNumber, &[RollupKind]),
+    (from, to): (i64, i64),
+) -> Result<HashMap<(i64, Subject), Cell>, Error> {
+    let sql = reader.sql(format!(
+        "SELECT minute FROM open_minutes WHERE tenant_id = {} AND minute >= {from} AND minute < {to} ORDER BY minute",
+        tenant.0
+    ));
+    let open = reader.all(sql, |row| row.get::<i64>(0)).await?;
+    let mut cells: HashMap<(i64, Subject), Cell> = HashMap::new();
+    for run in open.chunk_by(|a, b| a + COARSE_SECONDS == *b) {
+        let range = (run[0], run[run.len() - 1] + COARSE_SECONDS);
+        walk_fine(reader, (tenant, kinds), range, |bucket, subject, cell| {
+            let minute = bucket.div_euclid(COARSE_SECONDS) * COARSE_SECONDS;
+            cells.entry((minute, subject)).or_default().merge(&cell);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(cells)
 }
 
 /// Reads a cell out of the columns from `a` on.

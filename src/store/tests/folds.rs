@@ -81,7 +81,7 @@ proptest! {
             let mut store = home.open().await;
             for (lsn, (restart, piece)) in (1..).zip(pieces(&observations, &cuts)) {
                 if restart {
-                    store = home.reopen(store).await;
+                    store = home.crash(store).await;
                 }
                 let observations = piece.to_vec();
                 store.commit(Commit { lsn, observations, ..Commit::default() }).await.unwrap();
@@ -133,7 +133,7 @@ async fn through_memory(
     let mut store = home.open().await;
     for (lsn, (restart, piece)) in (1..).zip(pieces) {
         if *restart {
-            store = home.reopen(store).await;
+            store = if lsn % 2 == 0 { home.crash(store).await } else { home.reopen(store).await };
         }
         if let Slot::Ready(writer) = &mut *store.inner.writer.lock().await {
             writer.rollups.set_open_max(open_max);

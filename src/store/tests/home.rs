@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::server::Server;
 use crate::store::Store;
+use crate::store::commit::Slot;
 use crate::store::options::{Database, File, Options};
 use crate::store::postgres::login::Login;
 use crate::store::sql::Dialect;
@@ -55,6 +56,12 @@ impl Home {
     pub(in crate::store) async fn reopen(&self, store: Store) -> Store {
         store.stop().await;
         self.open().await
+    }
+
+    /// Lets `store` end as a killed process would, and opens it again.
+    pub(in crate::store) async fn crash(&self, store: Store) -> Store {
+        *store.inner.writer.lock().await = Slot::Stopped;
+        self.reopen(store).await
     }
 }
 

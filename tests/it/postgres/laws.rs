@@ -18,8 +18,8 @@ const OPERATIONS: [&str; 2] = [
 /// Calls of databases, queues and hosts, which have no spans.
 const DEPENDENCIES: [&str; 2] = [
     "SELECT s.id, r.bucket, sum(r.count) FROM rollups r JOIN operations o ON o.id = r.a \
-     JOIN services s ON s.id = o.service_id WHERE r.kind = 0 AND r.width = 10 AND s.kind <> 0 GROUP BY 1, 2",
-    "SELECT dependency_id, start_ns / 1000000000 / 10 * 10, count(*) FROM {spans} a \
+     JOIN services s ON s.id = o.service_id WHERE r.kind = 0 AND r.width = 60 AND s.kind <> 0 GROUP BY 1, 2",
+    "SELECT dependency_id, start_ns / 1000000000 / 60 * 60, count(*) FROM {spans} a \
      WHERE dependency_id IS NOT NULL AND kind <> 5 GROUP BY 1, 2",
 ];
 /// Calls between operations with spans of their own; over a queue, the queue's own edges tell the way.
