@@ -38,10 +38,11 @@ impl<T> Found<T> {
     }
 }
 
-/// What comes after FROM for spans `s` of a day that an index of theirs leads to, their traces `t` and their operations
+/// What comes after FROM for spans `s` of a day that an index of theirs leads to, or their ids, their traces `t` and their operations
 /// `o`, to the first condition. SQLite takes the tables in this order.
-pub(super) fn span_tables(dialect: Dialect, day: Day, index: &str) -> String {
-    let (spans, index) = (SPANS.on(day), dialect.indexed(SPANS, day, index));
+pub(super) fn span_tables(dialect: Dialect, day: Day, index: Option<&str>) -> String {
+    let index = index.map_or(String::new(), |index| dialect.indexed(SPANS, day, index));
+    let spans = SPANS.on(day);
     let traces = TRACES.on(day);
     format!(
         "{spans} AS s{index} CROSS JOIN {traces} AS t LEFT JOIN operations AS o ON o.id = s.operation_id \

@@ -9,8 +9,10 @@ use bytes::Bytes;
 
 use super::columns::Found;
 use super::reader::Reader;
+use crate::model::id::TenantNumber;
 use crate::model::log::LogDetail;
 use crate::model::span::SpanDetail;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::blocks::{self, Block};
 use crate::store::day::Day;
 use crate::store::error::Error;
@@ -100,7 +102,46 @@ pub(super) async fn matching<T: Detailed>(
 }
 
 /// A block: its day, and the id of its first row.
-type Place = (Day, i64);
+pub(super) type Place = (Day, i64);
+
+/// Blocks of a tenant's rows of `window`, on one day, that may hold all of `attributes`, each with when its newest row
+/// happened.
+pub(super) async fn promising_of_day<T: Detailed>(
+    reader: &mut Reader,
+    (tenant, day): (TenantNumber, Day),
+    window: Window,
+    attributes: &[(String, String)],
+) -> Result<Vec<(UnixNanos, Place)>, Error> {
+    let sql = reader.sql(format!(
+        "SELECT id, max_ns, filter FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
+        T::BLOCKS.on(day),
+        tenant.0,
+        day.since(window.from),
+        day.since(window.to)
+    ));
+    let found = reader.all(sql, |row| {
+        let filter: &[u8] = row.get(2)?;
+        let holds = attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value));
+        Ok(holds.then_some((day.after(row.get(1)?), (day, row.get(0)?))))
+    });
+    Ok(found.await?.into_iter().flatten().collect())
+}
+
+/// The rows of a block that hold all of `attributes`: their ids and details.
+pub(super) async fn search<T: Detailed>(
+    reader: &mut Reader,
+    (day, block): Place,
+    attributes: &[(String, String)],
+) -> Result<HashMap<i64, Bytes>, Error> {
+    let data = data::<T>(reader, (day, block)).await?;
+    let attributes = attributes.to_vec();
+    let taken = tokio::task::spawn_blocking(move || {
+        let positions: Vec<usize> = (0..Block::open(&data)?.len()).collect();
+        take::<T>(&data, &positions, &attributes)
+    });
+    let rows = taken.await.map_err(Error::Lost)??;
+    Ok((block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))).collect())
+}
 
 /// The indexes of rows by their block: the last that begins with them or before.
 async fn by_block<T: Detailed>(
@@ -156,12 +197,16 @@ async fn open<T: Detailed>(
     positions: Vec<usize>,
     attributes: Vec<(String, String)>,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::BLOCKS.on(day)));
-    let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
-    let data = data.ok_or(Error::Unreadable { what: "block" })?;
+    let data = data::<T>(reader, (day, block)).await?;
     // A block of the largest size takes some milliseconds.
     let taken = tokio::task::spawn_blocking(move || take::<T>(&data, &positions, &attributes));
     taken.await.map_err(Error::Lost)?
+}
+
+async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<Vec<u8>, Error> {
+    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::BLOCKS.on(day)));
+    let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
+    data.ok_or(Error::Unreadable { what: "block" })
 }
 
 /// The details at `positions` of a block that is at hand. Reads the columns of `attributes` first, and the others only

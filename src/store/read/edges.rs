@@ -59,7 +59,7 @@ impl Store {
                 let sql = reader.sql(format!(
                     "SELECT t.trace_id, s.span_id, s.parent_id, s.operation_id, s.status, s.start_ns FROM {} \
                      AND s.service_id = {} AND +s.tenant_id = {} AND s.start_ns >= {} AND s.start_ns < {}",
-                    span_tables(reader.dialect(), day, "by_service"),
+                    span_tables(reader.dialect(), day, Some("by_service")),
                     service.0,
                     tenant.0,
                     day.since(from),

@@ -87,16 +87,18 @@ impl Store {
             family: Family::Logs,
             columns: columns::LOG,
             tables: |dialect, day, index| {
-                format!("{} AS s{} WHERE true", LOGS.on(day), dialect.indexed(LOGS, day, index))
+                let index = index.map_or(String::new(), |index| dialect.indexed(LOGS, day, index));
+                format!("{} AS s{index} WHERE true", LOGS.on(day))
             },
             time: "time_ns",
             read: columns::log,
             at: |log| log.time,
             walks: &walks,
+            tenant,
             window: ask.window,
             conditions: &conditions,
             attributes: &ask.attributes,
-            keyed: ask.trace.map(|trace| (tenant, trace)),
+            keyed: ask.trace,
             after: ask.before.map(|before| (before.time, before.id)),
         };
         // One more than asked for tells whether there is another part.

@@ -12,7 +12,7 @@
 //!
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `details` (the packed rest, out of the blocks), `scan` (newest first over several
-//! indexes); then one file a question: [`trace`], [`summaries`], [`spans`], [`logs`], [`rollups`] and `long` (over hours), [`edges`],
+//! indexes), `sift` (attributes that few rows have); then one file a question: [`trace`], [`summaries`], [`spans`], [`logs`], [`rollups`] and `long` (over hours), [`edges`],
 //! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in
 //! which the operator asks.
 //!
@@ -30,6 +30,7 @@ pub mod metrics;
 pub(super) mod reader;
 pub mod rollups;
 mod scan;
+mod sift;
 pub mod spans;
 pub mod sql;
 pub mod summaries;

@@ -4,6 +4,9 @@
 //! where there is no index over the tenant's time. The database merges the walks as it goes: each of them is ordered
 //! by (time, id) already, so a statement that stops after fifty rows reads little more than fifty rows. Days come one
 //! after the other, so a question that is answered by today never opens yesterday.
+//!
+//! Attributes are in no index. What many rows have is soon met on such a walk; what few have is looked for by the
+//! filters of the blocks: see [`sift`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -11,6 +14,7 @@ use std::collections::BTreeSet;
 use super::columns::Found;
 use super::details::{self, Detailed};
 use super::reader::Reader;
+use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
@@ -26,6 +30,8 @@ const WALKS_MAX: usize = 200;
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (256, 2_048);
+/// Rows that are looked at on walks before the blocks' filters are asked; few in tests, so that they come so far.
+const WALKED_MAX: usize = if cfg!(test) { 200 } else { 4_000 };
 
 /// An index in the order of time, and the condition that begins it.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +69,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) family: Family,
     /// The columns that `read` reads, out of a table `s` and those beside it.
     pub(super) columns: &'static str,
-    /// What comes after FROM to lead to the rows of a day by an index, to the first condition.
-    pub(super) tables: fn(Dialect, Day, &str) -> String,
+    /// What comes after FROM to lead to the rows of a day, by an index or by their ids, to the first condition.
+    pub(super) tables: fn(Dialect, Day, Option<&str>) -> String,
     /// The column that the indexes are ordered by, before the id; it counts from the beginning of the day.
     pub(super) time: &'static str,
     /// Reads a row of a day.
@@ -73,14 +79,16 @@ pub(super) struct Scan<'a, T> {
     pub(super) at: fn(&T) -> UnixNanos,
     /// Where to look.
     pub(super) walks: &'a [Walk],
+    /// Whose rows.
+    pub(super) tenant: TenantNumber,
     /// Within which time.
     pub(super) window: Window,
     /// Further conditions about a table `s`, each beginning with ` AND `; numbers only.
     pub(super) conditions: &'a str,
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
-    /// Only rows of this tenant's trace, by the keys that it can have at the time of the row.
-    pub(super) keyed: Option<(TenantNumber, TraceId)>,
+    /// Only rows of this trace, by the keys that it can have at the time of the row.
+    pub(super) keyed: Option<TraceId>,
     /// Where the answer begins: right after this time and number.
     pub(super) after: Option<(UnixNanos, i64)>,
 }
@@ -90,10 +98,14 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     /// asked for.
     pub(super) async fn run(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
         let mut chunk = if self.attributes.is_empty() { limit } else { SEARCHED.0 };
-        let mut found = Vec::new();
+        let (mut found, mut looked_at) = (Vec::new(), 0);
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
             loop {
+                if looked_at >= WALKED_MAX && self.keyed.is_none() {
+                    found.extend(sift::newest(&self, reader, band, limit - found.len()).await?);
+                    break;
+                }
                 let wanted = if self.attributes.is_empty() { limit - found.len() } else { chunk };
                 let rows = self.chunk(reader, band, wanted).await?;
                 let last = rows.len() < wanted;
@@ -101,6 +113,7 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                 if self.attributes.is_empty() {
                     found.extend(rows);
                 } else {
+                    looked_at += rows.len();
                     found.extend(details::matching(reader, rows, self.attributes).await?);
                     chunk = (2 * chunk).min(SEARCHED.1);
                 }
@@ -112,11 +125,35 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                     break;
                 }
             }
+            if found.len() >= limit {
+                break;
+            }
         }
         Ok(found)
     }
 
-    fn place(&self, row: &Found<T>) -> (UnixNanos, i64) {
+    /// The rows of a day with these ids that are within `band` and of what the walks lead to.
+    pub(super) async fn by_id(
+        &self,
+        reader: &mut Reader,
+        (day, band): (Day, Window),
+        ids: impl Iterator<Item = i64>,
+    ) -> Result<Vec<Found<T>>, Error> {
+        let (dialect, time) = (reader.dialect(), self.time);
+        let tables = (self.tables)(dialect, day, None);
+        let mut sql = reader.sql(format!("SELECT {} FROM {tables} AND s.id", self.columns));
+        sql.push(dialect.is_one_of(ids));
+        sql.push(format_args!(" AND s.{time} >= {}{}", day.since(band.from), self.conditions));
+        if !self.walks.iter().any(Walk::is_whole) {
+            let services = self.walks.iter().map(|walk| walk.number);
+            sql.push(" AND s.service_id").push(dialect.is_one_of(services));
+        }
+        self.push_end(&mut sql, (day, band));
+        let read = self.read;
+        reader.all(sql, |row| read(row, day)).await
+    }
+
+    pub(super) fn place(&self, row: &Found<T>) -> (UnixNanos, i64) {
         ((self.at)(&row.row), row.number())
     }
 
@@ -154,19 +191,25 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         sql.push(format_args!(
             "SELECT {} FROM {} AND {}{} AND s.{time} >= {}{}",
             self.columns,
-            (self.tables)(sql.dialect, day, walk.index),
+            (self.tables)(sql.dialect, day, Some(walk.index)),
             walk.condition,
             walk.number,
             day.since(band.from),
             self.conditions,
         ));
-        if let Some((tenant, trace)) = self.keyed {
+        if let Some(trace) = self.keyed {
             let day = Window::new(band.from.max(day.start()), band.to.min(day.end()));
-            let keys = TraceKey::candidates(day, tenant, trace);
+            let keys = TraceKey::candidates(day, self.tenant, trace);
             let keys = sql.dialect.is_one_of(keys.map(|key| key.0));
             sql.push(" AND s.trace_key").push(keys);
         }
-        // One bound on the time, not two: the walk must begin at the place, not at the end of the band.
+        self.push_end(sql, (day, band));
+    }
+
+    /// Where in time the rows of a day end.
+    fn push_end(&self, sql: &mut Sql, (day, band): (Day, Window)) {
+        let time = self.time;
+        // One bound on the time, not two: a walk must begin at the place, not at the end of the band.
         match self.after.filter(|(at, _)| *at < band.to) {
             Some((at, number)) if Day::of_row(number) == day => {
                 sql.push(format_args!(" AND (s.{time}, s.id) < ({}, {})", day.since(at), Day::id_of(number)))

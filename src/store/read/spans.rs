@@ -144,6 +144,7 @@ async fn newest(
         read: columns::span,
         at: |span| span.start,
         walks: &walks,
+        tenant,
         window: ask.window,
         conditions: &conditions,
         attributes: &ask.attributes,
@@ -236,7 +237,7 @@ impl SlowSearch<'_> {
         let mut sql = reader.sql(format!(
             "SELECT {} FROM {} AND s.tenant_id = {} AND {condition} AND s.start_ns >= {} AND s.start_ns < {}{}",
             columns::SPAN,
-            columns::span_tables(reader.dialect(), day, index),
+            columns::span_tables(reader.dialect(), day, Some(index)),
             self.tenant.0,
             day.since(from),
             day.since(to),

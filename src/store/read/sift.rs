@@ -1,0 +1,46 @@
+//! Rows with attributes that few rows have: the filters of all blocks of a time lead to the blocks that may hold them,
+//! and these to the rows. Costs a look at every filter, and a block for each hit; one in some ten of the filters is a hit
+//! by chance.
+
+use std::cmp::Reverse;
+
+use super::columns::Found;
+use super::details::{self, Detailed};
+use super::reader::Reader;
+use super::scan::Scan;
+use crate::model::time::Window;
+use crate::store::error::Error;
+
+/// The newest `limit` rows of `band` that `scan` is after, in the order of time and number, with their details.
+pub(super) async fn newest<T: Detailed + Unpin>(
+    scan: &Scan<'_, T>,
+    reader: &mut Reader,
+    band: Window,
+    limit: usize,
+) -> Result<Vec<Found<T>>, Error> {
+    let mut blocks = Vec::new();
+    for day in reader.days(scan.family, band) {
+        let of_day = (scan.tenant, day);
+        blocks.extend(details::promising_of_day::<T>(reader, of_day, band, scan.attributes).await?);
+    }
+    blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
+    let mut found: Vec<Found<T>> = Vec::new();
+    for (newest, place) in blocks {
+        // What comes from here on is older than all that was found.
+        if found.len() >= limit && found.last().is_some_and(|last| scan.place(last).0 > newest) {
+            break;
+        }
+        let mut details = details::search::<T>(reader, place, scan.attributes).await?;
+        if details.is_empty() {
+            continue;
+        }
+        let rows = scan.by_id(reader, (place.0, band), details.keys().copied()).await?;
+        found.extend(rows.into_iter().map(|mut row| {
+            row.row.set_detail(details.remove(&row.id).unwrap_or_default());
+            row
+        }));
+        found.sort_by_key(|row| Reverse(scan.place(row)));
+        found.truncate(limit);
+    }
+    Ok(found)
+}
