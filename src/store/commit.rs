@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, RwLock};
+use tokio::task::spawn_blocking;
 
 use super::connection::Connection;
 use super::day::Day;
@@ -64,7 +65,8 @@ pub(super) struct Writer {
     pub(super) partitions: Partitions,
     /// The first id that is free, or for points the first `seq`, by table; loaded when the table is first written.
     pub(super) next: HashMap<(Kept, Day), i64>,
-    pub(super) rollups: Rollups,
+    /// Whoever prepares the next commit waits until what the last one wrote is taken over.
+    pub(super) rollups: Arc<RwLock<Rollups>>,
     pub(super) series: SeriesTable,
 }
 
@@ -89,7 +91,7 @@ impl Inner {
         match writer.transaction(&commit, &self.names, &self.options.journal).await {
             Ok(written) => {
                 self.names.written(&written.pending);
-                let committed = writer.take(written);
+                let committed = writer.take(written).await;
                 self.applied.store(commit.lsn, Ordering::Release);
                 Ok(committed)
             }
@@ -148,6 +150,7 @@ impl Writer {
         let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
         let series =
             SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
+        let rollups = Arc::new(RwLock::new(rollups));
         Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
     }
 
@@ -182,10 +185,12 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, written: Written) -> Committed {
+    async fn take(&mut self, written: Written) -> Committed {
         self.partitions.0.extend(written.made);
         self.next.extend(written.next);
-        self.rollups.take(written.rollups);
+        let mut rollups = Arc::clone(&self.rollups).write_owned().await;
+        // While the next commit begins.
+        spawn_blocking(move || rollups.take(written.rollups));
         self.series.take(written.series);
         written.committed
     }

@@ -108,13 +108,13 @@ impl Store {
 
     async fn roll_up(&self, hour: i64) -> Result<(), Error> {
         let stamp = match &*self.inner.writing().await? {
-            Slot::Ready(writer) => writer.rollups.touched.stamp(hour),
+            Slot::Ready(writer) => writer.rollups.read().await.touched.stamp(hour),
             _ => return Err(Error::Stopped),
         };
         let cells = self.sums(hour).await?;
         let mut slot = self.inner.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
-        let is_final = writer.rollups.touched.stamp(hour) == stamp;
+        let is_final = writer.rollups.read().await.touched.stamp(hour) == stamp;
         let partition = Family::Hour.partition(Day::of(UnixNanos::from_seconds(hour)));
         let mut partitions = writer.partitions.clone();
         let missing = !cells.is_empty() && partitions.0.insert(partition);
@@ -136,7 +136,7 @@ impl Store {
             .await?;
         writer.partitions = partitions;
         if is_final {
-            writer.rollups.touched.forget(hour);
+            writer.rollups.write().await.touched.forget(hour);
         }
         Ok(())
     }

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use super::blocks::{Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
 use super::connection::Connection;
 use super::day::Day;
@@ -121,7 +123,7 @@ impl Plan {
         signal: Signal,
         rows: impl Iterator<Item = ((TenantNumber, usize), &'d Day)>,
     ) {
-        let mut open: HashMap<(TenantNumber, Day), usize> = HashMap::new();
+        let mut open: HashMap<(TenantNumber, Day), usize, RandomState> = HashMap::default();
         for (((tenant, bytes), day), index) in rows.zip(0..) {
             self.bytes += bytes as u64;
             let fits = |block: &usize| {

@@ -84,7 +84,7 @@ impl Store {
             .in_transaction(async |connection| note(connection, &given, &left, now).await)
             .await?;
         writer.partitions = left;
-        writer.rollups.forget(&given);
+        writer.rollups.write().await.forget(&given);
         let gone = |table: &Kept, day: &Day| {
             given.iter().any(|partition| partition.day == *day && partition.family.tables().contains(table))
         };

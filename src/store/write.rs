@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tokio::sync::RwLock;
 use tokio::task::spawn_blocking;
 
 use super::commit::Writer;
@@ -14,7 +15,7 @@ use super::error::Error;
 use super::names::{Names, Pending};
 use super::packing::{self, Plan, Signal};
 use super::partition::{self, Family, Kept, Partition, Partitions};
-use super::rollups;
+use super::rollups::{self, Prepared, Rollups};
 use super::rows::{Commit, Committed, TemplateRow};
 use super::{catalog, dictionaries, series, table, traces};
 use crate::model::trace_key::TraceKey;
@@ -45,10 +46,7 @@ pub(super) async fn write(
         let commit = Arc::clone(commit);
         spawn_blocking(move || traces::fold(&commit.spans))
     };
-    let rolling = {
-        let commit = Arc::clone(commit);
-        spawn_blocking(move || rollups::fold(&commit.observations))
-    };
+    let rolling = tokio::spawn(roll_up(Arc::clone(commit), Arc::clone(&writer.rollups)));
     let encoding = {
         let (commit, plan) = (Arc::clone(commit), Arc::clone(&plan));
         spawn_blocking(move || plan.encode(&commit))
@@ -87,10 +85,10 @@ pub(super) async fn write(
         next.insert((partition::POINTS, *day), *seq);
         catalog::set_seq(connection, *day, *seq).await?;
     }
-    let delta = rolling.await.map_err(Error::Lost)?;
-    days.make(rollups::partitions_of(&delta).collect()).await?;
+    let mut prepared = rolling.await.map_err(Error::Lost)??;
+    days.make(std::mem::take(&mut prepared.partitions)).await?;
     let partitions = days.known();
-    let rollups = days.rollups.write(days.connection, &partitions, delta).await?;
+    let rollups = prepared.write(days.connection, &partitions).await?;
     let blocks = encoding.await.map_err(Error::Lost)??;
     let block_bytes = blocks.iter().map(|block| block.data.len() as u64).sum();
     packing::write(days.connection, blocks, &block_ids).await?;
@@ -100,13 +98,19 @@ pub(super) async fn write(
     Ok(Written { pending, made: days.made, next: days.next, rollups, series, committed })
 }
 
+/// What the observations of a commit make of the roll-ups.
+async fn roll_up(commit: Arc<Commit>, rollups: Arc<RwLock<Rollups>>) -> Result<Prepared, Error> {
+    let delta = spawn_blocking(move || rollups::fold(&commit.observations)).await.map_err(Error::Lost)?;
+    let rollups = rollups.read_owned().await;
+    spawn_blocking(move || rollups.prepare(delta)).await.map_err(Error::Lost)
+}
+
 /// The writer, with what this commit adds to what it remembers.
 struct Days<'w> {
     connection: &'w mut Connection,
     shapes: &'w [(String, String)],
     partitions: &'w Partitions,
     before: &'w HashMap<(Kept, Day), i64>,
-    rollups: &'w rollups::Rollups,
     series: &'w series::SeriesTable,
     made: Vec<Partition>,
     next: HashMap<(Kept, Day), i64>,
@@ -119,7 +123,6 @@ impl<'w> Days<'w> {
             shapes: &writer.shapes,
             partitions: &writer.partitions,
             before: &writer.next,
-            rollups: &writer.rollups,
             series: &writer.series,
             made: Vec::new(),
             next: HashMap::new(),

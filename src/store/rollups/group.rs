@@ -36,42 +36,74 @@ impl Group {
         Self { tenant: place.tenant, bucket: place.bucket, kind, part: a >> PART_BITS }
     }
 
-    pub(super) fn bind(self, values: &mut Values, cells: &Cells) {
+    pub(super) fn bind(self, values: &mut Values, cells: &[u8]) {
         values.int(self.tenant.0);
         values.int(self.bucket);
         values.int(self.kind);
         values.int(self.part);
-        values.owned_blob(encode(cells));
+        values.blob(cells);
     }
+}
+
+/// The ids of a cell within its group.
+pub(super) const fn ids(place: &Place) -> [i64; 3] {
+    let [_, a, b, c] = place.subject;
+    [a, b, c]
 }
 
 /// Adds `more`, in the order of the ids, to `cells`.
-pub(super) fn merge<'c>(cells: &mut Cells, more: impl Iterator<Item = ([i64; 3], &'c Cell)>) {
+pub(super) fn merge(cells: &mut Cells, more: impl Iterator<Item = ([i64; 3], Cell)>) {
     for (ids, cell) in more {
         match cells.binary_search_by_key(&ids, |(ids, _)| *ids) {
-            Ok(at) => cells[at].1.merge(cell),
-            Err(at) => cells.insert(at, (ids, cell.clone())),
+            Ok(at) => cells[at].1.merge(&cell),
+            Err(at) => cells.insert(at, (ids, cell)),
         }
     }
 }
 
-fn encode(cells: &Cells) -> Vec<u8> {
-    let mut out = Vec::with_capacity(cells.len() * 64);
-    let (mut sketch, mut before) = (Vec::new(), 0);
-    for ([a, b, c], cell) in cells {
-        for id in [a - before, *b, *c] {
-            put_varint(id.unsigned_abs(), &mut out);
+/// What `cells` and `more`, each in the order of the ids, are together.
+pub(super) fn encode(cells: &[([i64; 3], Cell)], more: &[(Place, Cell)]) -> Vec<u8> {
+    let mut out = Encoder { out: Vec::with_capacity((cells.len() + more.len()) * 64), ..Encoder::default() };
+    let mut held = cells.iter().peekable();
+    for (place, added) in more {
+        let ids = ids(place);
+        while let Some((before, cell)) = held.next_if(|(held, _)| *held < ids) {
+            out.put(*before, cell);
         }
-        before = *a;
-        for sum in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
-            put_varint(sum, &mut out);
+        match held.next_if(|(held, _)| *held == ids) {
+            Some((_, cell)) => {
+                let mut whole = cell.clone();
+                whole.merge(added);
+                out.put(ids, &whole);
+            }
+            None => out.put(ids, added),
         }
-        sketch.clear();
-        cell.sketch.encode(&mut sketch);
-        put_varint(sketch.len() as u64, &mut out);
-        out.extend_from_slice(&sketch);
     }
-    out
+    held.for_each(|(ids, cell)| out.put(*ids, cell));
+    out.out
+}
+
+#[derive(Default)]
+struct Encoder {
+    out: Vec<u8>,
+    sketch: Vec<u8>,
+    before: i64,
+}
+
+impl Encoder {
+    fn put(&mut self, [a, b, c]: [i64; 3], cell: &Cell) {
+        for id in [a - self.before, b, c] {
+            put_varint(id.unsigned_abs(), &mut self.out);
+        }
+        self.before = a;
+        for sum in [cell.count, cell.errors, cell.sum_ns, cell.max_ns, cell.other_ns, cell.answered] {
+            put_varint(sum, &mut self.out);
+        }
+        self.sketch.clear();
+        cell.sketch.encode(&mut self.sketch);
+        put_varint(self.sketch.len() as u64, &mut self.out);
+        self.out.extend_from_slice(&self.sketch);
+    }
 }
 
 /// The cells of a group; none where the bytes are not one.
@@ -96,6 +128,8 @@ pub(in crate::store) fn decode(mut bytes: &[u8]) -> Option<Cells> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::*;
@@ -103,14 +137,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cells_come_back(seen in proptest::collection::vec((0_u32..9, any::<u32>(), 0_u32..2, any::<u64>(), any::<bool>()), 0..40)) {
-            let mut cells = Cells::new();
-            for (a, b, c, duration_ns, error) in seen {
-                let mut cell = Cell::default();
-                cell.add(&Seen::Call { duration_ns, caller_ns: duration_ns / 2, error });
-                merge(&mut cells, [([a.into(), b.into(), c.into()], &cell)].into_iter());
+        fn cells_come_back(seen in proptest::collection::vec((0_i64..9, any::<u32>(), any::<u64>(), any::<bool>()), 0..40), cut in 0_usize..40) {
+            let mut cells: BTreeMap<[i64; 4], Cell> = BTreeMap::new();
+            let mut parts: [BTreeMap<[i64; 4], Cell>; 2] = Default::default();
+            for (index, (a, b, duration_ns, error)) in seen.into_iter().enumerate() {
+                let seen = Seen::Call { duration_ns, caller_ns: duration_ns / 2, error };
+                let subject = [2, a, i64::from(b % 3), 0];
+                cells.entry(subject).or_default().add(&seen);
+                parts[usize::from(index < cut)].entry(subject).or_default().add(&seen);
             }
-            prop_assert_eq!(decode(&encode(&cells)), Some(cells));
+            let [more, held] = parts;
+            let cells: Cells = cells.into_iter().map(|([_, a, b, c], cell)| ([a, b, c], cell)).collect();
+            let mut held: Cells = held.into_iter().map(|([_, a, b, c], cell)| ([a, b, c], cell)).collect();
+            let place = |subject| Place { tenant: TenantNumber(1), width: 10, bucket: 0, subject };
+            let more: Vec<(Place, Cell)> = more.into_iter().map(|(subject, cell)| (place(subject), cell)).collect();
+            let encoded = encode(&held, &more);
+            prop_assert_eq!(decode(&encoded), Some(cells.clone()));
+            merge(&mut held, more.into_iter().map(|(place, cell)| (ids(&place), cell)));
+            prop_assert_eq!(held, cells);
         }
 
         #[test]

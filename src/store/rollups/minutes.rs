@@ -1,6 +1,6 @@
 //! What a commit writes of roll-ups, and the minutes that are over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::{self, Cells, Group};
 use super::tables::{PROBES, read, read_groups};
@@ -13,12 +13,40 @@ use crate::store::error::Error;
 use crate::store::hours;
 use crate::store::partition::{self, Partition, Partitions};
 use crate::store::table;
+use crate::store::values::Values;
+
+/// What a commit makes of the cells, computed without the database.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Prepared {
+    /// The partitions that it touches.
+    pub(in crate::store) partitions: BTreeSet<Partition>,
+    /// What cells of ten seconds have more, in the order of the table.
+    fine: Vec<(Place, Cell)>,
+    /// Their groups as they will be; none where the table may have a group that memory does not hold.
+    groups: Vec<(Group, Option<Vec<u8>>)>,
+    /// What open minutes have more.
+    added: Vec<(Place, Cell)>,
+    /// The minutes that become open with it.
+    opened: BTreeSet<MinuteOf>,
+    /// Cells of other minutes, whole but for those that `unknown` counts.
+    whole: Vec<(Place, Cell)>,
+    unknown: Vec<usize>,
+    /// Open minutes that are over, and their cells.
+    over: Vec<MinuteOf>,
+    sums: Vec<(Place, Cell)>,
+    /// The hours of the minutes, and which of them are not noted yet.
+    hours: BTreeSet<i64>,
+    fresh: Vec<i64>,
+    middles: Vec<((TenantNumber, i64), i64)>,
+}
 
 /// What was written, for [`Rollups::take`].
 #[derive(Debug, Default)]
 pub(in crate::store) struct Staged {
-    /// Groups as they are now.
-    pub(super) fine: Vec<(Group, Cells)>,
+    /// Groups that memory did not hold, as they were.
+    pub(super) loaded: BTreeMap<Group, Cells>,
+    /// What cells of ten seconds have more.
+    pub(super) fine: Vec<(Place, Cell)>,
     /// What open minutes have more.
     pub(super) added: Vec<(Place, Cell)>,
     /// Cells of other minutes as they are now.
@@ -32,61 +60,57 @@ pub(in crate::store) struct Staged {
 }
 
 impl Rollups {
-    /// Writes what `delta` makes of the cells and answers it. Changes nothing in memory.
-    pub(in crate::store) async fn write(
-        &self,
-        connection: &mut Connection,
-        partitions: &Partitions,
-        delta: Delta,
-    ) -> Result<Staged, Error> {
+    /// Computes what `delta` makes of the cells. Changes nothing.
+    pub(in crate::store) fn prepare(&self, delta: Delta) -> Prepared {
+        let partitions = delta.keys().map(Place::partition).collect();
         let mut cells: Vec<(Place, Cell)> = delta.into_iter().collect();
         cells.sort_unstable_by_key(|(place, _)| *place);
-        let mut staged = Staged { middles: middles(&cells), hours: hours_of(&cells), ..Staged::default() };
-        let fresh = staged.hours.iter().copied().filter(|hour| !self.touched.has(*hour));
-        hours::note(connection, "unrolled", fresh).await?;
+        let (middles, hours) = (middles(&cells), hours_of(&cells));
+        let fresh = hours.iter().copied().filter(|hour| !self.touched.has(*hour)).collect();
         let (fine, coarse): (Vec<_>, Vec<_>) =
             cells.into_iter().partition(|(place, _)| place.width == FINE_SECONDS);
-        staged.fine = self.write_groups(connection, partitions, &fine).await?;
-        let (added, whole) = coarse.into_iter().partition(|(place, _)| self.is_open(place));
-        staged.whole = self.write_whole(connection, partitions, whole).await?;
-        note(connection, self.opened(&added)).await?;
-        staged.over = self.over();
+        let groups = of_groups(&fine).map(|cells| {
+            let group = Group::of(&cells[0].0);
+            let held = self.fine.get(&group);
+            let unknown = held.is_none() && self.may_be_stored(group.tenant, FINE_SECONDS, group.bucket);
+            (group, (!unknown).then(|| group::encode(held.map_or(&[], Vec::as_slice), cells)))
+        });
+        let groups = groups.collect();
+        let (added, mut whole): (Vec<_>, Vec<_>) =
+            coarse.into_iter().partition(|(place, _)| self.is_open(place));
+        let unknown = self.complete(&mut whole);
+        let opened = self.opened(&added);
+        let over = self.over();
         // A minute that is over takes what just came with it.
-        write_over(connection, partitions, self.sums(&staged.over, &added), &staged.over).await?;
-        staged.added = added;
-        Ok(staged)
+        let sums = self.sums(&over, &added);
+        Prepared {
+            partitions,
+            fine,
+            groups,
+            added,
+            opened,
+            whole,
+            unknown,
+            over,
+            sums,
+            hours,
+            fresh,
+            middles,
+        }
     }
 
-    async fn write_groups(
-        &self,
-        connection: &mut Connection,
-        partitions: &Partitions,
-        fine: &[(Place, Cell)],
-    ) -> Result<Vec<(Group, Cells)>, Error> {
-        let touched: Vec<&[(Place, Cell)]> =
-            fine.chunk_by(|(a, _), (b, _)| Group::of(a) == Group::of(b)).collect();
-        let unknown: Vec<Group> = touched
-            .iter()
-            .map(|cells| Group::of(&cells[0].0))
-            .filter(|group| !self.fine.contains_key(group))
-            .filter(|group| self.may_be_stored(group.tenant, FINE_SECONDS, group.bucket))
-            .collect();
-        let mut stored = read_groups(connection, partitions, &unknown).await?;
-        let mut groups = Vec::with_capacity(touched.len());
-        for cells in touched {
-            let group = Group::of(&cells[0].0);
-            let held = self.fine.get(&group).cloned().or_else(|| stored.remove(&group));
-            let mut whole = held.unwrap_or_default();
-            let ids = |place: &Place| [place.subject[1], place.subject[2], place.subject[3]];
-            group::merge(&mut whole, cells.iter().map(|(place, cell)| (ids(place), cell)));
-            groups.push((group, whole));
+    /// Adds to cells of minutes that are not open what memory holds of them; answers which the table may have besides.
+    fn complete(&self, cells: &mut [(Place, Cell)]) -> Vec<usize> {
+        let mut unknown = Vec::new();
+        for (index, (place, cell)) in cells.iter_mut().enumerate() {
+            let minute = self.minutes.get(&(place.tenant, place.bucket));
+            match minute.and_then(|minute| minute.cells.get(&place.subject)) {
+                Some(held) => cell.merge(held),
+                None if self.may_be_stored(place.tenant, place.width, place.bucket) => unknown.push(index),
+                None => {}
+            }
         }
-        let day = |group: &Group| Place::of_group(group).partition().day;
-        for of_day in groups.chunk_by(|(a, _), (b, _)| day(a) == day(b)) {
-            let target = table::GROUPS.on(partition::FINE, day(&of_day[0].0));
-            connection.insert(&target, of_day, |values, (group, cells)| group.bind(values, cells)).await?;
-        }
-        Ok(groups)
+        unknown
     }
 
     /// Whether the minute of a cell is open, or becomes so with this cell.
@@ -106,40 +130,6 @@ impl Rollups {
         let is_open =
             |minute: &MinuteOf| self.minutes.get(minute).is_some_and(|minute| minute.state == State::Open);
         minutes.filter(|minute| !is_open(minute)).collect()
-    }
-
-    /// Writes cells of minutes that are not open.
-    async fn write_whole(
-        &self,
-        connection: &mut Connection,
-        partitions: &Partitions,
-        mut cells: Vec<(Place, Cell)>,
-    ) -> Result<Vec<(Place, Cell)>, Error> {
-        let mut unknown = Vec::new();
-        for (index, (place, cell)) in cells.iter_mut().enumerate() {
-            let minute = self.minutes.get(&(place.tenant, place.bucket));
-            match minute.and_then(|minute| minute.cells.get(&place.subject)) {
-                Some(held) => cell.merge(held),
-                None if self.may_be_stored(place.tenant, place.width, place.bucket)
-                    && partitions.has(place.partition()) =>
-                {
-                    unknown.push(index);
-                }
-                None => {}
-            }
-        }
-        let unknown: Vec<Place> = unknown.into_iter().map(|index: usize| cells[index].0).collect();
-        for group in unknown.chunk_by(|a, b| a.partition() == b.partition()) {
-            for places in group.chunks(PROBES) {
-                for (place, stored) in read(connection, places).await? {
-                    if let Ok(found) = cells.binary_search_by_key(&place, |(place, _)| *place) {
-                        cells[found].1.merge(&stored);
-                    }
-                }
-            }
-        }
-        insert(connection, &cells).await?;
-        Ok(cells)
     }
 
     /// The open minutes that are over; all of them where memory holds too much.
@@ -191,19 +181,87 @@ impl Rollups {
     }
 }
 
+impl Prepared {
+    /// Writes it, and answers what memory is to take over.
+    pub(in crate::store) async fn write(
+        mut self,
+        connection: &mut Connection,
+        partitions: &Partitions,
+    ) -> Result<Staged, Error> {
+        hours::note(connection, "unrolled", std::mem::take(&mut self.fresh)).await?;
+        let loaded = self.write_groups(connection, partitions).await?;
+        self.write_whole(connection, partitions).await?;
+        note(connection, std::mem::take(&mut self.opened)).await?;
+        write_over(connection, partitions, self.sums, &self.over).await?;
+        let Self { fine, added, whole, over, hours, middles, .. } = self;
+        Ok(Staged { loaded, fine, added, whole, over, hours, middles })
+    }
+
+    /// Writes the groups, and answers those that had to be read.
+    async fn write_groups(
+        &mut self,
+        connection: &mut Connection,
+        partitions: &Partitions,
+    ) -> Result<BTreeMap<Group, Cells>, Error> {
+        let unknown: Vec<Group> =
+            self.groups.iter().filter(|(_, cells)| cells.is_none()).map(|(group, _)| *group).collect();
+        let loaded = read_groups(connection, partitions, &unknown).await?;
+        for ((group, encoded), cells) in self.groups.iter_mut().zip(of_groups(&self.fine)) {
+            let held = || loaded.get(group).map_or(&[][..], Vec::as_slice);
+            encoded.get_or_insert_with(|| group::encode(held(), cells));
+        }
+        let day = |group: &Group| Place::of_group(group).partition().day;
+        for of_day in self.groups.chunk_by(|(a, _), (b, _)| day(a) == day(b)) {
+            let target = table::GROUPS.on(partition::FINE, day(&of_day[0].0));
+            let bind = |values: &mut Values, (group, cells): &(Group, Option<Vec<u8>>)| {
+                group.bind(values, cells.as_deref().unwrap_or_default());
+            };
+            connection.insert(&target, of_day, bind).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// Writes cells of minutes that are not open.
+    async fn write_whole(
+        &mut self,
+        connection: &mut Connection,
+        partitions: &Partitions,
+    ) -> Result<(), Error> {
+        let cells = &mut self.whole;
+        let unknown = self.unknown.iter().map(|index| cells[*index].0);
+        let unknown: Vec<Place> = unknown.filter(|place| partitions.has(place.partition())).collect();
+        for group in unknown.chunk_by(|a, b| a.partition() == b.partition()) {
+            for places in group.chunks(PROBES) {
+                for (place, stored) in read(connection, places).await? {
+                    if let Ok(found) = cells.binary_search_by_key(&place, |(place, _)| *place) {
+                        cells[found].1.merge(&stored);
+                    }
+                }
+            }
+        }
+        insert(connection, cells).await
+    }
+}
+
+/// Cells of ten seconds, cut into groups.
+fn of_groups(fine: &[(Place, Cell)]) -> impl Iterator<Item = &[(Place, Cell)]> {
+    fine.chunk_by(|(a, _), (b, _)| Group::of(a) == Group::of(b))
+}
+
 impl Writer {
     /// Writes the open minutes that ended before `before`, in seconds. A minute that nothing follows stays open, and its
     /// tens of seconds are not kept as long as it is.
     pub(in crate::store) async fn close_minutes(&mut self, before: i64) -> Result<(), Error> {
-        let over = self.rollups.open(|(_, minute)| minute + COARSE_SECONDS <= before);
+        let mut rollups = self.rollups.write().await;
+        let over = rollups.open(|(_, minute)| minute.saturating_add(COARSE_SECONDS) <= before);
         if over.is_empty() {
             return Ok(());
         }
-        let (sums, partitions) = (self.rollups.sums(&over, &[]), &self.partitions);
+        let (sums, partitions) = (rollups.sums(&over, &[]), &self.partitions);
         self.connection
             .in_transaction(async |connection| write_over(connection, partitions, sums, &over).await)
             .await?;
-        self.rollups.close(&over);
+        rollups.close(&over);
         Ok(())
     }
 }

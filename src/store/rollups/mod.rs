@@ -21,8 +21,8 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::quality::RandomState;
 
 pub(super) use self::group::{Cells, decode};
-pub(super) use self::minutes::Staged;
-pub(super) use self::tables::{bind, columns, partitions_of};
+pub(super) use self::minutes::{Prepared, Staged};
+pub(super) use self::tables::{bind, columns};
 
 use self::group::Group;
 use super::connection::Connection;
@@ -107,7 +107,7 @@ struct Reach {
 
 /// Adds up observations. Buckets of the fine width first; the coarse ones are made of them.
 pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
-    let mut delta = Delta::default();
+    let mut delta = Delta::with_capacity_and_hasher(observations.len() / 4, RandomState::default());
     for (tenant, observation) in observations {
         let width = match observation.subject {
             Subject::Logs(..) => COARSE_SECONDS,
@@ -117,7 +117,7 @@ pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
         let place = Place { tenant: *tenant, width, bucket, subject: columns(observation.subject) };
         delta.entry(place).or_default().add(&observation.seen);
     }
-    let mut coarse = Delta::default();
+    let mut coarse = Delta::with_capacity_and_hasher(delta.len(), RandomState::default());
     for (place, cell) in delta.iter().filter(|(place, _)| place.width == FINE_SECONDS) {
         coarse.entry(place.minute()).or_default().merge(cell);
     }
@@ -175,9 +175,15 @@ impl Rollups {
     pub(super) fn take(&mut self, staged: Staged) {
         self.touched.touch(staged.hours);
         let moved = self.advance(&staged.middles);
-        for (group, cells) in staged.fine {
+        for (group, cells) in staged.loaded {
             self.held += cells.len();
-            self.held -= self.fine.insert(group, cells).map_or(0, |cells| cells.len());
+            self.fine.insert(group, cells);
+        }
+        for (place, cell) in staged.fine {
+            let cells = self.fine.entry(Group::of(&place)).or_default();
+            let before = cells.len();
+            group::merge(cells, [(group::ids(&place), cell)].into_iter());
+            self.held += cells.len() - before;
         }
         for (place, cell) in staged.added {
             let minute = self.minutes.entry((place.tenant, place.bucket)).or_default();

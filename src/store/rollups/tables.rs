@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Place;
 use super::group::{Cells, Group, decode};
-use super::{Delta, Place};
 use crate::model::id::TenantNumber;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
 use crate::model::sketch::Sketch;
@@ -19,11 +19,6 @@ use crate::store::values::Values;
 /// Cells or groups that one statement looks for.
 pub(super) const PROBES: usize = 128;
 const UNREADABLE: Error = Error::Unreadable { what: "roll-up" };
-
-/// The partitions of the cells of `delta`.
-pub(in crate::store) fn partitions_of(delta: &Delta) -> impl Iterator<Item = Partition> {
-    delta.keys().map(Place::partition)
-}
 
 /// The columns kind, a, b and c.
 pub(in crate::store) fn columns(subject: Subject) -> [i64; 4] {

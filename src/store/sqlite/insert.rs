@@ -14,7 +14,7 @@ use crate::store::table::{Clash, Target};
 use crate::store::values::Values;
 
 /// Rows of one statement, largest first; any number of rows is a sum of these.
-const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+const SIZES: [usize; 5] = [512, 128, 32, 8, 1];
 
 /// An `INSERT` of a table, in all sizes.
 #[derive(Debug)]

@@ -136,7 +136,7 @@ async fn through_memory(
             store = if lsn % 2 == 0 { home.crash(store).await } else { home.reopen(store).await };
         }
         if let Slot::Ready(writer) = &mut *store.inner.writer.lock().await {
-            writer.rollups.set_open_max(open_max);
+            writer.rollups.write().await.set_open_max(open_max);
         }
         store.commit(Commit { lsn, observations: piece.to_vec(), ..Commit::default() }).await.unwrap();
     }
