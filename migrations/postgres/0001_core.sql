@@ -111,6 +111,14 @@ CREATE TABLE partitions (
     PRIMARY KEY (family, day)
 );
 
+-- Which attributes are promoted on a day: where each of their values is stands in span_values and log_values.
+CREATE TABLE promoted (
+    family INTEGER NOT NULL,
+    day    INTEGER NOT NULL,
+    key    TEXT NOT NULL,
+    PRIMARY KEY (family, day, key)
+);
+
 -- Hours (their first second) whose roll-ups of a minute changed and are not added up to roll-ups of an hour yet.
 CREATE TABLE unrolled (
     hour BIGINT PRIMARY KEY
@@ -201,6 +209,14 @@ CREATE TABLE span_blocks (
 ) PARTITION BY RANGE (day);
 CREATE INDEX span_blocks_by_id ON span_blocks (id);
 
+-- Which blocks have a value of a promoted attribute. token: XXH3-64 of key=value.
+CREATE TABLE span_values (
+    day      INTEGER NOT NULL,
+    token    BIGINT NOT NULL,
+    block_id BIGINT NOT NULL,
+    PRIMARY KEY (day, token, block_id)
+) PARTITION BY RANGE (day);
+
 -- One row a log record; as spans. trace_key: made of the record's own time and its trace id, where it has one.
 CREATE TABLE logs (
     day                INTEGER NOT NULL,
@@ -235,6 +251,14 @@ CREATE TABLE log_blocks (
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX log_blocks_by_id ON log_blocks (id);
+
+-- As span_values.
+CREATE TABLE log_values (
+    day      INTEGER NOT NULL,
+    token    BIGINT NOT NULL,
+    block_id BIGINT NOT NULL,
+    PRIMARY KEY (day, token, block_id)
+) PARTITION BY RANGE (day);
 
 -- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
 -- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.

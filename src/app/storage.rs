@@ -35,6 +35,7 @@ pub fn store_options(config: &Config) -> Result<Options> {
         migrate_timeout: storage.migrate_timeout,
         series_per_tenant_max: storage.series_per_tenant_max,
         series_max: storage.series_max,
+        promoted: config.intake.attributes_promoted.clone().into(),
         ..Options::of(database)
     })
 }
@@ -82,7 +83,10 @@ pub(super) fn retention_options(config: &Config) -> retention::Options {
 
 /// The name of the journal in this data folder, made up when it is first asked for: a database that several servers
 /// use keeps a position for each.
-fn journal_name(data_dir: &Path) -> Result<String> {
+///
+/// # Errors
+/// When the data folder cannot be written.
+pub fn journal_name(data_dir: &Path) -> Result<String> {
     let path = data_dir.join("journal-name");
     let reading = || path.display().to_string();
     match std::fs::read_to_string(&path) {

@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod migrate;
 mod progress;
+mod relocate;
 mod restore;
 mod serve;
 mod templates;
@@ -78,6 +79,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Move everything from SQLite into an empty Postgres database; no server may run meanwhile.
+    Move(relocate::Arguments),
     /// Write stored telemetry as OTLP/JSON lines, also while a server runs.
     Export(export::Arguments),
     /// Send OTLP/JSON lines, or a predecessor's database, to a running server.
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Doctor { ready, json } => doctor::run(ready, json),
         Command::Backup { directory, json } => backup::run(&directory, json),
         Command::Restore { directory, force, json } => restore::run(&directory, force, json),
+        Command::Move(arguments) => relocate::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Templates { file } => templates::run(&file),

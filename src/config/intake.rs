@@ -1,11 +1,16 @@
 //! What is taken of what arrives, and what is left out of it.
 
+use std::collections::BTreeSet;
+
 use crate::model::log::Severity;
 
 use super::load::Reader;
 
 /// Keys or names that one list may hold; each attribute is compared with them.
 const LIST_MAX: usize = 1_000;
+
+/// Keys of promoted attributes: each costs a row for each of its values in a block.
+const PROMOTED_MAX: usize = 16;
 
 /// What is taken and what is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct Intake {
     pub attribute_bytes_max: Option<usize>,
     /// Attributes kept of one item.
     pub attributes_max: usize,
+    /// Keys of attributes whose values are listed.
+    pub attributes_promoted: Vec<String>,
     /// The only services that are taken; empty takes all.
     pub services_allowed: Vec<String>,
     /// Services that are not taken.
@@ -41,6 +48,7 @@ impl Reader<'_> {
             attribute_bytes_max: Some(self.number("ATTRIBUTE_VALUE_MAX_BYTES", 0, 65_536) as usize)
                 .filter(|bytes| *bytes != 0),
             attributes_max: self.number("ATTRIBUTES_MAX", 1, 1_024) as usize,
+            attributes_promoted: self.promoted(),
             services_allowed: self.short_list("INGEST_ALLOWED_SERVICES"),
             services_excluded: self.short_list("INGEST_EXCLUDED_SERVICES"),
             ingest_severity_min: self.severity("INGEST_MIN_SEVERITY"),
@@ -48,6 +56,20 @@ impl Reader<'_> {
             severity_from_body: self.flag("LOG_SEVERITY_FROM_BODY"),
             parse_json: self.flag("LOG_PARSE_JSON"),
         }
+    }
+
+    fn promoted(&mut self) -> Vec<String> {
+        const NAME: &str = "PROMOTED_ATTRIBUTES";
+        let keys = self.list(NAME);
+        if keys.len() > PROMOTED_MAX {
+            self.mistakes
+                .push(format!("{NAME}: holds {} keys; at most {PROMOTED_MAX} are possible", keys.len()));
+        }
+        if let Some(key) = keys.iter().find(|key| key.contains('*')) {
+            self.mistake(NAME, key, &"has a *; write whole keys");
+        }
+        let distinct: BTreeSet<String> = keys.into_iter().collect();
+        distinct.into_iter().collect()
     }
 
     /// Keys, of which each may end in `*`.
@@ -128,6 +150,8 @@ mod tests {
             ("ATTRIBUTE_ALLOW", "a**"),
             ("ATTRIBUTE_DROP", many.as_str()),
             ("ATTRIBUTES_MAX", "0"),
+            ("PROMOTED_ATTRIBUTES", "customer.*"),
+            ("PROMOTED_ATTRIBUTES", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"),
             ("STORE_MIN_SEVERITY", "loud"),
             ("LOG_PARSE_JSON", "perhaps"),
         ] {

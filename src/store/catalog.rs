@@ -1,5 +1,8 @@
 //! What the database says about itself: how far each journal was applied, which partitions there are.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -46,9 +49,40 @@ pub(super) fn partition(row: Row<'_>) -> Result<Partition, Error> {
     Ok(Partition { family, day: Day(row.get(1)?) })
 }
 
-/// How SQLite made the empty tables and indexes that those of a day are made after, by the name of the table; none on
-/// Postgres.
-pub(super) async fn shapes(connection: &mut Connection) -> Result<Vec<(String, String)>, Error> {
+/// How the tables of a day are made.
+#[derive(Debug)]
+pub(super) struct Making {
+    /// How SQLite made the empty tables and indexes that they are made after, by the name of the table; none on Postgres.
+    shapes: Vec<(String, String)>,
+    /// The attributes that are promoted on a new day.
+    promoted: Arc<[String]>,
+}
+
+impl Making {
+    pub(super) async fn read(connection: &mut Connection, promoted: &Arc<[String]>) -> Result<Self, Error> {
+        Ok(Self { shapes: shapes(connection).await?, promoted: Arc::clone(promoted) })
+    }
+
+    /// The attributes that will be promoted in a partition that does not exist yet.
+    pub(super) fn promoted(&self, partition: Partition) -> Arc<[String]> {
+        match partition.family {
+            Family::Spans | Family::Logs => Arc::clone(&self.promoted),
+            _ => Arc::default(),
+        }
+    }
+}
+
+/// The attributes that are promoted, by partition.
+pub(super) async fn promoted(
+    connection: &mut Connection,
+) -> Result<HashMap<Partition, Arc<[String]>>, Error> {
+    let sql = connection.sql("SELECT family, day, key FROM promoted ORDER BY family, day, key");
+    let rows = connection.rows(sql, |row| Ok((partition(row)?, row.get::<String>(2)?))).await?;
+    let groups = rows.chunk_by(|(a, _), (b, _)| a == b);
+    Ok(groups.map(|group| (group[0].0, group.iter().map(|(_, key)| key.clone()).collect())).collect())
+}
+
+async fn shapes(connection: &mut Connection) -> Result<Vec<(String, String)>, Error> {
     if connection.dialect() == Dialect::Postgres {
         return Ok(Vec::new());
     }
@@ -62,7 +96,7 @@ pub(super) async fn shapes(connection: &mut Connection) -> Result<Vec<(String, S
 /// Makes the tables of `made` and notes that there are; `partitions` are those there will be.
 pub(super) async fn make(
     connection: &mut Connection,
-    shapes: &[(String, String)],
+    making: &Making,
     partitions: &Partitions,
     made: Partition,
 ) -> Result<(), Error> {
@@ -71,7 +105,7 @@ pub(super) async fn make(
     for table in made.family.tables() {
         connection.execute(connection.sql(format!("DROP TABLE IF EXISTS {}", table.on(made.day)))).await?;
     }
-    for sql in made.create(dialect, shapes) {
+    for sql in made.create(dialect, &making.shapes) {
         connection.execute(sql).await?;
     }
     let (family, day) = (made.family as u8, made.day.0);
@@ -80,10 +114,24 @@ pub(super) async fn make(
          ON CONFLICT (family, day) DO UPDATE SET retired = NULL, seq = 1"
     );
     connection.execute(connection.sql(note)).await?;
+    forget_promoted(connection, made).await?;
+    for key in &*making.promoted(made) {
+        let mut sql =
+            connection.sql(format!("INSERT INTO promoted (family, day, key) VALUES ({family}, {day}, "));
+        sql.bind(key).push(")");
+        connection.execute(sql).await?;
+    }
     for sql in partition::views(dialect, partitions, made.family) {
         connection.execute(sql).await?;
     }
     Ok(())
+}
+
+/// Forgets which attributes are promoted in a partition.
+pub(super) async fn forget_promoted(connection: &mut Connection, partition: Partition) -> Result<(), Error> {
+    let (family, day) = (partition.family as u8, partition.day.0);
+    let sql = format!("DELETE FROM promoted WHERE family = {family} AND day = {day}");
+    connection.execute(connection.sql(sql)).await.map(|_| ())
 }
 
 /// The first id of a table that is free; for points the first `seq`.

@@ -11,18 +11,19 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{OwnedMutexGuard, RwLock};
 use tokio::task::spawn_blocking;
 
+use super::catalog::{self, Making};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
 use super::names::Names;
 use super::options::Options;
-use super::partition::{Kept, Partitions};
+use super::partition::{Kept, Partition, Partitions};
 use super::rollups::{self, Rollups};
 use super::rows::{Commit, Committed};
 use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::write::{self, Written};
-use super::{Inner, Store, catalog};
+use super::{Inner, Store};
 
 impl Store {
     /// Writes everything of `commit` in one transaction and moves [`Store::applied`] to its position.
@@ -60,8 +61,10 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    /// How SQLite makes the tables of a day.
-    pub(super) shapes: Vec<(String, String)>,
+    /// How the tables of a day are made.
+    pub(super) making: Making,
+    /// The attributes that are promoted, by partition.
+    pub(super) promoted: HashMap<Partition, Arc<[String]>>,
     pub(super) partitions: Partitions,
     /// The first id that is free, or for points the first `seq`, by table; loaded when the table is first written.
     pub(super) next: HashMap<(Kept, Day), i64>,
@@ -143,15 +146,24 @@ impl Inner {
 }
 
 impl Writer {
+    /// The attributes that are promoted in a partition, which may not exist yet.
+    pub(super) fn promoted(&self, partition: Partition) -> Arc<[String]> {
+        match self.partitions.has(partition) {
+            true => self.promoted.get(&partition).cloned().unwrap_or_default(),
+            false => self.making.promoted(partition),
+        }
+    }
+
     /// Reads what memory keeps between commits.
     pub(super) async fn start(mut connection: Connection, options: &Options) -> Result<Self, Error> {
-        let shapes = catalog::shapes(&mut connection).await?;
+        let making = Making::read(&mut connection, &options.promoted).await?;
+        let promoted = catalog::promoted(&mut connection).await?;
         let partitions = catalog::partitions(&mut connection).await?;
         let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
         let series =
             SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
         let rollups = Arc::new(RwLock::new(rollups));
-        Ok(Self { connection, shapes, partitions, next: HashMap::new(), rollups, series })
+        Ok(Self { connection, making, promoted, partitions, next: HashMap::new(), rollups, series })
     }
 
     /// Whether the connection still answers; a file always does.
@@ -186,6 +198,9 @@ impl Writer {
     }
 
     async fn take(&mut self, written: Written) -> Committed {
+        for partition in &written.made {
+            self.promoted.insert(*partition, self.making.promoted(*partition));
+        }
         self.partitions.0.extend(written.made);
         self.next.extend(written.next);
         let mut rollups = Arc::clone(&self.rollups).write_owned().await;

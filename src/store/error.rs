@@ -6,6 +6,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use super::postgres::login;
 use super::read::sql::refusal::Refusal;
+use super::relocate;
 use crate::fault::Kind;
 
 /// A failure of the store.
@@ -133,6 +134,9 @@ pub enum Error {
         /// Its type.
         kind: String,
     },
+    /// A move to another database does not come about.
+    #[error(transparent)]
+    NotMoved(#[from] relocate::Refusal),
     /// The database has data of several tenants, and statements of the operator know no tenants.
     #[error(
         "SQL is answered only where the database has no other tenant than the server's default, and this one has others"
@@ -154,6 +158,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Login(error) => error.kind(),
+            Self::NotMoved(refusal) => refusal.kind(),
             Self::Busy(_)
             | Self::Full(_)
             | Self::Disk(_)

@@ -118,11 +118,11 @@ impl Store {
         let partition = Family::Hour.partition(Day::of(UnixNanos::from_seconds(hour)));
         let mut partitions = writer.partitions.clone();
         let missing = !cells.is_empty() && partitions.0.insert(partition);
-        let Writer { connection, shapes, .. } = &mut **writer;
+        let Writer { connection, making, .. } = &mut **writer;
         connection
             .in_transaction(async |connection| {
                 if missing {
-                    catalog::make(connection, shapes, &partitions, partition).await?;
+                    catalog::make(connection, making, &partitions, partition).await?;
                 }
                 let Partition { family, day } = partition;
                 let target = table::ROLLUPS.on(family.tables()[0], day);

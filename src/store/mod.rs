@@ -13,10 +13,11 @@
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
 //! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
 //! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
-//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`blocks`] (packed details compressed together, with a
-//! filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits), [`retire`] (giving up what is old), `catalog` and [`schema`]
-//! (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values` (either database as one),
-//! `sqlite` and `postgres` (what only one of them has), [`error`].
+//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`blocks`] (packed details
+//! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
+//! [`retire`] (giving up what is old), [`snapshot`] (a copy of the file), [`relocate`] (a move to another database),
+//! `catalog` and [`schema`] (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values`
+//! (either database as one), `sqlite` and `postgres` (what only one of them has), [`error`].
 //!
 //! Its one handle is [`Store`].
 
@@ -38,6 +39,7 @@ pub mod postgres;
 pub mod predecessor;
 pub mod read;
 pub mod recall;
+pub mod relocate;
 pub mod retire;
 mod rollups;
 mod row;

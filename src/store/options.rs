@@ -47,6 +47,9 @@ pub struct Options {
     pub series_per_tenant_max: usize,
     /// The same over all tenants together.
     pub series_max: usize,
+    /// Keys of attributes of spans and log records whose values are found without looking at other blocks; from the next
+    /// day on that is begun.
+    pub promoted: Arc<[String]>,
 }
 
 impl Options {
@@ -68,6 +71,7 @@ impl Options {
             migrate_timeout: None,
             series_per_tenant_max: 500_000,
             series_max: 2_000_000,
+            promoted: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! rows of one day, tenant and signal, in order of arrival.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -11,7 +12,7 @@ use super::blocks::{Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
-use super::partition::{self, Kept};
+use super::partition::{self, Family, Kept, Partition};
 use super::rows::Commit;
 use super::table;
 use crate::model::id::TenantNumber;
@@ -47,6 +48,8 @@ pub(super) struct Planned {
     /// Indices into the spans or logs of the commit.
     pub(super) rows: Vec<u32>,
     bytes: usize,
+    /// The attributes that are promoted on its day.
+    promoted: Arc<[String]>,
 }
 
 /// A block as it is stored.
@@ -59,6 +62,8 @@ pub(super) struct Block {
     /// The start of spans, the time of log records.
     times: (UnixNanos, UnixNanos),
     filter: Vec<u8>,
+    /// Of values of promoted attributes.
+    tokens: Vec<u64>,
     pub(super) data: Vec<u8>,
 }
 
@@ -79,6 +84,21 @@ impl Signal {
         }
     }
 
+    /// Where their blocks are listed by values of promoted attributes.
+    const fn values(self) -> Kept {
+        match self {
+            Self::Spans => partition::SPAN_VALUES,
+            Self::Logs => partition::LOG_VALUES,
+        }
+    }
+
+    const fn family(self) -> Family {
+        match self {
+            Self::Spans => Family::Spans,
+            Self::Logs => Family::Logs,
+        }
+    }
+
     /// The field that holds an attribute in their details.
     const fn attributes(self) -> u32 {
         match self {
@@ -89,8 +109,8 @@ impl Signal {
 }
 
 impl Plan {
-    /// Shares out the rows of `commit`.
-    pub(super) fn of(commit: &Commit) -> Self {
+    /// Shares out the rows of `commit`; `promoted` tells which attributes are promoted in a partition.
+    pub(super) fn of(commit: &Commit, promoted: impl Fn(Partition) -> Arc<[String]>) -> Self {
         let mut plan = Self {
             span_days: commit.spans.iter().map(|span| Day::of_key(span.trace_key)).collect(),
             log_days: commit.logs.iter().map(|log| Day::of(log.time)).collect(),
@@ -104,6 +124,9 @@ impl Plan {
         let logs = commit.logs.iter().map(|log| (log.tenant, log.detail.as_bytes().len()));
         plan.share_out(Signal::Logs, logs.zip(&days));
         plan.log_days = days;
+        for planned in &mut plan.blocks {
+            planned.promoted = promoted(planned.signal.family().partition(planned.day));
+        }
         plan
     }
 
@@ -133,7 +156,8 @@ impl Plan {
             let block = open.get(&(tenant, *day)).copied().filter(fits).unwrap_or(self.blocks.len());
             if block == self.blocks.len() {
                 open.insert((tenant, *day), block);
-                self.blocks.push(Planned { day: *day, tenant, signal, rows: Vec::new(), bytes: 0 });
+                let (rows, promoted) = (Vec::new(), Arc::default());
+                self.blocks.push(Planned { day: *day, tenant, signal, rows, bytes: 0, promoted });
             }
             let planned = &mut self.blocks[block];
             planned.rows.push(index);
@@ -155,9 +179,10 @@ impl Planned {
             rows.push(row);
             times = (times.0.min(time), times.1.max(time));
         }
-        let Encoded { data, filter } = encoder.encode(&rows, self.signal.attributes())?;
+        let Encoded { data, filter, tokens } =
+            encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
         let (day, tenant, signal) = (self.day, self.tenant, self.signal);
-        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, data })
+        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, tokens, data })
     }
 }
 
@@ -178,6 +203,17 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
                 values.int(day.since(block.times.1));
                 values.blob(&block.filter);
                 values.blob(&block.data);
+            })
+            .await?;
+        let tokens = group.iter().flat_map(|(id, block)| block.tokens.iter().map(|token| (*token, *id)));
+        let mut tokens: Vec<(u64, i64)> = tokens.collect();
+        tokens.sort_unstable();
+        let target = table::VALUES.on(signal.values(), day);
+        connection
+            .insert(&target, &tokens, |values, (token, id)| {
+                values.day(day);
+                values.int(token.cast_signed());
+                values.int(*id);
             })
             .await?;
     }

@@ -47,6 +47,8 @@ pub(super) const TRACES: Kept = kept("traces");
 pub(super) const SPAN_BLOCKS: Kept = kept("span_blocks");
 pub(super) const LOGS: Kept = kept("logs");
 pub(super) const LOG_BLOCKS: Kept = kept("log_blocks");
+pub(super) const SPAN_VALUES: Kept = kept("span_values");
+pub(super) const LOG_VALUES: Kept = kept("log_values");
 pub(super) const POINTS: Kept = kept("points");
 pub(super) const FINE: Kept = kept("rollups_10s");
 pub(super) const MINUTE: Kept = Kept { name: "rollups_60s", parent: "rollups" };
@@ -99,8 +101,8 @@ impl Family {
 
     pub(super) const fn tables(self) -> &'static [Kept] {
         match self {
-            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS],
-            Self::Logs => &[LOGS, LOG_BLOCKS],
+            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS, SPAN_VALUES],
+            Self::Logs => &[LOGS, LOG_BLOCKS, LOG_VALUES],
             Self::Points => &[POINTS],
             Self::Fine => &[FINE],
             Self::Minute => &[MINUTE],
@@ -149,7 +151,9 @@ impl Partition {
     fn create_on_postgres(self, table: Kept) -> Vec<Sql> {
         let (first, end) = (self.day, self.end());
         let (from, to) = match table {
-            SPANS | TRACES | SPAN_BLOCKS | LOGS | LOG_BLOCKS => (first.0.into(), end.0.into()),
+            SPANS | TRACES | SPAN_BLOCKS | SPAN_VALUES | LOGS | LOG_BLOCKS | LOG_VALUES => {
+                (first.0.into(), end.0.into())
+            }
             POINTS => (first.start().0, end.start().0),
             _ => (first.start_seconds(), end.start_seconds()),
         };
@@ -241,7 +245,9 @@ fn shown_of(parent: &str, day: Day, name: impl Fn(&str) -> String) -> String {
              ON t.id = s.trace_row",
             name("traces")
         ),
-        "traces" | "span_blocks" | "logs" | "log_blocks" => format!("SELECT {day} AS day, * FROM {table}"),
+        "traces" | "span_blocks" | "span_values" | "logs" | "log_blocks" | "log_values" => {
+            format!("SELECT {day} AS day, * FROM {table}")
+        }
         _ => format!("SELECT * FROM {table}"),
     }
 }

@@ -50,16 +50,19 @@ impl Store {
         }
         let mut partitions = writer.partitions.clone();
         partitions.0.extend(missing.iter().copied());
-        let Writer { connection, shapes, .. } = &mut **writer;
+        let Writer { connection, making, .. } = &mut **writer;
         connection
             .in_transaction(async |connection| {
                 for partition in &missing {
-                    catalog::make(connection, shapes, &partitions, *partition).await?;
+                    catalog::make(connection, making, &partitions, *partition).await?;
                 }
                 Ok(())
             })
             .await?;
         writer.partitions = partitions;
+        for partition in &missing {
+            writer.promoted.insert(*partition, writer.making.promoted(*partition));
+        }
         Ok(missing.len())
     }
 
@@ -183,7 +186,8 @@ async fn forget(connection: &mut Connection, partition: Partition) -> Result<(),
     let (family, day) = (partition.family as u8, partition.day.0);
     let sql =
         format!("DELETE FROM partitions WHERE family = {family} AND day = {day} AND retired IS NOT NULL");
-    connection.execute(connection.sql(sql)).await.map(|_| ())
+    connection.execute(connection.sql(sql)).await?;
+    catalog::forget_promoted(connection, partition).await
 }
 
 /// One step on SQLite: an index, or some rows of a table without indexes, or a table that is nearly empty. Dropping a
@@ -221,6 +225,7 @@ async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(),
 /// Removes some rows from the front of a table that is ordered by its key.
 async fn remove_front(connection: &mut Connection, table: Kept, name: &str) -> Result<u64, Error> {
     let key = match table {
+        partition::SPAN_VALUES | partition::LOG_VALUES => "token, block_id",
         partition::POINTS => "series_id, time_ns, seq",
         partition::SERIES_HOURS => "series_id, hour",
         partition::FINE => "tenant_id, bucket, kind, part",

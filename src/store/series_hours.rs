@@ -65,11 +65,11 @@ impl Store {
         let partition = Family::SeriesHours.partition(Day::of(UnixNanos::from_seconds(hour)));
         let mut partitions = writer.partitions.clone();
         let missing = partitions.0.insert(partition);
-        let Writer { connection, shapes, .. } = &mut **writer;
+        let Writer { connection, making, .. } = &mut **writer;
         connection
             .in_transaction(async |connection| {
                 if missing {
-                    catalog::make(connection, shapes, &partitions, partition).await?;
+                    catalog::make(connection, making, &partitions, partition).await?;
                 }
                 let target = table::SERIES_HOURS.on(SERIES_HOURS, partition.day);
                 connection

@@ -130,7 +130,7 @@ impl Store {
 
 /// Opens a database that exists. A database that nobody can be writing is read without any lock, also from a medium
 /// that cannot be written.
-async fn read_only(path: &Path, is_still: bool) -> Result<SqliteConnection, Error> {
+pub(super) async fn read_only(path: &Path, is_still: bool) -> Result<SqliteConnection, Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)

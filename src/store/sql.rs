@@ -4,6 +4,7 @@
 
 use std::fmt::{Display, Write};
 
+use super::blocks;
 use super::day::Day;
 use super::partition::Kept;
 
@@ -41,6 +42,31 @@ impl Dialect {
         }
         list.push_str(if self == Self::Sqlite { ")" } else { "}'::bigint[])" });
         list
+    }
+
+    /// A condition on the filter of a block, the column `filter`: that a row of the block may have an attribute.
+    pub(super) fn may_hold(self, key: &str, value: &str) -> String {
+        let mut condition = String::from("CASE length(filter)");
+        for (length, bits) in blocks::probes(key, value) {
+            let bits: Vec<String> = bits.into_iter().map(|bit| self.has_bit(bit)).collect();
+            // Writing to a string cannot fail.
+            let _ = write!(condition, " WHEN {length} THEN {}", bits.join(" AND "));
+        }
+        condition.push_str(" ELSE true END");
+        condition
+    }
+
+    /// Whether a bit of the column `filter` is set.
+    fn has_bit(self, bit: usize) -> String {
+        match self {
+            // SQLite knows no bits of bytes: one of the 128 bytes that have it is there.
+            Self::Sqlite => {
+                let with = (0..=u8::MAX).filter(|byte| byte & 1 << (bit % 8) != 0);
+                let with: String = with.map(|byte| format!("{byte:02x}")).collect();
+                format!("instr(x'{with}', substr(filter, {}, 1)) > 0", bit / 8 + 1)
+            }
+            Self::Postgres => format!("get_bit(filter, {bit}) = 1"),
+        }
     }
 
     /// Numbers, at least one, as a table `w` with one column `n`.

@@ -269,6 +269,12 @@ pub(super) static BLOCKS: Table = Table {
     clash: Clash::Never,
 };
 
+pub(super) static VALUES: Table = Table {
+    name: "values",
+    columns: &[("day", OfDay), ("token", Big), ("block_id", Big)],
+    clash: Clash::Never,
+};
+
 pub(super) static POINTS: Table = Table {
     name: partition::POINTS.name,
     columns: &[

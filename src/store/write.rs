@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::RwLock;
 use tokio::task::spawn_blocking;
 
+use super::catalog::{self, Making};
 use super::commit::Writer;
 use super::connection::Connection;
 use super::day::Day;
@@ -17,7 +18,7 @@ use super::packing::{self, Plan, Signal};
 use super::partition::{self, Family, Kept, Partition, Partitions};
 use super::rollups::{self, Prepared, Rollups};
 use super::rows::{Commit, Committed, TemplateRow};
-use super::{catalog, dictionaries, series, table, traces};
+use super::{dictionaries, series, table, traces};
 use crate::model::trace_key::TraceKey;
 
 /// What to take over once the transaction has ended well.
@@ -41,7 +42,7 @@ pub(super) async fn write(
     names: &Names,
     journal: &str,
 ) -> Result<Written, Error> {
-    let plan = Arc::new(Plan::of(commit));
+    let plan = Arc::new(Plan::of(commit, |partition| writer.promoted(partition)));
     let traces = {
         let commit = Arc::clone(commit);
         spawn_blocking(move || traces::fold(&commit.spans))
@@ -108,7 +109,7 @@ async fn roll_up(commit: Arc<Commit>, rollups: Arc<RwLock<Rollups>>) -> Result<P
 /// The writer, with what this commit adds to what it remembers.
 struct Days<'w> {
     connection: &'w mut Connection,
-    shapes: &'w [(String, String)],
+    making: &'w Making,
     partitions: &'w Partitions,
     before: &'w HashMap<(Kept, Day), i64>,
     series: &'w series::SeriesTable,
@@ -120,7 +121,7 @@ impl<'w> Days<'w> {
     fn of(writer: &'w mut Writer) -> Self {
         Self {
             connection: &mut writer.connection,
-            shapes: &writer.shapes,
+            making: &writer.making,
             partitions: &writer.partitions,
             before: &writer.next,
             series: &writer.series,
@@ -144,7 +145,7 @@ impl<'w> Days<'w> {
         for partition in missing {
             self.made.push(partition);
             let known = self.known();
-            catalog::make(self.connection, self.shapes, &known, partition).await?;
+            catalog::make(self.connection, self.making, &known, partition).await?;
         }
         Ok(())
     }

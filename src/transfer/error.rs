@@ -7,7 +7,7 @@ use crate::fault::Kind;
 use crate::journal;
 use crate::store;
 
-/// A failure of a backup, restore, export or import.
+/// A failure of a backup, restore, move, export or import.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file operation failed.
@@ -52,7 +52,7 @@ pub enum Error {
         wanted: u64,
     },
     /// A server works on the data.
-    #[error("a server runs on {}: stop it before restoring", path.display())]
+    #[error("a server runs on {}: stop it first", path.display())]
     Running {
         /// The data directory.
         path: PathBuf,
@@ -148,6 +148,9 @@ pub enum Error {
         /// What the server, or the way there, said last.
         reason: String,
     },
+    /// The data cannot be moved to another database.
+    #[error(transparent)]
+    Relocate(store::error::Error),
     /// The journal cannot be read.
     #[error("cannot read the journal")]
     Journal(#[from] journal::Error),
@@ -174,7 +177,7 @@ impl Error {
             Self::Crowded { .. } => Kind::TooLarge,
             Self::Damaged { .. } | Self::Hole { .. } | Self::Nameless { .. } => Kind::Internal,
             Self::Journal(error) => error.kind(),
-            Self::Store(error) => error.kind(),
+            Self::Relocate(error) | Self::Store(error) => error.kind(),
         }
     }
 

@@ -1,17 +1,18 @@
-//! Moving data in and out: backup and restore, export and import.
+//! Moving data in and out: backup and restore, the move to Postgres, export and import.
 //!
 //! Promises: a backup holds exactly what was acknowledged up to its mark, whatever is ingested meanwhile, and is told
 //! from a damaged or unfinished one before anything is restored; a restore replaces nothing before it has verified
-//! all, deletes nothing, and can be run again after it was killed at any step; what is exported decodes to what is
-//! stored; an import accounts for every line and goes on where it stopped.
+//! all, deletes nothing, and can be run again after it was killed at any step; a move copies everything or nothing; what
+//! is exported decodes to what is stored; an import accounts for every line and goes on where it stopped.
 //!
-//! Never: a backup or an export writes to the data of a server, takes its locks or waits for it; nothing here holds
-//! more than a part of what it moves in memory.
+//! Never: a backup or an export writes to the data of a server, takes its locks or waits for it; a move changes what it
+//! copies; nothing here holds more than a part of what it moves in memory.
 //!
 //! Files in reading order: [`backup`], [`restore`] and [`unfinished`] with `manifest` (what a backup says about
-//! itself) and `files` (durable copies with digests); [`export`] over `rebuild` (rows to batches), [`pack`] (batches
-//! to OTLP protobuf), [`json`] with `fields` (protobuf to OTLP/JSON); [`lines`] (lines of files), [`deliver`] (the
-//! door of a server, [`import`] through it, [`predecessor`] likewise) and [`account`]; [`progress`], [`error`].
+//! itself) and `files` (durable copies with digests); [`relocate`]; [`export`] over `rebuild` (rows to batches),
+//! [`pack`] (batches to OTLP protobuf), [`json`] with `fields` (protobuf to OTLP/JSON); [`lines`] (lines of files),
+//! [`deliver`] (the door of a server, [`import`] through it, [`predecessor`] likewise) and [`account`]; [`progress`],
+//! [`error`].
 
 pub mod account;
 pub mod backup;
@@ -28,6 +29,7 @@ pub mod pack;
 pub mod predecessor;
 pub mod progress;
 mod rebuild;
+pub mod relocate;
 pub mod restore;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,7 @@ pub enum Unit {
     /// Bytes.
     #[default]
     Bytes,
-    /// Spans, log records or points.
+    /// Spans, log records, points or rows.
     Items,
 }
 

@@ -25,8 +25,10 @@ pub struct Encoder {
 pub struct Encoded {
     /// The rows.
     pub data: Vec<u8>,
-    /// Which attributes they may hold; see [`may_hold`](super::may_hold).
+    /// Which attributes they may hold; see [`probes`](super::probes).
     pub filter: Vec<u8>,
+    /// [`token`](super::token)s of the values of promoted attributes, each once.
+    pub tokens: Vec<u64>,
 }
 
 /// The values of one kind of field, in the order of the rows.
@@ -60,11 +62,11 @@ impl Encoder {
     }
 
     /// Packs `rows`, [`ROWS_MAX`] at most; `attributes` is the number of the field that holds an attribute, of which the
-    /// filter tells.
+    /// filter tells, and `promoted` are the keys whose values are answered.
     ///
     /// # Errors
     /// When the compressor lacks memory, or when there are too many rows.
-    pub fn encode(&mut self, rows: &[&[u8]], attributes: u32) -> Result<Encoded, Error> {
+    pub fn encode(&mut self, rows: &[&[u8]], attributes: u32, promoted: &[String]) -> Result<Encoded, Error> {
         if rows.len() > ROWS_MAX {
             return Err(Error::TooMuch { what: "rows of a block", max: ROWS_MAX });
         }
@@ -74,7 +76,7 @@ impl Encoder {
             split(row, &mut fields);
             columns.add(row, &fields, &mut shape);
         }
-        let mut filter = FilterBuilder::default();
+        let mut filter = FilterBuilder::new(promoted);
         let (mut directory, mut body) = (Vec::new(), Vec::new());
         put_varint(rows.len() as u64, &mut directory);
         put_varint(columns.shapes.len() as u64, &mut directory);
@@ -92,7 +94,8 @@ impl Encoder {
         self.compressor.put(&directory, &mut data, &mut packed)?;
         data.append(&mut packed);
         data.append(&mut body);
-        Ok(Encoded { data, filter: filter.finish() })
+        let (filter, tokens) = filter.finish();
+        Ok(Encoded { data, filter, tokens })
     }
 }
 
@@ -161,7 +164,7 @@ impl Column<'_> {
         compressor: &mut Compressor,
         directory: &mut Vec<u8>,
         body: &mut Vec<u8>,
-        (attributes, filter): (u32, &mut FilterBuilder),
+        (attributes, filter): (u32, &mut FilterBuilder<'_>),
     ) -> Result<(), Error> {
         put_varint(self.kind as u64, directory);
         put_varint(self.number.into(), directory);
@@ -194,7 +197,7 @@ impl Column<'_> {
         }
     }
 
-    fn add_numbers(&self, filter: &mut FilterBuilder) {
+    fn add_numbers(&self, filter: &mut FilterBuilder<'_>) {
         let mut before = None;
         for number in &self.numbers {
             if before != Some(number) {

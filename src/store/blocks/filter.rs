@@ -4,7 +4,7 @@
 //! [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter says nothing. It answers
 //! "no" only when no row of the block has the attribute.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Write;
 
@@ -22,12 +22,24 @@ pub(super) const TOKEN_BITS: usize = 10;
 
 /// Collects the tokens of a block's rows.
 #[derive(Debug, Default)]
-pub(super) struct FilterBuilder {
+pub(super) struct FilterBuilder<'p> {
     tokens: HashSet<u64, BuildHasherDefault<AsItIs>>,
     text: Vec<u8>,
+    /// Keys whose tokens are kept apart, too.
+    promoted: &'p [String],
+    apart: BTreeSet<u64>,
 }
 
-impl FilterBuilder {
+/// What stands for an attribute whose value [renders](Value::render) as `value`.
+pub fn token(key: &str, value: &str) -> u64 {
+    xxh3_64(format!("{key}={value}").as_bytes())
+}
+
+impl<'p> FilterBuilder<'p> {
+    pub(super) fn new(promoted: &'p [String]) -> Self {
+        Self { promoted, ..Self::default() }
+    }
+
     /// Adds the attributes of one row.
     pub(super) fn add(&mut self, attributes: AttributeIter<'_>) {
         for (key, value) in attributes {
@@ -44,7 +56,7 @@ impl FilterBuilder {
         self.text.extend_from_slice(key);
         self.text.push(b'=');
         self.text.extend_from_slice(value);
-        self.tokens.insert(xxh3_64(&self.text));
+        self.insert(key);
     }
 
     /// Adds an attribute with any value.
@@ -57,13 +69,21 @@ impl FilterBuilder {
             Value::Int(number) => drop(write!(self.text, "{number}")),
             other => self.text.extend_from_slice(other.render().as_bytes()),
         }
-        self.tokens.insert(xxh3_64(&self.text));
+        self.insert(key);
     }
 
-    /// The filter; empty where no row had an attribute.
-    pub(super) fn finish(self) -> Vec<u8> {
+    fn insert(&mut self, key: &[u8]) {
+        let token = xxh3_64(&self.text);
+        self.tokens.insert(token);
+        if self.promoted.iter().any(|promoted| promoted.as_bytes() == key) {
+            self.apart.insert(token);
+        }
+    }
+
+    /// The filter, empty where no row had an attribute; and the tokens that were kept apart.
+    pub(super) fn finish(self) -> (Vec<u8>, Vec<u64>) {
         if self.tokens.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let bytes = (self.tokens.len() * TOKEN_BITS).div_ceil(8).next_power_of_two();
         let mut filter = vec![0; bytes.min(FILTER_BYTES_MAX)];
@@ -72,19 +92,26 @@ impl FilterBuilder {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
-        filter
+        (filter, self.apart.into_iter().collect())
     }
 }
 
+/// For each length that a filter can have, the bits that it has set where a row of the block may have attribute `key` with
+/// a value that [renders](Value::render) as `value`. A filter of another length, as an empty one, says "maybe" to
+/// everything.
+pub fn probes(key: &str, value: &str) -> impl Iterator<Item = (usize, Vec<usize>)> {
+    let token = token(key, value);
+    let lengths = std::iter::successors(Some(1), |length| {
+        Some(2 * length).filter(|length| *length <= FILTER_BYTES_MAX)
+    });
+    lengths.map(move |length| (length, bits(token, length).collect()))
+}
+
 /// Whether a row of the block may have attribute `key` with a value that [renders](Value::render) as `value`.
-///
-/// An empty filter, or one of a length that is never written, says "maybe" to everything.
-pub fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
-    if !filter.len().is_power_of_two() {
-        return true;
-    }
-    bits(xxh3_64(format!("{key}={value}").as_bytes()), filter.len())
-        .all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
+#[cfg(test)]
+pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
+    let Some((_, bits)) = probes(key, value).find(|(length, _)| *length == filter.len()) else { return true };
+    bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
 }
 
 /// Takes a token, which is a hash, for its own hash.
@@ -127,7 +154,7 @@ mod tests {
             for value in &values {
                 builder.add(packed(value, 7).iter());
             }
-            let filter = builder.finish();
+            let (filter, _) = builder.finish();
             prop_assert!(filter.len() <= FILTER_BYTES_MAX);
             for value in &values {
                 prop_assert!(may_hold(&filter, "name", value));
@@ -149,7 +176,7 @@ mod tests {
         for number in 0..2_000 {
             builder.add(packed("same", number).iter());
         }
-        let filter = builder.finish();
+        let (filter, _) = builder.finish();
         let wrong = (2_000..12_000).filter(|number| may_hold(&filter, "number", &number.to_string())).count();
         assert!(wrong < 300, "{wrong} of 10,000 were not told apart");
         assert!(!may_hold(&filter, "name", "other"));

@@ -33,7 +33,7 @@ mod texts;
 
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
-pub use filter::may_hold;
+pub use filter::{probes, token};
 
 use super::error::Error;
 use crate::model::packed::wire::take_varint;

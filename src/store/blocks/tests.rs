@@ -2,6 +2,7 @@
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
+use super::filter::may_hold;
 use super::*;
 use crate::model::packed::AttributeIter;
 use crate::model::packed::write::Packer;
@@ -10,7 +11,7 @@ const ATTRIBUTES: u32 = 9;
 
 fn encoded(rows: &[Vec<u8>]) -> Encoded {
     let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    Encoder::new().unwrap().encode(&slices, ATTRIBUTES).unwrap()
+    Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap()
 }
 
 /// An attribute as senders write it.
@@ -88,7 +89,7 @@ proptest! {
 
     #[test]
     fn what_a_row_has_is_found(rows in rows()) {
-        let Encoded { data, filter } = encoded(&rows);
+        let Encoded { data, filter, .. } = encoded(&rows);
         let mut block = Block::open(&data).unwrap();
         for (position, row) in rows.iter().enumerate().take(12) {
             for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
@@ -137,15 +138,27 @@ fn columns_tell_rows_apart() {
 }
 
 #[test]
+fn values_of_promoted_attributes_are_kept_apart() {
+    let rows = [text("a", "1"), text("a", "1"), row(&[Sent::Int("a".into(), 2)]), text("b", "3")];
+    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+    let promoted = ["a".to_owned(), "absent".to_owned()];
+    let mut tokens = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &promoted).unwrap().tokens;
+    let mut expected = [token("a", "1"), token("a", "2")];
+    tokens.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(tokens, expected);
+}
+
+#[test]
 fn rows_with_too_many_columns_stay_whole() {
     let rows: Vec<Vec<u8>> = (0..ROWS_MAX).map(|number| text(&format!("key-{number}"), "v")).collect();
-    let Encoded { data, filter } = encoded(&rows);
+    let Encoded { data, filter, .. } = encoded(&rows);
     let mut block = Block::open(&data).unwrap();
     assert_eq!(block.all().unwrap(), rows);
     assert!(may_hold(&filter, "key-2047", "v"));
     assert!(block.may_have(ATTRIBUTES, "key-2047", "v").unwrap()[2_047]);
     let slices: Vec<&[u8]> = rows.iter().chain(&rows[..1]).map(Vec::as_slice).collect();
-    assert!(Encoder::new().unwrap().encode(&slices, ATTRIBUTES).is_err());
+    assert!(Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).is_err());
 }
 
 #[test]

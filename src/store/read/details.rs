@@ -3,7 +3,7 @@
 //! Rows are grouped by block, so that a question reads each block once, and one block at a time, so that it
 //! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use crate::model::time::{UnixNanos, Window};
 use crate::store::blocks::{self, Block};
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::{self, Kept};
+use crate::store::partition::{self, Family, Kept, Partition};
 use crate::store::rows::{LogRow, SpanRow};
 
 /// A row whose details lie in a block.
@@ -24,6 +24,8 @@ pub(super) trait Detailed: Send {
     /// Where the blocks are.
     const BLOCKS: Kept;
 
+    /// Where the blocks are listed by values of promoted attributes.
+    const VALUES: Kept;
     /// The number of the field that holds an attribute in their details.
     const ATTRIBUTES: u32;
 
@@ -36,6 +38,7 @@ pub(super) trait Detailed: Send {
 
 impl Detailed for SpanRow {
     const BLOCKS: Kept = partition::SPAN_BLOCKS;
+    const VALUES: Kept = partition::SPAN_VALUES;
     const ATTRIBUTES: u32 = SpanDetail::ATTRIBUTES;
 
     fn set_detail(&mut self, packed: Bytes) {
@@ -50,6 +53,7 @@ impl Detailed for SpanRow {
 
 impl Detailed for LogRow {
     const BLOCKS: Kept = partition::LOG_BLOCKS;
+    const VALUES: Kept = partition::LOG_VALUES;
     const ATTRIBUTES: u32 = LogDetail::ATTRIBUTES;
 
     fn set_detail(&mut self, packed: Bytes) {
@@ -84,7 +88,7 @@ pub(super) async fn matching<T: Detailed>(
 ) -> Result<Vec<Found<T>>, Error> {
     let mut groups = by_block(reader, &rows).await?;
     let promising = promising::<T>(reader, groups.keys().copied(), attributes).await?;
-    groups.retain(|block, _| promising.get(block).copied().unwrap_or_default());
+    groups.retain(|block, _| promising.contains(block));
     let mut kept = vec![false; rows.len()];
     for (block, indexes) in groups {
         let positions = indexes.iter().map(|index| (rows[*index].id - block.1) as usize).collect();
@@ -104,27 +108,46 @@ pub(super) async fn matching<T: Detailed>(
 /// A block: its day, and the id of its first row.
 pub(super) type Place = (Day, i64);
 
+/// Those of `attributes` that are promoted on a day.
+pub(super) async fn promoted<'a>(
+    reader: &mut Reader,
+    family: Family,
+    day: Day,
+    attributes: &'a [(String, String)],
+) -> Result<Vec<&'a (String, String)>, Error> {
+    if attributes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Partition { family, day } = family.partition(day);
+    let sql = format!("SELECT key FROM promoted WHERE family = {} AND day = {}", family as u8, day.0);
+    let keys = reader.all(reader.sql(sql), |row| row.get::<String>(0)).await?;
+    Ok(attributes.iter().filter(|(key, _)| keys.contains(key)).collect())
+}
+
 /// Blocks of a tenant's rows of `window`, on one day, that may hold all of `attributes`, each with when its newest row
 /// happened.
 pub(super) async fn promising_of_day<T: Detailed>(
     reader: &mut Reader,
-    (tenant, day): (TenantNumber, Day),
+    (family, tenant, day): (Family, TenantNumber, Day),
     window: Window,
     attributes: &[(String, String)],
 ) -> Result<Vec<(UnixNanos, Place)>, Error> {
-    let sql = reader.sql(format!(
-        "SELECT id, max_ns, filter FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
+    let mut sql = reader.sql(format!(
+        "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
         T::BLOCKS.on(day),
         tenant.0,
         day.since(window.from),
         day.since(window.to)
     ));
-    let found = reader.all(sql, |row| {
-        let filter: &[u8] = row.get(2)?;
-        let holds = attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value));
-        Ok(holds.then_some((day.after(row.get(1)?), (day, row.get(0)?))))
-    });
-    Ok(found.await?.into_iter().flatten().collect())
+    for (key, value) in attributes {
+        sql.push(" AND ").push(reader.dialect().may_hold(key, value));
+    }
+    for (key, value) in promoted(reader, family, day, attributes).await? {
+        let token = blocks::token(key, value).cast_signed();
+        let values = T::VALUES.on(day);
+        sql.push(format_args!(" AND id IN (SELECT block_id FROM {values} WHERE token = {token})"));
+    }
+    reader.all(sql, |row| Ok((day.after(row.get(1)?), (day, row.get(0)?)))).await
 }
 
 /// The rows of a block that hold all of `attributes`: their ids and details.
@@ -135,10 +158,7 @@ pub(super) async fn search<T: Detailed>(
 ) -> Result<HashMap<i64, Bytes>, Error> {
     let data = data::<T>(reader, (day, block)).await?;
     let attributes = attributes.to_vec();
-    let taken = tokio::task::spawn_blocking(move || {
-        let positions: Vec<usize> = (0..Block::open(&data)?.len()).collect();
-        take::<T>(&data, &positions, &attributes)
-    });
+    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes));
     let rows = taken.await.map_err(Error::Lost)??;
     Ok((block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))).collect())
 }
@@ -173,19 +193,17 @@ async fn promising<T: Detailed>(
     reader: &mut Reader,
     blocks: impl Iterator<Item = Place>,
     attributes: &[(String, String)],
-) -> Result<HashMap<Place, bool>, Error> {
+) -> Result<HashSet<Place>, Error> {
     let mut by_day: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
     blocks.for_each(|(day, block)| by_day.entry(day).or_default().push(block));
-    let mut answers = HashMap::new();
+    let mut answers = HashSet::new();
     for (day, blocks) in by_day {
-        let mut sql = reader.sql(format!("SELECT id, filter FROM {} WHERE id", T::BLOCKS.on(day)));
+        let mut sql = reader.sql(format!("SELECT id FROM {} WHERE id", T::BLOCKS.on(day)));
         sql.push(reader.dialect().is_one_of(blocks));
-        let found = reader.all(sql, |row| {
-            let filter: &[u8] = row.get(1)?;
-            let holds = attributes.iter().all(|(key, value)| blocks::may_hold(filter, key, value));
-            Ok(((day, row.get(0)?), holds))
-        });
-        answers.extend(found.await?);
+        for (key, value) in attributes {
+            sql.push(" AND ").push(reader.dialect().may_hold(key, value));
+        }
+        answers.extend(reader.all(sql, |row| Ok((day, row.get(0)?))).await?);
     }
     Ok(answers)
 }
@@ -199,7 +217,7 @@ async fn open<T: Detailed>(
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let data = data::<T>(reader, (day, block)).await?;
     // A block of the largest size takes some milliseconds.
-    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, &positions, &attributes));
+    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, Some(&positions), &attributes));
     taken.await.map_err(Error::Lost)?
 }
 
@@ -209,14 +227,16 @@ async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<V
     data.ok_or(Error::Unreadable { what: "block" })
 }
 
-/// The details at `positions` of a block that is at hand. Reads the columns of `attributes` first, and the others only
+/// The details at `positions`, or of all rows, of a block that is at hand. Reads the columns of `attributes` first, and the others only
 /// where a row may have them.
 fn take<T: Detailed>(
     data: &[u8],
-    positions: &[usize],
+    positions: Option<&[usize]>,
     attributes: &[(String, String)],
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let mut block = Block::open(data)?;
+    let all: Vec<usize> = positions.map_or_else(|| (0..block.len()).collect(), <[usize]>::to_vec);
+    let positions = &all[..];
     let mut may = vec![true; block.len()];
     for (key, value) in attributes {
         let found = block.may_have(T::ATTRIBUTES, key, value)?;

@@ -30,8 +30,9 @@ const WALKS_MAX: usize = 200;
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (256, 2_048);
-/// Rows that are looked at on walks before the blocks' filters are asked; few in tests, so that they come so far.
-const WALKED_MAX: usize = if cfg!(test) { 200 } else { 4_000 };
+/// Rows that a walk may have to look at where attributes decide; where it is likely to be more, or an attribute is promoted,
+/// the filters of the blocks are asked.
+const WALKED_MAX: usize = 8_000;
 
 /// An index in the order of time, and the condition that begins it.
 #[derive(Debug, Clone, Copy)]
@@ -100,9 +101,13 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         let mut chunk = if self.attributes.is_empty() { limit } else { SEARCHED.0 };
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
+        let is_listed = match reader.all_days(self.family).first().copied() {
+            Some(day) => !details::promoted(reader, self.family, day, self.attributes).await?.is_empty(),
+            None => false,
+        };
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
             loop {
-                if looked_at >= WALKED_MAX && self.keyed.is_none() {
+                if self.keyed.is_none() && (is_listed || is_rare(looked_at, found.len(), limit)) {
                     found.extend(sift::newest(&self, reader, band, limit - found.len()).await?);
                     break;
                 }
@@ -222,6 +227,11 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
             None => sql.push(format_args!(" AND s.{time} < {}", day.since(band.to))),
         };
     }
+}
+
+/// Whether what was found among the rows that were looked at says that a walk to the others would be long.
+const fn is_rare(looked_at: usize, found: usize, limit: usize) -> bool {
+    looked_at > 0 && (found == 0 || looked_at.saturating_mul(limit) / found > WALKED_MAX)
 }
 
 /// `window` cut at midnights, the newest part first, without parts in which the tables of `family` can have nothing.

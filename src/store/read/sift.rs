@@ -1,6 +1,6 @@
 //! Rows with attributes that few rows have: the filters of all blocks of a time lead to the blocks that may hold them,
 //! and these to the rows. Costs a look at every filter, and a block for each hit; one in some ten of the filters is a hit
-//! by chance.
+//! by chance. Where an attribute is promoted, its values lead to the blocks at once.
 
 use std::cmp::Reverse;
 
@@ -20,7 +20,7 @@ pub(super) async fn newest<T: Detailed + Unpin>(
 ) -> Result<Vec<Found<T>>, Error> {
     let mut blocks = Vec::new();
     for day in reader.days(scan.family, band) {
-        let of_day = (scan.tenant, day);
+        let of_day = (scan.family, scan.tenant, day);
         blocks.extend(details::promising_of_day::<T>(reader, of_day, band, scan.attributes).await?);
     }
     blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));

@@ -3,7 +3,7 @@
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with a ledger), `laws` (what must be true of a
 //! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `crashes`,
-//! `outages`, `takeover`.
+//! `outages`, `takeover`, `relocating`.
 
 mod crashes;
 mod door;
@@ -15,6 +15,7 @@ mod load;
 mod login;
 mod outages;
 mod poison;
+mod relocating;
 mod schema;
 pub(crate) mod server;
 mod takeover;

@@ -12,7 +12,7 @@ const OF_THE_MOMENT: [&str; 7] =
     ["next_cursor", "window", "as_of", "uptime_s", "now", "store_bytes", "cursor"];
 
 /// Takes out what is of the moment.
-fn lasting(mut answer: Value) -> Value {
+pub(super) fn lasting(mut answer: Value) -> Value {
     match &mut answer {
         Value::Object(fields) => {
             fields.retain(|name, _| !OF_THE_MOMENT.contains(&name.as_str()));
@@ -30,31 +30,41 @@ fn lasting(mut answer: Value) -> Value {
 async fn both() -> ([Server; 2], [String; 2]) {
     let kept = [Kept::Sqlite, Kept::on_postgres()];
     let servers = [kept[0].server(&NO_CACHE).await, kept[1].server(&NO_CACHE).await];
-    // Well inside a minute, so that no window cuts through it.
-    let start = (api::now() / 60_000_000_000 - 2) * 60_000_000_000 + 1_000_000_000;
+    let (start, window) = moment();
     for server in &servers {
         for (tenant, mark) in [("shop", "shop"), ("other", "other")] {
             api::fill_at(server, tenant, mark, start).await;
             api::searchable(server, tenant).await;
         }
     }
+    (servers, window)
+}
+
+/// A moment well inside a minute of the recent past, so that no window cuts through what happens then, and a window
+/// that holds it.
+pub(super) fn moment() -> (u64, [String; 2]) {
+    let start = (api::now() / 60_000_000_000 - 2) * 60_000_000_000 + 1_000_000_000;
     let minute = |after: i64| {
         let at = i128::from(start) - 1_000_000_000 + i128::from(after) * 60_000_000_000;
         jiff::Timestamp::from_nanosecond(at).unwrap().to_string()
     };
-    (servers, [minute(-10), minute(1)])
+    (start, [minute(-10), minute(1)])
 }
 
-const NO_CACHE: [(&str, &str); 1] = [("MCP_CACHE_TTL_MS", "0")];
+/// A question with its window.
+pub(super) fn within(path: String, [from, to]: &[String; 2]) -> String {
+    let has_no_window = ["since=", "/traces/", "/status", "/openapi"].iter().any(|part| path.contains(part));
+    let join = if path.contains('?') { '&' } else { '?' };
+    if has_no_window { path } else { format!("{path}{join}from={from}&to={to}") }
+}
+
+pub(super) const NO_CACHE: [(&str, &str); 1] = [("MCP_CACHE_TTL_MS", "0")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_question_over_http_is_answered_as_on_sqlite() {
-    let ([sqlite, postgres], [from, to]) = both().await;
+    let ([sqlite, postgres], window) = both().await;
     for path in api::questions("shop") {
-        let has_no_window =
-            ["since=", "/traces/", "/status", "/openapi"].iter().any(|part| path.contains(part));
-        let join = if path.contains('?') { '&' } else { '?' };
-        let path = if has_no_window { path } else { format!("{path}{join}from={from}&to={to}") };
+        let path = within(path, &window);
         let wanted = lasting(api::ask(&sqlite, "shop", &path).await);
         let found = lasting(api::ask(&postgres, "shop", &path).await);
         assert_eq!(found, wanted, "{path}");

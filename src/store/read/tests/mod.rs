@@ -73,7 +73,8 @@ impl World {
         let runtime = Runtime::new().unwrap();
         let homes = Home::both();
         let stores = homes.each_ref().map(|home| {
-            let options = Options { readers: 1, ..home.options() };
+            let promoted = ["rare".to_owned()].into();
+            let options = Options { readers: 1, promoted, ..home.options() };
             runtime.block_on(Store::open(options)).unwrap()
         });
         // The same names get the same ids in both.
