@@ -50,8 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
     log::start(log::Options { level: config.log_level });
     if config.storage.driver == Driver::Postgres {
         bail!(
-            "the data is on a Postgres server already, as DB_DRIVER says: run this with the settings that the server had \
-             on SQLite"
+            "the data is on a Postgres server already, as DB_DRIVER says: run this with the settings that the server \
+             had on SQLite"
         );
     }
     let from = database(&config)?;
@@ -83,9 +83,9 @@ fn tell(moved: &Moved, (from, to): (&Database, &Database)) {
         println!("{rows:>14} {table}");
     }
     println!(
-        "Set DB_DRIVER=postgres and DB_DSN (or DB_DSN_FILE) to the address of this database, leave DATA_DIR as it is, and \
-         start the server: it goes on where it stopped. {from} is as it was; do not start the server on it any more, and \
-         remove it when you are content."
+        "Set DB_DRIVER=postgres and DB_DSN (or DB_DSN_FILE) to the address of this database, leave DATA_DIR as it is, \
+         and start the server: it goes on where it stopped. {from} is as it was; do not start the server on it any \
+         more, and remove it when you are content."
     );
 }
 

@@ -100,11 +100,13 @@ impl Store {
     /// Copies everything that the SQLite file at `from` holds into the database of `to`, which has no rows and gets a
     /// schema where it has none. The journal is known there by its name in `to`. `told` hears how far it is.
     ///
-    /// What the file holds when it begins is moved: no server may write to it. Partitions that were given up stay behind.
+    /// What the file holds when it begins is moved: no server may write to it. Partitions that were given up stay
+    /// behind.
     ///
     /// # Errors
-    /// With [`Error::NotMoved`] where rows, another server or too few locks are in the way; when the file is missing or of
-    /// another release; when either database fails. Nothing was moved then.
+    /// With [`Error::NotMoved`] where rows, another server or too few locks are in the way; when the file is missing or
+    /// of another release; when either database fails. Nothing was moved then, unless the answer to the commit is what
+    /// was lost.
     pub async fn relocate(from: &Path, to: &Options, told: &(dyn Fn(Step) + Sync)) -> Result<Moved, Error> {
         let mut source = begin(from).await?;
         let mut target = to.database.writer().await.map_err(refused)?;

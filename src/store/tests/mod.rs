@@ -2,6 +2,7 @@
 
 mod folds;
 pub(in crate::store) mod home;
+mod relocating;
 mod retiring;
 mod series_hours;
 #[path = "../../../tests/it/postgres/server.rs"]
