@@ -8,7 +8,7 @@
 //!
 //! `--database` is `sqlite:PATH` or `postgres:DSN`; `--report FILE` writes the figures as JSON too. `fill` goes on
 //! where the database ends. What it takes to make the rows is measured apart and left out of the times; processor time
-//! is that of this process, so that a server's own is not in it. Prints figures and judges none.
+//! is that of this process, so that a server's own is not in it. `PROMOTED_ATTRIBUTES` is read as the server reads it. Prints figures and judges none.
 
 mod ask;
 mod fill;

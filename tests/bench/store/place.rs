@@ -31,14 +31,17 @@ impl FromStr for Place {
 }
 
 impl Place {
-    /// The database with the defaults of the product.
+    /// The database with the defaults of the product, but for the attributes that are promoted.
     pub(crate) fn options(&self) -> Result<Options> {
-        Ok(match self {
+        let options = match self {
             Self::Sqlite(path) => Options::at(path),
             Self::Postgres(dsn) => {
                 Options::of(Database::Postgres(Arc::new(Login::parse(dsn).context("the DSN")?)))
             }
-        })
+        };
+        let promoted = std::env::var("PROMOTED_ATTRIBUTES").unwrap_or_default();
+        let keys = promoted.split(',').filter(|key| !key.is_empty());
+        Ok(Options { promoted: keys.map(str::to_owned).collect(), ..options })
     }
 
     pub(crate) fn path(&self) -> Option<&Path> {
