@@ -208,6 +208,7 @@ CREATE TABLE span_blocks (
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX span_blocks_by_id ON span_blocks (id);
+CREATE INDEX span_blocks_by_time ON span_blocks (tenant_id, max_ns, min_ns, id);
 
 -- Which blocks have a value of a promoted attribute. token: XXH3-64 of key=value.
 CREATE TABLE span_values (
@@ -251,6 +252,7 @@ CREATE TABLE log_blocks (
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX log_blocks_by_id ON log_blocks (id);
+CREATE INDEX log_blocks_by_time ON log_blocks (tenant_id, max_ns, min_ns, id);
 
 -- As span_values.
 CREATE TABLE log_values (

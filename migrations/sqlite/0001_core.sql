@@ -197,6 +197,7 @@ CREATE TABLE span_blocks_shape (
     filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
+CREATE INDEX span_blocks_shape_by_time ON span_blocks_shape (tenant_id, max_ns, min_ns);
 
 CREATE VIEW spans AS SELECT 0 AS day, s.*, t.trace_key, t.trace_id FROM spans_shape AS s CROSS JOIN traces_shape AS t ON t.id = s.trace_row;
 CREATE VIEW traces AS SELECT 0 AS day, * FROM traces_shape;
@@ -240,6 +241,7 @@ CREATE TABLE log_blocks_shape (
     filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
+CREATE INDEX log_blocks_shape_by_time ON log_blocks_shape (tenant_id, max_ns, min_ns);
 CREATE VIEW log_blocks AS SELECT 0 AS day, * FROM log_blocks_shape;
 
 -- As span_values.

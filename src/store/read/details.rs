@@ -133,8 +133,9 @@ pub(super) async fn promising_of_day<T: Detailed>(
     attributes: &[(String, String)],
 ) -> Result<Vec<(UnixNanos, Place)>, Error> {
     let mut sql = reader.sql(format!(
-        "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
+        "SELECT id, max_ns FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
         T::BLOCKS.on(day),
+        reader.dialect().indexed(T::BLOCKS, day, "by_time"),
         tenant.0,
         day.since(window.from),
         day.since(window.to)

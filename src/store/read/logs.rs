@@ -86,10 +86,8 @@ impl Store {
         let scan = Scan {
             family: Family::Logs,
             columns: columns::LOG,
-            tables: |dialect, day, index| {
-                let index = index.map_or(String::new(), |index| dialect.indexed(LOGS, day, index));
-                format!("{} AS s{index} WHERE true", LOGS.on(day))
-            },
+            table: LOGS,
+            tables: |_, day| format!("{} AS s WHERE true", LOGS.on(day)),
             time: "time_ns",
             read: columns::log,
             at: |log| log.time,

@@ -20,7 +20,7 @@ use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::day::{Day, days_of};
 use crate::store::error::Error;
-use crate::store::partition::Family;
+use crate::store::partition::{Family, Kept};
 use crate::store::row::Row;
 use crate::store::sql::{Dialect, Sql};
 
@@ -70,8 +70,10 @@ pub(super) struct Scan<'a, T> {
     pub(super) family: Family,
     /// The columns that `read` reads, out of a table `s` and those beside it.
     pub(super) columns: &'static str,
-    /// What comes after FROM to lead to the rows of a day, by an index or by their ids, to the first condition.
-    pub(super) tables: fn(Dialect, Day, Option<&str>) -> String,
+    /// The table that is walked over.
+    pub(super) table: Kept,
+    /// What comes after FROM to lead to the rows of a day by their ids, to the first condition.
+    pub(super) tables: fn(Dialect, Day) -> String,
     /// The column that the indexes are ordered by, before the id; it counts from the beginning of the day.
     pub(super) time: &'static str,
     /// Reads a row of a day.
@@ -145,7 +147,7 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         ids: impl Iterator<Item = i64>,
     ) -> Result<Vec<Found<T>>, Error> {
         let (dialect, time) = (reader.dialect(), self.time);
-        let tables = (self.tables)(dialect, day, None);
+        let tables = (self.tables)(dialect, day);
         let mut sql = reader.sql(format!("SELECT {} FROM {tables} AND s.id", self.columns));
         sql.push(dialect.is_one_of(ids));
         sql.push(format_args!(" AND s.{time} >= {}{}", day.since(band.from), self.conditions));
@@ -173,12 +175,17 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         let mut statements = 0;
         for day in reader.days(self.family, band) {
             for walks in self.walks.chunks(walks_max) {
-                let mut sql = reader.sql("");
+                // Walks lead to ids; what stands in other tables is read for those alone that are answered.
+                let mut sql = reader.sql(format!("SELECT {} FROM (", self.columns));
                 for (index, walk) in walks.iter().enumerate() {
                     sql.push(if index == 0 { "" } else { " UNION ALL " });
                     self.push_walk(&mut sql, walk, (day, band));
                 }
-                sql.push(format_args!(" ORDER BY {} DESC, id DESC LIMIT {rows_max}", self.time));
+                let (tables, time) = ((self.tables)(reader.dialect(), day), self.time);
+                sql.push(format_args!(
+                    " ORDER BY at DESC, id DESC LIMIT {rows_max}) AS w CROSS JOIN {tables} AND s.id = w.id \
+                     ORDER BY s.{time} DESC, s.id DESC"
+                ));
                 let read = self.read;
                 rows.extend(reader.all(sql, |row| read(row, day)).await?);
                 statements += 1;
@@ -193,10 +200,10 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
         let time = self.time;
+        let index = sql.dialect.indexed(self.table, day, walk.index);
         sql.push(format_args!(
-            "SELECT {} FROM {} AND {}{} AND s.{time} >= {}{}",
-            self.columns,
-            (self.tables)(sql.dialect, day, Some(walk.index)),
+            "SELECT s.{time} AS at, s.id AS id FROM {} AS s{index} WHERE {}{} AND s.{time} >= {}{}",
+            self.table.on(day),
             walk.condition,
             walk.number,
             day.since(band.from),

@@ -14,7 +14,7 @@ use crate::model::time::Window;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::Family;
+use crate::store::partition::{Family, SPANS};
 use crate::store::rows::SpanRow;
 use crate::store::sql::Sql;
 
@@ -139,7 +139,8 @@ async fn newest(
     let scan = Scan {
         family: Family::Spans,
         columns: columns::SPAN,
-        tables: columns::span_tables,
+        table: SPANS,
+        tables: |dialect, day| columns::span_tables(dialect, day, None),
         time: "start_ns",
         read: columns::span,
         at: |span| span.start,
@@ -234,10 +235,13 @@ impl SlowSearch<'_> {
         (day, rows_max): (Day, usize),
     ) -> Sql {
         let Window { from, to } = self.ask.window;
+        let dialect = reader.dialect();
         let mut sql = reader.sql(format!(
-            "SELECT {} FROM {} AND s.tenant_id = {} AND {condition} AND s.start_ns >= {} AND s.start_ns < {}{}",
+            "SELECT {} FROM (SELECT s.id AS id FROM {} AS s{} WHERE s.tenant_id = {} AND {condition} \
+             AND s.start_ns >= {} AND s.start_ns < {}{}",
             columns::SPAN,
-            columns::span_tables(reader.dialect(), day, Some(index)),
+            SPANS.on(day),
+            dialect.indexed(SPANS, day, index),
             self.tenant.0,
             day.since(from),
             day.since(to),
@@ -248,7 +252,9 @@ impl SlowSearch<'_> {
                 " AND (s.duration_ns, s.start_ns, s.id) < ({duration_ns}, {start_ns}, {id})"
             ));
         }
-        sql.push(format_args!(" ORDER BY s.duration_ns DESC, s.start_ns DESC, s.id DESC LIMIT {rows_max}"));
+        const ORDER: &str = " ORDER BY s.duration_ns DESC, s.start_ns DESC, s.id DESC";
+        let tables = columns::span_tables(dialect, day, None);
+        sql.push(format_args!("{ORDER} LIMIT {rows_max}) AS w CROSS JOIN {tables} AND s.id = w.id{ORDER}"));
         sql
     }
 }
