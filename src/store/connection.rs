@@ -146,7 +146,14 @@ impl Connection {
     ) -> Result<(), Error> {
         self.begin().await?;
         match work(self).await {
-            Ok(()) => self.commit().await,
+            Ok(()) => match self.commit().await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    // SQLite may leave the transaction open; where it did not, there is nothing to roll back.
+                    let _ = self.roll_back().await;
+                    Err(error)
+                }
+            },
             Err(error) => {
                 // When this fails too, the connection is lost, and the next commit opens another.
                 let _ = self.roll_back().await;

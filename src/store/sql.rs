@@ -24,6 +24,14 @@ impl Dialect {
         }
     }
 
+    /// After the name of a table: that its rows are looked up by their ids, whatever else is asked of them.
+    pub(super) const fn by_ids(self) -> &'static str {
+        match self {
+            Self::Sqlite => " NOT INDEXED",
+            Self::Postgres => "",
+        }
+    }
+
     /// Bytes, given in hexadecimal.
     pub(super) fn bytes(self, hex: impl Display) -> String {
         match self {

@@ -1,13 +1,12 @@
 //! Rows into columns.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
 use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::fields::{Field, Kind, Value, split};
-use super::filter::{AsItIs, FilterBuilder};
+use super::filter::FilterBuilder;
 use super::section::Compressor;
 use super::{COLUMNS_MAX, ROWS_MAX, VERSION, WHOLE, numbers, texts};
 use crate::model::packed::AttributeIter;
@@ -45,7 +44,7 @@ struct Column<'a> {
 struct Columns<'a> {
     all: Vec<Column<'a>>,
     /// By kind, number and key.
-    known: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    known: HashMap<u64, u32, RandomState>,
     shapes: Vec<Vec<u32>>,
     shapes_known: HashMap<Vec<u32>, u32, RandomState>,
     /// The shape of each row.

@@ -5,9 +5,9 @@
 //! "no" only when no row of the block has the attribute.
 
 use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io::Write;
 
+use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::packed::AttributeIter;
@@ -23,7 +23,7 @@ pub(super) const TOKEN_BITS: usize = 10;
 /// Collects the tokens of a block's rows.
 #[derive(Debug, Default)]
 pub(super) struct FilterBuilder<'p> {
-    tokens: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    tokens: HashSet<u64, RandomState>,
     text: Vec<u8>,
     /// Keys whose tokens are kept apart, too.
     promoted: &'p [String],
@@ -112,24 +112,6 @@ pub fn probes(key: &str, value: &str) -> impl Iterator<Item = (usize, Vec<usize>
 pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
     let Some((_, bits)) = probes(key, value).find(|(length, _)| *length == filter.len()) else { return true };
     bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
-}
-
-/// Takes a token, which is a hash, for its own hash.
-#[derive(Debug, Default)]
-pub(super) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64(bytes);
-    }
-
-    fn write_u64(&mut self, token: u64) {
-        self.0 = token;
-    }
 }
 
 /// Double hashing (Kirsch and Mitzenmacher 2006) over a power of two of bits.

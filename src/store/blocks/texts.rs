@@ -2,11 +2,10 @@
 //! hexadecimal digits are kept as the bytes they spell.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
+use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::filter::AsItIs;
 use super::section::{Compressor, Place};
 use super::{UNREADABLE, numbers, take_length};
 use crate::model::packed::write::put_varint;
@@ -29,7 +28,7 @@ pub(super) struct Named<'a> {
 
 /// Finds the values that repeat; none where more than half of all are there only once.
 pub(super) fn name<'a>(values: &[&'a [u8]]) -> Option<Named<'a>> {
-    let mut known: HashMap<u64, u32, BuildHasherDefault<AsItIs>> = HashMap::default();
+    let mut known: HashMap<u64, u32, RandomState> = HashMap::default();
     let mut named = Named { values: Vec::new(), numbers: Vec::with_capacity(values.len()) };
     for (index, value) in values.iter().enumerate() {
         let next = named.values.len() as u32;

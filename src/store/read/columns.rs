@@ -41,7 +41,7 @@ impl<T> Found<T> {
 /// What comes after FROM for spans `s` of a day that an index of theirs leads to, or their ids, their traces `t` and their operations
 /// `o`, to the first condition. SQLite takes the tables in this order.
 pub(super) fn span_tables(dialect: Dialect, day: Day, index: Option<&str>) -> String {
-    let index = index.map_or(String::new(), |index| dialect.indexed(SPANS, day, index));
+    let index = index.map_or_else(|| dialect.by_ids().to_owned(), |index| dialect.indexed(SPANS, day, index));
     let spans = SPANS.on(day);
     let traces = TRACES.on(day);
     format!(

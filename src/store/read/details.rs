@@ -19,6 +19,9 @@ use crate::store::error::Error;
 use crate::store::partition::{self, Family, Kept, Partition};
 use crate::store::rows::{LogRow, SpanRow};
 
+/// Attributes that filters are asked about; further ones are looked for in the blocks alone.
+const FILTERED_MAX: usize = 16;
+
 /// A row whose details lie in a block.
 pub(super) trait Detailed: Send {
     /// Where the blocks are.
@@ -140,7 +143,7 @@ pub(super) async fn promising_of_day<T: Detailed>(
         day.since(window.from),
         day.since(window.to)
     ));
-    for (key, value) in attributes {
+    for (key, value) in attributes.iter().take(FILTERED_MAX) {
         sql.push(" AND ").push(reader.dialect().may_hold(key, value));
     }
     for (key, value) in promoted(reader, family, day, attributes).await? {
@@ -201,7 +204,7 @@ async fn promising<T: Detailed>(
     for (day, blocks) in by_day {
         let mut sql = reader.sql(format!("SELECT id FROM {} WHERE id", T::BLOCKS.on(day)));
         sql.push(reader.dialect().is_one_of(blocks));
-        for (key, value) in attributes {
+        for (key, value) in attributes.iter().take(FILTERED_MAX) {
             sql.push(" AND ").push(reader.dialect().may_hold(key, value));
         }
         answers.extend(reader.all(sql, |row| Ok((day, row.get(0)?))).await?);

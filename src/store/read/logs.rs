@@ -87,7 +87,7 @@ impl Store {
             family: Family::Logs,
             columns: columns::LOG,
             table: LOGS,
-            tables: |_, day| format!("{} AS s WHERE true", LOGS.on(day)),
+            tables: |dialect, day| format!("{} AS s{} WHERE true", LOGS.on(day), dialect.by_ids()),
             time: "time_ns",
             read: columns::log,
             at: |log| log.time,

@@ -30,6 +30,8 @@ const WALKS_MAX: usize = 200;
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (256, 2_048);
+/// Rows that are looked at where an attribute is promoted: what else is asked for may leave no more.
+const LISTED: usize = 64;
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, or an attribute is promoted,
 /// the filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
@@ -100,16 +102,17 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     /// The newest `limit` rows, in the order of time and number. Their details are loaded only where attributes were
     /// asked for.
     pub(super) async fn run(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
-        let mut chunk = if self.attributes.is_empty() { limit } else { SEARCHED.0 };
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
         let is_listed = match reader.all_days(self.family).first().copied() {
             Some(day) => !details::promoted(reader, self.family, day, self.attributes).await?.is_empty(),
             None => false,
         };
+        let mut chunk = if is_listed { LISTED } else { SEARCHED.0 };
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
             loop {
-                if self.keyed.is_none() && (is_listed || is_rare(looked_at, found.len(), limit)) {
+                let is_long = looked_at > 0 && is_listed || is_rare(looked_at, found.len(), limit);
+                if is_long && self.keyed.is_none() {
                     found.extend(sift::newest(&self, reader, band, limit - found.len()).await?);
                     break;
                 }

@@ -275,9 +275,14 @@ async fn write_over(
 ) -> Result<(), Error> {
     sums.retain(|(place, _)| partitions.has(place.partition()));
     insert(connection, &sums).await?;
-    for (tenant, minute) in minutes {
-        let sql = format!("DELETE FROM open_minutes WHERE tenant_id = {} AND minute = {minute}", tenant.0);
-        connection.execute(connection.sql(sql)).await?;
+    for of_tenant in minutes.chunk_by(|(a, _), (b, _)| a == b) {
+        for part in of_tenant.chunks(PROBES) {
+            let tenant = part[0].0.0;
+            let mut sql =
+                connection.sql(format!("DELETE FROM open_minutes WHERE tenant_id = {tenant} AND minute"));
+            sql.push(connection.dialect().is_one_of(part.iter().map(|(_, minute)| *minute)));
+            connection.execute(sql).await?;
+        }
     }
     Ok(())
 }

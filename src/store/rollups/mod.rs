@@ -128,7 +128,7 @@ pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
 
 impl Rollups {
     /// Starts with open minutes alone in memory, where at most `open_max` cells stay: what lies after the newest bucket
-    /// of a tenant in the newest partition does not exist yet.
+    /// of a tenant in the newest partition that has any does not exist yet.
     pub(super) async fn start(
         connection: &mut Connection,
         partitions: &Partitions,
@@ -145,17 +145,27 @@ impl Rollups {
         };
         for width in [FINE_SECONDS, COARSE_SECONDS] {
             let family = Family::of_width(width);
-            let Some(day) = partitions.all(family).first().copied() else { continue };
-            rollups.stored_before.insert(width, day.start_seconds());
-            for (tenant, newest) in tables::newest(connection, family, day).await? {
-                rollups.reaches.insert((tenant, width), Reach { complete_from: newest + 1, newest });
+            // Partitions are made ahead: the newest one that has cells tells.
+            for day in partitions.all(family) {
+                let newest = tables::newest(connection, family, day).await?;
+                let is_empty = newest.is_empty();
+                for (tenant, newest) in newest {
+                    rollups.reaches.insert((tenant, width), Reach { complete_from: newest + 1, newest });
+                }
+                if !is_empty {
+                    rollups.stored_before.insert(width, day.start_seconds());
+                    break;
+                }
             }
         }
+        let stored_before = rollups.stored_before.get(&COARSE_SECONDS).copied();
         for (place, cell) in tables::open_minutes(connection, partitions).await? {
             let minute = rollups.minutes.entry((place.tenant, place.bucket)).or_default();
             minute.state = State::Open;
             minute.cells.entry(place.subject).or_default().merge(&cell);
-            let (complete_from, newest) = (place.bucket + 1, place.bucket);
+            // A tenant without a reach may have rows of log records before the newest partition that has any.
+            let complete_from = stored_before.map_or(place.bucket + 1, |before| before.max(place.bucket + 1));
+            let newest = place.bucket;
             let reach = rollups.reaches.entry((place.tenant, COARSE_SECONDS));
             let reach = reach.or_insert(Reach { complete_from, newest });
             reach.complete_from = reach.complete_from.max(complete_from);

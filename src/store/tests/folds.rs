@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 
-use super::home::{Home, run};
+use super::home::{Home, on_both, run};
 use super::{at, call, span, span_id, stored_cells, traces};
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{Cell, Observation, Subject};
 use crate::model::span::Status;
 use crate::store::commit::Slot;
+use crate::store::day::Day;
+use crate::store::partition::Family;
 use crate::store::rows::{Commit, SpanRow};
 
 /// Spans of two traces with ties in start and operation, roots among them.
@@ -117,6 +119,33 @@ fn a_cell_that_falls_behind_after_a_restart_is_not_remembered_as_it_was() {
         let stored = run(through_memory(&home, &pieces, 1_000));
         assert_eq!(stored, expected_cells(&observations));
     }
+}
+
+#[test]
+fn rows_after_an_open_minute_are_found_again_after_a_crash() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let logs = |seconds| {
+            let (tenant, seen) = call(seconds, 1, 5);
+            (tenant, Observation { subject: Subject::Logs(ServiceId(1), TemplateId(1), Severity(9)), ..seen })
+        };
+        // The last call, log records that go on, and the tables of tomorrow.
+        let tomorrow = Day::of(at(0)).plus(1);
+        let ahead: Vec<_> = [Family::Fine, Family::Minute].map(|family| family.partition(tomorrow)).into();
+        store.prepare(&ahead).await.unwrap();
+        let observations = vec![call(0, 1, 5), logs(0), logs(300)];
+        store
+            .commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() })
+            .await
+            .unwrap();
+        let store = home.crash(store).await;
+        let more = vec![logs(301), call(302, 1, 5)];
+        store.commit(Commit { lsn: 2, observations: more.clone(), ..Commit::default() }).await.unwrap();
+        let all: Vec<_> = observations.into_iter().chain(more).collect();
+        assert_eq!(stored_cells(&store).await, expected_cells(&all));
+        let store = home.reopen(store).await;
+        assert_eq!(stored_cells(&store).await, expected_cells(&all));
+    });
 }
 
 fn either(postgres: bool) -> Home {
