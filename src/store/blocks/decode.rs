@@ -101,10 +101,8 @@ impl<'a> Block<'a> {
         for position in positions {
             *wanted.get_mut(*position).ok_or(UNREADABLE)? = true;
         }
-        for position in 0..self.rows.len() {
-            if wanted[position] {
-                self.load(self.rows[position])?;
-            }
+        for (shape, _) in self.rows.clone().into_iter().zip(&wanted).filter(|(_, wanted)| **wanted) {
+            self.load(shape)?;
         }
         let mut next = vec![0; self.columns.len()];
         let mut rows = vec![Bytes::new(); self.rows.len()];
