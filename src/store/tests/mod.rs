@@ -2,6 +2,7 @@
 
 mod folds;
 pub(in crate::store) mod home;
+mod points;
 mod relocating;
 mod retiring;
 mod series_hours;
@@ -21,15 +22,13 @@ use super::day::Day;
 use super::error::Error;
 use super::options::Database;
 use super::options::Options;
-use super::read::metrics::SeriesAsk;
 use super::read::rollups::RollupKind;
 use super::rollups;
 use super::rows::{Commit, LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use super::sql::Dialect;
 use crate::fault::Kind;
 use crate::model::id::{
-    InstrumentationId, OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber,
-    TraceId,
+    InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
 };
 use crate::model::log::{LogDetail, Severity};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
@@ -391,60 +390,6 @@ fn a_commit_whose_end_was_lost_is_looked_for() {
 }
 
 #[test]
-fn points_are_kept_with_their_values() {
-    on_both(async |home: Home| {
-        let store = home.open().await;
-        let series = gauge("load");
-        let nan = f64::from_bits(0x7ff8_0000_0000_0abc);
-        let values = [
-            PointValue::Gap,
-            PointValue::Int(-3),
-            PointValue::Double(1.5),
-            PointValue::Double(nan),
-            PointValue::Double(f64::NEG_INFINITY),
-            PointValue::Distribution { count: 4, sum: None },
-            PointValue::Distribution { count: 5, sum: Some(2.5) },
-        ];
-        let points = (0..).zip(values).map(|(second, value)| point(&series, second, value)).collect();
-        store.commit(Commit { lsn: 1, points, ..Commit::default() }).await.unwrap();
-        let ask = SeriesAsk { limit: 10, ..SeriesAsk::default() };
-        let id = store.series(TENANT, &ask).await.unwrap()[0].id;
-        let always = Window::new(at(0), at(100));
-        let kept = store.points(TENANT, &[id], always, 100).await.unwrap();
-        assert_eq!(kept.iter().map(|(_, point)| point.value).collect::<Vec<_>>(), values);
-        // Again, and again after a restart, with another series between: all are kept.
-        let again = |lsn| {
-            let other = gauge("other");
-            let points = vec![
-                point(&series, 1, PointValue::Int(1)),
-                point(&other, 1, PointValue::Int(1)),
-                point(&series, 1, PointValue::Int(2)),
-                point(&series, 9, PointValue::Int(2)),
-            ];
-            Commit { lsn, points, ..Commit::default() }
-        };
-        store.commit(again(2)).await.unwrap();
-        let store = home.reopen(store).await;
-        store.commit(again(3)).await.unwrap();
-        let seconds = |series: &[SeriesId], second| {
-            let (store, series) = (&store, series.to_vec());
-            async move {
-                let points =
-                    store.points(TENANT, &series, Window::new(at(second), at(second + 1)), 100).await;
-                points.unwrap().into_iter().map(|(_, point)| point.value).collect::<Vec<_>>()
-            }
-        };
-        // In the order of arrival.
-        let int = PointValue::Int;
-        assert_eq!(seconds(&[id], 1).await, [int(-3), int(1), int(2), int(1), int(2)]);
-        assert_eq!(seconds(&[id], 9).await, [int(2), int(2)]);
-        let other = store.series(TENANT, &ask).await.unwrap()[1].id;
-        assert_eq!(seconds(&[other], 1).await, [int(1), int(1)]);
-        assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
-    });
-}
-
-#[test]
 fn rows_of_tenants_that_come_mixed_keep_their_details() {
     on_both(async |home: Home| {
         let store = home.open().await;
@@ -495,32 +440,6 @@ fn traces_of_earlier_commits_are_recalled() {
         assert_eq!((spans[0].parent_id, spans[0].dependency), (None, Some(ServiceId(4))));
         assert_eq!((spans[0].status, spans[0].operation), (Status::Error, OperationId(1)));
         assert_eq!((spans[1].parent_id, spans[1].start), (Some(span_id(200)), at(2)));
-    });
-}
-
-#[test]
-fn past_a_limit_new_series_share_one() {
-    on_both(async |home: Home| {
-        let store = home.open().await;
-        store.stop().await;
-        let options = Options { series_per_tenant_max: 2, ..home.options() };
-        let points: Vec<_> =
-            ["a", "b", "c", "d"].map(|name| point(&gauge(name), 1, PointValue::Int(1))).into();
-        let store = Store::open(options.clone()).await.unwrap();
-        let first =
-            store.commit(Commit { lsn: 1, points: points.clone(), ..Commit::default() }).await.unwrap();
-        store.stop().await;
-        let store = Store::open(options).await.unwrap();
-        let points = points[1..].to_vec();
-        let second = store.commit(Commit { lsn: 2, points, ..Commit::default() }).await.unwrap();
-        assert_eq!((first.overflowed_points, second.overflowed_points), (2, 2));
-        let counts = self::table(
-            &store,
-            "SELECT concat_ws(' ', s.name, count(*)) FROM points p JOIN series s ON s.id = p.series_id \
-             GROUP BY s.id, s.name",
-        )
-        .await;
-        assert_eq!(counts, ["__overflow__ 4", "a 1", "b 2"]);
     });
 }
 
