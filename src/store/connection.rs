@@ -145,21 +145,16 @@ impl Connection {
         work: impl AsyncFnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.begin().await?;
-        match work(self).await {
-            Ok(()) => match self.commit().await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    // SQLite may leave the transaction open; where it did not, there is nothing to roll back.
-                    let _ = self.roll_back().await;
-                    Err(error)
-                }
-            },
-            Err(error) => {
-                // When this fails too, the connection is lost, and the next commit opens another.
-                let _ = self.roll_back().await;
-                Err(error)
-            }
+        let done = match work(self).await {
+            Ok(()) => self.commit().await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // A commit that failed may leave the transaction open, too. When this fails as well, the connection is lost, and
+            // the next commit opens another.
+            let _ = self.roll_back().await;
         }
+        done
     }
 
     pub(super) async fn close(self) -> Result<(), Error> {

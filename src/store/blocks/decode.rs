@@ -1,5 +1,7 @@
 //! Columns into rows: all of them, or those that are asked for, out of the columns that they have.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::encode::meaning;
@@ -98,10 +100,12 @@ impl<'a> Block<'a> {
     /// When a column cannot be read, or a position lies behind the last row.
     pub fn at(&mut self, positions: &[usize]) -> Result<Vec<Bytes>, Error> {
         let mut wanted = vec![false; self.rows.len()];
+        let mut shapes = BTreeSet::new();
         for position in positions {
             *wanted.get_mut(*position).ok_or(UNREADABLE)? = true;
+            shapes.insert(self.rows[*position]);
         }
-        for (shape, _) in self.rows.clone().into_iter().zip(&wanted).filter(|(_, wanted)| **wanted) {
+        for shape in shapes {
             self.load(shape)?;
         }
         let mut next = vec![0; self.columns.len()];

@@ -12,12 +12,12 @@ use crate::store::rows::{LogRow, SpanRow};
 use crate::store::sql::Dialect;
 
 /// The columns that [`span`] reads, out of [`span_tables`].
-pub(super) const SPAN: &str = "s.id AS id, s.tenant_id, t.trace_key, t.trace_id, s.span_id, s.parent_id, s.service_id, \
-     s.operation_id, s.resource_id, s.instrumentation_id, coalesce(o.kind, 0), s.status, s.entry, s.http_status, s.dependency_id, \
-     s.start_ns AS start_ns, s.duration_ns";
+pub(super) const SPAN: &str = "s.id, s.tenant_id, t.trace_key, t.trace_id, s.span_id, s.parent_id, s.service_id, \
+     s.operation_id, s.resource_id, s.instrumentation_id, coalesce(o.kind, 0), s.status, s.entry, s.http_status, \
+     s.dependency_id, s.start_ns, s.duration_ns";
 
 /// The columns that [`log`] reads, out of a table `s`.
-pub(super) const LOG: &str = "s.id AS id, s.tenant_id, s.time_ns AS time_ns, s.severity, s.service_id, s.resource_id, \
+pub(super) const LOG: &str = "s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, s.resource_id, \
      s.instrumentation_id, s.template_id, s.trace_id, s.span_id";
 
 /// A row, and where it is.
@@ -38,8 +38,8 @@ impl<T> Found<T> {
     }
 }
 
-/// What comes after FROM for spans `s` of a day that an index of theirs leads to, or their ids, their traces `t` and their operations
-/// `o`, to the first condition. SQLite takes the tables in this order.
+/// What comes after FROM for spans `s` of a day that an index of theirs leads to, or their ids, their traces `t` and their
+/// operations `o`, to the first condition. SQLite takes the tables in this order.
 pub(super) fn span_tables(dialect: Dialect, day: Day, index: Option<&str>) -> String {
     let index = index.map_or_else(|| dialect.by_ids().to_owned(), |index| dialect.indexed(SPANS, day, index));
     let spans = SPANS.on(day);

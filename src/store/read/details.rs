@@ -18,6 +18,7 @@ use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::partition::{self, Family, Kept, Partition};
 use crate::store::rows::{LogRow, SpanRow};
+use crate::store::sql::Sql;
 
 /// Attributes that filters are asked about; further ones are looked for in the blocks alone.
 const FILTERED_MAX: usize = 16;
@@ -143,15 +144,21 @@ pub(super) async fn promising_of_day<T: Detailed>(
         day.since(window.from),
         day.since(window.to)
     ));
-    for (key, value) in attributes.iter().take(FILTERED_MAX) {
-        sql.push(" AND ").push(reader.dialect().may_hold(key, value));
-    }
+    push_filters(&mut sql, attributes);
     for (key, value) in promoted(reader, family, day, attributes).await? {
         let token = blocks::token(key, value).cast_signed();
         let values = T::VALUES.on(day);
         sql.push(format_args!(" AND id IN (SELECT block_id FROM {values} WHERE token = {token})"));
     }
     reader.all(sql, |row| Ok((day.after(row.get(1)?), (day, row.get(0)?)))).await
+}
+
+/// Appends that a block may hold all of `attributes`, as its filter tells.
+fn push_filters(sql: &mut Sql, attributes: &[(String, String)]) {
+    for (key, value) in attributes.iter().take(FILTERED_MAX) {
+        let may_hold = sql.dialect.may_hold(key, value);
+        sql.push(" AND ").push(may_hold);
+    }
 }
 
 /// The rows of a block that hold all of `attributes`: their ids and details.
@@ -204,9 +211,7 @@ async fn promising<T: Detailed>(
     for (day, blocks) in by_day {
         let mut sql = reader.sql(format!("SELECT id FROM {} WHERE id", T::BLOCKS.on(day)));
         sql.push(reader.dialect().is_one_of(blocks));
-        for (key, value) in attributes.iter().take(FILTERED_MAX) {
-            sql.push(" AND ").push(reader.dialect().may_hold(key, value));
-        }
+        push_filters(&mut sql, attributes);
         answers.extend(reader.all(sql, |row| Ok((day, row.get(0)?))).await?);
     }
     Ok(answers)
@@ -231,8 +236,8 @@ async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<V
     data.ok_or(Error::Unreadable { what: "block" })
 }
 
-/// The details at `positions`, or of all rows, of a block that is at hand. Reads the columns of `attributes` first, and the others only
-/// where a row may have them.
+/// The details at `positions`, or of all rows, of a block that is at hand. Reads the columns of `attributes` first, and
+/// the others only where a row may have them.
 fn take<T: Detailed>(
     data: &[u8],
     positions: Option<&[usize]>,

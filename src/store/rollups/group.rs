@@ -46,18 +46,17 @@ impl Group {
 }
 
 /// The ids of a cell within its group.
-pub(super) const fn ids(place: &Place) -> [i64; 3] {
+const fn ids(place: &Place) -> [i64; 3] {
     let [_, a, b, c] = place.subject;
     [a, b, c]
 }
 
-/// Adds `more`, in the order of the ids, to `cells`.
-pub(super) fn merge(cells: &mut Cells, more: impl Iterator<Item = ([i64; 3], Cell)>) {
-    for (ids, cell) in more {
-        match cells.binary_search_by_key(&ids, |(ids, _)| *ids) {
-            Ok(at) => cells[at].1.merge(&cell),
-            Err(at) => cells.insert(at, (ids, cell)),
-        }
+/// Adds what is at `place` to `cells`.
+pub(super) fn add(cells: &mut Cells, place: &Place, cell: Cell) {
+    let ids = ids(place);
+    match cells.binary_search_by_key(&ids, |(ids, _)| *ids) {
+        Ok(at) => cells[at].1.merge(&cell),
+        Err(at) => cells.insert(at, (ids, cell)),
     }
 }
 
@@ -153,7 +152,7 @@ mod tests {
             let more: Vec<(Place, Cell)> = more.into_iter().map(|(subject, cell)| (place(subject), cell)).collect();
             let encoded = encode(&held, &more);
             prop_assert_eq!(decode(&encoded), Some(cells.clone()));
-            merge(&mut held, more.into_iter().map(|(place, cell)| (ids(&place), cell)));
+            more.into_iter().for_each(|(place, cell)| add(&mut held, &place, cell));
             prop_assert_eq!(held, cells);
         }
 

@@ -192,7 +192,7 @@ impl Rollups {
         for (place, cell) in staged.fine {
             let cells = self.fine.entry(Group::of(&place)).or_default();
             let before = cells.len();
-            group::merge(cells, [(group::ids(&place), cell)].into_iter());
+            group::add(cells, &place, cell);
             self.held += cells.len() - before;
         }
         for (place, cell) in staged.added {

@@ -100,6 +100,17 @@ fn log(number: u8) -> LogRow {
     }
 }
 
+fn template(tenant: TenantNumber, service: ServiceId) -> TemplateRow {
+    TemplateRow {
+        id: TemplateId(3),
+        tenant,
+        service,
+        text: "paid in <*>".to_owned(),
+        sample: "paid in 7".to_owned(),
+        first_seen: at(2),
+    }
+}
+
 fn point(series: &Arc<SeriesDefinition>, seconds: i64, value: PointValue) -> PointRow {
     let point = Point {
         time: at(seconds),
@@ -219,14 +230,7 @@ fn a_commit_is_there_after_a_restart() {
         assert_eq!(tenant, TENANT);
         let service = store.names().service(tenant, NodeKind::Service, "shop", at(0));
         store.names().operation(tenant, service, SpanKind::SERVER, "pay", at(1));
-        let template = TemplateRow {
-            id: TemplateId(3),
-            tenant,
-            service,
-            text: "paid in <*>".to_owned(),
-            sample: "paid in 7".to_owned(),
-            first_seen: at(2),
-        };
+        let template = template(tenant, service);
         let commit = Commit {
             lsn: 40,
             spans: (1..=5).map(|number| span(1, number)).collect(),

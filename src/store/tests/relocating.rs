@@ -1,8 +1,10 @@
 //! Everything that a SQLite file holds is moved as it is, or nothing is.
 
 use super::home::{Home, run};
-use super::{TENANT, at, call, count, day, gauge, log, point, span, stored_cells, table, tamper, traces};
-use crate::model::id::{SeriesId, TemplateId};
+use super::{
+    TENANT, at, call, count, day, gauge, log, point, span, stored_cells, table, tamper, template, traces,
+};
+use crate::model::id::SeriesId;
 use crate::model::metric::PointValue;
 use crate::model::node::NodeKind;
 use crate::model::span::SpanKind;
@@ -14,7 +16,7 @@ use crate::store::error::Error;
 use crate::store::options::Options;
 use crate::store::partition::Family;
 use crate::store::relocate::{Refusal, Step};
-use crate::store::rows::{Commit, TemplateRow};
+use crate::store::rows::Commit;
 use crate::store::series_hours::SeriesHour;
 
 const SERVICE: &str = "sh\0op \u{F0000}0";
@@ -31,14 +33,7 @@ async fn fill(store: &Store) {
     let tenant = store.names().tenant(&TenantId::try_from("acme").unwrap());
     let service = store.names().service(tenant, NodeKind::Service, SERVICE, at(0));
     store.names().operation(tenant, service, SpanKind::SERVER, "pay", at(1));
-    let template = TemplateRow {
-        id: TemplateId(3),
-        tenant,
-        service,
-        text: "paid in <*>".to_owned(),
-        sample: "paid in 7".to_owned(),
-        first_seen: at(2),
-    };
+    let template = template(tenant, service);
     let load = gauge("load");
     let mut later = log(4);
     later.time = at(86_400);
