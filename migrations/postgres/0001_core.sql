@@ -195,8 +195,8 @@ CREATE TABLE traces (
 CREATE INDEX traces_by_key ON traces (trace_key);
 CREATE INDEX traces_by_time ON traces (tenant_id, start_ns, trace_key, trace_id);
 
--- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. filter:
--- which attributes they may hold (empty: unknown). min_ns, max_ns: of their starts.
+-- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. min_ns,
+-- max_ns: of their starts.
 CREATE TABLE span_blocks (
     day       INTEGER NOT NULL,
     id        BIGINT NOT NULL,
@@ -204,11 +204,38 @@ CREATE TABLE span_blocks (
     rows      INTEGER NOT NULL,
     min_ns    BIGINT NOT NULL,
     max_ns    BIGINT NOT NULL,
-    filter    BYTEA NOT NULL,
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX span_blocks_by_id ON span_blocks (id);
-CREATE INDEX span_blocks_by_time ON span_blocks (tenant_id, max_ns, min_ns, id);
+
+-- Which attributes blocks may hold. Of one block, whose id it has: filter (empty: unknown). Of 64 blocks of one tenant,
+-- the first of which has its id: ids, eight bytes each, and in span_slices their filters, of filter_bytes bytes each.
+-- min_ns, max_ns: of the starts of all their spans.
+CREATE TABLE span_filters (
+    day          INTEGER NOT NULL,
+    id           BIGINT NOT NULL,
+    tenant_id    INTEGER NOT NULL,
+    blocks       INTEGER NOT NULL,
+    min_ns       BIGINT NOT NULL,
+    max_ns       BIGINT NOT NULL,
+    filter_bytes INTEGER NOT NULL,
+    ids          BYTEA NOT NULL,
+    filter       BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX span_filters_by_id ON span_filters (id);
+CREATE INDEX span_filters_by_time ON span_filters (tenant_id, max_ns, min_ns);
+CREATE INDEX span_filters_by_size ON span_filters (tenant_id, blocks, id);
+
+-- The filters of 64 blocks, laid across each other: for each bit of a filter eight bytes, one bit for each block, the
+-- lowest of the first. id: of the filters, times 64, and which slice of the bits it is. bits: 1,986 times eight bytes.
+CREATE TABLE span_slices (
+    day  INTEGER NOT NULL,
+    id   BIGINT NOT NULL,
+    bits BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX span_slices_by_id ON span_slices (id);
+-- Read eight bytes at a time, and random as they are not to be compressed.
+ALTER TABLE span_slices ALTER COLUMN bits SET STORAGE EXTERNAL;
 
 -- Which blocks have a value of a promoted attribute. token: XXH3-64 of key=value.
 CREATE TABLE span_values (
@@ -248,11 +275,34 @@ CREATE TABLE log_blocks (
     rows      INTEGER NOT NULL,
     min_ns    BIGINT NOT NULL,
     max_ns    BIGINT NOT NULL,
-    filter    BYTEA NOT NULL,
     data      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX log_blocks_by_id ON log_blocks (id);
-CREATE INDEX log_blocks_by_time ON log_blocks (tenant_id, max_ns, min_ns, id);
+
+-- As span_filters and span_slices.
+CREATE TABLE log_filters (
+    day          INTEGER NOT NULL,
+    id           BIGINT NOT NULL,
+    tenant_id    INTEGER NOT NULL,
+    blocks       INTEGER NOT NULL,
+    min_ns       BIGINT NOT NULL,
+    max_ns       BIGINT NOT NULL,
+    filter_bytes INTEGER NOT NULL,
+    ids          BYTEA NOT NULL,
+    filter       BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX log_filters_by_id ON log_filters (id);
+CREATE INDEX log_filters_by_time ON log_filters (tenant_id, max_ns, min_ns);
+CREATE INDEX log_filters_by_size ON log_filters (tenant_id, blocks, id);
+
+CREATE TABLE log_slices (
+    day  INTEGER NOT NULL,
+    id   BIGINT NOT NULL,
+    bits BYTEA NOT NULL
+) PARTITION BY RANGE (day);
+CREATE INDEX log_slices_by_id ON log_slices (id);
+-- Read eight bytes at a time, and random as they are not to be compressed.
+ALTER TABLE log_slices ALTER COLUMN bits SET STORAGE EXTERNAL;
 
 -- As span_values.
 CREATE TABLE log_values (

@@ -186,18 +186,41 @@ CREATE TABLE traces_shape (
 CREATE INDEX traces_shape_by_key ON traces_shape (trace_key);
 CREATE INDEX traces_shape_by_time ON traces_shape (tenant_id, start_ns);
 
--- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. filter:
--- which attributes they may hold (empty: unknown). min_ns, max_ns: of their starts.
+-- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. min_ns,
+-- max_ns: of their starts.
 CREATE TABLE span_blocks_shape (
     id        INTEGER PRIMARY KEY,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
     min_ns    INTEGER NOT NULL,
     max_ns    INTEGER NOT NULL,
-    filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
-CREATE INDEX span_blocks_shape_by_time ON span_blocks_shape (tenant_id, max_ns, min_ns);
+
+-- Which attributes blocks may hold. Of one block, whose id it has: filter (empty: unknown). Of 64 blocks of one tenant,
+-- the first of which has its id: ids, eight bytes each, and in span_slices their filters, of filter_bytes bytes each.
+-- min_ns, max_ns: of the starts of all their spans.
+CREATE TABLE span_filters_shape (
+    id           INTEGER PRIMARY KEY,
+    tenant_id    INTEGER NOT NULL,
+    blocks       INTEGER NOT NULL,
+    min_ns       INTEGER NOT NULL,
+    max_ns       INTEGER NOT NULL,
+    filter_bytes INTEGER NOT NULL,
+    ids          BLOB NOT NULL,
+    filter       BLOB NOT NULL
+) STRICT;
+CREATE INDEX span_filters_shape_by_time ON span_filters_shape (tenant_id, max_ns, min_ns);
+CREATE INDEX span_filters_shape_by_size ON span_filters_shape (tenant_id, blocks);
+CREATE VIEW span_filters AS SELECT 0 AS day, * FROM span_filters_shape;
+
+-- The filters of 64 blocks, laid across each other: for each bit of a filter eight bytes, one bit for each block, the
+-- lowest of the first. id: of the filters, times 64, and which slice of the bits it is. bits: 1,986 times eight bytes.
+CREATE TABLE span_slices_shape (
+    id   INTEGER PRIMARY KEY,
+    bits BLOB NOT NULL
+) STRICT;
+CREATE VIEW span_slices AS SELECT 0 AS day, * FROM span_slices_shape;
 
 CREATE VIEW spans AS SELECT 0 AS day, s.*, t.trace_key, t.trace_id FROM spans_shape AS s CROSS JOIN traces_shape AS t ON t.id = s.trace_row;
 CREATE VIEW traces AS SELECT 0 AS day, * FROM traces_shape;
@@ -238,10 +261,29 @@ CREATE TABLE log_blocks_shape (
     rows      INTEGER NOT NULL,
     min_ns    INTEGER NOT NULL,
     max_ns    INTEGER NOT NULL,
-    filter    BLOB NOT NULL,
     data      BLOB NOT NULL
 ) STRICT;
-CREATE INDEX log_blocks_shape_by_time ON log_blocks_shape (tenant_id, max_ns, min_ns);
+
+-- As span_filters and span_slices.
+CREATE TABLE log_filters_shape (
+    id           INTEGER PRIMARY KEY,
+    tenant_id    INTEGER NOT NULL,
+    blocks       INTEGER NOT NULL,
+    min_ns       INTEGER NOT NULL,
+    max_ns       INTEGER NOT NULL,
+    filter_bytes INTEGER NOT NULL,
+    ids          BLOB NOT NULL,
+    filter       BLOB NOT NULL
+) STRICT;
+CREATE INDEX log_filters_shape_by_time ON log_filters_shape (tenant_id, max_ns, min_ns);
+CREATE INDEX log_filters_shape_by_size ON log_filters_shape (tenant_id, blocks);
+CREATE VIEW log_filters AS SELECT 0 AS day, * FROM log_filters_shape;
+
+CREATE TABLE log_slices_shape (
+    id   INTEGER PRIMARY KEY,
+    bits BLOB NOT NULL
+) STRICT;
+CREATE VIEW log_slices AS SELECT 0 AS day, * FROM log_slices_shape;
 CREATE VIEW log_blocks AS SELECT 0 AS day, * FROM log_blocks_shape;
 
 -- As span_values.

@@ -9,7 +9,7 @@ use super::id::{TenantNumber, TraceId};
 use super::time::{NANOS_PER_SECOND, UnixNanos, Window};
 
 /// Seconds that share the upper bits.
-pub const BUCKET_SECONDS: i64 = 600;
+pub const BUCKET_SECONDS: i64 = 3_600;
 /// Bits of a key that are a hash; the bits above them number the bucket.
 pub const HASH_BITS: u32 = 40;
 
@@ -43,9 +43,9 @@ impl TraceKey {
     }
 }
 
-/// Buckets stop at 2^22 (the year 2049) and start at 0, so that a key never overflows.
+/// Buckets start at 0. The last that nanoseconds reach, in 2262, has 22 bits: a key never overflows.
 fn bucket_of(at: UnixNanos) -> i64 {
-    (at.0.div_euclid(BUCKET_SECONDS * NANOS_PER_SECOND)).clamp(0, (1 << 22) - 1)
+    at.0.div_euclid(BUCKET_SECONDS * NANOS_PER_SECOND).max(0)
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
@@ -64,14 +64,16 @@ mod tests {
         let trace = TraceId::try_from(&[7; 16][..]).unwrap();
         let at = |seconds| UnixNanos::from_seconds(seconds);
         let early = TraceKey::new(at(1_800_000_000), TenantNumber(1), trace);
-        let late = TraceKey::new(at(1_800_000_600), TenantNumber(1), trace);
+        let late = TraceKey::new(at(1_800_003_600), TenantNumber(1), trace);
         assert!(early < late);
         let other = TraceKey::new(at(1_800_000_000), TenantNumber(2), trace);
         assert_ne!(early, other);
-        let window = Window::new(at(1_799_999_400), at(1_800_000_700));
+        let window = Window::new(at(1_799_996_400), at(1_800_003_700));
         let found: Vec<_> = TraceKey::candidates(window, TenantNumber(1), trace).collect();
         assert_eq!(found.len(), 3);
         assert!(found.contains(&early) && found.contains(&late));
-        assert_eq!(late.bucket_start(), at(1_800_000_600));
+        assert_eq!(late.bucket_start(), at(1_800_003_600));
+        let last = TraceKey::new(UnixNanos(i64::MAX), TenantNumber(1), trace);
+        assert!(early < last && last.bucket_start() > at(9_000_000_000));
     }
 }

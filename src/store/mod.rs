@@ -28,6 +28,7 @@ mod connection;
 pub mod day;
 mod dictionaries;
 pub mod error;
+mod filters;
 mod hours;
 pub mod names;
 mod open;

@@ -12,6 +12,7 @@ use super::blocks::{Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
+use super::filters;
 use super::partition::{self, Family, Kept, Partition};
 use super::rows::Commit;
 use super::table;
@@ -55,13 +56,13 @@ pub(super) struct Planned {
 /// A block as it is stored.
 #[derive(Debug)]
 pub(super) struct Block {
-    day: Day,
-    tenant: TenantNumber,
+    pub(super) day: Day,
+    pub(super) tenant: TenantNumber,
     signal: Signal,
     rows: usize,
     /// The start of spans, the time of log records.
-    times: (UnixNanos, UnixNanos),
-    filter: Vec<u8>,
+    pub(super) times: (UnixNanos, UnixNanos),
+    pub(super) filter: Vec<u8>,
     /// Of values of promoted attributes.
     tokens: Vec<u64>,
     pub(super) data: Vec<u8>,
@@ -76,6 +77,22 @@ impl Signal {
         }
     }
 
+    /// Where the filters of their blocks are kept.
+    pub(super) const fn filters(self) -> Kept {
+        match self {
+            Self::Spans => partition::SPAN_FILTERS,
+            Self::Logs => partition::LOG_FILTERS,
+        }
+    }
+
+    /// Where many of these are kept, laid across each other.
+    pub(super) const fn slices(self) -> Kept {
+        match self {
+            Self::Spans => partition::SPAN_SLICES,
+            Self::Logs => partition::LOG_SLICES,
+        }
+    }
+
     /// Where their rows are kept.
     pub(super) const fn rows(self) -> Kept {
         match self {
@@ -85,14 +102,14 @@ impl Signal {
     }
 
     /// Where their blocks are listed by values of promoted attributes.
-    const fn values(self) -> Kept {
+    pub(super) const fn values(self) -> Kept {
         match self {
             Self::Spans => partition::SPAN_VALUES,
             Self::Logs => partition::LOG_VALUES,
         }
     }
 
-    const fn family(self) -> Family {
+    pub(super) const fn family(self) -> Family {
         match self {
             Self::Spans => Family::Spans,
             Self::Logs => Family::Logs,
@@ -100,7 +117,7 @@ impl Signal {
     }
 
     /// The field that holds an attribute in their details.
-    const fn attributes(self) -> u32 {
+    pub(super) const fn attributes(self) -> u32 {
         match self {
             Self::Spans => SpanDetail::ATTRIBUTES,
             Self::Logs => LogDetail::ATTRIBUTES,
@@ -201,10 +218,10 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
                 values.unsigned(block.rows as u64);
                 values.int(day.since(block.times.0));
                 values.int(day.since(block.times.1));
-                values.blob(&block.filter);
                 values.blob(&block.data);
             })
             .await?;
+        filters::write(connection, (signal, day), group).await?;
         let tokens = group.iter().flat_map(|(id, block)| block.tokens.iter().map(|token| (*token, *id)));
         let mut tokens: Vec<(u64, i64)> = tokens.collect();
         tokens.sort_unstable();

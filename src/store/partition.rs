@@ -45,8 +45,12 @@ const fn kept(name: &'static str) -> Kept {
 pub(super) const SPANS: Kept = kept("spans");
 pub(super) const TRACES: Kept = kept("traces");
 pub(super) const SPAN_BLOCKS: Kept = kept("span_blocks");
+pub(super) const SPAN_FILTERS: Kept = kept("span_filters");
+pub(super) const SPAN_SLICES: Kept = kept("span_slices");
 pub(super) const LOGS: Kept = kept("logs");
 pub(super) const LOG_BLOCKS: Kept = kept("log_blocks");
+pub(super) const LOG_FILTERS: Kept = kept("log_filters");
+pub(super) const LOG_SLICES: Kept = kept("log_slices");
 pub(super) const SPAN_VALUES: Kept = kept("span_values");
 pub(super) const LOG_VALUES: Kept = kept("log_values");
 pub(super) const POINTS: Kept = kept("points");
@@ -101,8 +105,8 @@ impl Family {
 
     pub(super) const fn tables(self) -> &'static [Kept] {
         match self {
-            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS, SPAN_VALUES],
-            Self::Logs => &[LOGS, LOG_BLOCKS, LOG_VALUES],
+            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS, SPAN_FILTERS, SPAN_SLICES, SPAN_VALUES],
+            Self::Logs => &[LOGS, LOG_BLOCKS, LOG_FILTERS, LOG_SLICES, LOG_VALUES],
             Self::Points => &[POINTS],
             Self::Fine => &[FINE],
             Self::Minute => &[MINUTE],
@@ -150,11 +154,9 @@ impl Partition {
 
     fn create_on_postgres(self, table: Kept) -> Vec<Sql> {
         let (first, end) = (self.day, self.end());
-        let (from, to) = match table {
-            SPANS | TRACES | SPAN_BLOCKS | SPAN_VALUES | LOGS | LOG_BLOCKS | LOG_VALUES => {
-                (first.0.into(), end.0.into())
-            }
-            POINTS => (first.start().0, end.start().0),
+        let (from, to) = match self.family {
+            Family::Spans | Family::Logs => (first.0.into(), end.0.into()),
+            Family::Points => (first.start().0, end.start().0),
             _ => (first.start_seconds(), end.start_seconds()),
         };
         let parent = match table {
@@ -245,10 +247,8 @@ fn shown_of(parent: &str, day: Day, name: impl Fn(&str) -> String) -> String {
              ON t.id = s.trace_row",
             name("traces")
         ),
-        "traces" | "span_blocks" | "span_values" | "logs" | "log_blocks" | "log_values" => {
-            format!("SELECT {day} AS day, * FROM {table}")
-        }
-        _ => format!("SELECT * FROM {table}"),
+        "points" | "rollups_10s" | "rollups" | "series_hours" => format!("SELECT * FROM {table}"),
+        _ => format!("SELECT {day} AS day, * FROM {table}"),
     }
 }
 

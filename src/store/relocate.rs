@@ -428,6 +428,8 @@ fn of_day(kept: Kept) -> &'static Moving {
     static TRACES: Moving = Moving::by(&table::NEW_TRACES, "id");
     static LOGS: Moving = Moving::by(&table::LOGS, "id");
     static BLOCKS: Moving = Moving::by(&table::BLOCKS, "id");
+    static FILTERS: Moving = Moving::by(&table::FILTERS, "id");
+    static SLICES: Moving = Moving::by(&table::SLICES, "id");
     static VALUES: Moving = Moving::by(&table::VALUES, "token, block_id");
     static POINTS: Moving = Moving::by(&table::POINTS, "series_id, time_ns, seq");
     static GROUPS: Moving = Moving::by(&table::GROUPS, "tenant_id, bucket, kind, part");
@@ -438,6 +440,8 @@ fn of_day(kept: Kept) -> &'static Moving {
         partition::TRACES => &TRACES,
         partition::LOGS => &LOGS,
         partition::SPAN_BLOCKS | partition::LOG_BLOCKS => &BLOCKS,
+        partition::SPAN_FILTERS | partition::LOG_FILTERS => &FILTERS,
+        partition::SPAN_SLICES | partition::LOG_SLICES => &SLICES,
         partition::SPAN_VALUES | partition::LOG_VALUES => &VALUES,
         partition::POINTS => &POINTS,
         partition::FINE => &GROUPS,

@@ -263,11 +263,29 @@ pub(super) static BLOCKS: Table = Table {
         ("rows", Int),
         ("min_ns", Big),
         ("max_ns", Big),
-        ("filter", Bytes),
         ("data", Bytes),
     ],
     clash: Clash::Never,
 };
+
+pub(super) static FILTERS: Table = Table {
+    name: "filters",
+    columns: &[
+        ("day", OfDay),
+        ("id", Big),
+        ("tenant_id", Int),
+        ("blocks", Int),
+        ("min_ns", Big),
+        ("max_ns", Big),
+        ("filter_bytes", Int),
+        ("ids", Bytes),
+        ("filter", Bytes),
+    ],
+    clash: Clash::Never,
+};
+
+pub(super) static SLICES: Table =
+    Table { name: "slices", columns: &[("day", OfDay), ("id", Big), ("bits", Bytes)], clash: Clash::Never };
 
 pub(super) static VALUES: Table = Table {
     name: "values",

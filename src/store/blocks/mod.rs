@@ -19,7 +19,7 @@
 //!   numbers.
 //!
 //! Files in reading order: `fields` (a row taken apart), `encode`, `decode`, `texts`, `numbers`, `section` (runs),
-//! `filter`.
+//! `filter`, `slices` (the filters of many blocks).
 
 mod decode;
 mod encode;
@@ -27,6 +27,7 @@ mod fields;
 mod filter;
 mod numbers;
 mod section;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -34,6 +35,7 @@ mod texts;
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
 pub use filter::{probes, token};
+pub use slices::{SLICED, Spot, slice};
 
 use super::error::Error;
 use crate::model::packed::wire::take_varint;

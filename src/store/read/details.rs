@@ -3,35 +3,26 @@
 //! Rows are grouped by block, so that a question reads each block once, and one block at a time, so that it
 //! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::columns::Found;
+use super::promising::Scope;
 use super::reader::Reader;
 use crate::model::id::TenantNumber;
 use crate::model::log::LogDetail;
 use crate::model::span::SpanDetail;
-use crate::model::time::{UnixNanos, Window};
-use crate::store::blocks::{self, Block};
+use crate::store::blocks::Block;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::{self, Family, Kept, Partition};
+use crate::store::packing::Signal;
 use crate::store::rows::{LogRow, SpanRow};
-use crate::store::sql::Sql;
-
-/// Attributes that filters are asked about; further ones are looked for in the blocks alone.
-const FILTERED_MAX: usize = 16;
 
 /// A row whose details lie in a block.
 pub(super) trait Detailed: Send {
-    /// Where the blocks are.
-    const BLOCKS: Kept;
-
-    /// Where the blocks are listed by values of promoted attributes.
-    const VALUES: Kept;
-    /// The number of the field that holds an attribute in their details.
-    const ATTRIBUTES: u32;
+    /// Whose details they are.
+    const SIGNAL: Signal;
 
     /// Takes the details over.
     fn set_detail(&mut self, packed: Bytes);
@@ -41,9 +32,7 @@ pub(super) trait Detailed: Send {
 }
 
 impl Detailed for SpanRow {
-    const BLOCKS: Kept = partition::SPAN_BLOCKS;
-    const VALUES: Kept = partition::SPAN_VALUES;
-    const ATTRIBUTES: u32 = SpanDetail::ATTRIBUTES;
+    const SIGNAL: Signal = Signal::Spans;
 
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = SpanDetail::from_checked(packed);
@@ -56,9 +45,7 @@ impl Detailed for SpanRow {
 }
 
 impl Detailed for LogRow {
-    const BLOCKS: Kept = partition::LOG_BLOCKS;
-    const VALUES: Kept = partition::LOG_VALUES;
-    const ATTRIBUTES: u32 = LogDetail::ATTRIBUTES;
+    const SIGNAL: Signal = Signal::Logs;
 
     fn set_detail(&mut self, packed: Bytes) {
         self.detail = LogDetail::from_checked(packed);
@@ -83,16 +70,23 @@ pub(super) async fn load<T: Detailed>(reader: &mut Reader, rows: &mut [Found<T>]
     Ok(())
 }
 
-/// Those of `rows` that hold all of `attributes`, in their order and with their details. Opens only blocks whose
-/// filter does not rule an attribute out.
+/// Those of a tenant's `rows` that hold all of `attributes`, in their order and with their details. Opens only blocks
+/// whose filter does not rule an attribute out.
 pub(super) async fn matching<T: Detailed>(
     reader: &mut Reader,
+    tenant: TenantNumber,
     mut rows: Vec<Found<T>>,
     attributes: &[(String, String)],
 ) -> Result<Vec<Found<T>>, Error> {
     let mut groups = by_block(reader, &rows).await?;
-    let promising = promising::<T>(reader, groups.keys().copied(), attributes).await?;
-    groups.retain(|block, _| promising.contains(block));
+    let days: BTreeSet<Day> = groups.keys().map(|(day, _)| *day).collect();
+    for day in days {
+        let of_day = groups.range((day, i64::MIN)..=(day, i64::MAX));
+        let of_day: Vec<i64> = of_day.map(|((_, block), _)| *block).collect();
+        let scope = Scope { signal: T::SIGNAL, tenant, day };
+        let promising = scope.of_blocks(reader, &of_day, attributes).await?;
+        groups.retain(|(of, block), _| *of != day || promising.contains(block));
+    }
     let mut kept = vec![false; rows.len()];
     for (block, indexes) in groups {
         let positions = indexes.iter().map(|index| (rows[*index].id - block.1) as usize).collect();
@@ -111,55 +105,6 @@ pub(super) async fn matching<T: Detailed>(
 
 /// A block: its day, and the id of its first row.
 pub(super) type Place = (Day, i64);
-
-/// Those of `attributes` that are promoted on a day.
-pub(super) async fn promoted<'a>(
-    reader: &mut Reader,
-    family: Family,
-    day: Day,
-    attributes: &'a [(String, String)],
-) -> Result<Vec<&'a (String, String)>, Error> {
-    if attributes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Partition { family, day } = family.partition(day);
-    let sql = format!("SELECT key FROM promoted WHERE family = {} AND day = {}", family as u8, day.0);
-    let keys = reader.all(reader.sql(sql), |row| row.get::<String>(0)).await?;
-    Ok(attributes.iter().filter(|(key, _)| keys.contains(key)).collect())
-}
-
-/// Blocks of a tenant's rows of `window`, on one day, that may hold all of `attributes`, each with when its newest row
-/// happened.
-pub(super) async fn promising_of_day<T: Detailed>(
-    reader: &mut Reader,
-    (family, tenant, day): (Family, TenantNumber, Day),
-    window: Window,
-    attributes: &[(String, String)],
-) -> Result<Vec<(UnixNanos, Place)>, Error> {
-    let mut sql = reader.sql(format!(
-        "SELECT id, max_ns FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
-        T::BLOCKS.on(day),
-        reader.dialect().indexed(T::BLOCKS, day, "by_time"),
-        tenant.0,
-        day.since(window.from),
-        day.since(window.to)
-    ));
-    push_filters(&mut sql, attributes);
-    for (key, value) in promoted(reader, family, day, attributes).await? {
-        let token = blocks::token(key, value).cast_signed();
-        let values = T::VALUES.on(day);
-        sql.push(format_args!(" AND id IN (SELECT block_id FROM {values} WHERE token = {token})"));
-    }
-    reader.all(sql, |row| Ok((day.after(row.get(1)?), (day, row.get(0)?)))).await
-}
-
-/// Appends that a block may hold all of `attributes`, as its filter tells.
-fn push_filters(sql: &mut Sql, attributes: &[(String, String)]) {
-    for (key, value) in attributes.iter().take(FILTERED_MAX) {
-        let may_hold = sql.dialect.may_hold(key, value);
-        sql.push(" AND ").push(may_hold);
-    }
-}
 
 /// The rows of a block that hold all of `attributes`: their ids and details.
 pub(super) async fn search<T: Detailed>(
@@ -185,7 +130,7 @@ async fn by_block<T: Detailed>(
     }
     let mut blocks = BTreeSet::new();
     for (day, ids) in by_day {
-        let table = T::BLOCKS.on(day);
+        let table = T::SIGNAL.blocks().on(day);
         let numbers = reader.dialect().numbers(ids);
         let sql = format!("SELECT DISTINCT (SELECT max(id) FROM {table} WHERE id <= w.n) FROM {numbers}");
         blocks.extend(reader.all(reader.sql(sql), |row| Ok((day, row.get::<i64>(0)?))).await?);
@@ -197,24 +142,6 @@ async fn by_block<T: Detailed>(
         groups.entry(*block).or_default().push(index);
     }
     Ok(groups)
-}
-
-/// Which of `blocks` may hold all of `attributes` in some row.
-async fn promising<T: Detailed>(
-    reader: &mut Reader,
-    blocks: impl Iterator<Item = Place>,
-    attributes: &[(String, String)],
-) -> Result<HashSet<Place>, Error> {
-    let mut by_day: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
-    blocks.for_each(|(day, block)| by_day.entry(day).or_default().push(block));
-    let mut answers = HashSet::new();
-    for (day, blocks) in by_day {
-        let mut sql = reader.sql(format!("SELECT id FROM {} WHERE id", T::BLOCKS.on(day)));
-        sql.push(reader.dialect().is_one_of(blocks));
-        push_filters(&mut sql, attributes);
-        answers.extend(reader.all(sql, |row| Ok((day, row.get(0)?))).await?);
-    }
-    Ok(answers)
 }
 
 /// The details at `positions` of a block; none at those that lack one of `attributes`.
@@ -231,7 +158,7 @@ async fn open<T: Detailed>(
 }
 
 async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<Vec<u8>, Error> {
-    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::BLOCKS.on(day)));
+    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::SIGNAL.blocks().on(day)));
     let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
     data.ok_or(Error::Unreadable { what: "block" })
 }
@@ -248,7 +175,7 @@ fn take<T: Detailed>(
     let positions = &all[..];
     let mut may = vec![true; block.len()];
     for (key, value) in attributes {
-        let found = block.may_have(T::ATTRIBUTES, key, value)?;
+        let found = block.may_have(T::SIGNAL.attributes(), key, value)?;
         may.iter_mut().zip(found).for_each(|(may, found)| *may &= found);
     }
     let may = |position: &&usize| may.get(**position).copied().unwrap_or(true);

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
+use super::promising::Scope;
 use super::reader::Reader;
 use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
@@ -105,7 +106,10 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
         let is_listed = match reader.all_days(self.family).first().copied() {
-            Some(day) => !details::promoted(reader, self.family, day, self.attributes).await?.is_empty(),
+            Some(day) => {
+                let scope = Scope { signal: T::SIGNAL, tenant: self.tenant, day };
+                !scope.promoted(reader, self.attributes).await?.is_empty()
+            }
             None => false,
         };
         let mut chunk = if is_listed { LISTED } else { SEARCHED.0 };
@@ -124,7 +128,7 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                     found.extend(rows);
                 } else {
                     looked_at += rows.len();
-                    found.extend(details::matching(reader, rows, self.attributes).await?);
+                    found.extend(details::matching(reader, self.tenant, rows, self.attributes).await?);
                     chunk = (2 * chunk).min(SEARCHED.1);
                 }
                 if found.len() >= limit {
@@ -257,26 +261,10 @@ pub(super) fn bands(reader: &Reader, family: Family, window: Window) -> Vec<Wind
     let days = days.into_iter().rev().filter(|day| first <= *day && *day <= last);
     let mut bands: Vec<Window> = days.map(|day| cut(day.start(), day.end())).collect();
     if family == Family::Spans {
-        // Times before 1970 and after 2049 lie under the first and the last keys, beyond any day of theirs.
-        bands.retain(|band| Day(0).start() <= band.from && band.to <= Day(LAST_KEYED + 2).start());
-        bands.insert(0, cut(Day(LAST_KEYED + 2).start(), UnixNanos(i64::MAX)));
+        // Times before 1970 lie under the first keys, beyond any day of theirs.
+        bands.retain(|band| Day(0).start() <= band.from);
         bands.push(cut(UnixNanos(i64::MIN), Day(0).start()));
     }
     bands.retain(|band| band.from < band.to);
     bands
-}
-
-/// The last day that a trace key can name.
-const LAST_KEYED: i32 = 29_127;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_key_is_of_the_last_day() {
-        let trace = TraceId::try_from(&[7; 16][..]).unwrap();
-        let last = TraceKey::new(UnixNanos(i64::MAX), TenantNumber(1), trace);
-        assert_eq!(Day::of_key(last), Day(LAST_KEYED));
-    }
 }

@@ -1,11 +1,11 @@
 //! Rows with attributes that few rows have: the filters of all blocks of a time lead to the blocks that may hold them,
-//! and these to the rows. Costs a look at every filter, and a block for each hit; one in some ten of the filters is a hit
-//! by chance. Where an attribute is promoted, its values lead to the blocks at once.
+//! and these to the rows.
 
 use std::cmp::Reverse;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
+use super::promising::Scope;
 use super::reader::Reader;
 use super::scan::Scan;
 use crate::model::time::Window;
@@ -20,8 +20,9 @@ pub(super) async fn newest<T: Detailed + Unpin>(
 ) -> Result<Vec<Found<T>>, Error> {
     let mut blocks = Vec::new();
     for day in reader.days(scan.family, band) {
-        let of_day = (scan.family, scan.tenant, day);
-        blocks.extend(details::promising_of_day::<T>(reader, of_day, band, scan.attributes).await?);
+        let scope = Scope { signal: T::SIGNAL, tenant: scan.tenant, day };
+        let found = scope.newest(reader, band, scan.attributes).await?;
+        blocks.extend(found.into_iter().map(|(newest, block)| (newest, (day, block))));
     }
     blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
     let mut found: Vec<Found<T>> = Vec::new();

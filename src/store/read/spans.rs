@@ -216,7 +216,7 @@ impl SlowSearch<'_> {
             let last = rows.len() < chunk;
             after = rows.last().map(|found| (found.row.duration_ns, day.since(found.row.start), found.id));
             slowest.extend(match searching {
-                true => details::matching(reader, rows, &self.ask.attributes).await?,
+                true => details::matching(reader, self.tenant, rows, &self.ask.attributes).await?,
                 false => rows,
             });
             if last || slowest.len() >= missing {

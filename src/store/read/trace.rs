@@ -33,7 +33,7 @@ impl Store {
     /// The trace `trace_id`, with the first `spans_max` of its spans ([`TRACE_SPANS_MAX`] at most); none where
     /// the tenant has no such trace.
     ///
-    /// Tries every key that the trace can have, 144 for each day that is kept, and folds the parts that were kept under
+    /// Tries every key that the trace can have, 24 for each day that is kept, and folds the parts that were kept under
     /// several keys.
     pub async fn trace(
         &self,

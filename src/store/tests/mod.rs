@@ -435,7 +435,7 @@ fn traces_of_earlier_commits_are_recalled() {
         store.commit(Commit { lsn: 1, spans, ..Commit::default() }).await.unwrap();
         let mut asked: Vec<_> = (3..=250).map(|number| (trace(number), at(0))).collect();
         assert_eq!(store.recall(TENANT, &asked).await.unwrap(), []);
-        asked.extend([(trace(1), at(599)), (trace(1), at(700)), (trace(2), at(1_900))]);
+        asked.extend([(trace(1), at(3_599)), (trace(1), at(4_200)), (trace(2), at(11_400))]);
         let found = store.recall(TENANT, &asked).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].trace_id, found[0].key, found[0].truncated), (trace(1), first.trace_key, false));

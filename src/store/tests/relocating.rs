@@ -46,6 +46,11 @@ async fn fill(store: &Store) {
         templates: vec![template],
     };
     store.commit(commit).await.unwrap();
+    // As many blocks as have their filters laid across each other.
+    for number in 6..=70 {
+        let (spans, logs) = (vec![span(1, number)], vec![log(number)]);
+        store.commit(Commit { lsn: 7, spans, logs, ..Commit::default() }).await.unwrap();
+    }
     assert_eq!(store.roll_up_hours(at(8_000)).await.unwrap(), 1);
     let rollup = SeriesHour { series: SeriesId(1), points: 5, rollup: b"five".to_vec() };
     store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
@@ -62,10 +67,14 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
         "SELECT concat_ws(' ', id, hex(hash), name, kind, service_id, first_seen) FROM series",
         "SELECT concat_ws(' ', day, id, tenant_id, trace_row, hex(span_id), hex(parent_id), service_id, \
          operation_id, status, entry, http_status, text(dependency_id), start_ns, duration_ns) FROM spans",
-        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(filter), hex(data)) FROM span_blocks",
+        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(data)) FROM span_blocks",
+        "SELECT concat_ws(' ', day, id, blocks, min_ns, max_ns, filter_bytes, hex(ids), hex(filter)) FROM span_filters",
+        "SELECT concat_ws(' ', day, id, hex(bits)) FROM span_slices",
         "SELECT concat_ws(' ', day, token, block_id) FROM span_values",
         "SELECT concat_ws(' ', day, id, time_ns, severity, template_id, hex(trace_id), trace_key) FROM logs",
-        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(filter), hex(data)) FROM log_blocks",
+        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(data)) FROM log_blocks",
+        "SELECT concat_ws(' ', day, id, blocks, min_ns, max_ns, filter_bytes, hex(ids), hex(filter)) FROM log_filters",
+        "SELECT concat_ws(' ', day, id, hex(bits)) FROM log_slices",
         "SELECT concat_ws(' ', series_id, time_ns, seq, flags, text(int_value), text(count)) FROM points",
         "SELECT concat_ws(' ', series_id, hour, points, hex(rollup)) FROM series_hours",
         "SELECT concat_ws(' ', family, day, seq) FROM partitions WHERE retired IS NULL",
@@ -106,7 +115,7 @@ fn everything_is_moved_as_it_is() {
             let told = |step: Step| steps.lock().unwrap().push(step);
             let moved = Store::relocate(source.database.path().unwrap(), &target, &told).await.unwrap();
             assert_eq!(moved.applied, 7);
-            for wanted in [("spans", 5), ("traces", 1), ("logs", 3), ("points", 5), ("series_hours", 1)] {
+            for wanted in [("spans", 70), ("traces", 1), ("logs", 68), ("points", 5), ("series_hours", 1)] {
                 assert!(moved.rows.contains(&wanted), "{moved:?}");
             }
             let all: u64 = moved.rows.iter().map(|(_, rows)| rows).sum();

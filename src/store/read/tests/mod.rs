@@ -1,5 +1,6 @@
 //! A store with two tenants that share trace ids, and the plain lists of what went into it.
 
+mod filters;
 mod logs;
 mod metrics;
 mod questions;

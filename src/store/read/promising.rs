@@ -1,0 +1,212 @@
+//! Which blocks may hold attributes, as their filters tell. One in some ten says "maybe" by chance. A promoted attribute
+//! leads to its blocks at once.
+//!
+//! Filters that stand alone are asked in the database. Of those that are laid across each other, a word tells of 64
+//! blocks which of them have a bit: four words for an attribute.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::reader::Reader;
+use crate::model::id::TenantNumber;
+use crate::model::time::{UnixNanos, Window};
+use crate::store::blocks::{self, Spot};
+use crate::store::day::Day;
+use crate::store::error::Error;
+use crate::store::filters::slice_id;
+use crate::store::packing::Signal;
+use crate::store::partition::Partition;
+use crate::store::sql::Sql;
+
+/// Attributes that filters are asked about; further ones are looked for in the blocks alone.
+const FILTERED_MAX: usize = 16;
+/// Words that one statement asks for.
+const WORDS_MAX: usize = 500;
+/// Blocks that one statement looks at.
+const BLOCKS_MAX: usize = 2_000;
+
+/// Blocks of one signal, tenant and day.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope {
+    pub(super) signal: Signal,
+    pub(super) tenant: TenantNumber,
+    pub(super) day: Day,
+}
+
+/// The filters of one block or more.
+struct Filters {
+    id: i64,
+    bytes: usize,
+    /// The blocks; none where it is the one with this id, whose filter was asked.
+    ids: Vec<i64>,
+}
+
+impl Scope {
+    /// Those of `attributes` that are promoted on the day.
+    pub(super) async fn promoted<'a>(
+        self,
+        reader: &mut Reader,
+        attributes: &'a [(String, String)],
+    ) -> Result<Vec<&'a (String, String)>, Error> {
+        if attributes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Partition { family, day } = self.signal.family().partition(self.day);
+        let sql = format!("SELECT key FROM promoted WHERE family = {} AND day = {}", family as u8, day.0);
+        let keys = reader.all(reader.sql(sql), |row| row.get::<String>(0)).await?;
+        Ok(attributes.iter().filter(|(key, _)| keys.contains(key)).collect())
+    }
+
+    /// Blocks with rows of `window` that may hold all of `attributes`, each with when its newest row happened. Where an
+    /// attribute is promoted, only those that hold it.
+    pub(super) async fn newest(
+        self,
+        reader: &mut Reader,
+        window: Window,
+        attributes: &[(String, String)],
+    ) -> Result<Vec<(UnixNanos, i64)>, Error> {
+        let (dialect, day) = (reader.dialect(), self.day);
+        let listed = self.promoted(reader, attributes).await?;
+        let conditions = if listed.len() == attributes.len() {
+            vec![String::new()]
+        } else {
+            let promising = self.of_window(reader, window, attributes).await?;
+            let promising: Vec<i64> = promising.into_iter().collect();
+            let chunks = promising.chunks(BLOCKS_MAX);
+            chunks.map(|ids| format!(" AND id{}", dialect.is_one_of(ids.iter().copied()))).collect()
+        };
+        let mut found = Vec::new();
+        for condition in conditions {
+            let mut sql = reader.sql(format!(
+                "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}{condition}",
+                self.signal.blocks().on(day),
+                self.tenant.0,
+                day.since(window.from),
+                day.since(window.to)
+            ));
+            for (key, value) in &listed {
+                let (token, values) = (blocks::token(key, value).cast_signed(), self.signal.values().on(day));
+                sql.push(format_args!(" AND id IN (SELECT block_id FROM {values} WHERE token = {token})"));
+            }
+            found.extend(reader.all(sql, |row| Ok((day.after(row.get(1)?), row.get(0)?))).await?);
+        }
+        Ok(found)
+    }
+
+    /// Those blocks with rows of `window` that may hold all of `attributes`, and some that lie beside it.
+    async fn of_window(
+        self,
+        reader: &mut Reader,
+        window: Window,
+        attributes: &[(String, String)],
+    ) -> Result<BTreeSet<i64>, Error> {
+        let day = self.day;
+        let mut sql = reader.sql(format!(
+            "SELECT id, filter_bytes, ids FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
+            self.signal.filters().on(day),
+            reader.dialect().indexed(self.signal.filters(), day, "by_time"),
+            self.tenant.0,
+            day.since(window.from),
+            day.since(window.to)
+        ));
+        push_filters(&mut sql, attributes);
+        self.sift(reader, sql, attributes).await
+    }
+
+    /// Those of `blocks` that may hold all of `attributes`, and some beside them.
+    pub(super) async fn of_blocks(
+        self,
+        reader: &mut Reader,
+        blocks: &[i64],
+        attributes: &[(String, String)],
+    ) -> Result<BTreeSet<i64>, Error> {
+        let (table, tenant) = (self.signal.filters().on(self.day), self.tenant.0);
+        if blocks.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let numbers = reader.dialect().numbers(blocks.iter().copied());
+        let mut sql = reader.sql(format!(
+            "SELECT id, filter_bytes, ids FROM {table} WHERE id IN (SELECT coalesce(\
+             (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
+             (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks > 1 AND id <= w.n)) FROM {numbers})"
+        ));
+        push_filters(&mut sql, attributes);
+        self.sift(reader, sql, attributes).await
+    }
+
+    async fn sift(
+        self,
+        reader: &mut Reader,
+        filters: Sql,
+        attributes: &[(String, String)],
+    ) -> Result<BTreeSet<i64>, Error> {
+        let filters = reader.all(filters, |row| {
+            let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
+            Ok(Filters { id: row.get(0)?, bytes: row.get::<i64>(1)?.unsigned_abs() as usize, ids })
+        });
+        let (alone, many): (Vec<_>, Vec<_>) =
+            filters.await?.into_iter().partition(|found| found.ids.is_empty());
+        let mut promising: BTreeSet<i64> = alone.into_iter().map(|found| found.id).collect();
+        let mut by_bytes: BTreeMap<usize, Vec<Filters>> = BTreeMap::new();
+        many.into_iter().for_each(|found| by_bytes.entry(found.bytes).or_default().push(found));
+        for (bytes, many) in by_bytes {
+            for many in many.chunks(WORDS_MAX) {
+                let masks = self.masks(reader, many, spots(bytes, attributes)).await?;
+                for found in many {
+                    let mask = masks.get(&found.id).copied().unwrap_or_default();
+                    let held = found.ids.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
+                    promising.extend(held.map(|(_, id)| *id));
+                }
+            }
+        }
+        Ok(promising)
+    }
+
+    /// Which of the blocks of each have a bit at all of `spots`; those of which none has may be missing.
+    async fn masks(
+        self,
+        reader: &mut Reader,
+        filters: &[Filters],
+        spots: BTreeSet<Spot>,
+    ) -> Result<HashMap<i64, u64>, Error> {
+        let mut masks: HashMap<i64, u64> = filters.iter().map(|found| (found.id, u64::MAX)).collect();
+        for spot in spots {
+            let mut sql = reader.sql(format!(
+                "SELECT id, substr(bits, {}, 8) FROM {} WHERE id",
+                spot.offset + 1,
+                self.signal.slices().on(self.day)
+            ));
+            sql.push(reader.dialect().is_one_of(masks.keys().map(|id| slice_id(*id, spot.slice))));
+            let words = reader.all(sql, |row| {
+                let word = <[u8; 8]>::try_from(row.get::<&[u8]>(1)?);
+                let word = word.map_err(|_| Error::Unreadable { what: "filter" })?;
+                Ok((row.get::<i64>(0)?, u64::from_be_bytes(word)))
+            });
+            let words: HashMap<i64, u64> = words.await?.into_iter().collect();
+            masks.retain(|id, mask| {
+                // Where a word is missing, nothing is known.
+                *mask &= words.get(&slice_id(*id, spot.slice)).copied().unwrap_or(u64::MAX);
+                *mask != 0
+            });
+            if masks.is_empty() {
+                break;
+            }
+        }
+        Ok(masks)
+    }
+}
+
+/// Where filters of `bytes` bytes have the bits of `attributes`.
+fn spots(bytes: usize, attributes: &[(String, String)]) -> BTreeSet<Spot> {
+    let asked = attributes.iter().take(FILTERED_MAX);
+    let bits =
+        asked.flat_map(|(key, value)| blocks::probes(key, value).filter(|(length, _)| *length == bytes));
+    bits.flat_map(|(_, bits)| bits).map(Spot::of).collect()
+}
+
+/// Appends that a block may hold all of `attributes`, as its filter tells.
+fn push_filters(sql: &mut Sql, attributes: &[(String, String)]) {
+    for (key, value) in attributes.iter().take(FILTERED_MAX) {
+        let may_hold = sql.dialect.may_hold(key, value);
+        sql.push(" AND ").push(may_hold);
+    }
+}
