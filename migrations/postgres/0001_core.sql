@@ -147,14 +147,16 @@ CREATE TABLE applied (
 -- Times in the tables of spans, traces and log records count from the beginning of their day, which counts from
 -- 1970-01-01.
 
--- One row a span. Those whose details lie in one block have ids one after the other, in order of arrival. trace_row:
--- the row of its trace in the traces of the same day. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
+-- One row a span. Those whose details lie in one block have ids one after the other. trace_row: the row of its
+-- trace in the traces of the same day. run: of the first of the spans of a trace that came together: how many they are,
+-- their ids follow one another. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
 -- none. Its kind is that of its operation.
 CREATE TABLE spans (
     day                INTEGER NOT NULL,
     id                 BIGINT NOT NULL,
     tenant_id          INTEGER NOT NULL,
     trace_row          BIGINT NOT NULL,
+    run                INTEGER,
     span_id            BYTEA NOT NULL,
     parent_id          BYTEA,
     service_id         INTEGER NOT NULL,
@@ -169,7 +171,7 @@ CREATE TABLE spans (
     duration_ns        BIGINT NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX spans_by_id ON spans (id);
-CREATE INDEX spans_by_trace ON spans (trace_row);
+CREATE INDEX spans_by_trace ON spans (trace_row) WHERE run IS NOT NULL;
 CREATE INDEX spans_by_service ON spans (service_id, start_ns, id);
 CREATE INDEX spans_failed ON spans (tenant_id, start_ns, id) WHERE status = 2;
 CREATE INDEX spans_slow ON spans (tenant_id, start_ns, id) WHERE duration_ns >= 500000000;
@@ -227,7 +229,7 @@ CREATE INDEX span_filters_by_time ON span_filters (tenant_id, max_ns, min_ns);
 CREATE INDEX span_filters_by_size ON span_filters (tenant_id, blocks, id);
 
 -- The filters of 64 blocks, laid across each other: for each bit of a filter eight bytes, one bit for each block, the
--- lowest of the first. id: of the filters, times 64, and which slice of the bits it is. bits: 1,986 times eight bytes.
+-- lowest of the first. id: of the filters, times 128, and which slice of the bits it is. bits: 1,986 times eight bytes.
 CREATE TABLE span_slices (
     day  INTEGER NOT NULL,
     id   BIGINT NOT NULL,

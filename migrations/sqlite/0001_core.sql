@@ -142,13 +142,15 @@ CREATE TABLE applied (
 -- Times in the tables of spans, traces and log records count from the beginning of the table's day; the views that
 -- show all days have the day (days since 1970-01-01) beside them.
 
--- One row a span. Those whose details lie in one block have ids one after the other, in order of arrival. trace_row:
--- the row of its trace in the traces of the same day. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
+-- One row a span. Those whose details lie in one block have ids one after the other. trace_row: the row of its
+-- trace in the traces of the same day. run: of the first of the spans of a trace that came together: how many they are,
+-- their ids follow one another. status: 0 unset, 1 ok, 2 error. http_status: 0 where there is
 -- none. Its kind is that of its operation.
 CREATE TABLE spans_shape (
     id                 INTEGER PRIMARY KEY,
     tenant_id          INTEGER NOT NULL,
     trace_row          INTEGER NOT NULL,
+    run                INTEGER,
     span_id            BLOB NOT NULL,
     parent_id          BLOB,
     service_id         INTEGER NOT NULL,
@@ -162,7 +164,7 @@ CREATE TABLE spans_shape (
     start_ns           INTEGER NOT NULL,
     duration_ns        INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX spans_shape_by_trace ON spans_shape (trace_row);
+CREATE INDEX spans_shape_by_trace ON spans_shape (trace_row) WHERE run IS NOT NULL;
 CREATE INDEX spans_shape_by_service ON spans_shape (service_id, start_ns);
 CREATE INDEX spans_shape_failed ON spans_shape (tenant_id, start_ns) WHERE status = 2;
 CREATE INDEX spans_shape_slow ON spans_shape (tenant_id, start_ns) WHERE duration_ns >= 500000000;
@@ -215,7 +217,7 @@ CREATE INDEX span_filters_shape_by_size ON span_filters_shape (tenant_id, blocks
 CREATE VIEW span_filters AS SELECT 0 AS day, * FROM span_filters_shape;
 
 -- The filters of 64 blocks, laid across each other: for each bit of a filter eight bytes, one bit for each block, the
--- lowest of the first. id: of the filters, times 64, and which slice of the bits it is. bits: 1,986 times eight bytes.
+-- lowest of the first. id: of the filters, times 128, and which slice of the bits it is. bits: 1,986 times eight bytes.
 CREATE TABLE span_slices_shape (
     id   INTEGER PRIMARY KEY,
     bits BLOB NOT NULL

@@ -97,13 +97,28 @@ impl Permit {
         let request_bytes_max = self.request_bytes_max;
         let grown = self.held.checked_add(bytes).filter(|&grown| grown <= request_bytes_max);
         let grown = grown.ok_or(Error::TooLarge { bytes_max: request_bytes_max })?;
+        self.take(bytes)?;
+        self.held = grown;
+        Ok(())
+    }
+
+    /// Takes `bytes` more for what was made of the request, which may be larger than a request.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] past the budget. What was held before stays held.
+    pub fn cover(&mut self, bytes: usize) -> Result<(), Error> {
+        self.take(bytes)?;
+        self.held = self.held.saturating_add(bytes);
+        Ok(())
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Error> {
         let bytes_max = self.shared.bytes_max;
         let fits = |held: u64| held.checked_add(bytes as u64).filter(|&held| held <= bytes_max);
         if self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::Overloaded { bytes_max });
         }
-        self.held = grown;
         Ok(())
     }
 
@@ -154,6 +169,10 @@ mod tests {
         assert_eq!((second.held_bytes(), budget.held_bytes(), budget.refused()), (0, 10, 1));
         drop(first);
         assert_eq!(second.grow(6), Ok(()));
+        // What was made of a request may be larger than one.
+        assert_eq!(second.cover(9), Ok(()));
+        assert_eq!(second.cover(1), Err(Error::Overloaded { bytes_max: 15 }));
+        assert_eq!((second.held_bytes(), budget.held_bytes()), (15, 15));
         drop(second);
         assert_eq!(budget.held_bytes(), 0);
     }

@@ -133,8 +133,9 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             ),
             variable(
                 "SQLITE_MMAP_SIZE_BYTES",
-                "268435456",
-                "Bytes of the database that SQLite maps into memory, 0 to 17179869184; 0 maps none.",
+                "0",
+                "Bytes of the database that SQLite maps into memory, 0 to 17179869184; 0 maps none, which is faster on a \
+                 disk that reads ahead much.",
             ),
             variable(
                 "OTELCONTEXT_ALLOW_SQLITE_PROD",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::log::LogRecord;
-use super::metric::Metric;
+use super::metric::{Metric, Point};
 use super::resource::{Instrumentation, Resource};
 use super::span::Span;
 
@@ -71,6 +71,25 @@ impl Batch {
             Self::Logs(groups) => groups.iter().map(|group| group.items.len()).sum(),
             Self::Metrics(groups) => {
                 groups.iter().flat_map(|group| &group.items).map(|metric| metric.points.len()).sum()
+            }
+        }
+    }
+
+    /// Bytes of memory that it takes beside the text and attributes, which lie in the body that it came from. An item of
+    /// two bytes on the wire takes as much as any other.
+    pub fn own_bytes(&self) -> usize {
+        fn of<T>(groups: &[Group<T>]) -> usize {
+            let items: usize = groups.iter().map(|group| group.items.capacity()).sum();
+            let each = size_of::<Group<T>>() + size_of::<Resource>() + size_of::<Instrumentation>();
+            groups.len() * each + items * size_of::<T>()
+        }
+        match self {
+            Self::Traces(groups) => of(groups),
+            Self::Logs(groups) => of(groups),
+            Self::Metrics(groups) => {
+                let metrics = groups.iter().flat_map(|group| &group.items);
+                let points: usize = metrics.map(|metric| metric.points.capacity()).sum();
+                of(groups) + points * size_of::<Point>()
             }
         }
     }

@@ -63,9 +63,10 @@ impl Handle {
 
     async fn journaled(&self, tenant: TenantId, submission: Submission) -> Result<(), Error> {
         let Submission { encoding, received, body, batch } = submission;
-        let (signal, bytes) = (batch.signal(), body.len());
+        let (signal, body_bytes) = (batch.signal(), body.len());
+        let bytes = body_bytes.saturating_add(batch.own_bytes());
         let entry = Entry { tenant: tenant.clone(), signal, encoding: encoding.number(), received, body };
-        let prepared = if bytes > INLINE_BYTES_MAX {
+        let prepared = if body_bytes > INLINE_BYTES_MAX {
             let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));
             work.await.map_err(|_| Error::Stopping)?
         } else {

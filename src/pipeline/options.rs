@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Options {
     /// Requests that may wait; the next is refused as overload.
     pub requests_max: usize,
-    /// Bytes of request bodies that may wait; more are refused as overload.
+    /// Bytes of requests that may wait, as they lie in memory; more are refused as overload.
     pub bytes_max: usize,
     /// Spans, records and points that one commit takes at most, a request more or less.
     pub commit_items_max: usize,

@@ -77,5 +77,6 @@ fn decoded(record: Record, door: &Door) -> Result<Waiting, Broken> {
     let mut decoded = decode::decode(entry.signal, encoding, &entry.body, entry.received, &door.limits)
         .map_err(|source| Broken::Decode { lsn: lsn.0, source })?;
     door.rules.admit(&mut decoded.batch);
-    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes: entry.body.len() })
+    let bytes = entry.body.len().saturating_add(decoded.batch.own_bytes());
+    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes })
 }

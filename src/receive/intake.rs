@@ -152,7 +152,8 @@ impl Intake {
         let received = self.clock.now();
         let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());
         let work = Work { signal, encoding, inflate, received, limits, rules };
-        let Unpacked { decoded, turned_away, body, permit } = self.unpack(work).await?;
+        let Unpacked { decoded, turned_away, body, mut permit } = self.unpack(work).await?;
+        permit.cover(decoded.batch.own_bytes())?;
         let items = decoded.batch.items() as u64;
         self.count(signal, &decoded, &turned_away);
         let Decoded { batch, rejected, message, .. } = decoded;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::blocks::{self, SLICED};
+use super::blocks::{self, SLICED, SLICES_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -122,5 +122,5 @@ async fn lay_across(
 
 /// The id of a slice of the filters `id`.
 pub(super) const fn slice_id(id: i64, slice: usize) -> i64 {
-    id * SLICED as i64 + slice as i64
+    id * SLICES_MAX as i64 + slice as i64
 }

@@ -1,7 +1,7 @@
 //! Which block each row of a commit goes to, and the blocks themselves.
 //!
 //! Rows are shared out before anything is compressed, so that the rows can be inserted meanwhile. A block holds
-//! rows of one day, tenant and signal, in order of arrival.
+//! rows of one day, tenant and signal; log records in order of arrival, spans trace by trace.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -126,20 +126,25 @@ impl Signal {
 }
 
 impl Plan {
-    /// Shares out the rows of `commit`; `promoted` tells which attributes are promoted in a partition.
-    pub(super) fn of(commit: &Commit, promoted: impl Fn(Partition) -> Arc<[String]>) -> Self {
+    /// Shares out the rows of `commit`, its spans in the order of `spans`; `promoted` tells which attributes are promoted in
+    /// a partition.
+    pub(super) fn of(commit: &Commit, spans: &[u32], promoted: impl Fn(Partition) -> Arc<[String]>) -> Self {
         let mut plan = Self {
             span_days: commit.spans.iter().map(|span| Day::of_key(span.trace_key)).collect(),
             log_days: commit.logs.iter().map(|log| Day::of(log.time)).collect(),
             ..Self::default()
         };
         let days = std::mem::take(&mut plan.span_days);
-        let spans = commit.spans.iter().map(|span| (span.tenant, span.detail.as_bytes().len()));
-        plan.share_out(Signal::Spans, spans.zip(&days));
+        let spans = spans.iter().map(|index| {
+            let span = &commit.spans[*index as usize];
+            (*index, days[*index as usize], span.tenant, span.detail.as_bytes().len())
+        });
+        plan.share_out(Signal::Spans, spans);
         plan.span_days = days;
         let days = std::mem::take(&mut plan.log_days);
-        let logs = commit.logs.iter().map(|log| (log.tenant, log.detail.as_bytes().len()));
-        plan.share_out(Signal::Logs, logs.zip(&days));
+        let logs = commit.logs.iter().zip(&days).zip(0..);
+        let logs = logs.map(|((log, day), index)| (index, *day, log.tenant, log.detail.as_bytes().len()));
+        plan.share_out(Signal::Logs, logs);
         plan.log_days = days;
         for planned in &mut plan.blocks {
             planned.promoted = promoted(planned.signal.family().partition(planned.day));
@@ -158,23 +163,20 @@ impl Plan {
         self.blocks.iter().map(|planned| planned.encode(commit, &mut encoder)).collect()
     }
 
-    fn share_out<'d>(
-        &mut self,
-        signal: Signal,
-        rows: impl Iterator<Item = ((TenantNumber, usize), &'d Day)>,
-    ) {
+    /// Shares out rows, each with its index in the commit, its day, its tenant and the bytes of its details.
+    fn share_out(&mut self, signal: Signal, rows: impl Iterator<Item = (u32, Day, TenantNumber, usize)>) {
         let mut open: HashMap<(TenantNumber, Day), usize, RandomState> = HashMap::default();
-        for (((tenant, bytes), day), index) in rows.zip(0..) {
+        for (index, day, tenant, bytes) in rows {
             self.bytes += bytes as u64;
             let fits = |block: &usize| {
                 let block = &self.blocks[*block];
                 block.rows.len() < ROWS_MAX && block.bytes + bytes <= RAW_BYTES_MAX
             };
-            let block = open.get(&(tenant, *day)).copied().filter(fits).unwrap_or(self.blocks.len());
+            let block = open.get(&(tenant, day)).copied().filter(fits).unwrap_or(self.blocks.len());
             if block == self.blocks.len() {
-                open.insert((tenant, *day), block);
+                open.insert((tenant, day), block);
                 let (rows, promoted) = (Vec::new(), Arc::default());
-                self.blocks.push(Planned { day: *day, tenant, signal, rows, bytes: 0, promoted });
+                self.blocks.push(Planned { day, tenant, signal, rows, bytes: 0, promoted });
             }
             let planned = &mut self.blocks[block];
             planned.rows.push(index);
@@ -242,10 +244,11 @@ mod tests {
     use super::*;
 
     fn shared_out(rows: &[(u32, i32, usize)]) -> Vec<Vec<u32>> {
-        let days: Vec<Day> = rows.iter().map(|(_, day, _)| Day(*day)).collect();
-        let rows = rows.iter().map(|(tenant, _, bytes)| (TenantNumber(*tenant), *bytes));
+        let rows = rows.iter().zip(0..);
+        let rows =
+            rows.map(|((tenant, day, bytes), index)| (index, Day(*day), TenantNumber(*tenant), *bytes));
         let mut plan = Plan::default();
-        plan.share_out(Signal::Spans, rows.zip(&days));
+        plan.share_out(Signal::Spans, rows);
         plan.blocks.into_iter().map(|block| block.rows).collect()
     }
 

@@ -179,6 +179,7 @@ pub(super) static SPANS: Table = Table {
         ("id", Big),
         ("tenant_id", Int),
         ("trace_row", Big),
+        ("run", Int),
         ("span_id", Bytes),
         ("parent_id", Bytes),
         ("service_id", Int),

@@ -42,6 +42,26 @@ pub(super) struct Folded {
     pub(super) of_span: Vec<u32>,
 }
 
+impl Folded {
+    /// All spans, each trace's together: traces in the order of their first spans, spans in the order of arrival.
+    pub(super) fn together(&self) -> Vec<u32> {
+        let mut counts = vec![0_u32; self.summaries.len()];
+        self.of_span.iter().for_each(|trace| counts[*trace as usize] += 1);
+        let (mut next, mut begun) = (vec![u32::MAX; counts.len()], 0);
+        let mut together = vec![0; self.of_span.len()];
+        for (span, trace) in (0..).zip(&self.of_span) {
+            let trace = *trace as usize;
+            if next[trace] == u32::MAX {
+                next[trace] = begun;
+                begun += counts[trace];
+            }
+            together[next[trace] as usize] = span;
+            next[trace] += 1;
+        }
+        together
+    }
+}
+
 /// Which rows the traces of a commit have in the tables of their days.
 #[derive(Debug, Default)]
 pub(super) struct Rows(Vec<i64>);

@@ -42,12 +42,16 @@ pub(super) async fn write(
     names: &Names,
     journal: &str,
 ) -> Result<Written, Error> {
-    let plan = Arc::new(Plan::of(commit, |partition| writer.promoted(partition)));
     let traces = {
         let commit = Arc::clone(commit);
-        spawn_blocking(move || traces::fold(&commit.spans))
+        spawn_blocking(move || {
+            let traces = traces::fold(&commit.spans);
+            (traces.together(), traces)
+        })
     };
     let rolling = tokio::spawn(roll_up(Arc::clone(commit), Arc::clone(&writer.rollups)));
+    let (together, traces) = traces.await.map_err(Error::Lost)?;
+    let plan = Arc::new(Plan::of(commit, &together, |partition| writer.promoted(partition)));
     let encoding = {
         let (commit, plan) = (Arc::clone(commit), Arc::clone(&plan));
         spawn_blocking(move || plan.encode(&commit))
@@ -61,7 +65,6 @@ pub(super) async fn write(
     for (family, days_of) in [(Family::Spans, &spans), (Family::Logs, &logs), (Family::Points, &points)] {
         days.make(days_of.iter().map(|day| family.partition(*day)).collect()).await?;
     }
-    let traces = traces.await.map_err(Error::Lost)?;
     for day in traces.days() {
         days.first_free(partition::TRACES, day).await?;
     }
@@ -198,14 +201,22 @@ impl<'w> Days<'w> {
         trace_row: impl Fn(u32) -> i64 + Send + Sync,
     ) -> Result<(), Error> {
         let numbered = self.number(blocks, (Signal::Spans, day)).await?;
+        let runs = numbered.chunk_by(|(_, a), (_, b)| trace_row(*a) == trace_row(*b));
+        let numbered: Vec<(i64, u32, Option<i64>)> = runs
+            .flat_map(|run| {
+                let counts = std::iter::once(Some(run.len() as i64)).chain(std::iter::repeat(None));
+                run.iter().zip(counts).map(|((id, index), count)| (*id, *index, count))
+            })
+            .collect();
         let target = table::SPANS.on(partition::SPANS, day);
         self.connection
-            .insert(&target, &numbered, |values, (id, index)| {
+            .insert(&target, &numbered, |values, (id, index, run)| {
                 let span = &commit.spans[*index as usize];
                 values.day(day);
                 values.int(*id);
                 values.int(span.tenant.0);
                 values.int(trace_row(*index));
+                values.optional_int(*run);
                 values.blob(span.span_id.as_bytes());
                 values.optional_blob(span.parent_id.as_ref().map(|id| &id.as_bytes()[..]));
                 values.int(span.service.0);

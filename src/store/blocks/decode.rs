@@ -66,7 +66,8 @@ impl<'a> Block<'a> {
         let columns = take_length(&mut directory).filter(|count| *count <= COLUMNS_MAX).ok_or(UNREADABLE)?;
         let mut counts = vec![0; columns];
         for column in rows.iter().flat_map(|shape| &shapes[*shape]) {
-            *counts.get_mut(*column).ok_or(UNREADABLE)? += 1;
+            let Some(count) = counts.get_mut(*column) else { return Err(UNREADABLE) };
+            *count += 1;
         }
         let columns = counts.into_iter().map(|count| Column::read(&mut directory, &mut at, count));
         let columns = columns.collect::<Result<_, _>>()?;
@@ -99,6 +100,9 @@ impl<'a> Block<'a> {
     /// # Errors
     /// When a column cannot be read, or a position lies behind the last row.
     pub fn at(&mut self, positions: &[usize]) -> Result<Vec<Bytes>, Error> {
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut wanted = vec![false; self.rows.len()];
         let mut shapes = BTreeSet::new();
         for position in positions {
@@ -143,6 +147,9 @@ impl<'a> Block<'a> {
             } else if of_attributes && column.kind.is_attribute() && column.key == key.as_bytes() {
                 *equal = Some(column.equal(value, self.body)?);
             }
+        }
+        if !equal.iter().flatten().flatten().any(|equal| *equal) {
+            return Ok(vec![false; self.rows.len()]);
         }
         let mut next = vec![0; self.columns.len()];
         let mut answer = Vec::with_capacity(self.rows.len());

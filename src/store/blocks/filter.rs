@@ -14,7 +14,7 @@ use crate::model::packed::AttributeIter;
 use crate::model::packed::value::Value;
 
 /// Largest filter, in bytes.
-pub(super) const FILTER_BYTES_MAX: usize = 8 << 10;
+pub(super) const FILTER_BYTES_MAX: usize = 16 << 10;
 /// Bits that one token sets.
 pub(super) const PROBES: u32 = 4;
 /// Bits of filter for each distinct token, at least.

@@ -35,7 +35,7 @@ mod texts;
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
 pub use filter::{probes, token};
-pub use slices::{SLICED, Spot, slice};
+pub use slices::{SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;
 use crate::model::packed::wire::take_varint;

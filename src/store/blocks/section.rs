@@ -1,5 +1,7 @@
 //! Runs of bytes, each compressed by itself where that makes it smaller.
 
+use std::cell::RefCell;
+
 use super::UNREADABLE;
 use super::take_length;
 use crate::model::packed::write::put_varint;
@@ -50,6 +52,11 @@ fn lacking(error: std::io::Error) -> Error {
     Error::Disk(sqlx::Error::Io(error))
 }
 
+thread_local! {
+    /// Making one takes longer than most runs.
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// Where a run is in the body of a block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -77,7 +84,13 @@ impl Place {
         if self.raw > DECODED_BYTES_MAX {
             return Err(UNREADABLE);
         }
-        let raw = zstd::bulk::decompress(stored, self.raw).map_err(|_| UNREADABLE)?;
+        let raw = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            if decompressor.is_none() {
+                *decompressor = Some(zstd::bulk::Decompressor::new().map_err(lacking)?);
+            }
+            let decompressor = decompressor.as_mut().ok_or(UNREADABLE)?;
+            decompressor.decompress(stored, self.raw).map_err(|_| UNREADABLE)
+        })?;
         if raw.len() == self.raw { Ok(raw) } else { Err(UNREADABLE) }
     }
 }

@@ -174,7 +174,7 @@ impl Places {
                 let mut rest = &stored[..];
                 for length in lengths {
                     let length = usize::try_from(length).map_err(|_| UNREADABLE)?;
-                    let (value, after) = rest.split_at_checked(length).ok_or(UNREADABLE)?;
+                    let Some((value, after)) = rest.split_at_checked(length) else { return Err(UNREADABLE) };
                     rest = after;
                     texts.run.extend_from_slice(prefix);
                     match hex {

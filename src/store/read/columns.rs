@@ -53,12 +53,21 @@ pub(super) fn span_tables(dialect: Dialect, day: Day, index: Option<&str>) -> St
 /// The same for the spans of traces that their key leads to.
 pub(in crate::store) fn trace_tables(dialect: Dialect, day: Day) -> String {
     let (traces, by_key) = (TRACES.on(day), dialect.indexed(TRACES, day, "by_key"));
-    let (spans, by_trace) = (SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"));
+    let (runs, spans) = (runs(dialect, day), SPANS.on(day));
     format!(
-        "{traces} AS t{by_key} CROSS JOIN {spans} AS s{by_trace} LEFT JOIN operations AS o \
-         ON o.id = s.operation_id WHERE s.trace_row = t.id"
+        "{traces} AS t{by_key} CROSS JOIN {runs} CROSS JOIN {spans} AS s{} LEFT JOIN operations AS o \
+         ON o.id = s.operation_id WHERE r.trace_row = t.id AND {IN_RUN}",
+        dialect.by_ids()
     )
 }
+
+/// The first spans `r` of the runs of traces, that their `r.trace_row` leads to.
+pub(super) fn runs(dialect: Dialect, day: Day) -> String {
+    format!("{} AS r{}", SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"))
+}
+
+/// That span `s` is one of the run that begins with `r`.
+pub(super) const IN_RUN: &str = "r.run IS NOT NULL AND s.id >= r.id AND s.id < r.id + r.run";
 
 /// Reads a row of the columns [`SPAN`].
 pub(super) fn span(row: Row<'_>, day: Day) -> Result<Found<SpanRow>, Error> {

@@ -4,6 +4,7 @@
 //! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -106,17 +107,26 @@ pub(super) async fn matching<T: Detailed>(
 /// A block: its day, and the id of its first row.
 pub(super) type Place = (Day, i64);
 
-/// The rows of a block that hold all of `attributes`: their ids and details.
+/// The rows of `blocks`, which lie on one day, that hold all of `attributes`: their ids and details.
 pub(super) async fn search<T: Detailed>(
     reader: &mut Reader,
-    (day, block): Place,
+    day: Day,
+    blocks: &[i64],
     attributes: &[(String, String)],
 ) -> Result<HashMap<i64, Bytes>, Error> {
-    let data = data::<T>(reader, (day, block)).await?;
-    let attributes = attributes.to_vec();
-    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes));
-    let rows = taken.await.map_err(Error::Lost)??;
-    Ok((block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))).collect())
+    let attributes: Arc<[(String, String)]> = attributes.into();
+    let mut searches = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        // While one is searched the next is read.
+        let (data, attributes) = (data::<T>(reader, (day, *block)).await?, Arc::clone(&attributes));
+        searches.push(tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes)));
+    }
+    let mut found = HashMap::new();
+    for (block, search) in blocks.iter().zip(searches) {
+        let rows = search.await.map_err(Error::Lost)??;
+        found.extend((*block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))));
+    }
+    Ok(found)
 }
 
 /// The indexes of rows by their block: the last that begins with them or before.

@@ -30,9 +30,7 @@ const WALKS_MAX: usize = 200;
 /// Characters of one statement, about; SQLite itself stops at a million.
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
-const SEARCHED: (usize, usize) = (256, 2_048);
-/// Rows that are looked at where an attribute is promoted: what else is asked for may leave no more.
-const LISTED: usize = 64;
+const SEARCHED: (usize, usize) = (64, 2_048);
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, or an attribute is promoted,
 /// the filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
@@ -112,7 +110,7 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
             }
             None => false,
         };
-        let mut chunk = if is_listed { LISTED } else { SEARCHED.0 };
+        let mut chunk = SEARCHED.0;
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
             loop {
                 let is_long = looked_at > 0 && is_listed || is_rare(looked_at, found.len(), limit);

@@ -11,6 +11,9 @@ use super::scan::Scan;
 use crate::model::time::Window;
 use crate::store::error::Error;
 
+/// Blocks that are searched before it is seen whether there is enough.
+const TOGETHER: usize = 8;
+
 /// The newest `limit` rows of `band` that `scan` is after, in the order of time and number, with their details.
 pub(super) async fn newest<T: Detailed + Unpin>(
     scan: &Scan<'_, T>,
@@ -26,16 +29,19 @@ pub(super) async fn newest<T: Detailed + Unpin>(
     }
     blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
     let mut found: Vec<Found<T>> = Vec::new();
-    for (newest, place) in blocks {
+    let days = blocks.chunk_by(|(_, (a, _)), (_, (b, _))| a == b);
+    for part in days.flat_map(|of_day| of_day.chunks(TOGETHER)) {
+        let (newest, (day, _)) = part[0];
         // What comes from here on is older than all that was found.
         if found.len() >= limit && found.last().is_some_and(|last| scan.place(last).0 > newest) {
             break;
         }
-        let mut details = details::search::<T>(reader, place, scan.attributes).await?;
+        let ids: Vec<i64> = part.iter().map(|(_, (_, block))| *block).collect();
+        let mut details = details::search::<T>(reader, day, &ids, scan.attributes).await?;
         if details.is_empty() {
             continue;
         }
-        let rows = scan.by_id(reader, (place.0, band), details.keys().copied()).await?;
+        let rows = scan.by_id(reader, (day, band), details.keys().copied()).await?;
         found.extend(rows.into_iter().map(|mut row| {
             row.row.set_detail(details.remove(&row.id).unwrap_or_default());
             row

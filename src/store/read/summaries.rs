@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Page;
-use super::columns::Columns;
+use super::columns::{self, Columns, IN_RUN};
 use super::reader::{Reader, check_named};
 use super::scan;
 use super::spans::push_in;
@@ -307,7 +307,7 @@ impl Search<'_> {
         } else {
             sql.push(" FROM (SELECT DISTINCT trace_row FROM ").push(self.leads(self.source, day));
             if self.source == Source::Services {
-                sql.push(self.span_conditions());
+                sql.push(self.span_conditions(""));
             }
             sql.push(format_args!(
                 ") AS l CROSS JOIN {table} AS t WHERE t.id = l.trace_row AND t.tenant_id = {tenant}"
@@ -367,22 +367,27 @@ impl Search<'_> {
         conditions
     }
 
-    /// Of whom the span must be that makes a part match.
-    fn span_conditions(&self) -> String {
+    /// Of whom the span must be that makes a part match; `of` stands before the names of its columns.
+    fn span_conditions(&self, of: &str) -> String {
         let mut conditions = String::new();
-        push_in(&mut conditions, "+service_id", self.services.iter().map(|service| service.0));
+        push_in(&mut conditions, &format!("+{of}service_id"), self.services.iter().map(|service| service.0));
         if !self.ask.operations.is_empty() {
-            push_in(&mut conditions, "operation_id", self.ask.operations.iter().map(|operation| operation.0));
+            push_in(
+                &mut conditions,
+                &format!("{of}operation_id"),
+                self.ask.operations.iter().map(|operation| operation.0),
+            );
         }
         conditions
     }
 
     fn has_span(&self, day: Day) -> String {
         format!(
-            "EXISTS (SELECT 1 FROM {} AS s{} WHERE s.trace_row = t.id{})",
+            "EXISTS (SELECT 1 FROM {} CROSS JOIN {} AS s{} WHERE r.trace_row = t.id AND {IN_RUN}{})",
+            columns::runs(self.dialect, day),
             SPANS.on(day),
-            self.dialect.indexed(SPANS, day, "by_trace"),
-            self.span_conditions()
+            self.dialect.by_ids(),
+            self.span_conditions("s.")
         )
     }
 

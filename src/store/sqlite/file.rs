@@ -25,14 +25,15 @@ pub struct File {
     pub path: PathBuf,
     /// Page cache of each connection, in KiB.
     pub cache_kib: u32,
-    /// Bytes of the file that each connection may map into memory; 0 maps none.
+    /// Bytes of the file that each connection may map into memory; 0 maps none. For a page of a map that is not in memory
+    /// the system reads as much as it reads ahead, megabytes on many disks, where a read of its own takes 16 KiB.
     pub mmap_bytes: u64,
 }
 
 impl File {
     /// The file at `path`, with the defaults of the product.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), cache_kib: 65_536, mmap_bytes: 1 << 30 }
+        Self { path: path.into(), cache_kib: 65_536, mmap_bytes: 0 }
     }
 
     /// Opens a connection that writes; creates the file where it is missing.

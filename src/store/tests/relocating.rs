@@ -65,7 +65,7 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
         "SELECT concat_ws(' ', id, name) FROM tenants",
         "SELECT concat_ws(' ', id, service_id, text, sample, first_seen) FROM templates",
         "SELECT concat_ws(' ', id, hex(hash), name, kind, service_id, first_seen) FROM series",
-        "SELECT concat_ws(' ', day, id, tenant_id, trace_row, hex(span_id), hex(parent_id), service_id, \
+        "SELECT concat_ws(' ', day, id, tenant_id, trace_row, text(run), hex(span_id), hex(parent_id), service_id, \
          operation_id, status, entry, http_status, text(dependency_id), start_ns, duration_ns) FROM spans",
         "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(data)) FROM span_blocks",
         "SELECT concat_ws(' ', day, id, blocks, min_ns, max_ns, filter_bytes, hex(ids), hex(filter)) FROM span_filters",
@@ -131,7 +131,7 @@ fn everything_is_moved_as_it_is() {
             assert_eq!(values(&store).await, VALUES);
             assert_eq!(store.names().find_services(TENANT, SERVICE).len(), 1);
             let next = Commit { lsn: 8, logs: vec![log(5)], spans: vec![span(1, 6)], ..Commit::default() };
-            assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(4)]);
+            assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(69)]);
             assert_eq!(count(&store, "SELECT spans FROM traces").await, 6);
             store.stop().await;
         });

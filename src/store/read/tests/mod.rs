@@ -7,6 +7,7 @@ mod questions;
 mod spans;
 mod traces;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -112,8 +113,13 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, mut commit: Commit) {
-        // Rows are numbered by tenant within a commit.
-        commit.spans.sort_by_key(|span| span.tenant);
+        // Rows are numbered by tenant within a commit, and trace by trace.
+        let trace = |span: &SpanRow| (span.tenant, span.trace_key, span.trace_id);
+        let mut first: HashMap<_, usize> = HashMap::new();
+        for (index, span) in commit.spans.iter().enumerate() {
+            first.entry(trace(span)).or_insert(index);
+        }
+        commit.spans.sort_by_key(|span| (span.tenant, first[&trace(span)]));
         commit.logs.sort_by_key(|log| log.tenant);
         for store in &self.stores {
             self.runtime.block_on(store.commit(commit.clone())).unwrap();
