@@ -34,7 +34,12 @@ pub(super) fn main(
         sql_tenant: Some(config.default_tenant.clone()),
         ..api::Options::default()
     };
-    let questions = api::router(options, query.clone(), health.clone(), &asked).layer(gate());
+    let mut questions = api::router(options, query.clone(), health.clone(), &asked).layer(gate());
+    if !authenticator.requires_key() {
+        // The agents' route looks at them in any case, as the protocol asks.
+        let names = auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins);
+        questions = questions.layer(middleware::from_fn_with_state(names, auth::under_own_name));
+    }
     let mut router = open.merge(receive.router_http()).merge(questions);
     if config.mcp_enabled {
         let options = mcp::Options {

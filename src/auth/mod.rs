@@ -4,10 +4,12 @@
 //! header here and nowhere else. It never reads a body, a query string or a file, and never logs a key.
 //!
 //! Reading order: this file, `key` (the operator's key), `tenant` (the tenant headers), `layer` (the gate in
-//! front of the routes that are not OTLP), `tally` (what was refused). The public handle is [`Authenticator`].
+//! front of the routes that are not OTLP), `names` (under which a server without a key may be asked), `tally` (what
+//! was refused). The public handle is [`Authenticator`].
 
 mod key;
 mod layer;
+mod names;
 mod tally;
 mod tenant;
 
@@ -21,6 +23,7 @@ use crate::model::tenant::Scope;
 use crate::model::tenant::TenantId;
 
 pub use layer::layer;
+pub use names::{Names, under_own_name};
 pub use tally::Sample;
 pub use tally::Surface;
 use tally::Tally;

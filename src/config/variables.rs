@@ -329,12 +329,12 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "MCP_ALLOWED_HOSTS",
                 "",
-                "Host names beyond loopback under which MCP may be asked, separated by commas.",
+                "Host names beyond loopback under which MCP may be asked, and the API where no key is required, separated by commas; `*` for any.",
             ),
             variable(
                 "MCP_ALLOWED_ORIGINS",
                 "",
-                "Browser origins beyond loopback that may ask MCP, separated by commas, such as https://ops.example.com.",
+                "Browser origins beyond loopback that may ask MCP, and the API where no key is required, separated by commas, such as https://ops.example.com.",
             ),
         ],
     ),

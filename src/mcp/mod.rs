@@ -21,10 +21,17 @@ mod tally;
 mod trace_graph;
 mod window;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use mcp_tools::{
     AnomalyTimelineAsk, Answer, Ended, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk,
     ServiceHealthAsk, ServiceMapAsk, TraceGraphAsk, Triage,
@@ -34,6 +41,9 @@ use crate::model::tenant::Scope;
 use crate::query::Query;
 
 pub use self::tally::Tally;
+
+/// How long the body of a call may take to come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What can be chosen about MCP.
 #[derive(Debug, Clone)]
@@ -59,7 +69,23 @@ pub fn router(options: Options, query: Query, tally: Arc<Tally>) -> Router {
         allowed_origins: options.allowed_origins,
         ..Limits::default()
     };
-    Router::new().route_service(&options.path, mcp_tools::service(Arc::new(Tools { query, tally }), limits))
+    let body_bytes_max = limits.body_bytes_max;
+    let service = mcp_tools::service(Arc::new(Tools { query, tally }), limits);
+    let in_time = middleware::from_fn(move |request, next| in_time(request, next, body_bytes_max));
+    Router::new().route_service(&options.path, service).layer(in_time)
+}
+
+/// Lets a call through once its body has come, or answers 408: who sends a byte now and then must not hold a place.
+async fn in_time(request: Request, next: Next, bytes_max: usize) -> Response {
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, bytes_max)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(head, body.into())).await,
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("a call has at most {bytes_max} bytes\n")).into_response()
+        }
+        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "the body of the call did not come whole\n").into_response(),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body of the call did not come in time\n").into_response(),
+    }
 }
 
 /// The tools.

@@ -115,16 +115,18 @@ pub(super) async fn search<T: Detailed>(
     attributes: &[(String, String)],
 ) -> Result<HashMap<i64, Bytes>, Error> {
     let attributes: Arc<[(String, String)]> = attributes.into();
-    let mut searches = Vec::with_capacity(blocks.len());
-    for block in blocks {
+    let mut sql = reader.sql(format!("SELECT id, data FROM {} WHERE id", T::SIGNAL.blocks().on(day)));
+    sql.push(reader.dialect().is_one_of(blocks.iter().copied()));
+    let searches = reader.all(sql, |row| {
+        let (data, attributes) = (row.get::<&[u8]>(1)?.to_vec(), Arc::clone(&attributes));
         // While one is searched the next is read.
-        let (data, attributes) = (data::<T>(reader, (day, *block)).await?, Arc::clone(&attributes));
-        searches.push(tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes)));
-    }
+        let search = tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes));
+        Ok((row.get::<i64>(0)?, search))
+    });
     let mut found = HashMap::new();
-    for (block, search) in blocks.iter().zip(searches) {
+    for (block, search) in searches.await? {
         let rows = search.await.map_err(Error::Lost)??;
-        found.extend((*block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))));
+        found.extend((block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))));
     }
     Ok(found)
 }

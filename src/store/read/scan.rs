@@ -30,7 +30,7 @@ const WALKS_MAX: usize = 200;
 /// Characters of one statement, about; SQLite itself stops at a million.
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
-const SEARCHED: (usize, usize) = (64, 2_048);
+const SEARCHED: (usize, usize) = (32, 2_048);
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, or an attribute is promoted,
 /// the filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;

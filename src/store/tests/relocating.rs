@@ -132,7 +132,7 @@ fn everything_is_moved_as_it_is() {
             assert_eq!(store.names().find_services(TENANT, SERVICE).len(), 1);
             let next = Commit { lsn: 8, logs: vec![log(5)], spans: vec![span(1, 6)], ..Commit::default() };
             assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(69)]);
-            assert_eq!(count(&store, "SELECT spans FROM traces").await, 6);
+            assert_eq!(count(&store, "SELECT spans FROM traces").await, 71);
             store.stop().await;
         });
     }

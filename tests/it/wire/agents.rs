@@ -137,6 +137,11 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
     for host in &evil_hosts {
         let answer = rpc(&server, "2025-11-25", &[("host", host)], "tools/call", call.clone()).await;
         assert_eq!(answer.status, 403, "host {host}: {}", answer.text());
+        for path in ["/api/v1/services", "/api/v1/sql?query=SELECT%201", "/api/v1/openapi.json"] {
+            let answer = send(Method::GET, &server.http, path, &[("host", host)], Vec::new()).await;
+            assert_eq!(answer.status, 403, "{path} of host {host}: {}", answer.text());
+            assert!(answer.text().contains("MCP_ALLOWED_HOSTS"), "{}", answer.text());
+        }
     }
     for origin in
         ["https://evil.com", "null", "http://127.0.0.1.evil.com", "http://localhost.evil.com:8080", "file://"]
@@ -145,6 +150,8 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
             let answer = rpc(&server, "2025-11-25", &[("origin", origin)], method, params).await;
             assert_eq!(answer.status, 403, "origin {origin}: {}", answer.text());
         }
+        let answer = send(Method::GET, &server.http, "/api/v1/services", &[("origin", origin)], Vec::new()).await;
+        assert_eq!(answer.status, 403, "the API to origin {origin}: {}", answer.text());
     }
     for origin in [format!("http://localhost:{port}"), "http://127.0.0.1:3000".to_owned()] {
         let answer = rpc(&server, "2025-11-25", &[("origin", &origin)], "tools/call", call.clone()).await;
