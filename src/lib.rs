@@ -15,6 +15,7 @@ pub mod admit;
 pub mod auth;
 pub mod decode;
 pub mod diagnose;
+pub mod encode;
 pub mod net;
 pub mod reckon;
 pub mod rules;
@@ -22,6 +23,7 @@ pub mod rules;
 // State: strangers to each other.
 pub mod graph;
 pub mod journal;
+pub mod letters;
 pub mod search;
 pub mod store;
 pub mod templates;

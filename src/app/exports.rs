@@ -9,6 +9,7 @@ use crate::api;
 use crate::auth::Authenticator;
 use crate::graph::Graph;
 use crate::journal::Journal;
+use crate::letters::{Letters, Stats};
 use crate::mcp;
 use crate::model::batch::Signal;
 use crate::pipeline;
@@ -123,6 +124,11 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         Kind::Counter,
         by_signal(pipeline::Tally::stored_items, pipeline.clone()),
     );
+    let handle = pipeline.clone();
+    metrics.export("ingest_pipeline_dlq", "Items put into dead letters.", Kind::Counter, move || {
+        let labels = |signal: Signal| owned(&[("signal", signal.name()), ("result", "enqueued")]);
+        Signal::ALL.map(|signal| (labels(signal), handle.tally().buried_items(signal) as f64)).to_vec()
+    });
     let handle = pipeline.clone();
     metrics.export(
         "ingest_pipeline_dropped",
@@ -307,6 +313,24 @@ pub(super) fn question_metrics(metrics: &Metrics, asked: &Arc<api::Tally>) {
     metrics.export("api_request_seconds", "Time spent on questions over HTTP.", Kind::Counter, move || {
         tally.seconds().map(|(route, seconds)| (label("route", route), seconds)).collect()
     });
+}
+
+/// Shows what could not be stored.
+pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
+    type Read = fn(Stats) -> u64;
+    let shown: [(&str, &str, Kind, Read); 5] = [
+        ("dlq_size", "Dead letters that are kept.", Kind::Gauge, |stats| stats.letters),
+        ("dlq_disk_bytes", "Bytes of dead letters.", Kind::Gauge, |stats| stats.bytes),
+        ("dlq_enqueued", "Dead letters that were written.", Kind::Counter, |stats| stats.written),
+        ("dlq_evicted", "Dead letters given up for room.", Kind::Counter, |stats| stats.evicted),
+        ("dlq_evicted_bytes", "Bytes of dead letters given up for room.", Kind::Counter, |stats| {
+            stats.evicted_bytes
+        }),
+    ];
+    for (name, help, kind, read) in shown {
+        let letters = letters.clone();
+        metrics.export_one(name, help, kind, move || read(letters.stats()) as f64);
+    }
 }
 
 fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {

@@ -29,6 +29,7 @@ use crate::config::{Acknowledge, Config};
 use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
 use crate::graph::Graph;
 use crate::journal::{self, Journal, Lsn, Replay};
+use crate::letters::{self, Letters};
 use crate::net::{self, Listener};
 use crate::pipeline;
 use crate::query::{self, Query};
@@ -124,6 +125,14 @@ impl Bound {
         let State { store, journal, replay, index, graph } =
             State::open(&config, &clock, (&doors, &health, &metrics)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
+        let letters = Letters::open(letters::Options {
+            folder: config.letters.folder.clone(),
+            letters_max: config.letters.files_max,
+            bytes_max: config.letters.bytes_max,
+            drops_oldest: config.letters.drops_oldest,
+        })
+        .context("DLQ_PATH")?;
+        exports::letter_metrics(&metrics, &letters);
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
@@ -131,6 +140,7 @@ impl Bound {
             graph: graph.clone(),
             limits: limits.clone(),
             rules: rules.clone(),
+            letters,
             clock: clock.clone(),
             health: health.clone(),
             committed: Arc::clone(&committed),

@@ -5,7 +5,9 @@
 mod backup;
 mod check_config;
 mod demo;
+mod dlq;
 mod doctor;
+mod door;
 mod export;
 mod import;
 mod migrate;
@@ -85,6 +87,9 @@ enum Command {
     Export(export::Arguments),
     /// Send OTLP/JSON lines, or a predecessor's database, to a running server.
     Import(import::Arguments),
+    /// Dead letters: what was acknowledged and the database refuses for good.
+    #[command(subcommand)]
+    Dlq(dlq::Arguments),
     /// Mine log templates from a file of one message a line; prints CSV.
     Templates {
         /// The file.
@@ -112,6 +117,7 @@ pub fn run() -> ExitCode {
         Command::Move(arguments) => relocate::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Templates { file } => templates::run(&file),
     };
     match outcome {

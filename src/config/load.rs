@@ -23,6 +23,16 @@ pub enum Acknowledge {
     Buffered,
 }
 
+/// Where dead letters are kept, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is documented once, at its variable")]
+pub struct DeadLetters {
+    pub folder: PathBuf,
+    pub files_max: u64,
+    pub bytes_max: u64,
+    pub drops_oldest: bool,
+}
+
 /// The whole configuration; see [`variables`] for the meaning, unit and bounds of each value.
 #[derive(Clone)]
 #[expect(missing_docs, reason = "each field is documented once, at its variable")]
@@ -46,6 +56,7 @@ pub struct Config {
     pub queue_requests_max: usize,
     pub queue_bytes_max: usize,
     pub inflight_bytes_max: usize,
+    pub letters: DeadLetters,
     pub journal_bytes_max: u64,
     pub request_bytes_max: usize,
     pub streams_max: u32,
@@ -124,6 +135,15 @@ impl Reader<'_> {
         let log_level = self.one_of("LOG_LEVEL", &["INFO", "ERROR", "WARN", "DEBUG", "TRACE"]);
         let bind_addr = self.address("BIND_ADDR");
         let data_dir = PathBuf::from(self.text("DATA_DIR"));
+        let letters = DeadLetters {
+            folder: match self.text("DLQ_PATH").as_str() {
+                "" => data_dir.join("dlq"),
+                path => PathBuf::from(path),
+            },
+            files_max: self.number("DLQ_MAX_FILES", 0, 1_000_000),
+            bytes_max: self.number("DLQ_MAX_DISK_MB", 0, 1 << 20) << 20,
+            drops_oldest: self.one_of("DLQ_WHEN_FULL", &["wait", "drop_oldest"]) == "drop_oldest",
+        };
         let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32;
         let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
@@ -163,6 +183,7 @@ impl Reader<'_> {
             queue_requests_max: self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000) as usize,
             queue_bytes_max: self.number("INGEST_PIPELINE_MAX_BYTES", 1 << 20, 1 << 40) as usize,
             inflight_bytes_max: self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40) as usize,
+            letters,
             journal_bytes_max: self.number("JOURNAL_MAX_MB", 128, 1 << 20) << 20,
             request_bytes_max: (self.number("GRPC_MAX_RECV_MB", 1, 256) << 20) as usize,
             streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,

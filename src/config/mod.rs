@@ -12,7 +12,7 @@ mod storage;
 pub mod variables;
 
 pub use self::intake::Intake;
-pub use self::load::{Acknowledge, Config, Loaded};
+pub use self::load::{Acknowledge, Config, DeadLetters, Loaded};
 pub use self::origin::{Environment, Origin};
 pub use self::storage::{Driver, Retention, Storage};
 pub use self::variables::env_example;

@@ -209,6 +209,26 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "Bytes of request bodies held while they are read and decoded, from 1048576; more are refused as overload.",
             ),
             variable(
+                "DLQ_PATH",
+                "",
+                "Folder of dead letters: what was acknowledged and the database refuses for good. Empty: DATA_DIR/dlq.",
+            ),
+            variable(
+                "DLQ_MAX_FILES",
+                "1000",
+                "Dead letters that are kept at most, 0 to 1000000; 0 sets no bound.",
+            ),
+            variable(
+                "DLQ_MAX_DISK_MB",
+                "500",
+                "Megabytes of dead letters that are kept at most, 0 to 1048576; 0 sets no bound.",
+            ),
+            variable(
+                "DLQ_WHEN_FULL",
+                "wait",
+                "`wait` stores nothing more until there is room for a dead letter, so that nothing is lost; `drop_oldest` gives up the oldest, counted in otelcontext_dlq_evicted_total.",
+            ),
+            variable(
                 "JOURNAL_MAX_MB",
                 "4096",
                 "Megabytes that the journal may take on disk, 128 to 1048576; at the bound new data is refused as overload until the store catches up.",
@@ -364,7 +384,9 @@ pub const NOT_YET: &[(&str, bool, &str)] = &[
     ("API_TENANT_KEYS_FILE", true, "keys bound to tenants are not read by this version: use API_KEY"),
     ("AUTH_TRUST_EXTERNAL", true, "identities from a proxy are not read by this version: use API_KEY"),
     ("SAMPLING_RATE", false, "nothing is sampled"),
-    ("DLQ_PATH", false, "what was accepted waits in the journal until it is stored"),
+    ("DLQ_REPLAY_INTERVAL", false, "dead letters are sent again by `otelcontext dlq replay`"),
+    ("DLQ_MAX_RETRIES", false, "dead letters are sent again by `otelcontext dlq replay`"),
+    ("DLQ_MAX_REPLAY_PER_TICK", false, "dead letters are sent again by `otelcontext dlq replay`"),
     ("API_RATE_LIMIT_RPS", false, "requests are not limited by rate, only by memory and concurrency"),
     ("INGEST_PIPELINE_WORKERS", false, "storing is done by one writer that needs no tuning"),
     ("GRAPHRAG_WORKER_COUNT", false, "the graph needs no workers"),

@@ -84,7 +84,9 @@ async fn in_time(request: Request, next: Next, bytes_max: usize) -> Response {
             (StatusCode::PAYLOAD_TOO_LARGE, format!("a call has at most {bytes_max} bytes\n")).into_response()
         }
         Ok(Err(_)) => (StatusCode::BAD_REQUEST, "the body of the call did not come whole\n").into_response(),
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body of the call did not come in time\n").into_response(),
+        Err(_) => {
+            (StatusCode::REQUEST_TIMEOUT, "the body of the call did not come in time\n").into_response()
+        }
     }
 }
 

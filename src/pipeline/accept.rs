@@ -11,7 +11,7 @@ use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
 
 use super::error::Error;
-use super::queue::Queue;
+use super::queue::{Queue, Source};
 use super::tally::Tally;
 
 /// Bodies above this are compressed off the reactor.
@@ -65,6 +65,7 @@ impl Handle {
         let Submission { encoding, received, body, batch } = submission;
         let (signal, body_bytes) = (batch.signal(), body.len());
         let bytes = body_bytes.saturating_add(batch.own_bytes());
+        let source = Source { encoding, received, body: body.clone() };
         let entry = Entry { tenant: tenant.clone(), signal, encoding: encoding.number(), received, body };
         let prepared = if body_bytes > INLINE_BYTES_MAX {
             let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));
@@ -73,7 +74,7 @@ impl Handle {
             Prepared::new(&entry)
         };
         let prepared = prepared.map_err(Error::Journal)?;
-        let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes))?;
+        let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes, source))?;
         let lsn = appended.lsn;
         appended.durable().await.map_err(|error| {
             // Refused is not kept: the client will send it again.

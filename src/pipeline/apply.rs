@@ -1,6 +1,7 @@
 //! The applier: one task that brings accepted requests into the store, in journal order.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,15 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::decode::Limits;
-use crate::fault::{Kind, chain};
+use crate::fault::chain;
 use crate::graph::Graph;
 use crate::graph::join::{Arrival, Joiner, Known, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
+use crate::letters::Letters;
 use crate::model::batch::Signal;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::node::NodeKind;
+use crate::model::rollup::Observation;
 use crate::model::span::{SpanKind, Status};
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
@@ -29,6 +32,7 @@ use crate::vitals::health::Health;
 use super::accept::Handle;
 use super::enrich::{self, Enriched, Enricher};
 use super::options::Options;
+use super::poison::{Origins, Request};
 use super::queue::{Queue, Waiting};
 use super::replay;
 use super::tally::Tally;
@@ -47,6 +51,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What is left out of what is stored; at a replay also what is refused, the same as at the door.
     pub rules: Rules,
+    /// Where what cannot be stored is kept.
+    pub letters: Letters,
     /// The wall time.
     pub clock: Clock,
     /// Where trouble is reported.
@@ -71,13 +77,16 @@ pub async fn start(
     let handle =
         Handle { journal: parts.journal.clone(), queue: Arc::clone(&queue), tally: Arc::clone(&tally) };
     parts.health.set("replay", false, "reading the journal");
+    let door = replay::Door { limits: parts.limits, rules: parts.rules };
     let applier = Applier {
-        enricher: Enricher::new(parts.rules.clone(), templates, highest),
+        enricher: Enricher::new(door.rules.clone(), templates, highest),
         joiner: Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max }),
         options,
         journal: parts.journal,
         store: parts.store,
         graph: parts.graph,
+        letters: parts.letters,
+        door: door.clone(),
         clock: parts.clock,
         health: parts.health,
         committed: parts.committed,
@@ -86,30 +95,30 @@ pub async fn start(
         unsynced: Lsn(0),
         synced_at: Instant::now(),
     };
-    let door = replay::Door { limits: parts.limits, rules: parts.rules };
     let task = tokio::spawn(applier.run(parts.replay, door));
     Ok((handle, task))
 }
 
-/// How long another server may lead before this one gives up: its own connection may be on its way out.
-const LED_MAX: Duration = Duration::from_secs(10);
 /// Traces that the store is asked about at once.
 const RECALLED_TOGETHER: usize = 1_000;
 /// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
 const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
 
-struct Applier {
+pub(super) struct Applier {
     enricher: Enricher,
     joiner: Joiner,
-    options: Options,
+    pub(super) options: Options,
     journal: Journal,
-    store: Store,
+    pub(super) store: Store,
     graph: Graph,
+    pub(super) letters: Letters,
+    /// What requests are held to.
+    pub(super) door: replay::Door,
     clock: Clock,
-    health: Health,
+    pub(super) health: Health,
     committed: Arc<tokio::sync::Notify>,
     queue: Arc<Queue>,
-    tally: Arc<Tally>,
+    pub(super) tally: Arc<Tally>,
     /// Applied, but perhaps still to be lost by the store in a power cut.
     unsynced: Lsn,
     synced_at: Instant,
@@ -157,9 +166,12 @@ impl Applier {
         let started = Instant::now();
         let mut records = 0;
         let mut source = replay::Source::new(replay, door);
-        while let Some(waiting) = source.next(self.options.commit_items_max).await? {
-            records += waiting.len() as u64;
-            if !self.apply(waiting).await {
+        while let Some(read) = source.next(self.options.commit_items_max).await? {
+            records += read.waiting.len() as u64;
+            for letter in read.unreadable {
+                self.bury(letter).await;
+            }
+            if !self.apply(read.waiting).await {
                 return Err(replay::Broken::Led);
             }
         }
@@ -180,59 +192,121 @@ impl Applier {
         }
     }
 
-    /// Commits requests, however long the store makes it wait, and tells the graph.
-    /// False where the server must not go on.
+    /// Commits requests, however long the store makes it wait, and tells the graph. False where the server must not go on.
     async fn apply(&mut self, waiting: Vec<Waiting>) -> bool {
         let Some(lsn) = waiting.last().map(|last| last.lsn) else { return true };
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
         // Thousands of records take a while: the other tasks of this thread go on elsewhere.
-        tokio::task::block_in_place(|| {
-            for request in waiting {
-                counts[request.batch.signal() as usize] += request.batch.items() as u64;
-                self.enricher.enrich(self.store.names(), &request.tenant, request.batch, &mut enriched);
-            }
-        });
+        let (requests, broken) = tokio::task::block_in_place(|| self.enrich(waiting, &mut enriched));
+        requests.iter().for_each(|request| counts[request.signal as usize] += request.items as u64);
+        for request in &broken {
+            self.bury(request.whole("reading it ended in a panic, a defect of this version")).await;
+        }
         self.recall(&enriched).await;
+        let (outcomes, observed) = self.join(&enriched, &requests).await;
         let Enriched { spans, arrivals, logs, points, templates, mut observations, counted_only, left_out } =
             enriched;
         self.tally.left_out(counted_only, left_out);
-        let joined = tokio::task::block_in_place(|| self.joiner.join(&arrivals));
-        let mut duplicates = 0;
+        let mut left_of_spans = 0;
+        let mut places = Vec::with_capacity(spans.len());
         let spans = spans
             .into_iter()
-            .zip(joined.outcomes)
-            .filter_map(|(mut row, outcome)| match outcome {
+            .zip(outcomes)
+            .enumerate()
+            .filter_map(|(place, (mut row, outcome))| match outcome {
                 Outcome::New(key) => {
                     // A span far from its trace's first one keeps the key of its own time, where it will be looked
                     // for when it comes again after a restart; readers fold the parts.
                     if is_near(key, row.start) {
                         row.trace_key = key;
                     }
+                    places.push(place);
                     Some(row)
                 }
                 Outcome::Duplicate => {
-                    duplicates += 1;
+                    left_of_spans += 1;
                     None
                 }
             })
             .collect();
-        observations.extend(joined.observations);
-        let commit = Arc::new(Commit { lsn: lsn.0, spans, logs, points, observations, templates });
-        if !self.commit(&commit).await {
-            return false;
-        }
+        observations.extend(observed);
+        let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
+        let origins = Origins::new(places, &commit);
+        let Some((commit, buried)) = self.commit(commit, origins, &requests).await else { return false };
         tokio::task::block_in_place(|| self.show(&arrivals, &commit));
-        counts[Signal::Traces as usize] -= duplicates;
+        counts[Signal::Traces as usize] -= left_of_spans;
         counts[Signal::Logs as usize] -= counted_only;
-        Signal::ALL.iter().for_each(|signal| self.tally.stored(*signal, counts[*signal as usize]));
-        self.tally.duplicates(duplicates);
+        for signal in Signal::ALL {
+            let index = signal as usize;
+            self.tally.stored(signal, counts[index].saturating_sub(buried[index]));
+        }
+        self.tally.duplicates(left_of_spans);
         self.committed.notify_waiters();
         self.unsynced = lsn;
         if self.synced_at.elapsed() > Duration::from_secs(5) {
             self.release(false).await;
         }
         true
+    }
+
+    /// Adds the rows of requests to `enriched`. Answers the requests, and apart from them those that made this panic, of
+    /// which nothing was added.
+    fn enrich(&mut self, waiting: Vec<Waiting>, enriched: &mut Enriched) -> (Vec<Request>, Vec<Request>) {
+        let (mut requests, mut broken) = (Vec::with_capacity(waiting.len()), Vec::new());
+        for waiting in waiting {
+            let Waiting { lsn, tenant, batch, source, .. } = waiting;
+            let (signal, items) = (batch.signal(), batch.items());
+            let before = enriched.lengths();
+            let (names, enricher) = (self.store.names(), &mut self.enricher);
+            let work = || enricher.enrich(names, &tenant, batch, enriched);
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            if outcome.is_err() {
+                enriched.cut_to(before);
+            }
+            let rows = before.of(signal)..enriched.lengths().of(signal);
+            let request = Request { lsn: lsn.0, tenant, signal, items, source, rows };
+            if outcome.is_ok() { &mut requests } else { &mut broken }.push(request);
+        }
+        (requests, broken)
+    }
+
+    /// Joins the arrivals. A request that makes this panic is parted with: its spans come out as if they were there
+    /// before.
+    async fn join(
+        &mut self,
+        enriched: &Enriched,
+        requests: &[Request],
+    ) -> (Vec<Outcome>, Vec<(TenantNumber, Observation)>) {
+        let joiner = &mut self.joiner;
+        let together = || catch_unwind(AssertUnwindSafe(|| joiner.join(&enriched.arrivals)));
+        if let Ok(joined) = tokio::task::block_in_place(together) {
+            return (joined.outcomes, joined.observations);
+        }
+        // What it remembers may be half of something. What is stored is recalled.
+        self.forget_joined();
+        let (mut outcomes, mut observations) = (Vec::new(), Vec::new());
+        for request in requests.iter().filter(|request| request.signal == Signal::Traces) {
+            self.recall(enriched).await;
+            let (joiner, arrivals) = (&mut self.joiner, &enriched.arrivals[request.rows.clone()]);
+            match catch_unwind(AssertUnwindSafe(|| joiner.join(arrivals))) {
+                Ok(joined) => {
+                    outcomes.extend(joined.outcomes);
+                    observations.extend(joined.observations);
+                }
+                Err(_) => {
+                    self.forget_joined();
+                    outcomes.extend(request.rows.clone().map(|_| Outcome::Duplicate));
+                    self.bury(request.whole("joining its spans ended in a panic, a defect of this version"))
+                        .await;
+                }
+            }
+        }
+        (outcomes, observations)
+    }
+
+    fn forget_joined(&mut self) {
+        self.joiner = Joiner::new(crate::graph::join::Options { spans_max: self.options.joined_spans_max });
     }
 
     /// Tells the graph what was stored.
@@ -249,52 +323,6 @@ impl Applier {
         } else {
             let present = commit.observations.iter().filter(|(_, observation)| observation.at <= latest);
             self.graph.record(&present.copied().collect::<Vec<_>>());
-        }
-    }
-
-    /// Commits, however long the store makes it wait. False where another server leads by now: this one must not go on.
-    async fn commit(&self, commit: &Arc<Commit>) -> bool {
-        let mut led_since: Option<Instant> = None;
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.store.commit(Arc::clone(commit)).await {
-                Ok(committed) => {
-                    self.tally.committed(None);
-                    self.tally.overflowed(committed.overflowed_points);
-                    self.health.set("store", true, "");
-                    return true;
-                }
-                Err(failure) => {
-                    led_since = match failure {
-                        crate::store::error::Error::Led => Some(led_since.unwrap_or_else(Instant::now)),
-                        _ => None,
-                    };
-                    if led_since.is_some_and(|since| since.elapsed() > LED_MAX) {
-                        error!(
-                            "another server leads on this database; what was accepted here stays in the journal"
-                        );
-                        return false;
-                    }
-                    self.tally.committed(Some(failure.kind()));
-                    let chain = chain(&failure);
-                    if failure.kind() == Kind::Internal {
-                        error!(
-                            lsn = commit.lsn,
-                            error = chain,
-                            "the store refuses a commit; it is tried again"
-                        );
-                    } else {
-                        warn!(
-                            lsn = commit.lsn,
-                            error = chain,
-                            "the store is away; the commit is tried again"
-                        );
-                    }
-                    self.health.set("store", false, chain);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.options.retry_interval_max);
-                }
-            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::graph::join::{Arrival, Dependency};
-use crate::model::batch::{Batch, Group};
+use crate::model::batch::{Batch, Group, Signal};
 use crate::model::id::{InstrumentationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::{LogRecord, Severity};
 use crate::model::metric::Metric;
@@ -36,6 +36,42 @@ pub(super) struct Enriched {
     pub(super) counted_only: u64,
     /// Attributes that the rules left out.
     pub(super) left_out: LeftOut,
+}
+
+/// How many rows there are of each signal, and of the rest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lengths {
+    rows: [usize; 3],
+    observations: usize,
+    counted_only: u64,
+}
+
+impl Lengths {
+    /// Rows of a signal.
+    pub(super) const fn of(&self, signal: Signal) -> usize {
+        self.rows[signal as usize]
+    }
+}
+
+impl Enriched {
+    pub(super) fn lengths(&self) -> Lengths {
+        Lengths {
+            rows: [self.spans.len(), self.logs.len(), self.points.len()],
+            observations: self.observations.len(),
+            counted_only: self.counted_only,
+        }
+    }
+
+    /// Takes back what was added since, but for templates: the miner remembers them.
+    pub(super) fn cut_to(&mut self, lengths: Lengths) {
+        let [spans, logs, points] = lengths.rows;
+        self.spans.truncate(spans);
+        self.arrivals.truncate(spans);
+        self.logs.truncate(logs);
+        self.points.truncate(points);
+        self.observations.truncate(lengths.observations);
+        self.counted_only = lengths.counted_only;
+    }
 }
 
 /// Turns records into rows. Holds the template miner, which only the applier uses.

@@ -4,16 +4,20 @@
 //! acknowledgement. Behind it one applier takes requests in journal order, enriches them, and commits them to the
 //! store in large transactions together with the position reached, so that a restart replays exactly what is
 //! missing. What the store took is then shown to the graph. Nothing is dropped: when the store is away the
-//! applier waits and asks again, the queue fills, and new requests are refused as retryable.
+//! applier waits and asks again, the queue fills, and new requests are refused as retryable. What it refuses by itself,
+//! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), [`replay`] (after a restart), [`tally`] (the accounts).
+//! [`enrich`] (rows from records), [`apply`] (the applier), `commit` and `poison` (what
+//! the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
 mod apply;
+mod commit;
 mod enrich;
 mod error;
 mod options;
+mod poison;
 mod queue;
 mod replay;
 mod tally;

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::decode::Encoding;
 use crate::journal::{Appended, Journal, Lsn, Prepared};
 use crate::model::batch::Batch;
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 
 use super::error::Error;
 use super::options::Options;
@@ -20,6 +23,15 @@ pub(super) struct Waiting {
     pub(super) tenant: TenantId,
     pub(super) batch: Batch,
     pub(super) bytes: usize,
+    pub(super) source: Source,
+}
+
+/// What a request was decoded from.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) encoding: Encoding,
+    pub(super) received: UnixNanos,
+    pub(super) body: Bytes,
 }
 
 /// The bounded queue. Appending to the journal and queueing happen under one lock, so that the queue's order is
@@ -64,7 +76,7 @@ impl Queue {
         journal: &Journal,
         prepared: Prepared,
         tenant: &TenantId,
-        (batch, bytes): (Batch, usize),
+        (batch, bytes, source): (Batch, usize, Source),
     ) -> Result<Appended, Error> {
         let mut inner = self.lock();
         if inner.stopping {
@@ -79,7 +91,7 @@ impl Queue {
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
-        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: tenant.clone(), batch, bytes });
+        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: tenant.clone(), batch, bytes, source });
         drop(inner);
         self.arrived.notify_one();
         Ok(appended)

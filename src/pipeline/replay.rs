@@ -1,10 +1,14 @@
 //! After a restart: what the journal holds beyond the store, decoded again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::decode::{self, Encoding, Limits};
+use crate::fault::chain;
 use crate::journal::{self, Record, Replay};
+use crate::letters::Letter;
 use crate::rules::Rules;
 
-use super::queue::Waiting;
+use super::queue::{Source as Made, Waiting};
 
 /// Why the journal could not be replayed to its end. What follows must not be applied: it would leave a hole that
 /// nothing ever fills.
@@ -13,15 +17,6 @@ pub(super) enum Broken {
     /// The journal could not be read.
     #[error("the journal cannot be read")]
     Journal(#[source] journal::Error),
-    /// A record that was accepted does not decode any more.
-    #[error("the accepted request {lsn} does not decode any more")]
-    Decode {
-        /// Its number.
-        lsn: u64,
-        /// Why.
-        #[source]
-        source: decode::Error,
-    },
     /// Another server leads on the database.
     #[error("another server leads on the database")]
     Led,
@@ -48,35 +43,74 @@ impl Source {
     }
 
     /// The next requests, about `items_max` items; none at the end.
-    pub(super) async fn next(&mut self, items_max: usize) -> Result<Option<Vec<Waiting>>, Broken> {
+    pub(super) async fn next(&mut self, items_max: usize) -> Result<Option<Read>, Broken> {
         let Some((mut replay, door)) = self.state.take() else { return Ok(None) };
         let work = tokio::task::spawn_blocking(move || {
-            let mut waiting = Vec::new();
+            let mut read = Read::default();
             let mut items = 0;
             while items < items_max {
                 let Some(record) = replay.next() else { break };
-                let request = decoded(record.map_err(Broken::Journal)?, &door)?;
-                items += request.batch.items();
-                waiting.push(request);
+                match decoded(record.map_err(Broken::Journal)?, &door) {
+                    Ok(request) => {
+                        items += request.batch.items();
+                        read.waiting.push(request);
+                    }
+                    Err(letter) => {
+                        items += 1;
+                        read.unreadable.push(*letter);
+                    }
+                }
             }
-            Ok((waiting, replay, door))
+            Ok((read, replay, door))
         });
-        let (waiting, replay, door) = work.await.map_err(|_| Broken::Panicked)??;
-        if waiting.is_empty() {
+        let (read, replay, door) = work.await.map_err(|_| Broken::Panicked)??;
+        if read.waiting.is_empty() && read.unreadable.is_empty() {
             return Ok(None);
         }
         self.state = Some((replay, door));
-        Ok(Some(waiting))
+        Ok(Some(read))
     }
 }
 
+/// Some requests of the journal.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// Those that decode, in order.
+    pub(super) waiting: Vec<Waiting>,
+    /// Those that this version does not decode, though some version accepted them.
+    pub(super) unreadable: Vec<Letter>,
+}
+
 /// The request as it was accepted: the same bytes at the same instant decode to the same batch.
-fn decoded(record: Record, door: &Door) -> Result<Waiting, Broken> {
+fn decoded(record: Record, door: &Door) -> Result<Waiting, Box<Letter>> {
     let Record { lsn, entry } = record;
-    let encoding = Encoding::from_number(entry.encoding).unwrap_or(Encoding::Protobuf);
-    let mut decoded = decode::decode(entry.signal, encoding, &entry.body, entry.received, &door.limits)
-        .map_err(|source| Broken::Decode { lsn: lsn.0, source })?;
+    let letter = |reason: String| {
+        Box::new(Letter {
+            tenant: entry.tenant.clone(),
+            signal: entry.signal,
+            encoding: entry.encoding,
+            received: entry.received,
+            lsn: lsn.0,
+            first: 0,
+            items: 0,
+            reason,
+            body: entry.body.clone(),
+        })
+    };
+    let Some(encoding) = Encoding::from_number(entry.encoding) else {
+        return Err(letter(format!(
+            "it is written in encoding {}, which this version does not know",
+            entry.encoding
+        )));
+    };
+    let read = || decode::decode(entry.signal, encoding, &entry.body, entry.received, &door.limits);
+    let mut decoded = match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(decoded)) => decoded,
+        Ok(Err(error)) => return Err(letter(format!("this version does not decode it: {}", chain(&error)))),
+        Err(_) => return Err(letter("decoding it ended in a panic, a defect of this version".to_owned())),
+    };
     door.rules.admit(&mut decoded.batch);
     let bytes = entry.body.len().saturating_add(decoded.batch.own_bytes());
-    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes })
+    let source = Made { encoding, received: entry.received, body: entry.body };
+    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes, source })
 }

@@ -11,12 +11,13 @@ use super::error::Error;
 /// Why a request was refused, as labels say it.
 pub(super) const REASONS: [&str; 4] = ["queue_full", "bytes_full", "stopping", "journal"];
 
-/// Counters since start. received = stored + duplicates + counted only + waiting, for every signal, at any quiet
-/// moment.
+/// Counters since start. received = stored + duplicates + counted only + dead letters + waiting, for every signal, at any
+/// quiet moment.
 #[derive(Debug, Default)]
 pub struct Tally {
     accepted: [AtomicU64; 3],
     stored: [AtomicU64; 3],
+    buried: [AtomicU64; 3],
     duplicates: AtomicU64,
     replayed: AtomicU64,
     refused: [[AtomicU64; REASONS.len()]; 3],
@@ -46,6 +47,10 @@ impl Tally {
 
     pub(super) fn stored(&self, signal: Signal, items: u64) {
         self.stored[signal as usize].fetch_add(items, Ordering::Relaxed);
+    }
+
+    pub(super) fn buried(&self, signal: Signal, items: u64) {
+        self.buried[signal as usize].fetch_add(items, Ordering::Relaxed);
     }
 
     pub(super) fn duplicates(&self, items: u64) {
@@ -106,6 +111,11 @@ impl Tally {
     /// Items written to the store since start, replayed ones included.
     pub fn stored_items(&self, signal: Signal) -> u64 {
         self.stored[signal as usize].load(Ordering::Relaxed)
+    }
+
+    /// Items put into dead letters since start.
+    pub fn buried_items(&self, signal: Signal) -> u64 {
+        self.buried[signal as usize].load(Ordering::Relaxed)
     }
 
     /// Spans that were stored before and came again.

@@ -39,6 +39,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes everything of `commit` and takes it back: errs where [`Store::commit`] would, and changes nothing.
+    pub async fn try_out(&self, commit: impl Into<Arc<Commit>>) -> Result<(), Error> {
+        let (inner, commit) = (Arc::clone(&self.inner), commit.into());
+        tokio::spawn(async move { inner.try_out(&commit).await }).await.map_err(Error::Lost)?
+    }
+}
+
 /// A position that no commit has: the connection was lost between two of them.
 const NO_COMMIT: u64 = u64::MAX;
 
@@ -107,6 +115,17 @@ impl Inner {
                 }
             }
         }
+    }
+
+    async fn try_out(&self, commit: &Arc<Commit>) -> Result<(), Error> {
+        let mut slot = self.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let tried = match writer.connection.begin().await {
+            Ok(()) => write::write(writer, commit, &self.names, &self.options.journal).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        // Where the connection is lost, so is what was written; the next commit opens another.
+        writer.connection.roll_back().await.and(tried)
     }
 
     /// Finds out what became of a commit whose end was lost, and answers what it would have, where it is in the

@@ -154,6 +154,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is what was to be written that the database refuses, and would refuse again: not that it is away, full or
+    /// busy.
+    pub fn is_of_data(&self) -> bool {
+        match self {
+            Self::Statement(_) => true,
+            Self::Lost(error) => error.is_panic(),
+            _ => false,
+        }
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> Kind {
         match self {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::account::Account;
 use super::error::Error;
-use super::pack;
 use crate::decode::Encoding;
+use crate::encode;
 use crate::model::batch::{Batch, Signal};
 use crate::model::packed::wire::{self, Field};
 use crate::model::tenant::TenantId;
@@ -112,7 +112,7 @@ impl<D: Door> Deliverer<D> {
                         account.note(&without_numbers(&message), rejected);
                     }
                 }
-                Answer::TooLarge(reason) => match pack::halves(&parcel.batch) {
+                Answer::TooLarge(reason) => match encode::halves(&parcel.batch) {
                     Some((first, second)) => {
                         let invalid = parcel.items - parcel.batch.items() as u64;
                         account.refused += invalid;
@@ -160,7 +160,7 @@ impl<D: Door> Deliverer<D> {
 
 /// A batch as a protobuf request.
 pub fn packed(batch: Batch, tenant: Option<TenantId>) -> Parcel {
-    let body = pack::request(&batch);
+    let body = encode::request(&batch);
     let request = Request { signal: batch.signal(), tenant, encoding: Encoding::Protobuf, body };
     Parcel { request, items: batch.items() as u64, batch, invalid: None }
 }

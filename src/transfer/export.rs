@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::error::Error;
 use super::progress::{Progress, Unit};
-use super::{json, pack, rebuild};
+use super::{json, rebuild};
+use crate::encode;
 use crate::model::batch::{Batch, Signal};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::log::Severity;
@@ -343,7 +344,7 @@ impl Export<'_> {
             return Ok(());
         }
         self.line.clear();
-        json::write(batch.signal(), &pack::request(&batch), &mut self.line);
+        json::write(batch.signal(), &encode::request(&batch), &mut self.line);
         self.line.push('\n');
         self.out.write_all(self.line.as_bytes()).map_err(Error::io("write", Path::new("the output")))?;
         self.done.lines += 1;

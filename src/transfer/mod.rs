@@ -9,9 +9,10 @@
 //! copies; nothing here holds more than a part of what it moves in memory.
 //!
 //! Files in reading order: [`backup`], [`restore`] and [`unfinished`] with `manifest` (what a backup says about
-//! itself) and `files` (durable copies with digests); [`relocate`]; [`export`] over `rebuild` (rows to batches),
-//! [`pack`] (batches to OTLP protobuf), [`json`] with `fields` (protobuf to OTLP/JSON); [`lines`] (lines of files),
-//! [`deliver`] (the door of a server, [`import`] through it, [`predecessor`] likewise) and [`account`]; [`progress`],
+//! itself) and `files` (durable copies with digests); [`relocate`]; [`export`] over `rebuild` (rows to batches)
+//! and [`json`] with `fields` (protobuf to OTLP/JSON); [`lines`] (lines of files),
+//! [`deliver`] (the door of a server, [`import`] through it, [`predecessor`] and
+//! [`letters`] likewise) and [`account`]; [`progress`],
 //! [`error`].
 
 pub mod account;
@@ -23,9 +24,9 @@ mod fields;
 mod files;
 pub mod import;
 pub mod json;
+pub mod letters;
 pub mod lines;
 mod manifest;
-pub mod pack;
 pub mod predecessor;
 pub mod progress;
 mod rebuild;

@@ -17,10 +17,11 @@ use super::error::Error;
 use super::import;
 use super::progress::Progress;
 use super::restore::{self, Destination, Work};
-use super::{json, pack, unfinished};
+use super::{json, unfinished};
 use crate::clock::Clock;
 use crate::decode::tests::laws;
 use crate::decode::{Encoding, Limits, decode};
+use crate::encode;
 use crate::journal::{self, Entry, Journal, Lsn, Prepared, Replay};
 use crate::model::batch::Signal;
 use crate::model::tenant::TenantId;
@@ -38,7 +39,7 @@ proptest! {
         let read = |encoding, body: Bytes| decode(signal, encoding, &body, RECEIVED, &limits);
         // Requests of another signal's shape are refused whole.
         if let Ok(decoded) = read(Encoding::Protobuf, request.into()) {
-            let packed = pack::request(&decoded.batch);
+            let packed = encode::request(&decoded.batch);
             let mut text = String::new();
             json::write(signal, &packed, &mut text);
             assert!(!text.contains('\n'));
@@ -54,7 +55,7 @@ proptest! {
     fn halves_hold_everything((signal, request, _) in laws::requests()) {
         let limits = Limits::default();
         if let Ok(decoded) = decode(signal, Encoding::Protobuf, &request.into(), RECEIVED, &limits) {
-            match pack::halves(&decoded.batch) {
+            match encode::halves(&decoded.batch) {
                 None => assert!(decoded.batch.items() < 2),
                 Some((first, second)) => {
                     assert_eq!(first.items(), decoded.batch.items() / 2);

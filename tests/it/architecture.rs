@@ -19,19 +19,21 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("auth", "model fault"),
     ("admit", "fault"),
     ("decode", "model fault"),
+    ("encode", "model"),
     ("rules", "model"),
     ("diagnose", "model"),
     ("reckon", "model"),
     // State: strangers to each other.
     ("journal", "model fault"),
+    ("letters", "model fault"),
     ("templates", "model"),
     ("graph", "model"),
     ("search", "model fault"),
     ("store", "model fault clock"),
     // Services: the only modules that see more than one kind of state.
-    ("pipeline", "model fault clock vitals decode rules journal templates graph store"),
+    ("pipeline", "model fault clock vitals decode encode rules journal letters templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
-    ("transfer", "model fault clock decode journal store"),
+    ("transfer", "model fault clock decode encode journal letters store"),
     ("upkeep", "model fault clock vitals reckon journal graph search store"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
@@ -42,9 +44,9 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("config", "model"),
     (
         "app",
-        "model fault clock vitals admit auth decode rules net graph journal search store pipeline query transfer upkeep receive api mcp config",
+        "model fault clock vitals admit auth decode rules net graph journal letters search store pipeline query transfer upkeep receive api mcp config",
     ),
-    ("cli", "model fault clock vitals decode store templates transfer config app"),
+    ("cli", "model fault clock vitals decode letters store templates transfer config app"),
 ];
 
 /// Each large dependency and the only modules that may spell it.

@@ -3,7 +3,7 @@
 //! Rows are grouped by block, so that a question reads each block once, and one block at a time, so that it
 //! holds no more than one of them. What is kept is copied out: a slice would keep the whole block in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -107,28 +107,54 @@ pub(super) async fn matching<T: Detailed>(
 /// A block: its day, and the id of its first row.
 pub(super) type Place = (Day, i64);
 
-/// The rows of `blocks`, which lie on one day, that hold all of `attributes`: their ids and details.
+/// A block at hand, and the ids of its rows that may hold what was asked for, as the columns of its attributes tell.
+pub(super) struct Searched {
+    block: i64,
+    data: Vec<u8>,
+    pub(super) ids: Vec<i64>,
+}
+
+/// Searches `blocks`, which lie on one day, for rows that may hold all of `attributes`.
 pub(super) async fn search<T: Detailed>(
     reader: &mut Reader,
     day: Day,
     blocks: &[i64],
-    attributes: &[(String, String)],
-) -> Result<HashMap<i64, Bytes>, Error> {
-    let attributes: Arc<[(String, String)]> = attributes.into();
+    attributes: &Arc<[(String, String)]>,
+) -> Result<Vec<Searched>, Error> {
     let mut sql = reader.sql(format!("SELECT id, data FROM {} WHERE id", T::SIGNAL.blocks().on(day)));
     sql.push(reader.dialect().is_one_of(blocks.iter().copied()));
     let searches = reader.all(sql, |row| {
-        let (data, attributes) = (row.get::<&[u8]>(1)?.to_vec(), Arc::clone(&attributes));
+        let (block, data) = (row.get::<i64>(0)?, row.get::<&[u8]>(1)?.to_vec());
+        let attributes = Arc::clone(attributes);
         // While one is searched the next is read.
-        let search = tokio::task::spawn_blocking(move || take::<T>(&data, None, &attributes));
-        Ok((row.get::<i64>(0)?, search))
+        Ok(tokio::task::spawn_blocking(move || {
+            let may = may_hold::<T>(&mut Block::open(&data)?, &attributes)?;
+            let ids = (block..).zip(may).filter_map(|(id, may)| may.then_some(id)).collect();
+            Ok::<_, Error>(Searched { block, data, ids })
+        }))
     });
-    let mut found = HashMap::new();
-    for (block, search) in searches.await? {
-        let rows = search.await.map_err(Error::Lost)??;
-        found.extend((block..).zip(rows).filter_map(|(id, detail)| Some((id, detail?))));
+    let mut searched = Vec::new();
+    for search in searches.await? {
+        searched.push(search.await.map_err(Error::Lost)??);
     }
-    Ok(found)
+    Ok(searched)
+}
+
+impl Searched {
+    /// The details of those of its rows `ids` that do hold all of `attributes`.
+    pub(super) async fn details<T: Detailed>(
+        self,
+        ids: Vec<i64>,
+        attributes: &Arc<[(String, String)]>,
+    ) -> Result<Vec<(i64, Bytes)>, Error> {
+        let attributes = Arc::clone(attributes);
+        let taken = tokio::task::spawn_blocking(move || {
+            let positions: Vec<usize> = ids.iter().map(|id| (id - self.block) as usize).collect();
+            let details = take::<T>(&self.data, &positions, &attributes)?;
+            Ok(ids.into_iter().zip(details).filter_map(|(id, detail)| Some((id, detail?))).collect())
+        });
+        taken.await.map_err(Error::Lost)?
+    }
 }
 
 /// The indexes of rows by their block: the last that begins with them or before.
@@ -165,7 +191,7 @@ async fn open<T: Detailed>(
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let data = data::<T>(reader, (day, block)).await?;
     // A block of the largest size takes some milliseconds.
-    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, Some(&positions), &attributes));
+    let taken = tokio::task::spawn_blocking(move || take::<T>(&data, &positions, &attributes));
     taken.await.map_err(Error::Lost)?
 }
 
@@ -175,21 +201,15 @@ async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<V
     data.ok_or(Error::Unreadable { what: "block" })
 }
 
-/// The details at `positions`, or of all rows, of a block that is at hand. Reads the columns of `attributes` first, and
-/// the others only where a row may have them.
+/// The details at `positions` of a block that is at hand; none at those that lack one of `attributes`. Reads the columns
+/// of these first, and the others only where a row may have them.
 fn take<T: Detailed>(
     data: &[u8],
-    positions: Option<&[usize]>,
+    positions: &[usize],
     attributes: &[(String, String)],
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let mut block = Block::open(data)?;
-    let all: Vec<usize> = positions.map_or_else(|| (0..block.len()).collect(), <[usize]>::to_vec);
-    let positions = &all[..];
-    let mut may = vec![true; block.len()];
-    for (key, value) in attributes {
-        let found = block.may_have(T::SIGNAL.attributes(), key, value)?;
-        may.iter_mut().zip(found).for_each(|(may, found)| *may &= found);
-    }
+    let may = may_hold::<T>(&mut block, attributes)?;
     let may = |position: &&usize| may.get(**position).copied().unwrap_or(true);
     let promising: Vec<usize> = positions.iter().filter(may).copied().collect();
     let mut rows = block.at(&promising)?.into_iter();
@@ -200,4 +220,14 @@ fn take<T: Detailed>(
             attributes.iter().all(|(key, value)| T::holds(&packed, key, value)).then_some(packed)
         })
         .collect())
+}
+
+/// For each row of a block, whether it may hold all of `attributes`, as their columns tell.
+fn may_hold<T: Detailed>(block: &mut Block<'_>, attributes: &[(String, String)]) -> Result<Vec<bool>, Error> {
+    let mut may = vec![true; block.len()];
+    for (key, value) in attributes {
+        let found = block.may_have(T::SIGNAL.attributes(), key, value)?;
+        may.iter_mut().zip(found).for_each(|(may, found)| *may &= found);
+    }
+    Ok(may)
 }

@@ -2,6 +2,8 @@
 //! and these to the rows.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
@@ -28,6 +30,7 @@ pub(super) async fn newest<T: Detailed + Unpin>(
         blocks.extend(found.into_iter().map(|(newest, block)| (newest, (day, block))));
     }
     blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
+    let attributes: Arc<[(String, String)]> = scan.attributes.into();
     let mut found: Vec<Found<T>> = Vec::new();
     let days = blocks.chunk_by(|(_, (a, _)), (_, (b, _))| a == b);
     for part in days.flat_map(|of_day| of_day.chunks(TOGETHER)) {
@@ -37,15 +40,27 @@ pub(super) async fn newest<T: Detailed + Unpin>(
             break;
         }
         let ids: Vec<i64> = part.iter().map(|(_, (_, block))| *block).collect();
-        let mut details = details::search::<T>(reader, day, &ids, scan.attributes).await?;
-        if details.is_empty() {
+        let mut searched = details::search::<T>(reader, day, &ids, &attributes).await?;
+        searched.retain(|block| !block.ids.is_empty());
+        if searched.is_empty() {
             continue;
         }
-        let rows = scan.by_id(reader, (day, band), details.keys().copied()).await?;
-        found.extend(rows.into_iter().map(|mut row| {
-            row.row.set_detail(details.remove(&row.id).unwrap_or_default());
-            row
-        }));
+        // What else is asked for leaves fewer of them: only these are put together.
+        let ids = searched.iter().flat_map(|block| block.ids.iter().copied());
+        let rows = scan.by_id(reader, (day, band), ids).await?;
+        let mut rows: HashMap<i64, Found<T>> = rows.into_iter().map(|row| (row.id, row)).collect();
+        for block in searched {
+            let ids: Vec<i64> = block.ids.iter().copied().filter(|id| rows.contains_key(id)).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            for (id, detail) in block.details::<T>(ids, &attributes).await? {
+                if let Some(mut row) = rows.remove(&id) {
+                    row.row.set_detail(detail);
+                    found.push(row);
+                }
+            }
+        }
         found.sort_by_key(|row| Reverse(scan.place(row)));
         found.truncate(limit);
     }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with a ledger), `laws` (what must be true of a
-//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `crashes`,
+//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`,
 //! `outages`, `takeover`, `relocating`.
 
 mod crashes;
@@ -11,6 +11,7 @@ mod endpoint;
 mod entra;
 mod kept;
 mod laws;
+mod letters;
 mod load;
 mod login;
 mod outages;

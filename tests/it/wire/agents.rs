@@ -150,7 +150,8 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
             let answer = rpc(&server, "2025-11-25", &[("origin", origin)], method, params).await;
             assert_eq!(answer.status, 403, "origin {origin}: {}", answer.text());
         }
-        let answer = send(Method::GET, &server.http, "/api/v1/services", &[("origin", origin)], Vec::new()).await;
+        let answer =
+            send(Method::GET, &server.http, "/api/v1/services", &[("origin", origin)], Vec::new()).await;
         assert_eq!(answer.status, 403, "the API to origin {origin}: {}", answer.text());
     }
     for origin in [format!("http://localhost:{port}"), "http://127.0.0.1:3000".to_owned()] {

@@ -1,5 +1,7 @@
-//! Batches to OTLP protobuf, the inverse of decoding: what was decoded once decodes to the same batch again.
+//! Batches to OTLP protobuf, the inverse of decoding: what was decoded once decodes to the same batch again; and batches to
+//! parts of them. Never: a clock, a file, a failure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,6 +47,29 @@ pub fn halves(batch: &Batch) -> Option<(Batch, Batch)> {
             (Batch::Metrics(first), Batch::Metrics(second))
         }
     })
+}
+
+/// The items of `batch` at the places in `wanted`, spans, log records or points counted from 0.
+pub fn pick(batch: &Batch, wanted: &BTreeSet<usize>) -> Batch {
+    fn of<T>(groups: &[Group<T>], mut pick: impl FnMut(&T) -> Option<T>) -> Vec<Group<T>> {
+        let groups = groups.iter().map(|group| Group {
+            resource: Arc::clone(&group.resource),
+            instrumentation: Arc::clone(&group.instrumentation),
+            items: group.items.iter().filter_map(&mut pick).collect(),
+        });
+        groups.filter(|group| !group.items.is_empty()).collect()
+    }
+    let mut places = 0..;
+    let mut is_wanted = || places.next().is_some_and(|place| wanted.contains(&place));
+    match batch {
+        Batch::Traces(groups) => Batch::Traces(of(groups, |span| is_wanted().then(|| span.clone()))),
+        Batch::Logs(groups) => Batch::Logs(of(groups, |record| is_wanted().then(|| record.clone()))),
+        Batch::Metrics(groups) => Batch::Metrics(of(groups, |metric| {
+            let points = metric.points.iter().filter(|_| is_wanted()).cloned();
+            let points: Vec<Point> = points.collect();
+            (!points.is_empty()).then(|| Metric { points, ..metric.clone() })
+        })),
+    }
 }
 
 /// Shares out groups so that the first part holds `wanted` in all, where an item counts `size` and can be cut by `cut`
