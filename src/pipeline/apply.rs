@@ -234,6 +234,10 @@ impl Applier {
         let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
         let origins = Origins::new(places, &commit);
         let Some((commit, buried)) = self.commit(commit, origins, &requests).await else { return false };
+        if buried[Signal::Traces as usize] > 0 {
+            // It takes them for stored, and would take them for duplicates when they are sent again.
+            self.forget_joined();
+        }
         tokio::task::block_in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] -= left_of_spans;
         counts[Signal::Logs as usize] -= counted_only;
