@@ -111,7 +111,7 @@ CREATE TABLE partitions (
     PRIMARY KEY (family, day)
 );
 
--- Which attributes are promoted on a day: where each of their values is stands in span_values and log_values.
+-- Which attributes are promoted on a day: their values have twice the bits in the filters of blocks.
 CREATE TABLE promoted (
     family INTEGER NOT NULL,
     day    INTEGER NOT NULL,
@@ -239,14 +239,6 @@ CREATE INDEX span_slices_by_id ON span_slices (id);
 -- Read eight bytes at a time, and random as they are not to be compressed.
 ALTER TABLE span_slices ALTER COLUMN bits SET STORAGE EXTERNAL;
 
--- Which blocks have a value of a promoted attribute. token: XXH3-64 of key=value.
-CREATE TABLE span_values (
-    day      INTEGER NOT NULL,
-    token    BIGINT NOT NULL,
-    block_id BIGINT NOT NULL,
-    PRIMARY KEY (day, token, block_id)
-) PARTITION BY RANGE (day);
-
 -- One row a log record; as spans. trace_key: made of the record's own time and its trace id, where it has one.
 CREATE TABLE logs (
     day                INTEGER NOT NULL,
@@ -305,14 +297,6 @@ CREATE TABLE log_slices (
 CREATE INDEX log_slices_by_id ON log_slices (id);
 -- Read eight bytes at a time, and random as they are not to be compressed.
 ALTER TABLE log_slices ALTER COLUMN bits SET STORAGE EXTERNAL;
-
--- As span_values.
-CREATE TABLE log_values (
-    day      INTEGER NOT NULL,
-    token    BIGINT NOT NULL,
-    block_id BIGINT NOT NULL,
-    PRIMARY KEY (day, token, block_id)
-) PARTITION BY RANGE (day);
 
 -- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
 -- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.

@@ -106,7 +106,7 @@ CREATE TABLE partitions (
     PRIMARY KEY (family, day)
 ) STRICT, WITHOUT ROWID;
 
--- Which attributes are promoted on a day: where each of their values is stands in span_values and log_values.
+-- Which attributes are promoted on a day: their values have twice the bits in the filters of blocks.
 CREATE TABLE promoted (
     family INTEGER NOT NULL,
     day    INTEGER NOT NULL,
@@ -228,14 +228,6 @@ CREATE VIEW spans AS SELECT 0 AS day, s.*, t.trace_key, t.trace_id FROM spans_sh
 CREATE VIEW traces AS SELECT 0 AS day, * FROM traces_shape;
 CREATE VIEW span_blocks AS SELECT 0 AS day, * FROM span_blocks_shape;
 
--- Which blocks have a value of a promoted attribute. token: XXH3-64 of key=value.
-CREATE TABLE span_values_shape (
-    token    INTEGER NOT NULL,
-    block_id INTEGER NOT NULL,
-    PRIMARY KEY (token, block_id)
-) STRICT, WITHOUT ROWID;
-CREATE VIEW span_values AS SELECT 0 AS day, * FROM span_values_shape;
-
 -- One row a log record; as spans. trace_key: made of the record's own time and its trace id, where it has one.
 CREATE TABLE logs_shape (
     id                 INTEGER PRIMARY KEY,
@@ -287,14 +279,6 @@ CREATE TABLE log_slices_shape (
 ) STRICT;
 CREATE VIEW log_slices AS SELECT 0 AS day, * FROM log_slices_shape;
 CREATE VIEW log_blocks AS SELECT 0 AS day, * FROM log_blocks_shape;
-
--- As span_values.
-CREATE TABLE log_values_shape (
-    token    INTEGER NOT NULL,
-    block_id INTEGER NOT NULL,
-    PRIMARY KEY (token, block_id)
-) STRICT, WITHOUT ROWID;
-CREATE VIEW log_values AS SELECT 0 AS day, * FROM log_values_shape;
 
 -- A number has int_value or real_value; a distribution has count and, where known, its sum in real_value; a gap
 -- has none of them. A NaN is kept as its bits in int_value with flag 2. detail: packed rest, may be empty.

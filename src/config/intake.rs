@@ -9,7 +9,7 @@ use super::load::Reader;
 /// Keys or names that one list may hold; each attribute is compared with them.
 const LIST_MAX: usize = 1_000;
 
-/// Keys of promoted attributes: each costs a row for each of its values in a block.
+/// Keys of promoted attributes: each takes bits of the filters from all others.
 const PROMOTED_MAX: usize = 16;
 
 /// What is taken and what is left out.
@@ -23,7 +23,7 @@ pub struct Intake {
     pub attribute_bytes_max: Option<usize>,
     /// Attributes kept of one item.
     pub attributes_max: usize,
-    /// Keys of attributes whose values are listed.
+    /// Keys of attributes whose values filters tell better.
     pub attributes_promoted: Vec<String>,
     /// The only services that are taken; empty takes all.
     pub services_allowed: Vec<String>,

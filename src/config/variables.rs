@@ -271,7 +271,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "PROMOTED_ATTRIBUTES",
                 "",
-                "Keys of attributes of spans and log records, separated by commas and at most 16, whose values are found without looking through the blocks of a time, such as `customer.id`. From the next day on that is begun. Costs some 20 bytes on disk for each value and block of 2,048 rows.",
+                "Keys of attributes of spans and log records, separated by commas and at most 16, that are looked for often, such as `customer.id`. Their values have twice the bits in the filters of blocks, so that hardly a block without them is opened. From the next day on that is begun.",
             ),
             variable(
                 "INGEST_ALLOWED_SERVICES",

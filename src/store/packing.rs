@@ -63,8 +63,6 @@ pub(super) struct Block {
     /// The start of spans, the time of log records.
     pub(super) times: (UnixNanos, UnixNanos),
     pub(super) filter: Vec<u8>,
-    /// Of values of promoted attributes.
-    tokens: Vec<u64>,
     pub(super) data: Vec<u8>,
 }
 
@@ -98,14 +96,6 @@ impl Signal {
         match self {
             Self::Spans => partition::SPANS,
             Self::Logs => partition::LOGS,
-        }
-    }
-
-    /// Where their blocks are listed by values of promoted attributes.
-    pub(super) const fn values(self) -> Kept {
-        match self {
-            Self::Spans => partition::SPAN_VALUES,
-            Self::Logs => partition::LOG_VALUES,
         }
     }
 
@@ -198,10 +188,9 @@ impl Planned {
             rows.push(row);
             times = (times.0.min(time), times.1.max(time));
         }
-        let Encoded { data, filter, tokens } =
-            encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
+        let Encoded { data, filter } = encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
         let (day, tenant, signal) = (self.day, self.tenant, self.signal);
-        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, tokens, data })
+        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, data })
     }
 }
 
@@ -224,17 +213,6 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
             })
             .await?;
         filters::write(connection, (signal, day), group).await?;
-        let tokens = group.iter().flat_map(|(id, block)| block.tokens.iter().map(|token| (*token, *id)));
-        let mut tokens: Vec<(u64, i64)> = tokens.collect();
-        tokens.sort_unstable();
-        let target = table::VALUES.on(signal.values(), day);
-        connection
-            .insert(&target, &tokens, |values, (token, id)| {
-                values.day(day);
-                values.int(token.cast_signed());
-                values.int(*id);
-            })
-            .await?;
     }
     Ok(())
 }

@@ -51,8 +51,6 @@ pub(super) const LOGS: Kept = kept("logs");
 pub(super) const LOG_BLOCKS: Kept = kept("log_blocks");
 pub(super) const LOG_FILTERS: Kept = kept("log_filters");
 pub(super) const LOG_SLICES: Kept = kept("log_slices");
-pub(super) const SPAN_VALUES: Kept = kept("span_values");
-pub(super) const LOG_VALUES: Kept = kept("log_values");
 pub(super) const POINTS: Kept = kept("points");
 pub(super) const FINE: Kept = kept("rollups_10s");
 pub(super) const MINUTE: Kept = Kept { name: "rollups_60s", parent: "rollups" };
@@ -105,8 +103,8 @@ impl Family {
 
     pub(super) const fn tables(self) -> &'static [Kept] {
         match self {
-            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS, SPAN_FILTERS, SPAN_SLICES, SPAN_VALUES],
-            Self::Logs => &[LOGS, LOG_BLOCKS, LOG_FILTERS, LOG_SLICES, LOG_VALUES],
+            Self::Spans => &[SPANS, TRACES, SPAN_BLOCKS, SPAN_FILTERS, SPAN_SLICES],
+            Self::Logs => &[LOGS, LOG_BLOCKS, LOG_FILTERS, LOG_SLICES],
             Self::Points => &[POINTS],
             Self::Fine => &[FINE],
             Self::Minute => &[MINUTE],

@@ -430,7 +430,6 @@ fn of_day(kept: Kept) -> &'static Moving {
     static BLOCKS: Moving = Moving::by(&table::BLOCKS, "id");
     static FILTERS: Moving = Moving::by(&table::FILTERS, "id");
     static SLICES: Moving = Moving::by(&table::SLICES, "id");
-    static VALUES: Moving = Moving::by(&table::VALUES, "token, block_id");
     static POINTS: Moving = Moving::by(&table::POINTS, "series_id, time_ns, seq");
     static GROUPS: Moving = Moving::by(&table::GROUPS, "tenant_id, bucket, kind, part");
     static ROLLUPS: Moving = Moving::by(&table::ROLLUPS, "tenant_id, width, bucket, kind, a, b, c");
@@ -442,7 +441,6 @@ fn of_day(kept: Kept) -> &'static Moving {
         partition::SPAN_BLOCKS | partition::LOG_BLOCKS => &BLOCKS,
         partition::SPAN_FILTERS | partition::LOG_FILTERS => &FILTERS,
         partition::SPAN_SLICES | partition::LOG_SLICES => &SLICES,
-        partition::SPAN_VALUES | partition::LOG_VALUES => &VALUES,
         partition::POINTS => &POINTS,
         partition::FINE => &GROUPS,
         partition::SERIES_HOURS => &SERIES_HOURS,

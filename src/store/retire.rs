@@ -225,7 +225,6 @@ async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(),
 /// Removes some rows from the front of a table that is ordered by its key.
 async fn remove_front(connection: &mut Connection, table: Kept, name: &str) -> Result<u64, Error> {
     let key = match table {
-        partition::SPAN_VALUES | partition::LOG_VALUES => "token, block_id",
         partition::POINTS => "series_id, time_ns, seq",
         partition::SERIES_HOURS => "series_id, hour",
         partition::FINE => "tenant_id, bucket, kind, part",

@@ -52,10 +52,11 @@ impl Dialect {
         list
     }
 
-    /// A condition on the filter of a block, the column `filter`: that a row of the block may have an attribute.
-    pub(super) fn may_hold(self, key: &str, value: &str) -> String {
+    /// A condition on the filter of a block, the column `filter`: that a row of the block may have an attribute, whose key
+    /// may be promoted on the day of the block.
+    pub(super) fn may_hold(self, key: &str, value: &str, is_promoted: bool) -> String {
         let mut condition = String::from("CASE length(filter)");
-        for (length, bits) in blocks::probes(key, value) {
+        for (length, bits) in blocks::probes(key, value, is_promoted) {
             let bits: Vec<String> = bits.into_iter().map(|bit| self.has_bit(bit)).collect();
             // Writing to a string cannot fail.
             let _ = write!(condition, " WHEN {length} THEN {}", bits.join(" AND "));

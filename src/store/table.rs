@@ -288,12 +288,6 @@ pub(super) static FILTERS: Table = Table {
 pub(super) static SLICES: Table =
     Table { name: "slices", columns: &[("day", OfDay), ("id", Big), ("bits", Bytes)], clash: Clash::Never };
 
-pub(super) static VALUES: Table = Table {
-    name: "values",
-    columns: &[("day", OfDay), ("token", Big), ("block_id", Big)],
-    clash: Clash::Never,
-};
-
 pub(super) static POINTS: Table = Table {
     name: partition::POINTS.name,
     columns: &[

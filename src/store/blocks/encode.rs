@@ -26,8 +26,6 @@ pub struct Encoded {
     pub data: Vec<u8>,
     /// Which attributes they may hold; see [`probes`](super::probes).
     pub filter: Vec<u8>,
-    /// [`token`](super::token)s of the values of promoted attributes, each once.
-    pub tokens: Vec<u64>,
 }
 
 /// The values of one kind of field, in the order of the rows.
@@ -61,7 +59,7 @@ impl Encoder {
     }
 
     /// Packs `rows`, [`ROWS_MAX`] at most; `attributes` is the number of the field that holds an attribute, of which the
-    /// filter tells, and `promoted` are the keys whose values are answered.
+    /// filter tells, and `promoted` are the keys whose values it tells better.
     ///
     /// # Errors
     /// When the compressor lacks memory, or when there are too many rows.
@@ -93,8 +91,7 @@ impl Encoder {
         self.compressor.put(&directory, &mut data, &mut packed)?;
         data.append(&mut packed);
         data.append(&mut body);
-        let (filter, tokens) = filter.finish();
-        Ok(Encoded { data, filter, tokens })
+        Ok(Encoded { data, filter: filter.finish() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Filters: which attributes a block may hold.
 //!
-//! A Bloom filter over tokens `key=value`: [`PROBES`] bits a token out of XXH3-64, a power of two of bytes with about
+//! A Bloom filter over tokens `key=value`, two of them where the key is promoted: [`PROBES`] bits a token out of XXH3-64, a
+//! power of two of bytes with about
 //! [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter says nothing. It answers
 //! "no" only when no row of the block has the attribute.
 
@@ -25,14 +26,13 @@ pub(super) const TOKEN_BITS: usize = 10;
 pub(super) struct FilterBuilder<'p> {
     tokens: HashSet<u64, RandomState>,
     text: Vec<u8>,
-    /// Keys whose tokens are kept apart, too.
+    /// Keys whose values have a second token.
     promoted: &'p [String],
-    apart: BTreeSet<u64>,
 }
 
-/// What stands for an attribute whose value [renders](Value::render) as `value`.
-pub fn token(key: &str, value: &str) -> u64 {
-    xxh3_64(format!("{key}={value}").as_bytes())
+/// The token that stands beside `token` where its key is promoted.
+fn second(token: u64) -> u64 {
+    xxh3_64(&token.to_le_bytes())
 }
 
 impl<'p> FilterBuilder<'p> {
@@ -76,14 +76,14 @@ impl<'p> FilterBuilder<'p> {
         let token = xxh3_64(&self.text);
         self.tokens.insert(token);
         if self.promoted.iter().any(|promoted| promoted.as_bytes() == key) {
-            self.apart.insert(token);
+            self.tokens.insert(second(token));
         }
     }
 
-    /// The filter, empty where no row had an attribute; and the tokens that were kept apart.
-    pub(super) fn finish(self) -> (Vec<u8>, Vec<u64>) {
+    /// The filter, empty where no row had an attribute.
+    pub(super) fn finish(self) -> Vec<u8> {
         if self.tokens.is_empty() {
-            return (Vec::new(), Vec::new());
+            return Vec::new();
         }
         let bytes = (self.tokens.len() * TOKEN_BITS).div_ceil(8).next_power_of_two();
         let mut filter = vec![0; bytes.min(FILTER_BYTES_MAX)];
@@ -92,25 +92,31 @@ impl<'p> FilterBuilder<'p> {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
-        (filter, self.apart.into_iter().collect())
+        filter
     }
 }
 
 /// For each length that a filter can have, the bits that it has set where a row of the block may have attribute `key` with
-/// a value that [renders](Value::render) as `value`. A filter of another length, as an empty one, says "maybe" to
-/// everything.
-pub fn probes(key: &str, value: &str) -> impl Iterator<Item = (usize, Vec<usize>)> {
-    let token = token(key, value);
+/// a value that [renders](Value::render) as `value`; more of them where the key is promoted. A filter of another length, as an
+/// empty one, says "maybe" to everything.
+pub fn probes(key: &str, value: &str, is_promoted: bool) -> impl Iterator<Item = (usize, Vec<usize>)> {
+    let token = xxh3_64(format!("{key}={value}").as_bytes());
+    let tokens = [token, if is_promoted { second(token) } else { token }];
     let lengths = std::iter::successors(Some(1), |length| {
         Some(2 * length).filter(|length| *length <= FILTER_BYTES_MAX)
     });
-    lengths.map(move |length| (length, bits(token, length).collect()))
+    lengths.map(move |length| {
+        let bits: BTreeSet<usize> = tokens.iter().flat_map(|token| bits(*token, length)).collect();
+        (length, bits.into_iter().collect())
+    })
 }
 
 /// Whether a row of the block may have attribute `key` with a value that [renders](Value::render) as `value`.
 #[cfg(test)]
 pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
-    let Some((_, bits)) = probes(key, value).find(|(length, _)| *length == filter.len()) else { return true };
+    let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == filter.len()) else {
+        return true;
+    };
     bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
 }
 
@@ -136,7 +142,7 @@ mod tests {
             for value in &values {
                 builder.add(packed(value, 7).iter());
             }
-            let (filter, _) = builder.finish();
+            let filter = builder.finish();
             prop_assert!(filter.len() <= FILTER_BYTES_MAX);
             for value in &values {
                 prop_assert!(may_hold(&filter, "name", value));
@@ -158,9 +164,24 @@ mod tests {
         for number in 0..2_000 {
             builder.add(packed("same", number).iter());
         }
-        let (filter, _) = builder.finish();
+        let filter = builder.finish();
         let wrong = (2_000..12_000).filter(|number| may_hold(&filter, "number", &number.to_string())).count();
         assert!(wrong < 300, "{wrong} of 10,000 were not told apart");
+        let promoted = ["number".to_owned()];
+        let mut builder = FilterBuilder::new(&promoted);
+        for number in 0..2_000 {
+            builder.add(packed("same", number).iter());
+        }
+        let filter = builder.finish();
+        let holds = |number: i64| {
+            let value = number.to_string();
+            let (_, bits) =
+                probes("number", &value, true).find(|(length, _)| *length == filter.len()).unwrap();
+            bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
+        };
+        assert!((0..2_000).all(holds));
+        let wrong = (2_000..12_000).filter(|number| holds(*number)).count();
+        assert!(wrong < 20, "{wrong} of 10,000 promoted ones were not told apart");
         assert!(!may_hold(&filter, "name", "other"));
         assert!(may_hold(&[], "name", "other"));
     }

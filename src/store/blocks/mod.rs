@@ -34,7 +34,7 @@ mod texts;
 
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
-pub use filter::{probes, token};
+pub use filter::probes;
 pub use slices::{SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;

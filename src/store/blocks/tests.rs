@@ -138,18 +138,6 @@ fn columns_tell_rows_apart() {
 }
 
 #[test]
-fn values_of_promoted_attributes_are_kept_apart() {
-    let rows = [text("a", "1"), text("a", "1"), row(&[Sent::Int("a".into(), 2)]), text("b", "3")];
-    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    let promoted = ["a".to_owned(), "absent".to_owned()];
-    let mut tokens = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &promoted).unwrap().tokens;
-    let mut expected = [token("a", "1"), token("a", "2")];
-    tokens.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(tokens, expected);
-}
-
-#[test]
 fn rows_with_too_many_columns_stay_whole() {
     let rows: Vec<Vec<u8>> = (0..ROWS_MAX).map(|number| text(&format!("key-{number}"), "v")).collect();
     let Encoded { data, filter, .. } = encoded(&rows);

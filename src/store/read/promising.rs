@@ -1,5 +1,4 @@
-//! Which blocks may hold attributes, as their filters tell. One in some ten says "maybe" by chance. A promoted attribute
-//! leads to its blocks at once.
+//! Which blocks may hold attributes, as their filters tell. One in some ten says "maybe" by chance.
 //!
 //! Filters that stand alone are asked in the database. Of those that are laid across each other, a word tells of 64
 //! blocks which of them have a bit: four words for an attribute.
@@ -32,6 +31,9 @@ pub(super) struct Scope {
     pub(super) day: Day,
 }
 
+/// The key and value of an attribute, and whether the key is promoted.
+type Asked<'a> = (&'a str, &'a str, bool);
+
 /// The filters of one block or more.
 struct Filters {
     id: i64,
@@ -41,23 +43,20 @@ struct Filters {
 }
 
 impl Scope {
-    /// Those of `attributes` that are promoted on the day.
-    pub(super) async fn promoted<'a>(
+    /// `attributes`, as far as filters are asked about them, each with whether it is promoted on the day.
+    async fn asked<'a>(
         self,
         reader: &mut Reader,
         attributes: &'a [(String, String)],
-    ) -> Result<Vec<&'a (String, String)>, Error> {
-        if attributes.is_empty() {
-            return Ok(Vec::new());
-        }
+    ) -> Result<Vec<Asked<'a>>, Error> {
         let Partition { family, day } = self.signal.family().partition(self.day);
         let sql = format!("SELECT key FROM promoted WHERE family = {} AND day = {}", family as u8, day.0);
         let keys = reader.all(reader.sql(sql), |row| row.get::<String>(0)).await?;
-        Ok(attributes.iter().filter(|(key, _)| keys.contains(key)).collect())
+        let asked = attributes.iter().take(FILTERED_MAX);
+        Ok(asked.map(|(key, value)| (key.as_str(), value.as_str(), keys.contains(key))).collect())
     }
 
-    /// Blocks with rows of `window` that may hold all of `attributes`, each with when its newest row happened. Where an
-    /// attribute is promoted, only those that hold it.
+    /// Blocks with rows of `window` that may hold all of `attributes`, each with when its newest row happened.
     pub(super) async fn newest(
         self,
         reader: &mut Reader,
@@ -65,28 +64,18 @@ impl Scope {
         attributes: &[(String, String)],
     ) -> Result<Vec<(UnixNanos, i64)>, Error> {
         let (dialect, day) = (reader.dialect(), self.day);
-        let listed = self.promoted(reader, attributes).await?;
-        let conditions = if listed.len() == attributes.len() {
-            vec![String::new()]
-        } else {
-            let promising = self.of_window(reader, window, attributes).await?;
-            let promising: Vec<i64> = promising.into_iter().collect();
-            let chunks = promising.chunks(BLOCKS_MAX);
-            chunks.map(|ids| format!(" AND id{}", dialect.is_one_of(ids.iter().copied()))).collect()
-        };
+        let promising = self.of_window(reader, window, attributes).await?;
+        let promising: Vec<i64> = promising.into_iter().collect();
         let mut found = Vec::new();
-        for condition in conditions {
-            let mut sql = reader.sql(format!(
-                "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}{condition}",
+        for ids in promising.chunks(BLOCKS_MAX) {
+            let ids = dialect.is_one_of(ids.iter().copied());
+            let sql = reader.sql(format!(
+                "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {} AND id{ids}",
                 self.signal.blocks().on(day),
                 self.tenant.0,
                 day.since(window.from),
                 day.since(window.to)
             ));
-            for (key, value) in &listed {
-                let (token, values) = (blocks::token(key, value).cast_signed(), self.signal.values().on(day));
-                sql.push(format_args!(" AND id IN (SELECT block_id FROM {values} WHERE token = {token})"));
-            }
             found.extend(reader.all(sql, |row| Ok((day.after(row.get(1)?), row.get(0)?))).await?);
         }
         Ok(found)
@@ -108,8 +97,9 @@ impl Scope {
             day.since(window.from),
             day.since(window.to)
         ));
-        push_filters(&mut sql, attributes);
-        self.sift(reader, sql, attributes).await
+        let asked = self.asked(reader, attributes).await?;
+        push_filters(&mut sql, &asked);
+        self.sift(reader, sql, &asked).await
     }
 
     /// Those of `blocks` that may hold all of `attributes`, and some beside them.
@@ -129,15 +119,16 @@ impl Scope {
              (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
              (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks > 1 AND id <= w.n)) FROM {numbers})"
         ));
-        push_filters(&mut sql, attributes);
-        self.sift(reader, sql, attributes).await
+        let asked = self.asked(reader, attributes).await?;
+        push_filters(&mut sql, &asked);
+        self.sift(reader, sql, &asked).await
     }
 
     async fn sift(
         self,
         reader: &mut Reader,
         filters: Sql,
-        attributes: &[(String, String)],
+        asked: &[Asked<'_>],
     ) -> Result<BTreeSet<i64>, Error> {
         let filters = reader.all(filters, |row| {
             let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
@@ -150,7 +141,7 @@ impl Scope {
         many.into_iter().for_each(|found| by_bytes.entry(found.bytes).or_default().push(found));
         for (bytes, many) in by_bytes {
             for many in many.chunks(WORDS_MAX) {
-                let masks = self.masks(reader, many, spots(bytes, attributes)).await?;
+                let masks = self.masks(reader, many, spots(bytes, asked)).await?;
                 for found in many {
                     let mask = masks.get(&found.id).copied().unwrap_or_default();
                     let held = found.ids.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
@@ -195,18 +186,18 @@ impl Scope {
     }
 }
 
-/// Where filters of `bytes` bytes have the bits of `attributes`.
-fn spots(bytes: usize, attributes: &[(String, String)]) -> BTreeSet<Spot> {
-    let asked = attributes.iter().take(FILTERED_MAX);
-    let bits =
-        asked.flat_map(|(key, value)| blocks::probes(key, value).filter(|(length, _)| *length == bytes));
+/// Where filters of `bytes` bytes have the bits of attributes.
+fn spots(bytes: usize, asked: &[Asked<'_>]) -> BTreeSet<Spot> {
+    let bits = asked.iter().flat_map(|(key, value, is_promoted)| {
+        blocks::probes(key, value, *is_promoted).filter(|(length, _)| *length == bytes)
+    });
     bits.flat_map(|(_, bits)| bits).map(Spot::of).collect()
 }
 
-/// Appends that a block may hold all of `attributes`, as its filter tells.
-fn push_filters(sql: &mut Sql, attributes: &[(String, String)]) {
-    for (key, value) in attributes.iter().take(FILTERED_MAX) {
-        let may_hold = sql.dialect.may_hold(key, value);
+/// Appends that a block may hold all attributes, as its filter tells.
+fn push_filters(sql: &mut Sql, asked: &[Asked<'_>]) {
+    for (key, value, is_promoted) in asked {
+        let may_hold = sql.dialect.may_hold(key, value, *is_promoted);
         sql.push(" AND ").push(may_hold);
     }
 }

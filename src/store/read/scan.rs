@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
-use super::promising::Scope;
 use super::reader::Reader;
 use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
@@ -31,8 +30,8 @@ const WALKS_MAX: usize = 200;
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (32, 2_048);
-/// Rows that a walk may have to look at where attributes decide; where it is likely to be more, or an attribute is promoted,
-/// the filters of the blocks are asked.
+/// Rows that a walk may have to look at where attributes decide; where it is likely to be more, the
+/// filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
 
 /// An index in the order of time, and the condition that begins it.
@@ -103,17 +102,10 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     pub(super) async fn run(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
-        let is_listed = match reader.all_days(self.family).first().copied() {
-            Some(day) => {
-                let scope = Scope { signal: T::SIGNAL, tenant: self.tenant, day };
-                !scope.promoted(reader, self.attributes).await?.is_empty()
-            }
-            None => false,
-        };
         let mut chunk = SEARCHED.0;
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
             loop {
-                let is_long = looked_at > 0 && is_listed || is_rare(looked_at, found.len(), limit);
+                let is_long = is_rare(looked_at, found.len(), limit);
                 if is_long && self.keyed.is_none() {
                     found.extend(sift::newest(&self, reader, band, limit - found.len()).await?);
                     break;

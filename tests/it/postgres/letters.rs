@@ -129,7 +129,9 @@ async fn poison_is_set_aside(kept: Kept) {
     let found = letters(&server).await;
     let mut shapes: Vec<_> = found
         .iter()
-        .map(|letter| (letter["signal"].as_str().unwrap(), letter["items"].as_u64().unwrap(), &letter["tenant"]))
+        .map(|letter| {
+            (letter["signal"].as_str().unwrap(), letter["items"].as_u64().unwrap(), &letter["tenant"])
+        })
         .collect();
     shapes.sort_by_key(|(signal, ..)| *signal);
     assert_eq!(shapes, [("logs", 1, &Value::from("acme")), ("traces", 2, &Value::from("acme"))]);
