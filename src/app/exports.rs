@@ -42,6 +42,7 @@ fn label(name: &str, value: &str) -> Labels {
 pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     process_metrics(metrics);
     ingest_metrics(metrics, &parts.pipeline);
+    buried_metrics(metrics, &parts.pipeline);
     rules_metrics(metrics, &parts.pipeline, &parts.receive);
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
@@ -100,6 +101,9 @@ fn process_metrics(metrics: &Metrics) {
         process::resident_bytes,
     );
     metrics.export_one("process_open_fds", "Open file descriptors.", Kind::Gauge, process::open_files);
+    metrics.export_one("process_max_fds", "File descriptors that may be open.", Kind::Gauge, || {
+        process::open_files_max().map_or(f64::INFINITY, |most| most as f64)
+    });
     metrics.export("build_info", "The version that runs.", Kind::Gauge, || {
         vec![(label("version", env!("CARGO_PKG_VERSION")), 1.0)]
     });
@@ -124,11 +128,6 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         Kind::Counter,
         by_signal(pipeline::Tally::stored_items, pipeline.clone()),
     );
-    let handle = pipeline.clone();
-    metrics.export("ingest_pipeline_dlq", "Items put into dead letters.", Kind::Counter, move || {
-        let labels = |signal: Signal| owned(&[("signal", signal.name()), ("result", "enqueued")]);
-        Signal::ALL.map(|signal| (labels(signal), handle.tally().buried_items(signal) as f64)).to_vec()
-    });
     let handle = pipeline.clone();
     metrics.export(
         "ingest_pipeline_dropped",
@@ -316,6 +315,15 @@ pub(super) fn question_metrics(metrics: &Metrics, asked: &Arc<api::Tally>) {
 }
 
 /// Shows what could not be stored.
+fn buried_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
+    let handle = pipeline.clone();
+    metrics.export("ingest_pipeline_dlq", "Items put into dead letters.", Kind::Counter, move || {
+        let labels = |signal: Signal| owned(&[("signal", signal.name()), ("result", "enqueued")]);
+        Signal::ALL.map(|signal| (labels(signal), handle.tally().buried_items(signal) as f64)).to_vec()
+    });
+}
+
+/// Shows the letters themselves.
 pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
     type Read = fn(Stats) -> u64;
     let shown: [(&str, &str, Kind, Read); 5] = [

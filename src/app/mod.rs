@@ -25,7 +25,7 @@ use self::storage::store_options;
 use crate::admit::Budget;
 use crate::auth::{self, Authenticator};
 use crate::clock::Clock;
-use crate::config::{Acknowledge, Config};
+use crate::config::{Acknowledge, Config, DeadLetters};
 use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
 use crate::graph::Graph;
 use crate::journal::{self, Journal, Lsn, Replay};
@@ -42,6 +42,7 @@ use crate::transfer;
 use crate::upkeep;
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
+use crate::vitals::process;
 
 /// Memory of each of the two days that the search index may write at a time.
 const SEARCH_WRITER_BYTES: usize = 50 << 20;
@@ -125,13 +126,7 @@ impl Bound {
         let State { store, journal, replay, index, graph } =
             State::open(&config, &clock, (&doors, &health, &metrics)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
-        let letters = Letters::open(letters::Options {
-            folder: config.letters.folder.clone(),
-            letters_max: config.letters.files_max,
-            bytes_max: config.letters.bytes_max,
-            drops_oldest: config.letters.drops_oldest,
-        })
-        .context("DLQ_PATH")?;
+        let letters = Letters::open(letter_options(&config)).context("DLQ_PATH")?;
         exports::letter_metrics(&metrics, &letters);
         let parts = pipeline::Parts {
             journal: journal.clone(),
@@ -340,11 +335,23 @@ fn serve(
     doors.map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone())).collect()
 }
 
+fn letter_options(config: &Config) -> letters::Options {
+    let DeadLetters { ref folder, files_max, bytes_max, drops_oldest } = config.letters;
+    letters::Options { folder: folder.clone(), letters_max: files_max, bytes_max, drops_oldest }
+}
+
+/// File descriptors that no connection may take.
+const FILES_OF_OUR_OWN: usize = 256;
+
 fn net_options(config: &Config) -> net::Options {
+    let usual = net::Options::default();
+    // Clients must leave what journal, database and index need, on any of the three ports.
+    let room = process::open_files_max().map(|most| most.saturating_sub(FILES_OF_OUR_OWN) / 3);
     net::Options {
+        connections_max: room.map_or(usual.connections_max, |room| room.clamp(16, usual.connections_max)),
         streams_max: config.streams_max,
         stop_timeout: config.shutdown_timeout / 2,
-        ..net::Options::default()
+        ..usual
     }
 }
 

@@ -246,12 +246,9 @@ impl Writer {
         written
     }
 
-    /// Refuses everything from now on. Want of space passes, so that alone is tried again.
+    /// Refuses everything from now on. Want of space, file handles or memory passes, so that alone is tried again.
     fn poison(&mut self, cause: &io::Error, second: &io::Error) {
-        let is_space = |cause: &io::Error| {
-            matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        };
-        self.retry_at = is_space(second).then(|| Instant::now() + RETRY);
+        self.retry_at = is_passing(second).then(|| Instant::now() + RETRY);
         error!(%cause, %second, tries_again = self.retry_at.is_some(), "the journal takes no more entries");
         let reason: Arc<str> = if cause.kind() == second.kind() {
             Arc::from(cause.to_string())
@@ -269,7 +266,7 @@ impl Writer {
         if self.write_unsynced_to_new().is_ok() {
             self.retry_at = None;
             self.shared.set_poisoned(None);
-            info!("the journal has space again and takes entries");
+            info!("the journal has what it lacked and takes entries again");
         } else {
             self.retry_at = Some(Instant::now() + RETRY);
         }
@@ -362,4 +359,12 @@ impl Writer {
         let bytes = self.start.sealed.iter().map(|sealed| sealed.bytes).chain(active).sum();
         (bytes, self.start.sealed.len() + usize::from(active.is_some()))
     }
+}
+
+/// Whether the system lacked something that it may have again: space, file handles or memory.
+fn is_passing(cause: &io::Error) -> bool {
+    // ENFILE and EMFILE, the same on every Unix.
+    const WITHOUT_HANDLES: [i32; 2] = [23, 24];
+    let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::OutOfMemory];
+    kinds.contains(&cause.kind()) || cause.raw_os_error().is_some_and(|code| WITHOUT_HANDLES.contains(&code))
 }

@@ -22,6 +22,14 @@ pub fn open_files() -> f64 {
     fs::read_dir("/proc/self/fd").map_or(0.0, |entries| entries.count() as f64)
 }
 
+/// File descriptors that may be open; none where that is not bounded or not known.
+pub fn open_files_max() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+}
+
 fn status_kib(key: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(key));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use otelcontext::model::batch::Signal;
 use prost::Message;
+use sqlx::ConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -243,6 +244,35 @@ async fn b6_millions_of_empty_messages_are_counted_before_they_are_decoded() {
     is_well(&server).await;
 }
 
+/// An item of two bytes takes as much memory as any other, and is charged for it: what waits stays within its bound.
+#[tokio::test]
+async fn b6_small_items_are_charged_as_they_lie_in_memory() {
+    const RECORDS: usize = 20_000;
+    let server = Server::start(&[("INGEST_PIPELINE_MAX_BYTES", "8388608")]).await;
+    let records = gzip(&nested(&[1, 2], &[2 << 3 | 2, 0].repeat(RECORDS)));
+    let file = server.folder().join("data").join("otelcontext.db");
+    let mut database = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    // Nothing is stored meanwhile, so that everything waits.
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
+    let mut accepted = 0;
+    let refusal = loop {
+        let answer = post(&server.otlp_http, Signal::Logs, &[PROTOBUF, GZIP], records.clone()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        accepted += RECORDS;
+        assert!(accepted < 16 * RECORDS, "{accepted} records wait in 8 MiB");
+    };
+    assert_eq!(refusal.status, 429, "{}", refusal.text());
+    assert!(accepted >= RECORDS, "none was accepted");
+    assert!(server.metric("otelcontext_ingest_pipeline_queue_bytes").await > (accepted * 50) as f64);
+    sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
+    server.settled().await;
+    let stored = r#"otelcontext_ingest_stored_total{signal="logs"}"#;
+    assert_eq!(server.metric(stored).await, accepted as f64);
+    is_well(&server).await;
+}
+
 #[tokio::test]
 async fn b7_deep_nesting_is_refused_without_recursion() {
     let mut server = Server::start(&[]).await;
@@ -305,7 +335,11 @@ async fn b10_many_mistakes_make_a_short_answer() {
 async fn h4_clients_that_never_finish_are_let_go() {
     let server = Server::start(&[]).await;
     let mut waiting = Vec::new();
-    for head in ["", "POST /v1/traces HT", "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nx-half: "] {
+    let half_a_call = "POST /mcp HTTP/1.1\r\nhost: localhost\r\naccept: application/json, text/event-stream\r\n\
+                       content-type: application/json\r\ncontent-length: 200\r\n\r\n{";
+    for head in
+        ["", "POST /v1/traces HT", "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nx-half: ", half_a_call]
+    {
         for address in [&server.grpc, &server.otlp_http, &server.http] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(head.as_bytes()).await.unwrap();
