@@ -126,8 +126,7 @@ impl Bound {
         let State { store, journal, replay, index, graph } =
             State::open(&config, &clock, (&doors, &health, &metrics)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
-        let letters = Letters::open(letter_options(&config)).context("DLQ_PATH")?;
-        exports::letter_metrics(&metrics, &letters);
+        let letters = open_letters(&config, &metrics)?;
         let parts = pipeline::Parts {
             journal: journal.clone(),
             replay,
@@ -335,9 +334,13 @@ fn serve(
     doors.map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone())).collect()
 }
 
-fn letter_options(config: &Config) -> letters::Options {
+fn open_letters(config: &Config, metrics: &Metrics) -> Result<Letters> {
     let DeadLetters { ref folder, files_max, bytes_max, drops_oldest } = config.letters;
-    letters::Options { folder: folder.clone(), letters_max: files_max, bytes_max, drops_oldest }
+    let options =
+        letters::Options { folder: folder.clone(), letters_max: files_max, bytes_max, drops_oldest };
+    let letters = Letters::open(options).context("DLQ_PATH")?;
+    exports::letter_metrics(metrics, &letters);
+    Ok(letters)
 }
 
 /// File descriptors that no connection may take.
