@@ -392,6 +392,9 @@ impl Applier {
                     self.unsynced = Lsn(0);
                 }
             }
+            Err(failure @ crate::store::error::Error::NotFlushed) => {
+                self.health.set("database_flush", false, chain(&failure));
+            }
             Err(failure) if last => {
                 warn!(error = chain(&failure), "the store was not synced; the journal keeps its data")
             }

@@ -148,6 +148,12 @@ pub enum Error {
     /// The store was stopped.
     #[error("the store was stopped")]
     Stopped,
+    /// The disk did not keep what was written. What the database holds is known again only after it was opened anew.
+    #[error(
+        "the disk did not keep what was written to the database: the journal keeps everything from now on; mend the \
+         disk and start the server again"
+    )]
+    NotFlushed,
     /// Work that was handed to a thread was lost.
     #[error("a task of the store was lost")]
     Lost(#[source] tokio::task::JoinError),
@@ -175,6 +181,7 @@ impl Error {
             | Self::Away(_)
             | Self::Led
             | Self::InDoubt
+            | Self::NotFlushed
             | Self::Stopped => Kind::Unavailable,
             Self::Crowded(_) => Kind::Overloaded,
             Self::TimedOut(_) => Kind::TimedOut,

@@ -59,7 +59,7 @@ mod values;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
@@ -84,6 +84,8 @@ struct Inner {
     recaller: Pool,
     names: Names,
     applied: AtomicU64,
+    /// Whether the disk failed to keep what was written: see [`Error::NotFlushed`](error::Error::NotFlushed).
+    not_flushed: AtomicBool,
     /// How far other journals were applied when this server began to lead.
     others: Vec<(String, i64)>,
 }

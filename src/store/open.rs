@@ -38,6 +38,7 @@ impl Store {
             recaller: Pool::new(&options, 1).await?,
             names,
             applied: AtomicU64::new(applied),
+            not_flushed: AtomicBool::new(false),
             others,
             writer: Arc::new(Mutex::new(Slot::Ready(Box::new(writer)))),
             options,
@@ -72,15 +73,23 @@ impl Store {
     /// Makes the commits so far survive a power cut, and answers the position that is safe: journal up to it is
     /// no longer needed. Costs one flush of the write-ahead log on SQLite, nothing on a server, which flushed before
     /// it answered; waits for no commit.
+    ///
+    /// After [`Error::NotFlushed`] it answers nothing else: the system may have forgotten what it could not write, and would
+    /// call a second flush a success (Rebello and others 2020).
     pub async fn sync(&self) -> Result<u64, Error> {
+        if self.inner.not_flushed.load(Ordering::Acquire) {
+            return Err(Error::NotFlushed);
+        }
         // What was applied is in the log file, or a checkpoint flushed it into the database on its way out.
         let applied = self.inner.applied.load(Ordering::Acquire);
         if let Database::Sqlite(file) = &self.inner.options.database {
             let file = file.clone();
-            tokio::task::spawn_blocking(move || file.sync())
-                .await
-                .map_err(Error::Lost)?
-                .map_err(|error| Error::Disk(sqlx::Error::Io(error)))?;
+            let synced = tokio::task::spawn_blocking(move || file.sync());
+            synced.await.map_err(Error::Lost)?.inspect_err(|error| {
+                if matches!(error, Error::NotFlushed) {
+                    self.inner.not_flushed.store(true, Ordering::Release);
+                }
+            })?;
         }
         Ok(applied)
     }

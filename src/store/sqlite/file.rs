@@ -86,16 +86,23 @@ impl File {
 
     /// Makes everything that was committed survive a power cut: flushes the write-ahead log, the file and its
     /// directory. Waits for no commit.
-    pub(in crate::store) fn sync(&self) -> std::io::Result<()> {
-        match std::fs::File::open(beside(&self.path, "-wal")) {
-            Ok(log) => log.sync_data()?,
-            // Without a log everything is in the database.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+    pub(in crate::store) fn sync(&self) -> Result<(), Error> {
+        let open =
+            |path: &Path| std::fs::File::open(path).map_err(|error| Error::Disk(sqlx::Error::Io(error)));
+        let flush = |file: std::fs::File| {
+            file.sync_all().map_err(|error| {
+                tracing::error!(%error, path = %self.path.display(), "the disk did not keep what was written");
+                Error::NotFlushed
+            })
+        };
+        let log = PathBuf::from(beside(&self.path, "-wal"));
+        // Without a log everything is in the database.
+        if log.exists() {
+            flush(open(&log)?)?;
         }
-        std::fs::File::open(&self.path)?.sync_data()?;
+        flush(open(&self.path)?)?;
         match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(directory) => std::fs::File::open(directory)?.sync_all(),
+            Some(directory) => flush(open(directory)?),
             None => Ok(()),
         }
     }
