@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection as _};
@@ -104,6 +104,7 @@ impl Store {
             recaller: reading(&options, 1).await?,
             names,
             applied: AtomicU64::new(applied),
+            not_flushed: AtomicBool::new(false),
             others: Vec::new(),
             writer: Arc::new(Mutex::new(Slot::Stopped)),
             options,
