@@ -350,6 +350,7 @@ fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {
             (label("component", "database"), files.iter().map(|path| bytes_of(path)).sum()),
             (label("component", "journal"), bytes_of(&data_dir.join("journal"))),
             (label("component", "search"), bytes_of(&data_dir.join("search"))),
+            (label("component", "dlq"), bytes_of(&data_dir.join("dlq"))),
         ]
     });
 }

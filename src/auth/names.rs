@@ -26,8 +26,8 @@ impl Names {
     /// Accepts `hosts`, a name or `name:port` each or `*` for any, and pages of `origins`, such as
     /// `https://app.example.com`.
     pub fn new(hosts: &[String], origins: &[String]) -> Self {
-        let clean = |names: &[String]| names.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
-        Self { hosts: clean(hosts), origins: clean(origins) }
+        let hosts = hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
+        Self { hosts, origins: origins.iter().map(|origin| plain(origin)).collect() }
     }
 
     /// Why a request with this target and these headers is turned away; none where it is not.
@@ -53,7 +53,7 @@ impl Names {
     }
 
     fn welcomes(&self, origin: &str) -> bool {
-        let origin = origin.trim_end_matches('/').to_ascii_lowercase();
+        let origin = plain(origin);
         if self.origins.contains(&origin) {
             return true;
         }
@@ -65,6 +65,17 @@ impl Names {
             host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
         })
     }
+}
+
+/// An origin as browsers write it: in lower case, without the port that its scheme has anyway.
+fn plain(origin: &str) -> String {
+    let origin = origin.trim().trim_end_matches('/').to_ascii_lowercase();
+    for (scheme, port) in [("http://", ":80"), ("https://", ":443")] {
+        if let Some(bare) = origin.strip_suffix(port).filter(|_| origin.starts_with(scheme)) {
+            return bare.to_owned();
+        }
+    }
+    origin
 }
 
 fn is_address(name: &str) -> bool {
@@ -129,7 +140,7 @@ mod tests {
     #[test]
     fn listed_names_are_accepted() {
         let hosts = ["otel.internal".to_owned(), " Shop:8080 ".to_owned()];
-        let names = Names::new(&hosts, &["https://App.example.com/".trim_end_matches('/').to_owned()]);
+        let names = Names::new(&hosts, &["https://App.example.com:443/".to_owned()]);
         for host in ["otel.internal", "otel.internal:9999", "shop:8080"] {
             assert!(is_let_in(&names, host, Some("https://app.example.com")), "{host}");
         }

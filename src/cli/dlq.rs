@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::decode::Limits;
-use crate::letters::{Letters, Listed, Options};
-use crate::transfer::deliver::Deliverer;
+use crate::letters::{Letters, Options};
+use crate::transfer::deliver::{Deliverer, Door};
 use crate::transfer::letters::{self, Outcome};
 use crate::vitals::log;
 
@@ -68,84 +68,85 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
         Arguments::List { json } => list(&found, *json),
         Arguments::Purge { which } => {
             let chosen = which.of(&found)?;
-            for letter in &chosen {
-                found.remove(&letter.name)?;
+            for name in &chosen {
+                found.remove(name)?;
             }
             println!("{} dead letters removed", chosen.len());
             Ok(Ending::Good)
         }
         Arguments::Replay { which, server } => {
-            let limits = Limits { attributes_max: config.intake.attributes_max, ..Limits::default() };
             let deliverer = Deliverer::new(server.door(&config)?, PATIENCE);
-            let mut left = 0;
-            for listed in which.of(&found)? {
-                let name = listed.name;
-                let outcome = match listed.letter {
-                    Err(error) => Outcome::Stays(error.to_string()),
-                    Ok(letter) => super::runtime()?.block_on(letters::send(letter, &deliverer, &limits))?,
-                };
-                match outcome {
-                    Outcome::Taken { items } => {
-                        found.remove(&name)?;
-                        println!("{name}: {items} items accepted");
-                    }
-                    Outcome::Stays(reason) => {
-                        left += 1;
-                        println!("{name}: stays, {reason}");
-                    }
-                }
-            }
-            Ok(if left == 0 { Ending::Good } else { Ending::CheckFailed })
+            super::runtime()?.block_on(replay(&found, which.of(&found)?, &deliverer))
         }
     }
 }
 
-impl Which {
-    fn of(&self, letters: &Letters) -> Result<Vec<Listed>> {
-        let mut listed = letters.list()?;
-        if self.all {
-            return Ok(listed);
-        }
-        for name in &self.names {
-            if !listed.iter().any(|letter| letter.name == *name) {
-                bail!("there is no dead letter {name:?}; `otelcontext dlq list` names those that there are");
+async fn replay(found: &Letters, names: Vec<String>, deliverer: &Deliverer<impl Door>) -> Result<Ending> {
+    let mut left = 0;
+    for name in names {
+        let outcome = match found.read(&name) {
+            Err(error) => Outcome::Stays(error.to_string()),
+            Ok(letter) => letters::send(letter, deliverer, &Limits::default()).await?,
+        };
+        match outcome {
+            Outcome::Taken { items } => {
+                found.remove(&name)?;
+                println!("{name}: {items} items accepted");
+            }
+            Outcome::Stays(reason) => {
+                left += 1;
+                println!("{name}: stays, {}", reason.escape_debug());
             }
         }
-        listed.retain(|letter| self.names.contains(&letter.name));
-        Ok(listed)
+    }
+    Ok(if left == 0 { Ending::Good } else { Ending::CheckFailed })
+}
+
+impl Which {
+    fn of(&self, letters: &Letters) -> Result<Vec<String>> {
+        let mut names: Vec<String> = letters.list()?.into_iter().map(|(name, _)| name).collect();
+        if self.all {
+            return Ok(names);
+        }
+        if let Some(name) = self.names.iter().find(|name| !names.contains(name)) {
+            bail!("there is no dead letter {name:?}; `otelcontext dlq list` names those that there are");
+        }
+        names.retain(|name| self.names.contains(name));
+        Ok(names)
     }
 }
 
 fn list(letters: &Letters, as_json: bool) -> Result<Ending> {
     let listed = letters.list()?;
-    if as_json {
-        let each = listed.iter().map(|listed| match &listed.letter {
-            Ok(letter) => json!({
-                "name": listed.name,
-                "bytes": listed.bytes,
+    let mut shown = Vec::new();
+    for (name, bytes) in &listed {
+        // One at a time: each may be as large as a request.
+        match (letters.read(name), as_json) {
+            (Ok(letter), true) => shown.push(json!({
+                "name": name,
+                "bytes": bytes,
                 "tenant": letter.tenant.as_str(),
                 "signal": letter.signal.name(),
                 "items": letter.items,
                 "received_unix_nano": letter.received.0,
                 "reason": letter.reason,
-            }),
-            Err(error) => json!({ "name": listed.name, "bytes": listed.bytes, "error": error.to_string() }),
-        });
-        println!("{:#}", json!({ "letters": each.collect::<Vec<_>>() }));
-        return Ok(Ending::Good);
-    }
-    for Listed { name, bytes, letter } in &listed {
-        match letter {
-            Ok(letter) => println!(
+            })),
+            (Err(error), true) => {
+                shown.push(json!({ "name": name, "bytes": bytes, "error": error.to_string() }))
+            }
+            (Ok(letter), false) => println!(
                 "{name}  {}  {}  {} items, {bytes} bytes  {}",
                 letter.tenant.as_str(),
                 letter.signal.name(),
                 letter.items,
-                letter.reason
+                letter.reason.escape_debug()
             ),
-            Err(error) => println!("{name}  {bytes} bytes  {error}"),
+            (Err(error), false) => println!("{name}  {bytes} bytes  {error}"),
         }
     }
-    println!("{} dead letters", listed.len());
+    match as_json {
+        true => println!("{:#}", json!({ "letters": shown })),
+        false => println!("{} dead letters", listed.len()),
+    }
     Ok(Ending::Good)
 }

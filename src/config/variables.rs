@@ -206,7 +206,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "INGEST_INFLIGHT_MAX_BYTES",
                 "268435456",
-                "Bytes of request bodies held while they are read and decoded, from 1048576; more are refused as overload.",
+                "Bytes of requests held while they are read, decoded and acknowledged, as they lie in memory, from 1048576; more are refused as overload.",
             ),
             variable(
                 "DLQ_PATH",

@@ -368,3 +368,17 @@ fn is_passing(cause: &io::Error) -> bool {
     let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::OutOfMemory];
     kinds.contains(&cause.kind()) || cause.raw_os_error().is_some_and(|code| WITHOUT_HANDLES.contains(&code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e9_want_of_file_handles_passes_and_a_failing_disk_does_not() {
+        let of = io::Error::from_raw_os_error;
+        // ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM.
+        assert!([28, 122, 24, 23, 12].into_iter().all(|code| is_passing(&of(code))));
+        // EIO, EROFS, EACCES.
+        assert!([5, 30, 13].into_iter().all(|code| !is_passing(&of(code))));
+    }
+}

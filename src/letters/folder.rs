@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Error, Letter, Options, file};
+use crate::model::time::UnixNanos;
 
 const ENDING: &str = ".letter";
 /// A letter that is being written; one that a crash left is overwritten or ignored.
@@ -32,17 +33,6 @@ pub struct Stats {
     pub evicted: u64,
     /// Their bytes.
     pub evicted_bytes: u64,
-}
-
-/// A letter in a list.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its name, without the ending.
-    pub name: String,
-    /// Its bytes on disk.
-    pub bytes: u64,
-    /// What it holds.
-    pub letter: Result<Letter, Error>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +66,12 @@ impl Letters {
         let size = bytes.len() as u64;
         self.make_room(&name, size)?;
         let folder = &self.options.folder;
-        std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        if !folder.exists() {
+            std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+            let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+            let above = above.unwrap_or_else(|| Path::new("."));
+            File::open(above).and_then(|above| above.sync_all()).map_err(failed("sync", above))?;
+        }
         let unfinished = folder.join(format!("{name}{UNFINISHED}"));
         write_durably(&unfinished, &bytes).map_err(failed("write", &unfinished))?;
         std::fs::rename(&unfinished, &path).map_err(failed("name", &path))?;
@@ -87,15 +82,36 @@ impl Letters {
         Ok(name)
     }
 
-    /// All letters, oldest first.
+    /// The names of all letters with their bytes on disk, oldest first.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, Error> {
+    pub fn list(&self) -> Result<Vec<(String, u64)>, Error> {
         self.look()?;
-        let files: Vec<(String, u64)> = self.lock().files.clone().into_iter().collect();
-        let listed = |(name, bytes): (String, u64)| Listed { letter: self.read(&name), name, bytes };
-        Ok(files.into_iter().map(listed).collect())
+        Ok(self.lock().files.clone().into_iter().collect())
+    }
+
+    /// Reads a letter.
+    ///
+    /// # Errors
+    /// When there is none of this name, it cannot be read, or was damaged.
+    pub fn read(&self, name: &str) -> Result<Letter, Error> {
+        if !self.lock().files.contains_key(name) {
+            return Err(Error::Unknown { name: name.to_owned() });
+        }
+        let path = self.path(name);
+        file::read(&path, &std::fs::read(&path).map_err(failed("read", &path))?)
+    }
+
+    /// Removes the letters about a request that is stored anew out of the journal: what is still refused is written again.
+    ///
+    /// # Errors
+    /// When they cannot be removed.
+    pub fn take_back(&self, received: UnixNanos, lsn: u64) -> Result<(), Error> {
+        let begin = format!("{}-", request_name(received, lsn));
+        let of_request: Vec<String> =
+            self.lock().files.keys().filter(|name| name.starts_with(&begin)).cloned().collect();
+        of_request.iter().try_for_each(|name| self.remove(name))
     }
 
     /// Removes a letter for good.
@@ -120,11 +136,6 @@ impl Letters {
         let _ = self.look();
         let state = self.lock();
         Stats { letters: state.files.len() as u64, bytes: state.files.values().sum(), ..state.stats }
-    }
-
-    fn read(&self, name: &str) -> Result<Letter, Error> {
-        let path = self.path(name);
-        file::read(&path, &std::fs::read(&path).map_err(failed("read", &path))?)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -190,7 +201,11 @@ impl Letters {
 
 /// The same for the same letter, and in the order of receipt.
 fn name(letter: &Letter) -> String {
-    format!("{:020}-{}-{}", letter.received.0.max(0), letter.lsn, letter.first)
+    format!("{}-{}", request_name(letter.received, letter.lsn), letter.first)
+}
+
+fn request_name(received: UnixNanos, lsn: u64) -> String {
+    format!("{:020}-{lsn}", received.0.max(0))
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -1,7 +1,8 @@
 //! Dead letters: what was acknowledged and cannot be stored, kept until somebody looks.
 //!
 //! Promises: [`Letters::put`] answers once the letter is on disk under its name, so that whoever goes on without it loses
-//! nothing; the same letter put twice, as after a crash in between, is there once; letters are bounded, and where there is
+//! nothing; the same letter put twice, as after a crash in between, is there once, and [`Letters::take_back`] removes those of
+//! a request that is stored after all; letters are bounded, and where there is
 //! no room nothing is given up unless that was asked for. A letter that was damaged is told from others and stays.
 //!
 //! Never: a letter is stored, sent or removed by itself.
@@ -22,7 +23,7 @@ use crate::model::batch::Signal;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 
-pub use self::folder::{Letters, Listed, Stats};
+pub use self::folder::{Letters, Stats};
 
 /// A request, or a part of one, that cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

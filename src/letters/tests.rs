@@ -39,13 +39,16 @@ fn letters_come_back_after_a_restart_once_each() {
     letters.put(&written[0]).unwrap();
     let again = open(folder.path(), (0, 0), false);
     let listed = again.list().unwrap();
-    let found: Vec<&Letter> = listed.iter().map(|listed| listed.letter.as_ref().unwrap()).collect();
-    assert_eq!(found, [&written[1], &written[0]]);
+    let found: Vec<Letter> = listed.iter().map(|(name, _)| again.read(name).unwrap()).collect();
+    assert_eq!(found, [written[1].clone(), written[0].clone()]);
     assert_eq!((again.stats().letters, again.stats().written, letters.stats().written), (2, 0, 3));
-    assert_eq!(again.stats().bytes, listed.iter().map(|listed| listed.bytes).sum::<u64>());
-    again.remove(&listed[0].name).unwrap();
+    assert_eq!(again.stats().bytes, listed.iter().map(|(_, bytes)| bytes).sum::<u64>());
+    again.remove(&listed[0].0).unwrap();
     assert_eq!(letters.stats().letters, 1, "what another process removes is gone here too");
     assert!(matches!(again.remove("no such"), Err(Error::Unknown { .. })));
+    again.put(&written[1]).unwrap();
+    again.take_back(written[1].received, written[1].lsn).unwrap();
+    assert_eq!(again.stats().letters, 1, "only those of this request");
     assert!(matches!(again.remove("../../etc/passwd"), Err(Error::Unknown { .. })));
 }
 
@@ -59,7 +62,7 @@ fn nothing_is_given_up_for_room_unless_that_was_asked_for() {
     let letters = open(folder.path(), (2, 0), true);
     letters.put(&letter(3, b"x")).unwrap();
     let kept: Vec<u64> =
-        letters.list().unwrap().iter().map(|listed| listed.letter.as_ref().unwrap().lsn).collect();
+        letters.list().unwrap().iter().map(|(name, _)| letters.read(name).unwrap().lsn).collect();
     assert_eq!(kept, [2, 3]);
     assert_eq!((letters.stats().evicted, letters.stats().written), (1, 1));
     // By bytes: a letter as large as the bound takes all the room, and one alone is always kept.
@@ -86,8 +89,9 @@ fn damaged_letters_are_told_from_others_and_stay() {
     }));
     for bytes in cases {
         std::fs::write(&path, &bytes).unwrap();
-        let listed = letters.list().unwrap();
-        assert!(matches!(listed[0].letter, Err(Error::Damaged { .. })), "{:?}", listed[0].letter);
+        assert_eq!(letters.list().unwrap().len(), 1);
+        let read = letters.read(&name);
+        assert!(matches!(read, Err(Error::Damaged { .. })), "{read:?}");
     }
     std::fs::write(folder.path().join("dlq").join("half.unfinished"), "{").unwrap();
     assert_eq!(letters.stats().letters, 1);

@@ -168,10 +168,21 @@ impl Applier {
         let mut source = replay::Source::new(replay, door);
         while let Some(read) = source.next(self.options.commit_items_max).await? {
             records += read.waiting.len() as u64;
+            for request in &read.waiting {
+                // What became a letter before a crash, and is stored now, must not be sent again.
+                if let Err(failure) = self.letters.take_back(request.source.received, request.lsn.0) {
+                    warn!(
+                        error = chain(&failure),
+                        lsn = request.lsn.0,
+                        "a dead letter of a request that is applied again stays"
+                    );
+                }
+            }
             for letter in read.unreadable {
                 self.bury(letter).await;
             }
-            if !self.apply(read.waiting).await {
+            let applied = read.waiting.last().map(|request| request.lsn);
+            if !self.apply(read.waiting).await || !self.pass(applied, read.last).await {
                 return Err(replay::Broken::Led);
             }
         }
@@ -181,6 +192,17 @@ impl Applier {
         }
         self.health.set("replay", true, format!("{records} requests replayed at start"));
         Ok(())
+    }
+
+    /// Moves the position to `last`, where what lies behind `applied` is in letters. False as with [`Applier::apply`].
+    async fn pass(&mut self, applied: Option<Lsn>, last: Option<Lsn>) -> bool {
+        let Some(last) = last.filter(|last| applied.is_none_or(|applied| applied < *last)) else {
+            return true;
+        };
+        let commit = Commit { lsn: last.0, ..Commit::default() };
+        let passed = self.commit(commit, Origins::default(), &[]).await.is_some();
+        self.unsynced = last;
+        passed
     }
 
     /// Lets requests gather until the next commit is due, or the server stops.

@@ -56,6 +56,7 @@ impl Applier {
             }
             let found = search.found();
             if found.is_empty() {
+                self.health.set("store", false, refused.clone());
                 error!(
                     lsn = commit.lsn,
                     error = refused,

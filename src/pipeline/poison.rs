@@ -168,7 +168,9 @@ impl Request {
         door.rules.admit(&mut decoded.batch);
         let stored = stored(&decoded.batch, door);
         let items: BTreeSet<usize> = places.iter().filter_map(|place| stored.get(*place).copied()).collect();
-        let Some(first) = items.first().copied() else { return self.whole(reason) };
+        let Some(first) = items.first().copied().filter(|_| items.len() == places.len()) else {
+            return self.whole(reason);
+        };
         Letter {
             encoding: decode::Encoding::Protobuf.number(),
             first: first as u64,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::decode::{self, Encoding, Limits};
 use crate::fault::chain;
-use crate::journal::{self, Record, Replay};
+use crate::journal::{self, Lsn, Record, Replay};
 use crate::letters::Letter;
 use crate::rules::Rules;
 
@@ -50,7 +50,9 @@ impl Source {
             let mut items = 0;
             while items < items_max {
                 let Some(record) = replay.next() else { break };
-                match decoded(record.map_err(Broken::Journal)?, &door) {
+                let record = record.map_err(Broken::Journal)?;
+                read.last = Some(record.lsn);
+                match decoded(record, &door) {
                     Ok(request) => {
                         items += request.batch.items();
                         read.waiting.push(request);
@@ -79,6 +81,8 @@ pub(super) struct Read {
     pub(super) waiting: Vec<Waiting>,
     /// Those that this version does not decode, though some version accepted them.
     pub(super) unreadable: Vec<Letter>,
+    /// The last of all.
+    pub(super) last: Option<Lsn>,
 }
 
 /// The request as it was accepted: the same bytes at the same instant decode to the same batch.

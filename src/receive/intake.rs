@@ -153,7 +153,9 @@ impl Intake {
         let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());
         let work = Work { signal, encoding, inflate, received, limits, rules };
         let Unpacked { decoded, turned_away, body, mut permit } = self.unpack(work).await?;
-        permit.cover(decoded.batch.own_bytes())?;
+        // JSON is packed before it is read.
+        let packed = if encoding == Encoding::Json { body.len() } else { 0 };
+        permit.cover(packed.saturating_add(decoded.batch.own_bytes()))?;
         let items = decoded.batch.items() as u64;
         self.count(signal, &decoded, &turned_away);
         let Decoded { batch, rejected, message, .. } = decoded;

@@ -65,6 +65,20 @@ pub(super) enum Slot {
     Stopped,
 }
 
+impl Slot {
+    /// Takes the writer out, and leaves a doubt about the commit at `lsn` in its place; none where it is not ready.
+    fn take(&mut self, lsn: u64) -> Option<Box<Writer>> {
+        let doubt = Self::InDoubt { lsn, committed: Committed::default() };
+        match std::mem::replace(self, doubt) {
+            Self::Ready(writer) => Some(writer),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
 /// The one writing connection, and what memory keeps between commits.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -85,6 +99,8 @@ pub(super) struct Writer {
 enum Failure {
     /// It was rolled back.
     Undone(Error),
+    /// The connection was lost before it was asked to end, so it cannot have landed.
+    Lost(Error),
     /// Nobody knows.
     InDoubt(Error, Committed),
 }
@@ -94,19 +110,28 @@ impl Inner {
         if let Some(committed) = self.settle_doubt(&mut slot, commit.lsn).await? {
             return Ok(committed);
         }
-        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
         let applied = self.applied.load(Ordering::Acquire);
         if commit.lsn < applied {
             return Err(Error::Behind { lsn: commit.lsn, applied });
         }
+        // Should this end in a panic, nobody knows what became of the commit.
+        let mut writer = slot.take(commit.lsn).ok_or(Error::Stopped)?;
         match writer.transaction(&commit, &self.names, &self.options.journal).await {
             Ok(written) => {
                 self.names.written(&written.pending);
                 let committed = writer.take(written).await;
                 self.applied.store(commit.lsn, Ordering::Release);
+                *slot = Slot::Ready(writer);
                 Ok(committed)
             }
-            Err(Failure::Undone(error)) => Err(error),
+            Err(Failure::Undone(error)) => {
+                *slot = Slot::Ready(writer);
+                Err(error)
+            }
+            Err(Failure::Lost(error)) => {
+                *slot = Slot::InDoubt { lsn: NO_COMMIT, committed: Committed::default() };
+                Err(error)
+            }
             Err(Failure::InDoubt(error, committed)) => {
                 *slot = Slot::InDoubt { lsn: commit.lsn, committed };
                 match self.settle_doubt(&mut slot, commit.lsn).await {
@@ -119,13 +144,18 @@ impl Inner {
 
     async fn try_out(&self, commit: &Arc<Commit>) -> Result<(), Error> {
         let mut slot = self.writing().await?;
-        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let mut writer = slot.take(NO_COMMIT).ok_or(Error::Stopped)?;
         let tried = match writer.connection.begin().await {
-            Ok(()) => write::write(writer, commit, &self.names, &self.options.journal).await.map(|_| ()),
+            Ok(()) => write::write(&mut writer, commit, &self.names, &self.options.journal).await.map(|_| ()),
             Err(error) => Err(error),
         };
         // Where the connection is lost, so is what was written; the next commit opens another.
-        writer.connection.roll_back().await.and(tried)
+        let undone = writer.connection.roll_back().await;
+        if undone.is_ok() || writer.connection.dialect() == Dialect::Sqlite {
+            // SQLite takes back by itself what a failing disk made impossible, and then knows of no transaction.
+            *slot = Slot::Ready(writer);
+        }
+        tried.and(undone)
     }
 
     /// Finds out what became of a commit whose end was lost, and answers what it would have, where it is in the
@@ -201,7 +231,7 @@ impl Writer {
             return Err(match self.connection.dialect() {
                 Dialect::Sqlite => Failure::Undone(error),
                 // The server went away or was restarted: another connection is needed.
-                Dialect::Postgres => Failure::InDoubt(error, Committed::default()),
+                Dialect::Postgres => Failure::Lost(error),
             });
         }
         match write::write(self, commit, names, journal).await {
@@ -211,7 +241,7 @@ impl Writer {
             },
             Err(error) => match self.connection.roll_back().await {
                 Ok(()) => Err(Failure::Undone(error)),
-                Err(_) => Err(Failure::InDoubt(error, Committed::default())),
+                Err(_) => Err(Failure::Lost(error)),
             },
         }
     }

@@ -161,9 +161,21 @@ pub enum Error {
 
 impl Error {
     /// Whether it is what was to be written that the database refuses, and would refuse again: not that it is away, full or
-    /// busy.
+    /// busy, and not what it is made of.
     pub fn is_of_data(&self) -> bool {
         match self {
+            Self::Statement(sqlx::Error::Database(database)) => {
+                let code = database.code().unwrap_or_default();
+                match database.try_downcast_ref::<PgDatabaseError>() {
+                    // Data exceptions, broken constraints but that of a partition, limits; what a trigger raises.
+                    Some(_) => {
+                        ["22", "23", "54"].iter().any(|class| code.starts_with(class)) && code != "23514"
+                            || code == "P0001"
+                    }
+                    // TOOBIG, CONSTRAINT and MISMATCH.
+                    None => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+                }
+            }
             Self::Statement(_) => true,
             Self::Lost(error) => error.is_panic(),
             _ => false,

@@ -21,7 +21,7 @@ use crate::store::Store;
 
 /// The folder for copies that are not in place yet.
 const PARTIAL: &str = "restore.partial";
-/// What belongs to the data beside journal and database: derived from it, or about requests that are in it.
+/// What belongs to the data beside journal and database: derived from it, or what it refused.
 const BESIDE: [&str; 2] = ["search", "dlq"];
 /// The one file of the journal that stays: the lock on it is held.
 const LOCK: &str = "journal.lock";

@@ -66,8 +66,10 @@ pub(super) fn runs(dialect: Dialect, day: Day) -> String {
     format!("{} AS r{}", SPANS.on(day), dialect.indexed(SPANS, day, "by_trace"))
 }
 
-/// That span `s` is one of the run that begins with `r`.
-pub(super) const IN_RUN: &str = "r.run IS NOT NULL AND s.id >= r.id AND s.id < r.id + r.run";
+/// That span `s` is one of the run that begins with `r`. The last condition follows from the others, and lets Postgres
+/// expect few rows.
+pub(super) const IN_RUN: &str =
+    "r.run IS NOT NULL AND s.id >= r.id AND s.id < r.id + r.run AND s.trace_row = r.trace_row";
 
 /// Reads a row of the columns [`SPAN`].
 pub(super) fn span(row: Row<'_>, day: Day) -> Result<Found<SpanRow>, Error> {

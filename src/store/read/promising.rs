@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::reader::Reader;
 use crate::model::id::TenantNumber;
 use crate::model::time::{UnixNanos, Window};
-use crate::store::blocks::{self, Spot};
+use crate::store::blocks::{self, SLICED, Spot};
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::filters::slice_id;
@@ -117,7 +117,7 @@ impl Scope {
         let mut sql = reader.sql(format!(
             "SELECT id, filter_bytes, ids FROM {table} WHERE id IN (SELECT coalesce(\
              (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
-             (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks > 1 AND id <= w.n)) FROM {numbers})"
+             (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks = {SLICED} AND id <= w.n)) FROM {numbers})"
         ));
         let asked = self.asked(reader, attributes).await?;
         push_filters(&mut sql, &asked);

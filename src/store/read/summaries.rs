@@ -12,7 +12,7 @@ use super::scan;
 use super::spans::push_in;
 use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
-use crate::model::trace_key::TraceKey;
+use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
@@ -24,6 +24,8 @@ use crate::store::sql::{Dialect, Sql};
 pub const TRACES_MAX: usize = 1_000;
 /// Parts of one trace that lie no further apart are answered as one.
 pub const PARTS_WITHIN: Duration = Duration::from_secs(3_600);
+/// How long before a span its trace may have got its key: a bucket, and where in it.
+const KEY_BEFORE: Duration = Duration::from_secs(2 * BUCKET_SECONDS.unsigned_abs());
 /// Parts are looked for over this much of a trace's own time.
 const PARTS_OVER: Duration = Duration::from_secs(6 * 3_600);
 /// A span of the services asked for, or a failed one, that begins later than this after the window may not lead to
@@ -401,7 +403,10 @@ impl Search<'_> {
         let mut keys: BTreeMap<Day, BTreeSet<i64>> = BTreeMap::new();
         for part in parts {
             let last = part.end.min(part.first.0.plus(PARTS_OVER)).max(part.key.bucket_start());
-            let around = Window::new(part.first.0.minus(PARTS_WITHIN), last.plus(PARTS_WITHIN));
+            let around = Window::new(
+                part.first.0.minus(PARTS_WITHIN.saturating_add(KEY_BEFORE)),
+                last.plus(PARTS_WITHIN),
+            );
             for key in TraceKey::candidates(around, self.tenant, part.trace_id).filter(|key| *key != part.key)
             {
                 keys.entry(Day::of_key(key)).or_default().insert(key.0);

@@ -169,6 +169,17 @@ async fn f7_d11_postgres_sets_poison_aside_and_stores_the_rest() {
     poison_is_set_aside(Kept::on_postgres()).await;
 }
 
+async fn is_told_that_there_is_no_room(server: &Server) {
+    server
+        .until("told that there is no room", || async {
+            let answer = reqwest::get(format!("http://{}/ready", server.http)).await.ok()?;
+            let status = answer.status();
+            let text = answer.text().await.ok()?;
+            (status == 503 && text.contains("DLQ_MAX_FILES")).then_some(())
+        })
+        .await;
+}
+
 /// Where there is no room for a letter nothing is given up: what follows waits, and is stored once there is room.
 #[tokio::test(flavor = "multi_thread")]
 async fn f7_nothing_is_lost_when_there_is_no_room_for_a_letter() {
@@ -181,14 +192,7 @@ async fn f7_nothing_is_lost_when_there_is_no_room_for_a_letter() {
     send_spans(&server, 2, 10, &[3]).await;
     server.settled().await;
     send_spans(&server, 3, 10, &[14, 5]).await;
-    server
-        .until("told that there is no room", || async {
-            let answer = reqwest::get(format!("http://{}/ready", server.http)).await.ok()?;
-            let status = answer.status();
-            let text = answer.text().await.ok()?;
-            (status == 503 && text.contains("DLQ_MAX_FILES")).then_some(())
-        })
-        .await;
+    is_told_that_there_is_no_room(&server).await;
     let (good, said) = server.command(&["dlq", "purge", "--all"]).await;
     assert!(good && said.contains("1 dead letters removed"), "{said}");
     server.settled().await;
@@ -197,6 +201,30 @@ async fn f7_nothing_is_lost_when_there_is_no_room_for_a_letter() {
     assert_eq!(stored(&kept, &server), ["19|10|1|1"], "{}", server.log());
     let (good, said) = server.command(&["dlq", "purge", "no-such-letter"]).await;
     assert!(!good && said.contains("dlq list"), "{said}");
+    assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+}
+
+/// What became a letter before a crash and is stored after it, because the cause was mended, is there once.
+#[tokio::test(flavor = "multi_thread")]
+async fn f7_d11_a_crash_behind_a_letter_leaves_nothing_twice() {
+    let kept = Kept::Sqlite;
+    let mut server = kept.server(&[("DLQ_MAX_FILES", "1")]).await;
+    send_spans(&server, 1, 1, &[]).await;
+    send_logs(&server, [9].into_iter()).await;
+    server.settled().await;
+    tokio::task::block_in_place(|| refuse(&kept, &server, true));
+    let ten = || [9, 9, 22, 9, 9, 9, 22, 9, 9, 9].into_iter();
+    // Most likely in one commit, which gets one letter of three and stands.
+    tokio::join!(send_logs(&server, ten()), send_logs(&server, ten()), send_logs(&server, ten()));
+    is_told_that_there_is_no_room(&server).await;
+    tokio::task::block_in_place(|| refuse(&kept, &server, false));
+    server = server.crash_and_restart().await.0;
+    server.settled().await;
+    let endpoint = server.otlp_http.clone();
+    let (good, said) = server.command(&["dlq", "replay", "--all", "--endpoint", &endpoint]).await;
+    assert!(good, "{said}");
+    server.settled().await;
+    assert_eq!(stored(&kept, &server), ["1|1|31|31"], "{}", server.log());
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
 }
 
@@ -215,7 +243,8 @@ async fn f7_what_does_not_decode_any_more_is_set_aside() {
         sync: Sync::Durable,
     };
     let (journal, _) = journal::open(options, Lsn(0)).unwrap();
-    for body in [b"\x0a\xff\xff".to_vec(), good] {
+    let bad = b"\x0a\xff\xff".to_vec();
+    for body in [bad.clone(), good, bad] {
         let entry = Entry {
             tenant: TenantId::try_from("acme").unwrap(),
             signal: Signal::Traces,
@@ -231,11 +260,19 @@ async fn f7_what_does_not_decode_any_more_is_set_aside() {
     server.settled().await;
     assert_eq!(stored(&Kept::Sqlite, &server), ["1|1|0|0"], "{}", server.log());
     let found = letters(&server).await;
-    assert_eq!(found.len(), 1);
+    assert_eq!(found.len(), 2);
     assert!(found[0]["reason"].as_str().unwrap().contains("does not decode"), "{found:?}");
     let replay = ["dlq", "replay", "--all", "--endpoint", &server.otlp_http.clone()];
     let (good, said) = server.command(&replay).await;
     assert!(!good && said.contains("stays"), "{said}");
-    assert_eq!(letters(&server).await.len(), 1);
+    assert_eq!(letters(&server).await.len(), 2);
+    // The position has moved past them: who gives them up is not told of them again.
+    assert!(server.command(&["dlq", "purge", "--all"]).await.0);
+    server = server.crash_and_restart().await.0;
+    server.settled().await;
+    assert_eq!(
+        (stored(&Kept::Sqlite, &server), letters(&server).await.len()),
+        (vec!["1|1|0|0".to_owned()], 0)
+    );
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
 }
