@@ -19,7 +19,7 @@ use super::{Lsn, Sync};
 const BUFFERED_SYNC: Duration = Duration::from_millis(200);
 /// Most bytes that a [`Sync::Buffered`] journal holds in memory to write them again after a failed sync.
 const BUFFERED_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How often a journal that failed for want of space tries again.
+/// How often a journal that failed for want of space, memory or file handles tries again.
 const RETRY: Duration = Duration::from_secs(1);
 /// A buffer that grew past this for one large record is given back.
 const BUFFER_BYTES_KEPT: usize = 16 * 1024 * 1024;
