@@ -111,12 +111,18 @@ fn stored(kept: &Kept, server: &Server) -> Vec<String> {
     tokio::task::block_in_place(|| kept.asked(server.folder()).rows(sql))
 }
 
-async fn poison_is_set_aside(kept: Kept) {
-    let mut server = kept.server(&[]).await;
+/// A server with one span and one log record, so that there are tables, whose database refuses some from then on.
+async fn refusing(kept: &Kept, variables: &[(&str, &str)]) -> Server {
+    let server = kept.server(variables).await;
     send_spans(&server, 1, 1, &[]).await;
     send_logs(&server, [9].into_iter()).await;
     server.settled().await;
-    tokio::task::block_in_place(|| refuse(&kept, &server, true));
+    tokio::task::block_in_place(|| refuse(kept, &server, true));
+    server
+}
+
+async fn poison_is_set_aside(kept: Kept) {
+    let mut server = refusing(&kept, &[]).await;
     send_spans(&server, 2, 200, &[17, 150]).await;
     send_logs(&server, (0..50).map(|index| if index == 30 { 22 } else { 9 })).await;
     export(&server, "other", &request("shop", vec![span(3, 201, None, "work", 2)])).await;
@@ -184,11 +190,7 @@ async fn is_told_that_there_is_no_room(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn f7_nothing_is_lost_when_there_is_no_room_for_a_letter() {
     let kept = Kept::Sqlite;
-    let mut server = kept.server(&[("DLQ_MAX_FILES", "1")]).await;
-    send_spans(&server, 1, 1, &[]).await;
-    send_logs(&server, [9].into_iter()).await;
-    server.settled().await;
-    tokio::task::block_in_place(|| refuse(&kept, &server, true));
+    let mut server = refusing(&kept, &[("DLQ_MAX_FILES", "1")]).await;
     send_spans(&server, 2, 10, &[3]).await;
     server.settled().await;
     send_spans(&server, 3, 10, &[14, 5]).await;
@@ -208,11 +210,7 @@ async fn f7_nothing_is_lost_when_there_is_no_room_for_a_letter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f7_d11_a_crash_behind_a_letter_leaves_nothing_twice() {
     let kept = Kept::Sqlite;
-    let mut server = kept.server(&[("DLQ_MAX_FILES", "1")]).await;
-    send_spans(&server, 1, 1, &[]).await;
-    send_logs(&server, [9].into_iter()).await;
-    server.settled().await;
-    tokio::task::block_in_place(|| refuse(&kept, &server, true));
+    let mut server = refusing(&kept, &[("DLQ_MAX_FILES", "1")]).await;
     let ten = || [9, 9, 22, 9, 9, 9, 22, 9, 9, 9].into_iter();
     // Most likely in one commit, which gets one letter of three and stands.
     tokio::join!(send_logs(&server, ten()), send_logs(&server, ten()), send_logs(&server, ten()));
