@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use crate::decode::Limits;
-use crate::letters::{Letters, Options};
+use crate::letters::{Error, Letters, Options};
 use crate::transfer::deliver::{Deliverer, Door};
 use crate::transfer::letters::{self, Outcome};
 use crate::vitals::log;
@@ -109,7 +109,7 @@ impl Which {
             return Ok(names);
         }
         if let Some(name) = self.names.iter().find(|name| !names.contains(name)) {
-            bail!("there is no dead letter {name:?}; `otelcontext dlq list` names those that there are");
+            return Err(Error::Unknown { name: name.clone() }.into());
         }
         names.retain(|name| self.names.contains(name));
         Ok(names)

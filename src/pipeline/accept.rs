@@ -64,10 +64,8 @@ impl Handle {
     async fn journaled(&self, tenant: TenantId, submission: Submission) -> Result<(), Error> {
         let Submission { encoding, received, body, batch } = submission;
         let (signal, body_bytes) = (batch.signal(), body.len());
-        // JSON is packed before it is read, and both are kept.
-        let copies = if encoding == Encoding::Json { 2 } else { 1 };
-        let bytes = body_bytes.saturating_mul(copies).saturating_add(batch.own_bytes());
         let source = Source { encoding, received, body: body.clone() };
+        let bytes = source.bytes_with(&batch);
         let entry = Entry { tenant: tenant.clone(), signal, encoding: encoding.number(), received, body };
         let prepared = if body_bytes > INLINE_BYTES_MAX {
             let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));

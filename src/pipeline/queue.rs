@@ -34,6 +34,15 @@ pub(super) struct Source {
     pub(super) body: Bytes,
 }
 
+impl Source {
+    /// Bytes of memory that it takes together with the batch that it was decoded to.
+    pub(super) fn bytes_with(&self, batch: &Batch) -> usize {
+        // JSON is packed before it is read, and both are kept.
+        let copies = if self.encoding == Encoding::Json { 2 } else { 1 };
+        self.body.len().saturating_mul(copies).saturating_add(batch.own_bytes())
+    }
+}
+
 /// The bounded queue. Appending to the journal and queueing happen under one lock, so that the queue's order is
 /// the journal's and a caller that goes away in between cannot leave a gap.
 #[derive(Debug)]

@@ -114,7 +114,7 @@ fn decoded(record: Record, door: &Door) -> Result<Waiting, Box<Letter>> {
         Err(_) => return Err(letter("decoding it ended in a panic, a defect of this version".to_owned())),
     };
     door.rules.admit(&mut decoded.batch);
-    let bytes = entry.body.len().saturating_add(decoded.batch.own_bytes());
     let source = Made { encoding, received: entry.received, body: entry.body };
+    let bytes = source.bytes_with(&decoded.batch);
     Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes, source })
 }

@@ -37,9 +37,7 @@ impl Store {
         let (inner, commit) = (Arc::clone(&self.inner), commit.into());
         tokio::spawn(async move { inner.commit(slot, commit).await }).await.map_err(Error::Lost)?
     }
-}
 
-impl Store {
     /// Writes everything of `commit` and takes it back: errs where [`Store::commit`] would, and changes nothing.
     pub async fn try_out(&self, commit: impl Into<Arc<Commit>>) -> Result<(), Error> {
         let (inner, commit) = (Arc::clone(&self.inner), commit.into());

@@ -98,7 +98,7 @@ async fn lay_across(
         .iter()
         .fold((i64::MAX, i64::MIN), |(min, max), (_, times, _)| (min.min(times.0), max.max(times.1)));
     let filters: Vec<Vec<u8>> = rows.into_iter().map(|(.., filter)| filter).collect();
-    // Half a megabyte of bits: some milliseconds.
+    // Up to a megabyte of bits: some milliseconds.
     let sliced = tokio::task::spawn_blocking(move || blocks::slice(&filters));
     let (filter_bytes, slices) = sliced.await.map_err(Error::Lost)?;
     let mut sql = connection.sql(format!("DELETE FROM {table} WHERE id"));

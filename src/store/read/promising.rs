@@ -89,7 +89,7 @@ impl Scope {
         attributes: &[(String, String)],
     ) -> Result<BTreeSet<i64>, Error> {
         let day = self.day;
-        let mut sql = reader.sql(format!(
+        let sql = reader.sql(format!(
             "SELECT id, filter_bytes, ids FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
             self.signal.filters().on(day),
             reader.dialect().indexed(self.signal.filters(), day, "by_time"),
@@ -97,9 +97,7 @@ impl Scope {
             day.since(window.from),
             day.since(window.to)
         ));
-        let asked = self.asked(reader, attributes).await?;
-        push_filters(&mut sql, &asked);
-        self.sift(reader, sql, &asked).await
+        self.sift(reader, sql, attributes).await
     }
 
     /// Those of `blocks` that may hold all of `attributes`, and some beside them.
@@ -114,22 +112,23 @@ impl Scope {
             return Ok(BTreeSet::new());
         }
         let numbers = reader.dialect().numbers(blocks.iter().copied());
-        let mut sql = reader.sql(format!(
+        let sql = reader.sql(format!(
             "SELECT id, filter_bytes, ids FROM {table} WHERE id IN (SELECT coalesce(\
              (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
              (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks = {SLICED} AND id <= w.n)) FROM {numbers})"
         ));
-        let asked = self.asked(reader, attributes).await?;
-        push_filters(&mut sql, &asked);
-        self.sift(reader, sql, &asked).await
+        self.sift(reader, sql, attributes).await
     }
 
+    /// The blocks that may hold all of `attributes`, out of the filters that a statement leads to.
     async fn sift(
         self,
         reader: &mut Reader,
-        filters: Sql,
-        asked: &[Asked<'_>],
+        mut filters: Sql,
+        attributes: &[(String, String)],
     ) -> Result<BTreeSet<i64>, Error> {
+        let asked = self.asked(reader, attributes).await?;
+        push_filters(&mut filters, &asked);
         let filters = reader.all(filters, |row| {
             let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
             Ok(Filters { id: row.get(0)?, bytes: row.get::<i64>(1)?.unsigned_abs() as usize, ids })
@@ -141,7 +140,7 @@ impl Scope {
         many.into_iter().for_each(|found| by_bytes.entry(found.bytes).or_default().push(found));
         for (bytes, many) in by_bytes {
             for many in many.chunks(WORDS_MAX) {
-                let masks = self.masks(reader, many, spots(bytes, asked)).await?;
+                let masks = self.masks(reader, many, spots(bytes, &asked)).await?;
                 for found in many {
                     let mask = masks.get(&found.id).copied().unwrap_or_default();
                     let held = found.ids.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);

@@ -269,6 +269,10 @@ async fn b6_small_items_are_charged_as_they_lie_in_memory() {
     sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
     server.settled().await;
     let stored = r#"otelcontext_ingest_stored_total{signal="logs"}"#;
+    // The account follows the commit by a moment.
+    server
+        .until("counted", || async { (server.metric(stored).await >= accepted as f64).then_some(()) })
+        .await;
     assert_eq!(server.metric(stored).await, accepted as f64);
     is_well(&server).await;
 }
