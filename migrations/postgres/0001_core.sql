@@ -197,8 +197,8 @@ CREATE TABLE traces (
 CREATE INDEX traces_by_key ON traces (trace_key);
 CREATE INDEX traces_by_time ON traces (tenant_id, start_ns, trace_key, trace_id);
 
--- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. min_ns,
--- max_ns: of their starts.
+-- The details of neighbouring spans of one tenant, in columns: the shortest of these in front. id: of the first of the
+-- spans, the others follow. min_ns, max_ns: of their starts.
 CREATE TABLE span_blocks (
     day       INTEGER NOT NULL,
     id        BIGINT NOT NULL,
@@ -206,7 +206,8 @@ CREATE TABLE span_blocks (
     rows      INTEGER NOT NULL,
     min_ns    BIGINT NOT NULL,
     max_ns    BIGINT NOT NULL,
-    data      BYTEA NOT NULL
+    front     BYTEA NOT NULL,
+    rest      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX span_blocks_by_id ON span_blocks (id);
 
@@ -269,7 +270,8 @@ CREATE TABLE log_blocks (
     rows      INTEGER NOT NULL,
     min_ns    BIGINT NOT NULL,
     max_ns    BIGINT NOT NULL,
-    data      BYTEA NOT NULL
+    front     BYTEA NOT NULL,
+    rest      BYTEA NOT NULL
 ) PARTITION BY RANGE (day);
 CREATE INDEX log_blocks_by_id ON log_blocks (id);
 

@@ -188,15 +188,16 @@ CREATE TABLE traces_shape (
 CREATE INDEX traces_shape_by_key ON traces_shape (trace_key);
 CREATE INDEX traces_shape_by_time ON traces_shape (tenant_id, start_ns);
 
--- The details of neighbouring spans of one tenant, in columns. id: of the first of them, the others follow. min_ns,
--- max_ns: of their starts.
+-- The details of neighbouring spans of one tenant, in columns: the shortest of these in front. id: of the first of the
+-- spans, the others follow. min_ns, max_ns: of their starts.
 CREATE TABLE span_blocks_shape (
     id        INTEGER PRIMARY KEY,
     tenant_id INTEGER NOT NULL,
     rows      INTEGER NOT NULL,
     min_ns    INTEGER NOT NULL,
     max_ns    INTEGER NOT NULL,
-    data      BLOB NOT NULL
+    front     BLOB NOT NULL,
+    rest      BLOB NOT NULL
 ) STRICT;
 
 -- Which attributes blocks may hold. Of one block, whose id it has: filter (empty: unknown). Of 64 blocks of one tenant,
@@ -255,7 +256,8 @@ CREATE TABLE log_blocks_shape (
     rows      INTEGER NOT NULL,
     min_ns    INTEGER NOT NULL,
     max_ns    INTEGER NOT NULL,
-    data      BLOB NOT NULL
+    front     BLOB NOT NULL,
+    rest      BLOB NOT NULL
 ) STRICT;
 
 -- As span_filters and span_slices.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::rollup::Subject;
 use crate::query::Query;
@@ -16,6 +17,7 @@ use super::time::rfc3339;
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/anomalies",
+    right: Right::Read,
     name: "listAnomalies",
     summary: "What left its normal course, and when",
     description: "The episodes that overlap the window, earliest onset first: errors, latency, traffic and silence of \

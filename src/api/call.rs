@@ -23,8 +23,8 @@ const LOOKBACK: Duration = Duration::from_secs(3_600);
 pub(super) struct Call {
     /// Whose data it is about.
     pub(super) scope: Scope,
-    /// True for a caller who may see what belongs to no tenant.
-    pub(super) operator: bool,
+    /// Whether the caller may see what belongs to no tenant.
+    pub(super) is_admin: bool,
     /// True where the caller would have a table as CSV rather than JSON.
     pub(super) wants_csv: bool,
     /// What answers.
@@ -51,7 +51,7 @@ impl Call {
     /// Takes what the query string says; what is empty counts as left out.
     pub(super) fn new(
         (route, parts): (&Route, Arc<Parts>),
-        (scope, operator): (Scope, bool),
+        (scope, is_admin): (Scope, bool),
         path: Vec<String>,
         mut given: Vec<(String, String)>,
     ) -> Result<Self, Problem> {
@@ -87,7 +87,7 @@ impl Call {
             given.iter().filter(|(name, _)| *name != CURSOR.name && *name != LIMIT.name).cloned().collect();
         let asked = [&[route.path.to_owned()], path.as_slice()].concat().join("\n");
         let seal = Seal::new(scope.tenant(), &asked, &bound);
-        Ok(Self { scope, operator, wants_csv: false, parts, seal, path, parameters, given })
+        Ok(Self { scope, is_admin, wants_csv: false, parts, seal, path, parameters, given })
     }
 
     /// What answers questions.

@@ -21,6 +21,7 @@ use utoipa::openapi::{
 use super::answer::{Answer, WindowView};
 use super::problem::Details;
 use super::routes::{ROUTES, Route};
+use crate::auth::Right;
 
 const DESCRIPTION: &str = "Questions about the traces, logs and metrics that were received. Every answer is about one \
 tenant: the one that the key or the header `x-tenant-id` names.
@@ -36,6 +37,7 @@ refused. Dropping the connection ends the work on a question.";
 /// The answer of this very document.
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/openapi.json",
+    right: Right::Read,
     name: "getOpenApi",
     summary: "This document",
     description: "The OpenAPI 3.1 description of every route under `/api/v1`.",

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::diagnose::verdict::Affected;
 
 use super::answer::{Answer, Page, counted, laid_out};
@@ -19,6 +20,7 @@ const DEPTH: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/impact",
+    right: Right::Read,
     name: "getImpact",
     summary: "Who is hurt when a service fails",
     description: "The operations whose requests pass through the service, or through one operation of it: entry points \

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::query::log_templates::CountedTemplate;
 
 use super::answer::{Answer, Page, counted, laid_out};
@@ -17,6 +18,7 @@ use super::time::rfc3339;
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/log-templates",
+    right: Right::Read,
     name: "listLogTemplates",
     summary: "Templates of log lines, the most frequent first",
     description: "The patterns that log lines of the window follow, each with how many records do. Records are counted a \

@@ -1,5 +1,6 @@
 //! `/api/v1/logs`.
 
+use crate::auth::Right;
 use crate::model::id::TemplateId;
 use crate::model::log::Severity;
 use crate::model::time::UnixNanos;
@@ -33,6 +34,7 @@ const TEMPLATE: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/logs",
+    right: Right::Read,
     name: "searchLogs",
     summary: "Log records, newest first",
     description: "Log records of the window that pass every condition, with everything that they carry. A page may hold \

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::store::read::metrics::MetricName;
 
 use super::answer::{Answer, Page, laid_out};
@@ -20,6 +21,7 @@ const PREFIX: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/metrics",
+    right: Right::Read,
     name: "listMetrics",
     summary: "Metrics that were measured",
     description: "The metrics that have a point in the window, by name, unit and kind.",

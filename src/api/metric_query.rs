@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::model::packed::value::Value;
 use crate::query::metrics::labels::{Filter, Key};
 use crate::query::metrics::{GROUPS_MAX, GroupAnswer, KEYS_MAX, MetricQuestion, PartAnswer};
@@ -73,6 +74,7 @@ const TOP: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/metrics/query",
+    right: Right::Read,
     name: "queryMetric",
     summary: "A metric over time, by group",
     description: "A function of the points of a metric in each step of the window, by group. The items are the series of \

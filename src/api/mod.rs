@@ -47,6 +47,6 @@ mod traces;
 mod value;
 
 pub use self::document::document;
-pub use self::probes::probes;
-pub use self::routes::{Options, router};
+pub use self::probes::{PROBES, probes};
+pub use self::routes::{Options, policies, router};
 pub use self::tally::Tally;

@@ -20,13 +20,20 @@ struct Parts {
     metrics: Metrics,
 }
 
-/// The routes of the probes and of the exposition; none of them needs a key.
+const LIVE: &str = "/live";
+const READY: &str = "/ready";
+const METRICS: [&str; 2] = ["/metrics", "/metrics/prometheus"];
+
+/// The routes of [`probes`]; none of them needs a key.
+pub const PROBES: [&str; 4] = [LIVE, READY, METRICS[0], METRICS[1]];
+
+/// The routes of the probes and of the exposition.
 pub fn probes(health: Health, metrics: Metrics) -> Router {
     Router::new()
-        .route("/live", get(live))
-        .route("/ready", get(ready))
-        .route("/metrics", get(metrics_text))
-        .route("/metrics/prometheus", get(metrics_text))
+        .route(LIVE, get(live))
+        .route(READY, get(ready))
+        .route(METRICS[0], get(metrics_text))
+        .route(METRICS[1], get(metrics_text))
         .with_state(Parts { health, metrics })
 }
 

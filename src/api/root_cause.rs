@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::diagnose::verdict::{Cause, Proof, Reference, RuledOut, Symptom, SymptomKind};
 use crate::query::Query;
 
@@ -15,6 +16,7 @@ use super::time::rfc3339;
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/root-cause",
+    right: Right::Read,
     name: "getRootCause",
     summary: "What is wrong, and why",
     description: "The causes of the window's worst symptom, or of one service's, most probable first. Where trouble began \

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
-use crate::auth::Principal;
+use crate::auth::{Policy, Principal, Right};
 use crate::model::tenant::{Scope, TenantId};
 use crate::query::Query;
 use crate::vitals::health::Health;
@@ -34,6 +34,8 @@ use super::{
 const QUERY_BYTES_MAX: usize = 16_384;
 /// Statements in SQL that run at once.
 const SQL_AT_ONCE_MAX: usize = 2;
+/// What else is asked for where the questions are.
+const ELSEWHERE: [&str; 3] = ["/api/v1", "/api/v1/", "/api/v1/{*rest}"];
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 const ALLOW_WITH_POST: &str = "GET, HEAD, POST, OPTIONS";
 
@@ -106,6 +108,8 @@ pub(super) type Working = Pin<Box<dyn Future<Output = Result<Answer, Problem>> +
 pub(super) struct Route {
     /// Its path, with variable parts in braces.
     pub(super) path: &'static str,
+    /// What it asks of its callers.
+    pub(super) right: Right,
     /// Its name in the document.
     pub(super) name: &'static str,
     /// What it answers, in a few words.
@@ -150,10 +154,16 @@ pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>
         router = router.route(route.path, any(answer));
     }
     let nowhere = |request: Request| async move { no_route(request.uri().path()).into_response() };
-    for path in ["/api/v1", "/api/v1/", "/api/v1/{*rest}"] {
+    for path in ELSEWHERE {
         router = router.route(path, any(nowhere));
     }
     router
+}
+
+/// What each route asks of its callers.
+pub fn policies() -> impl Iterator<Item = (&'static str, Policy)> {
+    let routes = ROUTES.iter().map(|route| (route.path, Policy::Needs(route.right)));
+    routes.chain(ELSEWHERE.map(|path| (path, Policy::Needs(Right::Read))))
 }
 
 fn no_route(path: &str) -> Problem {
@@ -187,7 +197,8 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let (mut head, body) = request.into_parts();
     let scope = head.extensions.get::<Scope>().cloned();
     let scope = scope.ok_or_else(|| Problem::internal("a question came past the gate without a scope"))?;
-    let operator = head.extensions.get::<Principal>().is_some_and(|principal| principal.operator);
+    let is_admin =
+        head.extensions.get::<Principal>().is_some_and(|principal| principal.rights.include(Right::Admin));
     if head.uri.query().is_some_and(|query| query.len() > QUERY_BYTES_MAX) {
         return Err(Problem::unreadable(format!("it is longer than {QUERY_BYTES_MAX} bytes")));
     }
@@ -202,7 +213,7 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let path = RawPathParams::from_request_parts(&mut head, &()).await;
     let path = path.map_err(|error| Problem::unreadable(error.body_text()))?;
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
-    let mut call = Call::new((route, Arc::clone(&parts)), (scope, operator), path, given)?;
+    let mut call = Call::new((route, Arc::clone(&parts)), (scope, is_admin), path, given)?;
     call.wants_csv = wants_csv;
     let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
     let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::query::service_health::{OperationHealth, ServiceHealth};
 
 use super::answer::{Answer, Page, WindowView, counted, laid_out};
@@ -14,6 +15,7 @@ use super::services::RequestsView;
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/service-health",
+    right: Right::Read,
     name: "getServiceHealth",
     summary: "How services fare against their own past",
     description: "The services that were seen in the window or in the time before it, worst first; or one service, with \

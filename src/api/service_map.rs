@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::query::service_map::MapEdge;
 
 use super::answer::{Answer, Page, counted, laid_out};
@@ -21,6 +22,7 @@ const DEPTH: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/service-map",
+    right: Right::Read,
     name: "getServiceMap",
     summary: "Who calls whom",
     description: "The calls between services, databases, queues and hosts in the window, by the names of their ends; on \

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::model::rollup::Cell;
 
 use super::answer::{Answer, Page, laid_out};
@@ -25,6 +26,7 @@ const NAME: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/services",
+    right: Right::Read,
     name: "listServices",
     summary: "Services, and what they call",
     description: "Every service that ever sent telemetry, and the databases, queues and hosts that services call, by \
@@ -39,6 +41,7 @@ pub(super) const ROUTE: Route = Route {
 
 pub(super) const OPERATIONS: Route = Route {
     path: "/api/v1/services/{name}/operations",
+    right: Right::Read,
     name: "listOperations",
     summary: "Operations of a service",
     description: "Every operation of the service by name and kind, with its spans in the window; for databases, queues \

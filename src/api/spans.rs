@@ -1,5 +1,6 @@
 //! `/api/v1/spans`.
 
+use crate::auth::Right;
 use crate::model::id::{SpanId, TraceId};
 use crate::model::span::SpanKind;
 use crate::model::time::UnixNanos;
@@ -38,6 +39,7 @@ const KIND: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/spans",
+    right: Right::Read,
     name: "searchSpans",
     summary: "Single spans",
     description: "Spans that began in the window and pass every condition, with everything that they carry. A page may \

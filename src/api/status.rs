@@ -8,9 +8,11 @@ use super::call::Call;
 use super::problem::Problem;
 use super::routes::Route;
 use super::time::rfc3339;
+use crate::auth::Right;
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/status",
+    right: Right::Read,
     name: "getStatus",
     summary: "The server, and how much it keeps",
     description: "Version, uptime and health of the server, and what is kept of the tenant, as far as that costs little \
@@ -68,7 +70,7 @@ struct StoredView {
 async fn answer(call: Call) -> Result<Answer, Problem> {
     let (query, parts) = (call.query(), &call.parts);
     let holdings = query.holdings(&call.scope).await?;
-    let store_bytes = if call.operator { Some(query.store_bytes().await?) } else { None };
+    let store_bytes = if call.is_admin { Some(query.store_bytes().await?) } else { None };
     Answer::object(&StatusView {
         version: parts.options.version,
         uptime_s: parts.started.elapsed().as_secs(),

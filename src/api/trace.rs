@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::model::id::SpanId;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::trace::TRACE_SPANS_MAX;
@@ -20,6 +21,7 @@ const ID: Parameter = TRACE_ID.described("The trace: 32 hexadecimal digits.");
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/traces/{trace_id}",
+    right: Right::Read,
     name: "getTrace",
     summary: "One trace with everything it has",
     description: "All spans of the trace by start, up to the first 10,000, with attributes, events and links; and on the \

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Right;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::query::Query;
@@ -30,6 +31,7 @@ const ORDER: Parameter = Parameter {
 
 pub(super) const ROUTE: Route = Route {
     path: "/api/v1/traces",
+    right: Right::Read,
     name: "searchTraces",
     summary: "Traces, without their spans",
     description: "Traces that began in the window and pass every condition. Service, operation and attributes must all \

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::admit::Budget;
 use crate::api;
 use crate::auth::Authenticator;
+use crate::config::Config;
 use crate::graph::Graph;
 use crate::journal::Journal;
 use crate::letters::{Letters, Stats};
@@ -20,18 +21,44 @@ use crate::upkeep::retention::Beside;
 use crate::vitals::metrics::{Kind, Labels, Metrics};
 use crate::vitals::process;
 
+use super::State;
+use super::routes::Behind;
+
 /// The parts whose numbers are shown.
 pub(super) struct Exported {
-    pub(super) pipeline: pipeline::Handle,
-    pub(super) journal: Journal,
-    pub(super) store: Store,
-    pub(super) graph: Graph,
-    pub(super) index: Option<Arc<Index>>,
-    pub(super) receive: Receive,
-    pub(super) authenticator: Authenticator,
-    pub(super) budget: Budget,
-    pub(super) data_dir: PathBuf,
-    pub(super) database: PathBuf,
+    pipeline: pipeline::Handle,
+    journal: Journal,
+    store: Store,
+    graph: Graph,
+    index: Option<Arc<Index>>,
+    receive: Receive,
+    authenticator: Authenticator,
+    budget: Budget,
+    data_dir: PathBuf,
+    database: PathBuf,
+}
+
+impl Exported {
+    /// Of a server that is put together.
+    pub(super) fn of(
+        config: &Config,
+        (state, behind): (&State, &Behind),
+        receive: &Receive,
+        authenticator: &Authenticator,
+    ) -> Self {
+        Self {
+            pipeline: behind.pipeline.clone(),
+            journal: state.journal.clone(),
+            store: state.store.clone(),
+            graph: state.graph.clone(),
+            index: state.index.clone(),
+            receive: receive.clone(),
+            authenticator: authenticator.clone(),
+            budget: behind.budget.clone(),
+            data_dir: config.data_dir.clone(),
+            database: config.database.clone(),
+        }
+    }
 }
 
 fn label(name: &str, value: &str) -> Labels {
@@ -49,8 +76,11 @@ pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     disk_metrics(metrics, &parts.data_dir, &parts.database);
     let receive = parts.receive.clone();
     counters(metrics, move || receive.samples().collect());
-    let authenticator = parts.authenticator.clone();
+    let (authenticator, keys) = (parts.authenticator.clone(), parts.authenticator.clone());
     counters(metrics, move || authenticator.samples().collect());
+    metrics.export_one("auth_keys", "Keys of the key file that open something.", Kind::Gauge, move || {
+        keys.keys() as f64
+    });
 }
 
 /// A counter as the gates keep it: full name, labels, value.
@@ -78,6 +108,8 @@ fn describe(name: &str) -> &'static str {
         "otlp_items_rejected" => "Items rejected or refused, by reason.",
         "http_otlp_throttled" => "Export requests over HTTP answered with a wait.",
         "grpc_requests" => "Export calls by method and status.",
+        "api_rate_limited" => "Questions refused because their key had asked too many.",
+        "auth_key_file_reloads" => "How often the key file was read again after it changed, or could not be.",
         "auth_tenant_conflicts" => "Requests turned away for their tenant header.",
         _ => "Requests turned away for their credential.",
     }

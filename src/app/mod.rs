@@ -3,6 +3,7 @@
 //! [`App::bind`] opens the ports, so that the addresses are known; [`Bound::start`] brings the parts up and answers;
 //! [`Running::stop`] takes no new work, finishes what was accepted, and leaves the rest in the journal.
 
+mod access;
 mod exports;
 mod routes;
 mod standby;
@@ -21,9 +22,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::routes::Behind;
 use self::storage::store_options;
 use crate::admit::Budget;
-use crate::auth::{self, Authenticator};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::{Acknowledge, Config, DeadLetters};
 use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
@@ -121,54 +123,44 @@ impl Bound {
         let (health, metrics) = (Health::default(), Metrics::default());
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let committed = Arc::new(Notify::new());
+        let authenticator = access::authenticator(&config, &clock)?;
 
         let doors = [grpc, otlp_http, http];
-        let State { store, journal, replay, index, graph } =
-            State::open(&config, &clock, (&doors, &health, &metrics)).await?;
+        let (state, replay) =
+            State::open(&config, &clock, (&doors, &health, &metrics), &authenticator).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
-        let letters = open_letters(&config, &metrics)?;
         let parts = pipeline::Parts {
-            journal: journal.clone(),
+            journal: state.journal.clone(),
             replay,
-            store: store.clone(),
-            graph: graph.clone(),
+            store: state.store.clone(),
+            graph: state.graph.clone(),
             limits: limits.clone(),
             rules: rules.clone(),
-            letters,
+            letters: open_letters(&config, &metrics)?,
             clock: clock.clone(),
             health: health.clone(),
             committed: Arc::clone(&committed),
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
-        let upkeep = look_after(
-            &config,
-            (&store, &journal, &graph, &index),
-            (&clock, &health, &metrics, &committed),
-            &stop_upkeep,
-        );
-        let options = query::Options { cache_ttl: config.mcp_cache_ttl };
-        let query = Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone());
-        let authenticator = authenticator(&config);
-        let budget = Budget::new(config.inflight_bytes_max as u64);
-        let options = receive_options(&config, limits, rules);
-        let receive = Receive::new(options, authenticator.clone(), budget.clone(), pipeline.clone(), clock);
-
-        let shown = exports::Exported {
+        let beside = (&clock, &health, &metrics, &committed);
+        let upkeep = look_after(&config, (&state, &authenticator), beside, &stop_upkeep);
+        let behind = Behind {
+            intake: receive_options(&config, limits, rules),
+            budget: Budget::new(config.inflight_bytes_max as u64),
             pipeline: pipeline.clone(),
-            journal: journal.clone(),
-            store: store.clone(),
-            graph,
-            index,
-            receive: receive.clone(),
-            authenticator: authenticator.clone(),
-            budget,
-            data_dir: config.data_dir.clone(),
-            database: config.database.clone(),
+            query: state.query(&config, &clock),
+            clock,
+            health: health.clone(),
         };
-        exports::register(&metrics, &shown);
-        let main = routes::main(&config, &receive, &authenticator, &query, (&health, &metrics));
-        let routers = [receive.router_grpc(), receive.router_http_only(), main];
+        access::try_doors(&config, &behind).await?;
+        let receive = behind.receive(&authenticator);
+
+        exports::register(
+            &metrics,
+            &exports::Exported::of(&config, (&state, &behind), &receive, &authenticator),
+        );
+        let routers = behind.routers(&config, &receive, (&authenticator, &metrics)).map(|(router, _)| router);
         let servers = serve(&config, doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;
@@ -183,8 +175,8 @@ impl Bound {
             pipeline,
             applier,
             upkeep,
-            journal,
-            store,
+            journal: state.journal,
+            store: state.store,
         })
     }
 }
@@ -251,7 +243,6 @@ impl Running {
 struct State {
     store: Store,
     journal: Journal,
-    replay: Replay,
     index: Option<Arc<Index>>,
     graph: Graph,
 }
@@ -261,7 +252,8 @@ impl State {
         config: &Config,
         clock: &Clock,
         (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
-    ) -> Result<Self> {
+        authenticator: &Authenticator,
+    ) -> Result<(Self, Replay)> {
         transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
         let (store, (journal, replay)) = match options.database {
@@ -279,7 +271,7 @@ impl State {
             Database::Postgres(_) => {
                 let [grpc, otlp_http, http] = doors.each_ref().map(Listener::address);
                 let addresses = Addresses { grpc, otlp_http, http };
-                let waiting = || announce(config, addresses, config.api_key.is_some());
+                let waiting = || announce(config, addresses, authenticator.requires_key());
                 let store = standby::open(config, options, (doors, health, metrics), waiting).await?;
                 let applied = store.applied();
                 (store, open_journal(config, applied).await?)
@@ -288,17 +280,24 @@ impl State {
         let index = open_index(config).await?;
         let graph = Graph::new();
         upkeep::restore::graph(&store, &graph, clock.now()).await;
-        Ok(Self { store, journal, replay, index, graph })
+        Ok((Self { store, journal, index, graph }, replay))
+    }
+
+    fn query(&self, config: &Config, clock: &Clock) -> Query {
+        let Self { store, index, graph, .. } = self;
+        let options = query::Options { cache_ttl: config.mcp_cache_ttl };
+        Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone())
     }
 }
 
 /// Starts what runs beside requests and questions.
 fn look_after(
     config: &Config,
-    (store, journal, graph, index): (&Store, &Journal, &Graph, &Option<Arc<Index>>),
+    (state, authenticator): (&State, &Authenticator),
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
+    let State { store, journal, index, graph } = state;
     let (retention, keeping) = upkeep::retention::start(
         storage::retention_options(config),
         (store.clone(), clock.clone()),
@@ -314,7 +313,8 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
-    let mut tasks = vec![keeping, upkeep::watch::start(watched, stop.clone())];
+    let keys = access::follow_keys(authenticator.clone(), stop.clone());
+    let mut tasks = vec![keeping, keys, upkeep::watch::start(watched, stop.clone())];
     if let Some(index) = index {
         tasks.push(upkeep::index::start(
             store.clone(),
@@ -407,11 +407,6 @@ fn rules_options(config: &Config) -> rules::Options {
         severity_from_body: intake.severity_from_body,
         parse_json: intake.parse_json,
     }
-}
-
-fn authenticator(config: &Config) -> Authenticator {
-    let (api_key, default_tenant) = (config.api_key.clone(), config.default_tenant.clone());
-    Authenticator::new(auth::Options { api_key, default_tenant })
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {

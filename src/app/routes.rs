@@ -6,53 +6,100 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 
+use crate::admit::Budget;
 use crate::api;
-use crate::auth::{self, Authenticator};
+use crate::auth::{self, Authenticator, Gate, Policies, Policy, Right};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::mcp;
+use crate::pipeline;
 use crate::query::Query;
-use crate::receive::Receive;
+use crate::receive::{self, Receive};
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
 
-/// Probes and metrics without a key, OTLP with its own answers, the REST API and MCP behind the gate.
-pub(super) fn main(
-    config: &Config,
-    receive: &Receive,
-    authenticator: &Authenticator,
-    query: &Query,
-    (health, metrics): (&Health, &Metrics),
-) -> Router {
-    let calls = Arc::new(mcp::Tally::default());
-    super::exports::tool_metrics(metrics, &calls);
-    let gate = || middleware::from_fn_with_state(authenticator.clone(), auth::layer);
-    let open = api::probes(health.clone(), metrics.clone());
-    let asked = Arc::new(api::Tally::default());
-    super::exports::question_metrics(metrics, &asked);
-    let options = api::Options {
-        retention_days: Some(config.storage.retention.trace_days),
-        sql_tenant: Some(config.default_tenant.clone()),
-        ..api::Options::default()
-    };
-    let mut questions = api::router(options, query.clone(), health.clone(), &asked).layer(gate());
-    if !authenticator.requires_key() {
-        // The agents' route looks at them in any case, as the protocol asks.
-        let names = auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins);
-        questions = questions.layer(middleware::from_fn_with_state(names, auth::under_own_name));
+/// What stands behind the gates.
+pub(super) struct Behind {
+    pub(super) intake: receive::Options,
+    pub(super) budget: Budget,
+    pub(super) pipeline: pipeline::Handle,
+    pub(super) clock: Clock,
+    pub(super) query: Query,
+    pub(super) health: Health,
+}
+
+impl Behind {
+    /// The OTLP doors, behind this gate.
+    pub(super) fn receive(&self, authenticator: &Authenticator) -> Receive {
+        let (options, authenticator) = (self.intake.clone(), authenticator.clone());
+        Receive::new(options, authenticator, self.budget.clone(), self.pipeline.clone(), self.clock.clone())
     }
-    let mut router = open.merge(receive.router_http()).merge(questions);
-    if config.mcp_enabled {
-        let options = mcp::Options {
-            path: config.mcp_path.clone(),
-            concurrent_max: config.mcp_concurrent_max,
-            call_timeout: config.mcp_call_timeout,
-            allowed_hosts: config.mcp_allowed_hosts.clone(),
-            allowed_origins: config.mcp_allowed_origins.clone(),
+
+    /// The routers of the ports for gRPC, OTLP over HTTP and everything else, each behind the gate and with what it asks of
+    /// callers.
+    pub(super) fn routers(
+        &self,
+        config: &Config,
+        receive: &Receive,
+        (authenticator, metrics): (&Authenticator, &Metrics),
+    ) -> [(Router, Policies); 3] {
+        let guarded = |router: Router, policies: Policies| {
+            let gate = Gate::new(authenticator.clone(), policies.clone());
+            (router.layer(middleware::from_fn_with_state(gate, auth::layer)), policies)
         };
-        let guarded = mcp::router(options, query.clone(), calls);
-        router = router.merge(guarded.layer(gate()));
+        let main = self.main(config, receive, (authenticator, metrics));
+        [
+            guarded(receive.router_grpc(), Receive::policies_grpc().collect()),
+            guarded(receive.router_http_only(), Receive::policies_http().collect()),
+            guarded(main, policies(config)),
+        ]
     }
-    router.fallback(|| async {
-        (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
-    })
+
+    /// Probes and metrics without a key, OTLP with its own answers, the REST API and MCP behind the gate.
+    fn main(
+        &self,
+        config: &Config,
+        receive: &Receive,
+        (authenticator, metrics): (&Authenticator, &Metrics),
+    ) -> Router {
+        let Self { query, health, .. } = self;
+        let calls = Arc::new(mcp::Tally::default());
+        super::exports::tool_metrics(metrics, &calls);
+        let open = api::probes(health.clone(), metrics.clone());
+        let asked = Arc::new(api::Tally::default());
+        super::exports::question_metrics(metrics, &asked);
+        let options = api::Options {
+            retention_days: Some(config.storage.retention.trace_days),
+            sql_tenant: Some(config.default_tenant.clone()),
+            ..api::Options::default()
+        };
+        let mut questions = api::router(options, query.clone(), health.clone(), &asked);
+        if !authenticator.requires_key() {
+            // The agents' route looks at them in any case, as the protocol asks.
+            let names = auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins);
+            questions = questions.layer(middleware::from_fn_with_state(names, auth::under_own_name));
+        }
+        let mut router = open.merge(receive.router_http()).merge(questions);
+        if config.mcp_enabled {
+            let options = mcp::Options {
+                path: config.mcp_path.clone(),
+                concurrent_max: config.mcp_concurrent_max,
+                call_timeout: config.mcp_call_timeout,
+                allowed_hosts: config.mcp_allowed_hosts.clone(),
+                allowed_origins: config.mcp_allowed_origins.clone(),
+            };
+            router = router.merge(mcp::router(options, query.clone(), calls));
+        }
+        router.fallback(|| async {
+            (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
+        })
+    }
+}
+
+/// What each route of the main port asks of its callers.
+fn policies(config: &Config) -> Policies {
+    let agents = config.mcp_enabled.then(|| (config.mcp_path.clone(), Policy::Needs(Right::Read)));
+    let open = api::PROBES.map(|path| (path.to_owned(), Policy::Open));
+    let questions = api::policies().map(|(path, policy)| (path.to_owned(), policy));
+    open.into_iter().chain(questions).chain(Receive::policies_http()).chain(agents).collect()
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod door;
 mod export;
 mod import;
+mod keys;
 mod migrate;
 mod progress;
 mod relocate;
@@ -90,6 +91,9 @@ enum Command {
     /// Dead letters: what was acknowledged and the database refuses for good.
     #[command(subcommand)]
     Dlq(dlq::Arguments),
+    /// Keys that are bound to tenants.
+    #[command(subcommand)]
+    Keys(keys::Arguments),
     /// Mine log templates from a file of one message a line; prints CSV.
     Templates {
         /// The file.
@@ -118,6 +122,7 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Templates { file } => templates::run(&file),
     };
     match outcome {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::model::tenant::TenantId;
 
+use super::access::Access;
 use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
@@ -61,6 +62,7 @@ pub struct Config {
     pub request_bytes_max: usize,
     pub streams_max: u32,
     pub api_key: Option<String>,
+    pub access: Access,
     pub default_tenant: TenantId,
     pub mcp_enabled: bool,
     pub mcp_path: String,
@@ -148,12 +150,9 @@ impl Reader<'_> {
         let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
         let default_tenant = self.tenant("DEFAULT_TENANT");
-        let allow = Allowed {
-            insecure: self.flag("OTELCONTEXT_ALLOW_INSECURE"),
-            sqlite: self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD"),
-        };
-        self.refuse_open_doors(production, bind_addr, api_key.is_some(), &allow);
-        if production && storage.driver == Driver::Sqlite && !allow.sqlite {
+        let access = self.access(production, bind_addr, api_key.is_some());
+        let allows_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
+        if production && storage.driver == Driver::Sqlite && !allows_sqlite {
             self.mistakes.push(
                 "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
                  OTELCONTEXT_ALLOW_SQLITE_PROD=true"
@@ -188,6 +187,7 @@ impl Reader<'_> {
             request_bytes_max: (self.number("GRPC_MAX_RECV_MB", 1, 256) << 20) as usize,
             streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,
             api_key,
+            access,
             mcp_enabled: self.flag("MCP_ENABLED"),
             mcp_path: self.path("MCP_PATH"),
             mcp_concurrent_max: self.number("MCP_MAX_CONCURRENT", 0, 10_000) as usize,
@@ -200,24 +200,6 @@ impl Reader<'_> {
             default_tenant: default_tenant?,
         })
     }
-
-    fn refuse_open_doors(&mut self, production: bool, bind_addr: IpAddr, has_key: bool, allow: &Allowed) {
-        if !bind_addr.is_loopback() && !has_key && !allow.insecure {
-            self.mistakes.push(
-                "BIND_ADDR: listening beyond loopback needs API_KEY, or OTELCONTEXT_ALLOW_INSECURE=true"
-                    .into(),
-            );
-        }
-        if production && !has_key && !allow.insecure {
-            self.mistakes.push("API_KEY: must be set when APP_ENV=production".into());
-        }
-    }
-}
-
-/// What the operator allows on purpose.
-struct Allowed {
-    insecure: bool,
-    sqlite: bool,
 }
 
 impl Reader<'_> {

@@ -4,6 +4,7 @@
 //! unknown names are made from it. [`Config::load`] reports all mistakes together. Nothing else in the program reads
 //! the environment.
 
+mod access;
 mod intake;
 mod load;
 mod nearest;
@@ -11,6 +12,7 @@ mod origin;
 mod storage;
 pub mod variables;
 
+pub use self::access::{Access, External};
 pub use self::intake::Intake;
 pub use self::load::{Acknowledge, Config, DeadLetters, Loaded};
 pub use self::origin::{Environment, Origin};

@@ -71,7 +71,8 @@ impl Environment {
         self.put(name.to_owned(), value.to_owned(), Origin::Environment);
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<(&str, Origin)> {
+    /// The value of a variable, and where it was set.
+    pub fn get(&self, name: &str) -> Option<(&str, Origin)> {
         // An empty value means "not set", as shells and compose files make them by accident.
         self.values
             .get(name)

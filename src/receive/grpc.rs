@@ -24,6 +24,7 @@ use tonic::Code;
 
 use crate::admit;
 use crate::admit::Permit;
+use crate::auth::{Asking, Policy, Right};
 use crate::decode::Encoding;
 use crate::model::batch::Signal;
 
@@ -52,6 +53,12 @@ pub(super) const fn export_path(signal: Signal) -> &'static str {
         Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     }
+}
+
+/// What each method asks of its callers.
+pub(super) fn policies() -> impl Iterator<Item = (String, Policy)> {
+    let exports = Signal::ALL.map(|signal| (export_path(signal).to_owned(), Policy::Asks(Right::Ingest)));
+    exports.into_iter().chain([(health::CHECK_PATH.to_owned(), Policy::Open)])
 }
 
 /// The methods that are offered; every other call is unimplemented, and what is not gRPC is told so.
@@ -94,7 +101,7 @@ async fn export(intake: Arc<Intake>, signal: Signal, request: Request) -> Respon
 
 async fn take(intake: &Intake, signal: Signal, request: Request) -> Result<Accepted, Error> {
     let (head, body) = request.into_parts();
-    let principal = intake.authenticator().authenticate_grpc(&head.headers)?;
+    let principal = intake.authenticator().admit(Asking::grpc(&head), Right::Ingest).await?;
     let named = named_compression(&head.headers)?;
     let bytes_max = intake.options().request_bytes_max;
     let reader = intake.reader(body, bytes_max.saturating_add(PREFIX_BYTES))?;

@@ -10,6 +10,7 @@ use axum::response::Response;
 use axum::routing::any;
 use axum::routing::post;
 
+use crate::auth::{Asking, Policy, Right};
 use crate::decode::Encoding;
 use crate::model::batch::Signal;
 
@@ -19,15 +20,28 @@ use super::intake::{Accepted, Export, Intake};
 use super::respond;
 use super::tally::Transport;
 
+/// What else is asked for where OTLP is.
+const ELSEWHERE: [&str; 2] = ["/v1/{*rest}", "/v1development/{*rest}"];
+
+/// What each route asks of its callers.
+pub(super) fn policies() -> impl Iterator<Item = (String, Policy)> {
+    let exports = Signal::ALL.into_iter().map(|signal| (path(signal), Policy::Asks(Right::Ingest)));
+    exports.chain(ELSEWHERE.map(|path| (path.to_owned(), Policy::Open)))
+}
+
+fn path(signal: Signal) -> String {
+    format!("/v1/{}", signal.name())
+}
+
 /// The three routes, and a 404 in OTLP's words for whatever else is asked for under `/v1`.
 pub(super) fn router(intake: Arc<Intake>) -> Router {
     let mut router = Router::new();
     for signal in Signal::ALL {
         let intake = Arc::clone(&intake);
         let export = post(move |request| export(intake, signal, request)).fallback(method_not_allowed);
-        router = router.route(&format!("/v1/{}", signal.name()), export);
+        router = router.route(&path(signal), export);
     }
-    router.route("/v1/{*rest}", any(not_found)).route("/v1development/{*rest}", any(not_found))
+    ELSEWHERE.into_iter().fold(router, |router, path| router.route(path, any(not_found)))
 }
 
 /// A 404 in the encoding of the request.
@@ -59,7 +73,7 @@ async fn take(
     request: Request,
 ) -> Result<(Encoding, Accepted), Error> {
     let (head, body) = request.into_parts();
-    let principal = intake.authenticator().authenticate(&head.headers)?;
+    let principal = intake.authenticator().admit(Asking::http(&head), Right::Ingest).await?;
     let encoding = encoding.ok_or(Error::ContentType)?;
     let compression = compression_of(&head.headers)?;
     let mut reader = intake.reader(body, intake.options().request_bytes_max)?;

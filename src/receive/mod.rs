@@ -32,7 +32,7 @@ use tracing::error;
 
 use crate::admit::Budget;
 use crate::admit::REQUEST_BYTES_MAX_DEFAULT;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Policy};
 use crate::clock::Clock;
 use crate::decode::Limits;
 use crate::fault::Kind;
@@ -136,6 +136,16 @@ impl Receive {
     /// For a port that serves nothing else.
     pub fn router_grpc(&self) -> Router {
         grpc::router(&self.intake)
+    }
+
+    /// What the routes of [`Receive::router_http`] ask of their callers.
+    pub fn policies_http() -> impl Iterator<Item = (String, Policy)> {
+        http::policies()
+    }
+
+    /// What the methods of [`Receive::router_grpc`] ask of their callers.
+    pub fn policies_grpc() -> impl Iterator<Item = (String, Policy)> {
+        grpc::policies()
     }
 
     /// Opens or closes the doors. Closed ones answer that the same request will do later; they start open.

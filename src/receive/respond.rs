@@ -62,8 +62,10 @@ pub(super) fn failure(encoding: Encoding, error: &Error) -> Response {
     }
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
-        Error::Auth(error) if response.status() == StatusCode::UNAUTHORIZED => {
-            response.headers_mut().insert(WWW_AUTHENTICATE, error.challenge());
+        Error::Auth(error) => {
+            if let Some(challenge) = error.challenge() {
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
         }
         _ => {}
     }

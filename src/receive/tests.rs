@@ -69,8 +69,14 @@ struct Server {
 impl Server {
     async fn start(api_key: Option<&str>, options: Options, budget: Budget) -> Self {
         let default_tenant = TenantId::try_from("default").unwrap();
-        let authenticator =
-            Authenticator::new(auth::Options { api_key: api_key.map(str::to_owned), default_tenant });
+        let authenticator = auth::Options {
+            api_key: api_key.map(str::to_owned),
+            key_file: None,
+            external: None,
+            default_tenant,
+            questions_per_second: 0,
+        };
+        let authenticator = Authenticator::new(authenticator, Clock::standing(NOW)).unwrap();
         let pipeline = Fake::default();
         let clock = Clock::standing(NOW);
         let receive = Receive::new(options, authenticator, budget.clone(), pipeline.clone(), clock);

@@ -63,7 +63,8 @@ pub(super) struct Block {
     /// The start of spans, the time of log records.
     pub(super) times: (UnixNanos, UnixNanos),
     pub(super) filter: Vec<u8>,
-    pub(super) data: Vec<u8>,
+    /// Its front and its rest.
+    data: (Vec<u8>, Vec<u8>),
 }
 
 impl Signal {
@@ -112,6 +113,13 @@ impl Signal {
             Self::Spans => SpanDetail::ATTRIBUTES,
             Self::Logs => LogDetail::ATTRIBUTES,
         }
+    }
+}
+
+impl Block {
+    /// Bytes of its rows as they are stored.
+    pub(super) const fn bytes(&self) -> u64 {
+        (self.data.0.len() + self.data.1.len()) as u64
     }
 }
 
@@ -188,9 +196,10 @@ impl Planned {
             rows.push(row);
             times = (times.0.min(time), times.1.max(time));
         }
-        let Encoded { data, filter } = encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
+        let Encoded { front, rest, filter } =
+            encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
         let (day, tenant, signal) = (self.day, self.tenant, self.signal);
-        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, data })
+        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, data: (front, rest) })
     }
 }
 
@@ -209,7 +218,8 @@ pub(super) async fn write(connection: &mut Connection, blocks: Vec<Block>, ids: 
                 values.unsigned(block.rows as u64);
                 values.int(day.since(block.times.0));
                 values.int(day.since(block.times.1));
-                values.blob(&block.data);
+                values.blob(&block.data.0);
+                values.blob(&block.data.1);
             })
             .await?;
         filters::write(connection, (signal, day), group).await?;

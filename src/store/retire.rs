@@ -4,6 +4,8 @@
 //! [`Store::reclaim`] removes them bit by bit, so that no commit waits long for it. On SQLite the space goes to later
 //! tables of the same file, which stays as large as it was; on Postgres the tables are dropped, and their files with them.
 
+use std::time::{Duration, Instant};
+
 use super::commit::{Slot, Writer};
 use super::connection::Connection;
 use super::day::Day;
@@ -15,6 +17,8 @@ use crate::model::time::UnixNanos;
 
 /// Rows of SQLite that are removed in one step: some milliseconds of work.
 const ROWS_PER_STEP: i64 = 20_000;
+/// How long steps go on before a commit has its turn.
+const TURN: Duration = Duration::from_millis(50);
 /// How long the tables of a retired partition of Postgres are kept: longer than any question that began before.
 const GRACE_SECONDS: i64 = 60;
 
@@ -121,7 +125,8 @@ impl Store {
         Ok(rows.unsigned_abs())
     }
 
-    /// Removes a little of what was given up before `now`. A step takes the writer for some milliseconds.
+    /// Removes a little of what was given up before `now`. It takes the writer for [`TURN`] or a step more; to remove a large
+    /// index of SQLite takes as long as it takes to read it.
     pub async fn reclaim(&self, now: UnixNanos) -> Result<Reclaimed, Error> {
         let mut slot = self.inner.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
@@ -141,7 +146,13 @@ impl Store {
                     .await?;
             }
             Dialect::Sqlite => {
-                connection.in_transaction(async |connection| shrink(connection, partition).await).await?;
+                // Commits take turns with it, and each may take seconds: a step at a time would never end.
+                let until = Instant::now() + TURN;
+                let turn = async |connection: &mut Connection| {
+                    while shrink(connection, partition).await? && Instant::now() < until {}
+                    Ok(())
+                };
+                connection.in_transaction(turn).await?;
             }
         }
         Ok(Reclaimed::Step)
@@ -191,8 +202,8 @@ async fn forget(connection: &mut Connection, partition: Partition) -> Result<(),
 }
 
 /// One step on SQLite: an index, or some rows of a table without indexes, or a table that is nearly empty. Dropping a
-/// large table at once would look at each of its pages while commits wait.
-async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(), Error> {
+/// large table at once would look at each of its pages while commits wait. Tells whether there is more to do.
+async fn shrink(connection: &mut Connection, partition: Partition) -> Result<bool, Error> {
     for table in partition.family.tables() {
         let name = table.on(partition.day);
         let mut sql = connection
@@ -200,7 +211,7 @@ async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(),
         sql.bind(&name);
         if let Some(index) = connection.first(sql, |row| row.get::<String>(0)).await? {
             connection.execute(connection.sql(format!("DROP INDEX {index}"))).await?;
-            return Ok(());
+            return Ok(true);
         }
         let mut sql = connection.sql("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ");
         sql.bind(&name);
@@ -217,9 +228,10 @@ async fn shrink(connection: &mut Connection, partition: Partition) -> Result<(),
         if rows == 0 {
             connection.execute(connection.sql(format!("DROP TABLE {name}"))).await?;
         }
-        return Ok(());
+        return Ok(true);
     }
-    forget(connection, partition).await
+    forget(connection, partition).await?;
+    Ok(false)
 }
 
 /// Removes some rows from the front of a table that is ordered by its key.

@@ -264,7 +264,8 @@ pub(super) static BLOCKS: Table = Table {
         ("rows", Int),
         ("min_ns", Big),
         ("max_ns", Big),
-        ("data", Bytes),
+        ("front", Bytes),
+        ("rest", Bytes),
     ],
     clash: Clash::Never,
 };

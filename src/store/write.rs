@@ -94,7 +94,7 @@ pub(super) async fn write(
     let partitions = days.known();
     let rollups = prepared.write(days.connection, &partitions).await?;
     let blocks = encoding.await.map_err(Error::Lost)??;
-    let block_bytes = blocks.iter().map(|block| block.data.len() as u64).sum();
+    let block_bytes = blocks.iter().map(packing::Block::bytes).sum();
     packing::write(days.connection, blocks, &block_ids).await?;
     catalog::set_applied(days.connection, journal, commit.lsn).await?;
     let committed =

@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("vitals", "model"),
     // Gates and pure transforms.
     ("net", "fault"),
-    ("auth", "model fault"),
+    ("auth", "model fault clock"),
     ("admit", "fault"),
     ("decode", "model fault"),
     ("encode", "model"),
@@ -46,7 +46,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "app",
         "model fault clock vitals admit auth decode rules net graph journal letters search store pipeline query transfer upkeep receive api mcp config",
     ),
-    ("cli", "model fault clock vitals decode letters store templates transfer config app"),
+    ("cli", "model fault clock vitals auth decode letters store templates transfer config app"),
 ];
 
 /// Each large dependency and the only modules that may spell it.
@@ -56,8 +56,10 @@ const HOMES: &[(&str, &str)] = &[
     ("azure_identity", "store"),
     ("axum", "auth receive api mcp app"),
     ("clap", "cli"),
+    ("getrandom", "cli"),
     ("hyper_rustls", "store"),
     ("hyper_util", "net store"),
+    ("ipnet", "auth config"),
     ("loadsim", "cli"),
     ("mcp_tools", "mcp"),
     ("moka", "query"),

@@ -29,6 +29,8 @@ struct Column {
     key: Vec<u8>,
     /// How many values it has.
     count: usize,
+    /// Where in the body it ends.
+    end: usize,
     places: Places,
     values: Option<Values>,
 }
@@ -46,11 +48,21 @@ enum Values {
 }
 
 impl<'a> Block<'a> {
-    /// Reads what columns there are.
+    /// Reads what columns there are in a whole block: its front and its rest, one behind the other.
     ///
     /// # Errors
     /// When this is no block.
     pub fn open(block: &'a [u8]) -> Result<Self, Error> {
+        let block = Self::open_front(block)?;
+        let end = block.columns.last().map_or(block.body.len(), |column| column.end);
+        if end == block.body.len() { Ok(block) } else { Err(UNREADABLE) }
+    }
+
+    /// Reads what columns there are in a block, of which this is the front or all.
+    ///
+    /// # Errors
+    /// When this is no block.
+    pub fn open_front(block: &'a [u8]) -> Result<Self, Error> {
         let Some((&VERSION, mut rest)) = block.split_first() else { return Err(UNREADABLE) };
         let mut at = 0;
         let directory = Place::read(&mut rest, &mut at)?;
@@ -71,7 +83,7 @@ impl<'a> Block<'a> {
         }
         let columns = counts.into_iter().map(|count| Column::read(&mut directory, &mut at, count));
         let columns = columns.collect::<Result<_, _>>()?;
-        if !directory.is_empty() || at != body.len() {
+        if !directory.is_empty() || at < body.len() {
             return Err(UNREADABLE);
         }
         Ok(Self { body, columns, shapes, rows })
@@ -132,6 +144,12 @@ impl<'a> Block<'a> {
         Ok(positions.iter().map(|position| rows[*position].clone()).collect())
     }
 
+    /// Whether all that [`Block::may_have`] looks at is at hand.
+    pub fn reaches(&self, attributes: u32, key: &str) -> bool {
+        let mut asked = self.columns.iter().filter(|column| column.is_of(attributes, key));
+        asked.all(|column| column.end <= self.body.len())
+    }
+
     /// For each row, whether it may have attribute `key`, in a field with number `attributes`, with a value that
     /// [renders](crate::model::packed::value::Value::render) as `value`. It may where that cannot be told from the
     /// columns of this key alone.
@@ -141,10 +159,9 @@ impl<'a> Block<'a> {
     pub fn may_have(&mut self, attributes: u32, key: &str, value: &str) -> Result<Vec<bool>, Error> {
         let mut equal: Vec<Option<Vec<bool>>> = vec![None; self.columns.len()];
         for (column, equal) in self.columns.iter_mut().zip(&mut equal) {
-            let of_attributes = column.number == attributes;
-            if column.kind == Kind::Row || column.kind == Kind::Bytes && of_attributes {
+            if column.kind == Kind::Row || column.kind == Kind::Bytes && column.number == attributes {
                 *equal = Some(vec![true; column.count]);
-            } else if of_attributes && column.kind.is_attribute() && column.key == key.as_bytes() {
+            } else if column.is_of(attributes, key) {
                 *equal = Some(column.equal(value, self.body)?);
             }
         }
@@ -197,7 +214,12 @@ impl Column {
             true => Places::Bytes(texts::Places::read(directory, at)?),
             false => Places::Numbers(numbers::Places::read(directory, at)?),
         };
-        Ok(Self { kind, number, key, count, places, values: None })
+        Ok(Self { kind, number, key, count, end: *at, places, values: None })
+    }
+
+    /// Whether it has the values of attribute `key`.
+    fn is_of(&self, attributes: u32, key: &str) -> bool {
+        self.number == attributes && self.kind.is_attribute() && self.key == key.as_bytes()
     }
 
     fn load(&mut self, body: &[u8]) -> Result<&Values, Error> {

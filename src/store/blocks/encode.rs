@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::fields::{Field, Kind, Value, split};
 use super::filter::FilterBuilder;
 use super::section::Compressor;
-use super::{COLUMNS_MAX, ROWS_MAX, VERSION, WHOLE, numbers, texts};
+use super::{COLUMNS_MAX, FRONT_BYTES, ROWS_MAX, VERSION, WHOLE, numbers, texts};
 use crate::model::packed::AttributeIter;
 use crate::model::packed::value::{Value as Meaning, key_value};
 use crate::model::packed::write::put_varint;
@@ -22,8 +22,10 @@ pub struct Encoder {
 /// A block as it is stored.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The rows.
-    pub data: Vec<u8>,
+    /// What describes the columns, and the shortest of them.
+    pub front: Vec<u8>,
+    /// The other columns.
+    pub rest: Vec<u8>,
     /// Which attributes they may hold; see [`probes`](super::probes).
     pub filter: Vec<u8>,
 }
@@ -74,24 +76,32 @@ impl Encoder {
             columns.add(row, &fields, &mut shape);
         }
         let mut filter = FilterBuilder::new(promoted);
+        let (mut descriptions, mut runs, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        for column in &columns.all {
+            let begin = (descriptions.len(), runs.len());
+            column.put(&mut self.compressor, &mut descriptions, &mut runs, (attributes, &mut filter))?;
+            parts.push((begin.0..descriptions.len(), begin.1..runs.len()));
+        }
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order[WHOLE as usize + 1..].sort_by_key(|column| parts[*column].1.len());
         let (mut directory, mut body) = (Vec::new(), Vec::new());
         put_varint(rows.len() as u64, &mut directory);
-        put_varint(columns.shapes.len() as u64, &mut directory);
-        for shape in &columns.shapes {
-            put_varint(shape.len() as u64, &mut directory);
-            shape.iter().for_each(|column| put_varint(u64::from(*column), &mut directory));
-        }
+        columns.put_shapes(&order, &mut directory);
         numbers::put(&columns.rows, &mut self.compressor, &mut directory, &mut body)?;
-        put_varint(columns.all.len() as u64, &mut directory);
-        for column in &columns.all {
-            column.put(&mut self.compressor, &mut directory, &mut body, (attributes, &mut filter))?;
-        }
-        let mut data = vec![VERSION];
+        put_varint(order.len() as u64, &mut directory);
+        order.iter().for_each(|column| directory.extend_from_slice(&descriptions[parts[*column].0.clone()]));
+        let mut front = vec![VERSION];
         let mut packed = Vec::new();
-        self.compressor.put(&directory, &mut data, &mut packed)?;
-        data.append(&mut packed);
-        data.append(&mut body);
-        Ok(Encoded { data, filter: filter.finish() })
+        self.compressor.put(&directory, &mut front, &mut packed)?;
+        front.append(&mut packed);
+        front.append(&mut body);
+        let mut rest = Vec::new();
+        for column in order {
+            let run = &runs[parts[column].1.clone()];
+            let fits = rest.is_empty() && front.len() + run.len() <= FRONT_BYTES;
+            if fits { &mut front } else { &mut rest }.extend_from_slice(run);
+        }
+        Ok(Encoded { front, rest, filter: filter.finish() })
     }
 }
 
@@ -129,6 +139,17 @@ impl<'a> Columns<'a> {
             }
         };
         self.rows.push(number.into());
+    }
+
+    /// Appends the shapes, with the columns in `order`.
+    fn put_shapes(&self, order: &[usize], directory: &mut Vec<u8>) {
+        let mut places = vec![0; order.len()];
+        order.iter().zip(0_u64..).for_each(|(column, place)| places[*column] = place);
+        put_varint(self.shapes.len() as u64, directory);
+        for shape in &self.shapes {
+            put_varint(shape.len() as u64, directory);
+            shape.iter().for_each(|column| put_varint(places[*column as usize], directory));
+        }
     }
 
     /// The column of a field, made where it is missing; none where there are too many, or for a row that stays whole.

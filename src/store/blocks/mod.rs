@@ -4,10 +4,13 @@
 //! puts what is alike together: all values of one attribute are a column. There they shrink about nine times, and who
 //! looks for one attribute reads its column alone.
 //!
-//! The format, version 2. Numbers are LEB128 varints. A *run* is bytes that are stored as they are, or as one zstd
+//! The columns stand in the order of their lengths, and a block is stored in two parts: those that fit into [`FRONT_BYTES`],
+//! and the rest. Of most attributes a question reads the front alone: what is long are ids and messages.
+//!
+//! The format, version 3. Numbers are LEB128 varints. A *run* is bytes that are stored as they are, or as one zstd
 //! frame where that is shorter; where it is described stand its length before and after.
 //!
-//! - a byte 2; the description of the directory's run; the directory; the other runs, in the order of their
+//! - a byte 3; the description of the directory's run; the directory; the other runs, in the order of their
 //!   descriptions.
 //! - The directory: how many rows; how many *shapes*, each with the number and the list of its columns in the order of
 //!   the row's fields, shape 0 being that of rows that are kept whole; the shape of each row, as a column of numbers;
@@ -45,7 +48,9 @@ pub const ROWS_MAX: usize = 2_048;
 /// Most bytes of rows in a block, unless a single row is larger.
 pub const RAW_BYTES_MAX: usize = 4 << 20;
 
-const VERSION: u8 = 2;
+/// Bytes of the front of a block, unless the description of its columns alone is longer: about two pages.
+const FRONT_BYTES: usize = 30 << 10;
+const VERSION: u8 = 3;
 /// Columns of a block, at most: rows with further ones stay whole.
 const COLUMNS_MAX: usize = 1_024;
 /// The column of rows that stay whole, and their shape.

@@ -9,9 +9,11 @@ use crate::model::packed::write::Packer;
 
 const ATTRIBUTES: u32 = 9;
 
-fn encoded(rows: &[Vec<u8>]) -> Encoded {
+/// A whole block, and its filter.
+fn encoded(rows: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
     let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap()
+    let Encoded { front, rest, filter } = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap();
+    ([front, rest].concat(), filter)
 }
 
 /// An attribute as senders write it.
@@ -76,7 +78,7 @@ fn rows() -> impl Strategy<Value = Vec<Vec<u8>>> {
 proptest! {
     #[test]
     fn rows_come_back(rows in rows(), some in proptest::collection::vec(any::<proptest::sample::Index>(), 0..5)) {
-        let Encoded { data, .. } = encoded(&rows);
+        let (data, _) = encoded(&rows);
         let mut block = Block::open(&data).unwrap();
         prop_assert_eq!(block.len(), rows.len());
         prop_assert_eq!(block.all().unwrap(), rows.clone());
@@ -89,7 +91,7 @@ proptest! {
 
     #[test]
     fn what_a_row_has_is_found(rows in rows()) {
-        let Encoded { data, filter, .. } = encoded(&rows);
+        let (data, filter) = encoded(&rows);
         let mut block = Block::open(&data).unwrap();
         for (position, row) in rows.iter().enumerate().take(12) {
             for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
@@ -113,7 +115,7 @@ proptest! {
 
     #[test]
     fn a_damaged_block_never_panics(rows in rows(), at in any::<proptest::sample::Index>(), flip in 1_u8..) {
-        let Encoded { mut data, .. } = encoded(&rows);
+        let (mut data, _) = encoded(&rows);
         let at = at.index(data.len());
         data[at] ^= flip;
         if let Ok(mut block) = Block::open(&data) {
@@ -130,7 +132,7 @@ fn text(key: &str, value: &str) -> Vec<u8> {
 #[test]
 fn columns_tell_rows_apart() {
     let rows = [text("a", "1"), text("a", "2"), row(&[Sent::Int("a".into(), 1)]), text("b", "1")];
-    let Encoded { data, .. } = encoded(&rows);
+    let (data, _) = encoded(&rows);
     let found = Block::open(&data).unwrap().may_have(ATTRIBUTES, "a", "1").unwrap();
     assert_eq!(found, [true, false, true, false]);
     // An attribute in another field is none of those asked for.
@@ -138,9 +140,35 @@ fn columns_tell_rows_apart() {
 }
 
 #[test]
+fn short_columns_stand_in_front_and_answer_alone() {
+    let rows: Vec<Vec<u8>> = (0..2_000_u64)
+        .map(|number| {
+            let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let long = format!("{mixed:016x}{:016x}{:016x}", mixed.rotate_left(31) ^ number, !mixed);
+            row(&[Sent::Text("long".into(), long), Sent::Text("short".into(), format!("{}", mixed % 10_000))])
+        })
+        .collect();
+    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+    let Encoded { front, rest, .. } = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap();
+    assert!(front.len() <= FRONT_BYTES && rest.len() > 40_000, "{} and {} bytes", front.len(), rest.len());
+    let mut opened = Block::open_front(&front).unwrap();
+    assert!(opened.reaches(ATTRIBUTES, "short") && opened.reaches(ATTRIBUTES, "absent"));
+    assert!(!opened.reaches(ATTRIBUTES, "long"));
+    let whole = [front.clone(), rest].concat();
+    let mut all = Block::open(&whole).unwrap();
+    assert!(all.reaches(ATTRIBUTES, "long"));
+    for key in ["short", "absent"] {
+        let alone = opened.may_have(ATTRIBUTES, key, "7").unwrap();
+        assert_eq!(alone, all.may_have(ATTRIBUTES, key, "7").unwrap());
+    }
+    assert!(opened.may_have(ATTRIBUTES, "long", "7").is_err(), "nothing is told that was not read");
+    assert!(Block::open(&front).is_err(), "half a block is none");
+}
+
+#[test]
 fn rows_with_too_many_columns_stay_whole() {
     let rows: Vec<Vec<u8>> = (0..ROWS_MAX).map(|number| text(&format!("key-{number}"), "v")).collect();
-    let Encoded { data, filter, .. } = encoded(&rows);
+    let (data, filter) = encoded(&rows);
     let mut block = Block::open(&data).unwrap();
     assert_eq!(block.all().unwrap(), rows);
     assert!(may_hold(&filter, "key-2047", "v"));
@@ -157,7 +185,7 @@ fn ids_take_half_the_bytes_of_their_digits() {
             text("session.id", &format!("{mixed:016x}{:016x}", mixed.rotate_left(31) ^ number))
         })
         .collect();
-    let Encoded { data, .. } = encoded(&rows);
+    let (data, _) = encoded(&rows);
     assert!(data.len() < 2_000 * 17, "{} bytes", data.len());
 }
 

@@ -107,53 +107,77 @@ pub(super) async fn matching<T: Detailed>(
 /// A block: its day, and the id of its first row.
 pub(super) type Place = (Day, i64);
 
-/// A block at hand, and the ids of its rows that may hold what was asked for, as the columns of its attributes tell.
+/// A block, and the ids of its rows that may hold what was asked for, as the columns of its attributes tell.
 pub(super) struct Searched {
     block: i64,
-    data: Vec<u8>,
     pub(super) ids: Vec<i64>,
 }
 
-/// Searches `blocks`, which lie on one day, for rows that may hold all of `attributes`.
+/// Searches `blocks`, which lie on one day, for rows that may hold all of `attributes`. Reads their fronts, and all of those
+/// alone whose fronts have not the columns.
 pub(super) async fn search<T: Detailed>(
     reader: &mut Reader,
     day: Day,
     blocks: &[i64],
     attributes: &Arc<[(String, String)]>,
 ) -> Result<Vec<Searched>, Error> {
-    let mut sql = reader.sql(format!("SELECT id, data FROM {} WHERE id", T::SIGNAL.blocks().on(day)));
-    sql.push(reader.dialect().is_one_of(blocks.iter().copied()));
-    let searches = reader.all(sql, |row| {
-        let (block, data) = (row.get::<i64>(0)?, row.get::<&[u8]>(1)?.to_vec());
-        let attributes = Arc::clone(attributes);
-        // While one is searched the next is read.
-        Ok(tokio::task::spawn_blocking(move || {
-            let may = may_hold::<T>(&mut Block::open(&data)?, &attributes)?;
-            let ids = (block..).zip(may).filter_map(|(id, may)| may.then_some(id)).collect();
-            Ok::<_, Error>(Searched { block, data, ids })
-        }))
-    });
-    let mut searched = Vec::new();
-    for search in searches.await? {
-        searched.push(search.await.map_err(Error::Lost)??);
+    let (mut searched, longer) = search_in::<T>(reader, (day, false), blocks, attributes).await?;
+    if !longer.is_empty() {
+        searched.extend(search_in::<T>(reader, (day, true), &longer, attributes).await?.0);
     }
     Ok(searched)
+}
+
+/// Searches the fronts of `blocks` or all of them; tells too, of which the front is not enough.
+async fn search_in<T: Detailed>(
+    reader: &mut Reader,
+    (day, whole): (Day, bool),
+    blocks: &[i64],
+    attributes: &Arc<[(String, String)]>,
+) -> Result<(Vec<Searched>, Vec<i64>), Error> {
+    let parts = if whole { "front, rest" } else { "front" };
+    let mut sql = reader.sql(format!("SELECT id, {parts} FROM {} WHERE id", T::SIGNAL.blocks().on(day)));
+    sql.push(reader.dialect().is_one_of(blocks.iter().copied()));
+    let searches = reader.all(sql, |row| {
+        let (block, mut data) = (row.get::<i64>(0)?, row.get::<&[u8]>(1)?.to_vec());
+        if whole {
+            data.extend_from_slice(row.get(2)?);
+        }
+        let attributes = Arc::clone(attributes);
+        // While one is searched the next is read.
+        let search = tokio::task::spawn_blocking(move || {
+            let mut opened = Block::open_front(&data)?;
+            if !attributes.iter().all(|(key, _)| opened.reaches(T::SIGNAL.attributes(), key)) {
+                return Ok(None);
+            }
+            let may = may_hold::<T>(&mut opened, &attributes)?;
+            let ids = (block..).zip(may).filter_map(|(id, may)| may.then_some(id)).collect();
+            Ok::<_, Error>(Some(Searched { block, ids }))
+        });
+        Ok((block, search))
+    });
+    let (mut searched, mut longer) = (Vec::new(), Vec::new());
+    for (block, search) in searches.await? {
+        match search.await.map_err(Error::Lost)?? {
+            Some(found) => searched.push(found),
+            None => longer.push(block),
+        }
+    }
+    Ok((searched, longer))
 }
 
 impl Searched {
     /// The details of those of its rows `ids` that do hold all of `attributes`.
     pub(super) async fn details<T: Detailed>(
         self,
+        reader: &mut Reader,
+        day: Day,
         ids: Vec<i64>,
         attributes: &Arc<[(String, String)]>,
     ) -> Result<Vec<(i64, Bytes)>, Error> {
-        let attributes = Arc::clone(attributes);
-        let taken = tokio::task::spawn_blocking(move || {
-            let positions: Vec<usize> = ids.iter().map(|id| (id - self.block) as usize).collect();
-            let details = take::<T>(&self.data, &positions, &attributes)?;
-            Ok(ids.into_iter().zip(details).filter_map(|(id, detail)| Some((id, detail?))).collect())
-        });
-        taken.await.map_err(Error::Lost)?
+        let positions: Vec<usize> = ids.iter().map(|id| (id - self.block) as usize).collect();
+        let details = open::<T>(reader, (day, self.block), positions, attributes.to_vec()).await?;
+        Ok(ids.into_iter().zip(details).filter_map(|(id, detail)| Some((id, detail?))).collect())
     }
 }
 
@@ -196,8 +220,9 @@ async fn open<T: Detailed>(
 }
 
 async fn data<T: Detailed>(reader: &mut Reader, (day, block): Place) -> Result<Vec<u8>, Error> {
-    let sql = reader.sql(format!("SELECT data FROM {} WHERE id = {block}", T::SIGNAL.blocks().on(day)));
-    let data = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await?;
+    let table = T::SIGNAL.blocks().on(day);
+    let sql = reader.sql(format!("SELECT front, rest FROM {table} WHERE id = {block}"));
+    let data = reader.first(sql, |row| Ok([row.get::<&[u8]>(0)?, row.get::<&[u8]>(1)?].concat())).await?;
     data.ok_or(Error::Unreadable { what: "block" })
 }
 

@@ -22,6 +22,10 @@ const FILTERED_MAX: usize = 16;
 const WORDS_MAX: usize = 500;
 /// Blocks that one statement looks at.
 const BLOCKS_MAX: usize = 2_000;
+/// Filters laid across each other, that are asked before rows are looked at: those of a million spans, about.
+const GLANCED_MAX: usize = 16;
+/// Of how many blocks one may hold what few rows have; so many in any case.
+const FEW: usize = 8;
 
 /// Blocks of one signal, tenant and day.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,9 @@ pub(super) struct Scope {
 
 /// The key and value of an attribute, and whether the key is promoted.
 type Asked<'a> = (&'a str, &'a str, bool);
+
+/// A block that may hold attributes, behind when its newest row happened.
+pub(super) type Promising = (UnixNanos, i64);
 
 /// The filters of one block or more.
 struct Filters {
@@ -62,12 +69,44 @@ impl Scope {
         reader: &mut Reader,
         window: Window,
         attributes: &[(String, String)],
-    ) -> Result<Vec<(UnixNanos, i64)>, Error> {
+    ) -> Result<Vec<Promising>, Error> {
+        let asked = self.asked(reader, attributes).await?;
+        let filters = self.of_window(reader, window, &asked).await?;
+        let blocks = self.sift(reader, filters, &asked).await?;
+        self.times(reader, window, blocks).await
+    }
+
+    /// The same, where it takes few words to know that few blocks may hold them.
+    pub(super) async fn few(
+        self,
+        reader: &mut Reader,
+        window: Window,
+        attributes: &[(String, String)],
+    ) -> Result<Option<Vec<Promising>>, Error> {
+        let asked = self.asked(reader, attributes).await?;
+        let filters = self.of_window(reader, window, &asked).await?;
+        let many = filters.iter().filter(|found| !found.ids.is_empty()).count();
+        if many > GLANCED_MAX {
+            return Ok(None);
+        }
+        let blocks = self.sift(reader, filters, &asked).await?;
+        if blocks.len() > (many * SLICED / FEW).max(FEW) {
+            return Ok(None);
+        }
+        self.times(reader, window, blocks).await.map(Some)
+    }
+
+    /// Those of `blocks` that have rows of `window`, each with when its newest row happened.
+    async fn times(
+        self,
+        reader: &mut Reader,
+        window: Window,
+        blocks: BTreeSet<i64>,
+    ) -> Result<Vec<Promising>, Error> {
         let (dialect, day) = (reader.dialect(), self.day);
-        let promising = self.of_window(reader, window, attributes).await?;
-        let promising: Vec<i64> = promising.into_iter().collect();
+        let blocks: Vec<i64> = blocks.into_iter().collect();
         let mut found = Vec::new();
-        for ids in promising.chunks(BLOCKS_MAX) {
+        for ids in blocks.chunks(BLOCKS_MAX) {
             let ids = dialect.is_one_of(ids.iter().copied());
             let sql = reader.sql(format!(
                 "SELECT id, max_ns FROM {} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {} AND id{ids}",
@@ -81,13 +120,14 @@ impl Scope {
         Ok(found)
     }
 
-    /// Those blocks with rows of `window` that may hold all of `attributes`, and some that lie beside it.
+    /// The filters of blocks with rows of `window`, and of some that lie beside it; those that stand alone only where they
+    /// say "maybe".
     async fn of_window(
         self,
         reader: &mut Reader,
         window: Window,
-        attributes: &[(String, String)],
-    ) -> Result<BTreeSet<i64>, Error> {
+        asked: &[Asked<'_>],
+    ) -> Result<Vec<Filters>, Error> {
         let day = self.day;
         let sql = reader.sql(format!(
             "SELECT id, filter_bytes, ids FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
@@ -97,7 +137,7 @@ impl Scope {
             day.since(window.from),
             day.since(window.to)
         ));
-        self.sift(reader, sql, attributes).await
+        filters(reader, sql, asked).await
     }
 
     /// Those of `blocks` that may hold all of `attributes`, and some beside them.
@@ -117,30 +157,25 @@ impl Scope {
              (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
              (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks = {SLICED} AND id <= w.n)) FROM {numbers})"
         ));
-        self.sift(reader, sql, attributes).await
+        let asked = self.asked(reader, attributes).await?;
+        let filters = filters(reader, sql, &asked).await?;
+        self.sift(reader, filters, &asked).await
     }
 
-    /// The blocks that may hold all of `attributes`, out of the filters that a statement leads to.
+    /// The blocks that may hold all that is asked about, as their filters tell.
     async fn sift(
         self,
         reader: &mut Reader,
-        mut filters: Sql,
-        attributes: &[(String, String)],
+        filters: Vec<Filters>,
+        asked: &[Asked<'_>],
     ) -> Result<BTreeSet<i64>, Error> {
-        let asked = self.asked(reader, attributes).await?;
-        push_filters(&mut filters, &asked);
-        let filters = reader.all(filters, |row| {
-            let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
-            Ok(Filters { id: row.get(0)?, bytes: row.get::<i64>(1)?.unsigned_abs() as usize, ids })
-        });
-        let (alone, many): (Vec<_>, Vec<_>) =
-            filters.await?.into_iter().partition(|found| found.ids.is_empty());
+        let (alone, many): (Vec<_>, Vec<_>) = filters.into_iter().partition(|found| found.ids.is_empty());
         let mut promising: BTreeSet<i64> = alone.into_iter().map(|found| found.id).collect();
         let mut by_bytes: BTreeMap<usize, Vec<Filters>> = BTreeMap::new();
         many.into_iter().for_each(|found| by_bytes.entry(found.bytes).or_default().push(found));
         for (bytes, many) in by_bytes {
             for many in many.chunks(WORDS_MAX) {
-                let masks = self.masks(reader, many, spots(bytes, &asked)).await?;
+                let masks = self.masks(reader, many, spots(bytes, asked)).await?;
                 for found in many {
                     let mask = masks.get(&found.id).copied().unwrap_or_default();
                     let held = found.ids.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
@@ -193,10 +228,15 @@ fn spots(bytes: usize, asked: &[Asked<'_>]) -> BTreeSet<Spot> {
     bits.flat_map(|(_, bits)| bits).map(Spot::of).collect()
 }
 
-/// Appends that a block may hold all attributes, as its filter tells.
-fn push_filters(sql: &mut Sql, asked: &[Asked<'_>]) {
+/// The filters that a statement leads to; those that stand alone only where they say "maybe".
+async fn filters(reader: &mut Reader, mut sql: Sql, asked: &[Asked<'_>]) -> Result<Vec<Filters>, Error> {
     for (key, value, is_promoted) in asked {
         let may_hold = sql.dialect.may_hold(key, value, *is_promoted);
         sql.push(" AND ").push(may_hold);
     }
+    let filters = reader.all(sql, |row| {
+        let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
+        Ok(Filters { id: row.get(0)?, bytes: row.get::<i64>(1)?.unsigned_abs() as usize, ids })
+    });
+    filters.await
 }

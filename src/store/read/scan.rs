@@ -104,10 +104,17 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
         let mut chunk = SEARCHED.0;
         for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
+            let sifts = !self.attributes.is_empty() && self.keyed.is_none();
+            let mut blocks = None;
+            if sifts {
+                blocks = sift::blocks(&self, reader, band, true).await?;
+            }
             loop {
-                let is_long = is_rare(looked_at, found.len(), limit);
-                if is_long && self.keyed.is_none() {
-                    found.extend(sift::newest(&self, reader, band, limit - found.len()).await?);
+                if sifts && blocks.is_none() && is_rare(looked_at, found.len(), limit) {
+                    blocks = sift::blocks(&self, reader, band, false).await?;
+                }
+                if let Some(blocks) = &blocks {
+                    found.extend(sift::newest(&self, reader, band, blocks, limit - found.len()).await?);
                     break;
                 }
                 let wanted = if self.attributes.is_empty() { limit - found.len() } else { chunk };

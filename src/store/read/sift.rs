@@ -6,30 +6,49 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::columns::Found;
-use super::details::{self, Detailed};
+use super::details::{self, Detailed, Place};
 use super::promising::Scope;
 use super::reader::Reader;
 use super::scan::Scan;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::error::Error;
 
 /// Blocks that are searched before it is seen whether there is enough.
-const TOGETHER: usize = 8;
+const TOGETHER: usize = 12;
 
-/// The newest `limit` rows of `band` that `scan` is after, in the order of time and number, with their details.
+/// A block, behind when its newest row happened.
+pub(super) type Block = (UnixNanos, Place);
+
+/// The blocks with rows of `band` that may hold what `scan` is after; none where these are not `few` as can be seen at once.
+pub(super) async fn blocks<T: Detailed>(
+    scan: &Scan<'_, T>,
+    reader: &mut Reader,
+    band: Window,
+    few: bool,
+) -> Result<Option<Vec<Block>>, Error> {
+    let mut blocks = Vec::new();
+    for day in reader.days(scan.family, band) {
+        let scope = Scope { signal: T::SIGNAL, tenant: scan.tenant, day };
+        let found = match few {
+            true => scope.few(reader, band, scan.attributes).await?,
+            false => Some(scope.newest(reader, band, scan.attributes).await?),
+        };
+        let Some(found) = found else { return Ok(None) };
+        blocks.extend(found.into_iter().map(|(newest, block)| (newest, (day, block))));
+    }
+    blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
+    Ok(Some(blocks))
+}
+
+/// The newest `limit` rows of `band` that `scan` is after, in the order of time and number, with their details; `blocks`
+/// may hold them.
 pub(super) async fn newest<T: Detailed + Unpin>(
     scan: &Scan<'_, T>,
     reader: &mut Reader,
     band: Window,
+    blocks: &[Block],
     limit: usize,
 ) -> Result<Vec<Found<T>>, Error> {
-    let mut blocks = Vec::new();
-    for day in reader.days(scan.family, band) {
-        let scope = Scope { signal: T::SIGNAL, tenant: scan.tenant, day };
-        let found = scope.newest(reader, band, scan.attributes).await?;
-        blocks.extend(found.into_iter().map(|(newest, block)| (newest, (day, block))));
-    }
-    blocks.sort_unstable_by_key(|(newest, place)| Reverse((*newest, *place)));
     let attributes: Arc<[(String, String)]> = scan.attributes.into();
     let mut found: Vec<Found<T>> = Vec::new();
     let days = blocks.chunk_by(|(_, (a, _)), (_, (b, _))| a == b);
@@ -54,7 +73,7 @@ pub(super) async fn newest<T: Detailed + Unpin>(
             if ids.is_empty() {
                 continue;
             }
-            for (id, detail) in block.details::<T>(ids, &attributes).await? {
+            for (id, detail) in block.details::<T>(reader, day, ids, &attributes).await? {
                 if let Some(mut row) = rows.remove(&id) {
                     row.row.set_detail(detail);
                     found.push(row);

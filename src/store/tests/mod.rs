@@ -248,8 +248,9 @@ fn a_commit_is_there_after_a_restart() {
         assert_eq!(store.names().find_services(tenant, "shop")[0].id, service);
         assert_eq!(&*store.names().operations_of(service)[0].name, "pay");
         let mut reader = store.reader().await.unwrap();
-        let sql = reader.sql("SELECT data FROM span_blocks");
-        let details = reader.first(sql, |row| Ok(row.get::<&[u8]>(0)?.to_vec())).await.unwrap().unwrap();
+        let sql = reader.sql("SELECT front, rest FROM span_blocks");
+        let details = reader.first(sql, |row| Ok([row.get::<&[u8]>(0)?, row.get::<&[u8]>(1)?].concat()));
+        let details = details.await.unwrap().unwrap();
         reader.finish().await.unwrap();
         let expected: Vec<Bytes> = (1..=5).map(|number| span(1, number).detail.as_bytes().clone()).collect();
         assert_eq!(Block::open(&details).unwrap().all().unwrap(), expected);

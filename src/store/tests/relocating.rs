@@ -67,11 +67,11 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
         "SELECT concat_ws(' ', id, hex(hash), name, kind, service_id, first_seen) FROM series",
         "SELECT concat_ws(' ', day, id, tenant_id, trace_row, text(run), hex(span_id), hex(parent_id), service_id, \
          operation_id, status, entry, http_status, text(dependency_id), start_ns, duration_ns) FROM spans",
-        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(data)) FROM span_blocks",
+        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(front), hex(rest)) FROM span_blocks",
         "SELECT concat_ws(' ', day, id, blocks, min_ns, max_ns, filter_bytes, hex(ids), hex(filter)) FROM span_filters",
         "SELECT concat_ws(' ', day, id, hex(bits)) FROM span_slices",
         "SELECT concat_ws(' ', day, id, time_ns, severity, template_id, hex(trace_id), trace_key) FROM logs",
-        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(data)) FROM log_blocks",
+        "SELECT concat_ws(' ', day, id, rows, min_ns, max_ns, hex(front), hex(rest)) FROM log_blocks",
         "SELECT concat_ws(' ', day, id, blocks, min_ns, max_ns, filter_bytes, hex(ids), hex(filter)) FROM log_filters",
         "SELECT concat_ws(' ', day, id, hex(bits)) FROM log_slices",
         "SELECT concat_ws(' ', series_id, time_ns, seq, flags, text(int_value), text(count)) FROM points",
