@@ -61,7 +61,7 @@ impl Exported {
     }
 }
 
-fn label(name: &str, value: &str) -> Labels {
+pub(super) fn label(name: &str, value: &str) -> Labels {
     vec![(name.to_owned(), value.to_owned())]
 }
 

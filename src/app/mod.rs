@@ -4,6 +4,7 @@
 //! [`Running::stop`] takes no new work, finishes what was accepted, and leaves the rest in the journal.
 
 mod access;
+mod encryption;
 mod exports;
 mod routes;
 mod standby;
@@ -32,6 +33,7 @@ use crate::decode::{Ages, Limits, VALUE_BYTES_MAX};
 use crate::graph::Graph;
 use crate::journal::{self, Journal, Lsn, Replay};
 use crate::letters::{self, Letters};
+use crate::net::tls::Encryption;
 use crate::net::{self, Listener};
 use crate::pipeline;
 use crate::query::{self, Query};
@@ -124,10 +126,11 @@ impl Bound {
         let (stop_listening, stop_upkeep) = (CancellationToken::new(), CancellationToken::new());
         let committed = Arc::new(Notify::new());
         let authenticator = access::authenticator(&config, &clock)?;
+        let encryption = encryption::open(&config, &clock)?;
 
         let doors = [grpc, otlp_http, http];
         let (state, replay) =
-            State::open(&config, &clock, (&doors, &health, &metrics), &authenticator).await?;
+            State::open(&config, &clock, (&doors, &health, &metrics), (&authenticator, &encryption)).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: state.journal.clone(),
@@ -144,7 +147,8 @@ impl Bound {
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
         let beside = (&clock, &health, &metrics, &committed);
-        let upkeep = look_after(&config, (&state, &authenticator), beside, &stop_upkeep);
+        let watched = (&state, &authenticator, &encryption);
+        let upkeep = look_after(&config, watched, beside, &stop_upkeep);
         let behind = Behind {
             intake: receive_options(&config, limits, rules),
             budget: Budget::new(config.inflight_bytes_max as u64),
@@ -161,7 +165,7 @@ impl Bound {
             &exports::Exported::of(&config, (&state, &behind), &receive, &authenticator),
         );
         let routers = behind.routers(&config, &receive, (&authenticator, &metrics)).map(|(router, _)| router);
-        let servers = serve(&config, doors.into_iter().zip(routers), &stop_listening);
+        let servers = serve((&config, &encryption), doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;
         Ok(Running {
@@ -252,7 +256,7 @@ impl State {
         config: &Config,
         clock: &Clock,
         (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
-        authenticator: &Authenticator,
+        (authenticator, encryption): (&Authenticator, &Option<Encryption>),
     ) -> Result<(Self, Replay)> {
         transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
@@ -272,7 +276,8 @@ impl State {
                 let [grpc, otlp_http, http] = doors.each_ref().map(Listener::address);
                 let addresses = Addresses { grpc, otlp_http, http };
                 let waiting = || announce(config, addresses, authenticator.requires_key());
-                let store = standby::open(config, options, (doors, health, metrics), waiting).await?;
+                let store =
+                    standby::open((config, encryption), options, (doors, health, metrics), waiting).await?;
                 let applied = store.applied();
                 (store, open_journal(config, applied).await?)
             }
@@ -293,7 +298,7 @@ impl State {
 /// Starts what runs beside requests and questions.
 fn look_after(
     config: &Config,
-    (state, authenticator): (&State, &Authenticator),
+    (state, authenticator, encryption): (&State, &Authenticator, &Option<Encryption>),
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
@@ -315,6 +320,10 @@ fn look_after(
     };
     let keys = access::follow_keys(authenticator.clone(), stop.clone());
     let mut tasks = vec![keeping, keys, upkeep::watch::start(watched, stop.clone())];
+    if let Some(encryption) = encryption {
+        encryption::register(metrics, encryption);
+        tasks.push(encryption::follow(encryption.clone(), clock.clone(), stop.clone()));
+    }
     if let Some(index) = index {
         tasks.push(upkeep::index::start(
             store.clone(),
@@ -327,11 +336,12 @@ fn look_after(
 }
 
 fn serve(
-    config: &Config,
+    (config, encryption): (&Config, &Option<Encryption>),
     doors: impl Iterator<Item = (Listener, Router)>,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
-    doors.map(|(listener, router)| net::serve(listener, router, net_options(config), stop.clone())).collect()
+    let options = || (net_options(config), encryption.clone());
+    doors.map(|(listener, router)| net::serve(listener, router, options(), stop.clone())).collect()
 }
 
 fn open_letters(config: &Config, metrics: &Metrics) -> Result<Letters> {
@@ -365,7 +375,8 @@ fn announce(config: &Config, addresses: Addresses, key_required: bool) -> Result
     }
     let Addresses { grpc, otlp_http, http } = addresses;
     let data = config.data_dir.display();
-    info!(%grpc, %otlp_http, %http, %data, key_required, "listening");
+    let tls = config.encryption.is_some();
+    info!(%grpc, %otlp_http, %http, %data, key_required, tls, "listening");
     if !key_required {
         warn!("API_KEY is not set: whoever reaches these ports may write and read everything");
     }

@@ -15,6 +15,7 @@ use super::net_options;
 use crate::api;
 use crate::config::Config;
 use crate::fault::{Kind, chain};
+use crate::net::tls::Encryption;
 use crate::net::{self, Listener};
 use crate::store::Store;
 use crate::store::error::Error;
@@ -28,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Opens the store. On a server it waits for as long as the server is away or another one leads, and answers on `doors`
 /// meanwhile. `waiting` is called when it begins to wait.
 pub(super) async fn open(
-    config: &Config,
+    (config, encryption): (&Config, &Option<Encryption>),
     options: Options,
     (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
     waiting: impl Fn() -> Result<()>,
@@ -49,8 +50,9 @@ pub(super) async fn open(
             info!(reason, "waiting for the database");
             for door in doors {
                 let router = api::probes(health.clone(), metrics.clone()).fallback(come_again);
+                let served = (net_options(config), encryption.clone());
                 let door = door.share().context("answering while waiting for the database")?;
-                answering.push(net::serve(door, router, net_options(config), stop.clone()));
+                answering.push(net::serve(door, router, served, stop.clone()));
             }
             waiting()?;
         } else if !matches!(error, Error::Led) {

@@ -98,7 +98,13 @@ fn prepare(environment: &mut Environment) -> Result<Option<PathBuf>> {
 }
 
 /// Plays, asks and tells; answers whether the planted fault was ranked first.
-async fn play(arguments: &Arguments, loaded: Loaded) -> Result<bool> {
+async fn play(arguments: &Arguments, mut loaded: Loaded) -> Result<bool> {
+    let access = &loaded.config.access;
+    if loaded.config.api_key.is_none() && (access.key_file.is_some() || access.external.is_some()) {
+        bail!("the demo sends with the operator's key: set API_KEY beside API_TENANT_KEYS_FILE, or neither");
+    }
+    // It talks to itself, and to nobody else.
+    loaded.config.encryption = None;
     let (api_key, mcp_path) =
         (loaded.config.api_key.clone().unwrap_or_default(), loaded.config.mcp_path.clone());
     let running = App::bind(loaded.config, Clock::system()).await?.start().await?;

@@ -11,7 +11,7 @@ use crate::app::storage::store_options;
 use crate::config::Config;
 use crate::store::Store;
 
-use super::Ending;
+use super::{Ending, client};
 
 struct Finding {
     name: &'static str,
@@ -47,8 +47,9 @@ async fn ask(config: &Config) -> Result<Finding> {
         IpAddr::V6(any) if any.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         other => other,
     };
-    let url = format!("http://{}/ready", SocketAddr::new(address, config.http_port));
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).build()?;
+    let scheme = client::scheme(config);
+    let url = format!("{scheme}://{}/ready", SocketAddr::new(address, config.http_port));
+    let client = client::credulous(Duration::from_secs(3))?;
     let (ok, detail) = match client.get(&url).send().await {
         Ok(answer) => (answer.status().is_success(), answer.text().await.unwrap_or_default()),
         Err(error) => (false, format!("{url}: {error}")),

@@ -9,15 +9,20 @@ use crate::config::Config;
 use crate::decode::Encoding;
 use crate::transfer::deliver::{self, Answer, Door, Request};
 
+use super::client;
+
 /// Longest wait for one answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Server {
-    /// The server's OTLP/HTTP address; this machine and OTLP_HTTP_PORT without it.
+    /// The server's OTLP/HTTP address, such as https://otel.example.com:4318; this machine and OTLP_HTTP_PORT without it.
     #[arg(long)]
     endpoint: Option<String>,
+    /// A PEM file with certificates to believe beside the system's roots, where the server speaks TLS.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
     /// A file with the key; API_KEY without it.
     #[arg(long)]
     api_key_file: Option<PathBuf>,
@@ -44,9 +49,11 @@ impl Server {
             Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.clone(),
             Some(other) if other.contains("://") => bail!("--endpoint: `{other}` is neither http nor https"),
             Some(address) => format!("http://{address}"),
-            None => format!("http://127.0.0.1:{}", config.otlp_http_port),
+            None => format!("{}://127.0.0.1:{}", client::scheme(config), config.otlp_http_port),
         };
-        let client = reqwest::Client::builder().timeout(ANSWER_WAIT).build()?;
+        let own = || client::certificate_of(config).filter(|_| self.endpoint.is_none());
+        let roots = self.ca_file.clone().or_else(own);
+        let client = client::believing(ANSWER_WAIT, roots.as_deref())?;
         Ok(Http { client, endpoint: endpoint.trim_end_matches('/').to_owned(), api_key })
     }
 }

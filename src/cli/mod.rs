@@ -4,6 +4,7 @@
 
 mod backup;
 mod check_config;
+mod client;
 mod demo;
 mod dlq;
 mod doctor;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::model::tenant::TenantId;
 
 use super::access::Access;
+use super::encryption::Encryption;
 use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
@@ -63,6 +64,7 @@ pub struct Config {
     pub streams_max: u32,
     pub api_key: Option<String>,
     pub access: Access,
+    pub encryption: Option<Encryption>,
     pub default_tenant: TenantId,
     pub mcp_enabled: bool,
     pub mcp_path: String,
@@ -150,6 +152,7 @@ impl Reader<'_> {
         let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
         let default_tenant = self.tenant("DEFAULT_TENANT");
+        let encryption = self.encryption(&data_dir, bind_addr);
         let access = self.access(production, bind_addr, api_key.is_some());
         let allows_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
         if production && storage.driver == Driver::Sqlite && !allows_sqlite {
@@ -188,6 +191,7 @@ impl Reader<'_> {
             streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,
             api_key,
             access,
+            encryption,
             mcp_enabled: self.flag("MCP_ENABLED"),
             mcp_path: self.path("MCP_PATH"),
             mcp_concurrent_max: self.number("MCP_MAX_CONCURRENT", 0, 10_000) as usize,
@@ -376,7 +380,7 @@ mod tests {
         assert_eq!(mistakes(&[("APP_ENV", "production")]).len(), 2);
         let safe = [("APP_ENV", "production"), ("API_KEY", "k"), ("OTELCONTEXT_ALLOW_SQLITE_PROD", "true")];
         assert!(mistakes(&safe).is_empty());
-        assert_eq!(mistakes(&[("TLS_CERT_FILE", "server.crt")]).len(), 1);
+        assert_eq!(mistakes(&[("TLS_KEY_FILE", "server.key")]).len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the environment.
 
 mod access;
+mod encryption;
 mod intake;
 mod load;
 mod nearest;
@@ -13,6 +14,7 @@ mod storage;
 pub mod variables;
 
 pub use self::access::{Access, External};
+pub use self::encryption::{Certificate, Encryption};
 pub use self::intake::Intake;
 pub use self::load::{Acknowledge, Config, DeadLetters, Loaded};
 pub use self::origin::{Environment, Origin};

@@ -352,6 +352,37 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         ],
     ),
     (
+        "Encryption",
+        &[
+            variable(
+                "TLS_CERT_FILE",
+                "",
+                "PEM file with the certificate of all three ports, followed by those that lead to its root. They then speak TLS 1.2 and 1.3 alone. Certificate and key are read again when they change.",
+            ),
+            variable("TLS_KEY_FILE", "", "PEM file with the key of that certificate."),
+            variable(
+                "TLS_AUTO_SELFSIGNED",
+                "false",
+                "`true` makes a certificate instead (P-256, 397 days) that signs itself, keeps it over restarts and renews it 30 days before its end, with the same key.",
+            ),
+            variable(
+                "TLS_CACHE_DIR",
+                "",
+                "Folder of that certificate and its key, `server.crt` and `server.key`; empty for `DATA_DIR/tls`.",
+            ),
+            variable(
+                "TLS_SELFSIGNED_HOSTS",
+                "",
+                "Names and addresses that it is for beside this machine's loopback and BIND_ADDR, separated by commas.",
+            ),
+            variable(
+                "TLS_CLIENT_CA_FILE",
+                "",
+                "PEM file with the roots of the certificates that every client must show, probes too; empty asks none.",
+            ),
+        ],
+    ),
+    (
         "Agents",
         &[
             variable("MCP_ENABLED", "true", "`false` serves no MCP."),
@@ -403,9 +434,6 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
 /// Variables of the predecessor that this version does not act on yet, with what to know. Setting one that guards
 /// data or access stops the start; the others warn.
 pub const NOT_YET: &[(&str, bool, &str)] = &[
-    ("TLS_CERT_FILE", true, "TLS is not served by this version: put a TLS proxy in front"),
-    ("TLS_KEY_FILE", true, "TLS is not served by this version: put a TLS proxy in front"),
-    ("TLS_AUTO_SELFSIGNED", true, "TLS is not served by this version: put a TLS proxy in front"),
     ("SAMPLING_RATE", false, "nothing is sampled"),
     ("DLQ_REPLAY_INTERVAL", false, "dead letters are sent again by `otelcontext dlq replay`"),
     ("DLQ_MAX_RETRIES", false, "dead letters are sent again by `otelcontext dlq replay`"),

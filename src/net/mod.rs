@@ -6,10 +6,11 @@
 //! [`SocketAddr`] among the extensions of each request.
 //!
 //! Reading order: this file (binding, accepting, stopping), `connection` (one connection), `watch` (when a
-//! connection has had its time), `stream` (the bytes, observed). The handles are [`bind`] and [`serve`].
+//! connection has had its time), `stream` (the bytes, observed), `tls` (encryption). The handles are [`bind`] and [`serve`].
 
 mod connection;
 mod stream;
+pub mod tls;
 mod watch;
 
 use std::convert::Infallible;
@@ -35,6 +36,8 @@ use tracing::{debug, error, warn};
 
 use crate::fault::Kind;
 
+use tls::Encryption;
+
 /// Any error, as bodies carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,6 +55,8 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Connections open at once; at the limit further clients wait in the kernel's queue.
     pub connections_max: usize,
+    /// From connecting to the end of the handshake, where connections are encrypted.
+    pub handshake_timeout: Duration,
     /// From the first byte of a request's head to its last, and from connecting to the first request.
     pub header_timeout: Duration,
     /// How long a connection without a request in progress is kept.
@@ -74,6 +79,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             write_timeout: Duration::from_secs(30),
@@ -144,14 +150,14 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, Error> {
 }
 
 /// Answers the connections of `listener` with `service`, over HTTP/1.1 and HTTP/2 with prior knowledge alike,
-/// until `stop` is cancelled.
+/// until `stop` is cancelled; over TLS alone where there is an encryption.
 ///
 /// Then no connection is accepted any more, idle ones are closed, and requests in progress get
 /// [`Options::stop_timeout`] to end. The task ends when the last connection did, at that deadline at the latest.
 pub fn serve<S, B>(
     listener: Listener,
     service: S,
-    options: Options,
+    (options, encryption): (Options, Option<Encryption>),
     stop: CancellationToken,
 ) -> JoinHandle<()>
 where
@@ -162,7 +168,7 @@ where
 {
     tokio::spawn(async move {
         let stop_timeout = options.stop_timeout;
-        let mut connections = accept_all(listener, service, options, stop).await;
+        let mut connections = accept_all(listener, service, (options, encryption), stop).await;
         let all_ended = async {
             while let Some(ended) = connections.join_next().await {
                 note_panic(ended);
@@ -179,7 +185,7 @@ where
 async fn accept_all<S, B>(
     listener: Listener,
     service: S,
-    options: Options,
+    (options, encryption): (Options, Option<Encryption>),
     stop: CancellationToken,
 ) -> JoinSet<()>
 where
@@ -190,6 +196,7 @@ where
 {
     let mut connections = JoinSet::new();
     let slots = Arc::new(Semaphore::new(options.connections_max.min(Semaphore::MAX_PERMITS)));
+    let handshake_timeout = options.handshake_timeout;
     let settings = Arc::new(connection::Settings::new(options, stop.clone()));
     loop {
         let next = async {
@@ -202,10 +209,18 @@ where
             accepted = next => accepted,
         };
         without_delay(&stream);
-        // Encryption goes here, between the socket and the connection, which takes any stream of bytes.
-        let connection = connection::run(stream, peer, service.clone(), Arc::clone(&settings));
+        let (service, settings) = (service.clone(), Arc::clone(&settings));
+        let (encryption, stop) = (encryption.clone(), stop.clone());
         connections.spawn(async move {
-            connection.await;
+            match encryption {
+                None => connection::run(stream, peer, service, settings).await,
+                Some(encryption) => {
+                    let shaken = encryption.accept(stream, handshake_timeout);
+                    if let Some(Some(stream)) = stop.run_until_cancelled(shaken).await {
+                        connection::run(stream, peer, service, settings).await;
+                    }
+                }
+            }
             drop(slot);
         });
         while let Some(ended) = connections.try_join_next() {

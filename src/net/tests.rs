@@ -33,7 +33,7 @@ where
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = listener.address();
     let stop = CancellationToken::new();
-    let task = serve(listener, service_fn(answer), options, stop.clone());
+    let task = serve(listener, service_fn(answer), (options, None), stop.clone());
     Server { address, stop, task }
 }
 

@@ -65,16 +65,19 @@ const HOMES: &[(&str, &str)] = &[
     ("moka", "query"),
     ("petgraph", "graph"),
     ("prometheus_client", "vitals"),
+    ("rcgen", "net"),
     ("reqwest", "cli"),
     ("rustix", "transfer"),
     ("rmcp", ""),
-    ("rustls", "net store"),
+    ("rustls", "net store cli"),
     ("serde", "api"),
     ("sqlx", "store"),
     ("tantivy", "search"),
     ("tantivy_query_grammar", "search"),
+    ("tokio_rustls", "net"),
     ("tonic", "auth receive"),
     ("utoipa", "api"),
+    ("x509_parser", "net"),
 ];
 
 /// Calls that create something trusted, and the only modules that may make them outside tests.

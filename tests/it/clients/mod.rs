@@ -8,7 +8,7 @@ mod agents;
 mod collector;
 mod node;
 pub(crate) mod promtool;
-mod python;
+pub(crate) mod python;
 
 use std::fs::{File, read_to_string};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ fn python(name: &str) -> Command {
 
 /// Tells a client by the standard variables, and by nothing else, where to send its telemetry and as which service. It
 /// exports when it ends.
-fn exporting(mut command: Command, endpoint: &str, protocol: &str, service: &str) -> Command {
+pub(crate) fn exporting(mut command: Command, endpoint: &str, protocol: &str, service: &str) -> Command {
     const NEVER_MS: &str = "600000";
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{endpoint}"))
@@ -71,22 +71,22 @@ fn endpoint<'a>(server: &'a Server, protocol: &str) -> &'a str {
 }
 
 /// A running client; killed when dropped.
-struct Client {
+pub(crate) struct Client {
     child: Child,
     folder: TempDir,
 }
 
 /// What a client left behind.
-struct Ended {
-    status: ExitStatus,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
     output: String,
-    errors: String,
+    pub(crate) errors: String,
     at: Instant,
 }
 
 impl Client {
     /// Starts `command` with no variables but its own, the path, and a home of its own.
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let own: Vec<_> =
             command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Closes the client's standard input and waits until it has ended, in whichever way.
-    async fn end(mut self) -> Ended {
+    pub(crate) async fn end(mut self) -> Ended {
         drop(self.child.stdin.take());
         let began = Instant::now();
         loop {

@@ -6,7 +6,7 @@ use super::{check_seen, endpoint, exporting, program, tool};
 use crate::server::Server;
 
 /// The Python service under the SDK's own launcher: the program names no exporter.
-pub(super) fn shop(arguments: [&str; 2]) -> Command {
+pub(crate) fn shop(arguments: [&str; 2]) -> Command {
     let mut command = Command::new(tool("python/bin/opentelemetry-instrument"));
     command.arg(tool("python/bin/python")).arg(program("python/shop.py")).args(arguments);
     command

@@ -2,7 +2,7 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `keys`, `rules`, `agents`, `stopping`.
+//! `keys`, `tls`, `rules`, `agents`, `stopping`.
 
 mod agents;
 mod bad_input;
@@ -16,6 +16,7 @@ mod samples;
 mod stopping;
 mod stored;
 mod tenants;
+mod tls;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,0 +1,94 @@
+//! The certificate of the ports, at the start and while it changes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{Certificate, Config};
+use crate::fault::chain;
+use crate::net::tls::{Encryption, Options, Refreshed, Source};
+use crate::vitals::metrics::{Kind, Metrics};
+
+/// Between two looks at the certificate.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What encrypts the ports; none where nothing does.
+pub(super) fn open(config: &Config, clock: &Clock) -> Result<Option<Encryption>> {
+    let Some(wanted) = &config.encryption else { return Ok(None) };
+    let source = match &wanted.certificate {
+        Certificate::Files(chain, key) => {
+            warn_of_open_key(key);
+            Source::Files { chain: chain.clone(), key: key.clone() }
+        }
+        Certificate::SelfSigned(folder, names) => {
+            Source::SelfSigned { folder: folder.clone(), names: names.clone() }
+        }
+    };
+    let options = Options { source, client_roots: wanted.client_roots.clone() };
+    Encryption::open(options, clock.now().seconds()).context("TLS").map(Some)
+}
+
+/// Keys come from mounts whose modes not everybody chooses, so it is no reason not to start.
+fn warn_of_open_key(key: &std::path::Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = std::fs::metadata(key) {
+        use std::os::unix::fs::MetadataExt;
+        if metadata.mode() & 0o007 != 0 {
+            warn!(key = %key.display(), "everybody on this machine may read TLS_KEY_FILE; run `chmod 600`");
+        }
+    }
+}
+
+/// Looks for another certificate while the server runs.
+pub(super) fn follow(encryption: Encryption, clock: Clock, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut fails = false;
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let (again, now) = (encryption.clone(), clock.now().seconds());
+            let looked = tokio::task::spawn_blocking(move || again.refresh(now)).await;
+            let failed = match looked {
+                Ok(Refreshed::Unchanged) => continue,
+                Ok(Refreshed::Replaced { expires }) => {
+                    info!(expires, "another certificate is in use");
+                    None
+                }
+                Ok(Refreshed::Failed(error)) => Some(chain(&error)),
+                Err(defect) => Some(chain(&defect)),
+            };
+            if let Some(reason) = failed.as_ref().filter(|_| !fails) {
+                error!(reason, "the certificate cannot be replaced; the one before stays in use");
+            }
+            fails = failed.is_some();
+        }
+    })
+}
+
+/// Shows how encryption goes on.
+pub(super) fn register(metrics: &Metrics, encryption: &Encryption) {
+    let results = |names: &'static [&'static str], counts: Vec<u64>| {
+        let samples = names.iter().zip(counts);
+        samples.map(|(name, count)| (super::exports::label("result", name), count as f64)).collect::<Vec<_>>()
+    };
+    let shaken = encryption.clone();
+    metrics.export("tls_handshakes", "Handshakes of clients.", Kind::Counter, move || {
+        results(&["ok", "failed", "timed_out"], shaken.handshakes().into())
+    });
+    let reloaded = encryption.clone();
+    metrics.export(
+        "tls_reloads",
+        "Certificates that came in use while running, and looks at one that could not.",
+        Kind::Counter,
+        move || results(&["ok", "failed"], reloaded.reloads().into()),
+    );
+    let expiring = encryption.clone();
+    metrics.export_one(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the certificate ends.",
+        Kind::Gauge,
+        move || expiring.expires() as f64,
+    );
+}
