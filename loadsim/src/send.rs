@@ -147,6 +147,12 @@ enum Way {
     Http(reqwest::Client, String),
 }
 
+/// Chooses who encrypts HTTP, once for the process: clients refuse to be made before.
+pub fn encrypt() {
+    // Whoever comes second finds it chosen.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Sender {
     /// Prepares a connection; it is opened by the first request.
     ///
@@ -164,6 +170,7 @@ impl Sender {
                 Way::Grpc(endpoint.tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).connect_lazy())
             }
             Protocol::Http => {
+                encrypt();
                 let client = reqwest::Client::builder().timeout(options.timeout).build()?;
                 Way::Http(client, url.trim_end_matches('/').to_owned())
             }

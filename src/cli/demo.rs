@@ -30,6 +30,8 @@ const WELL: Duration = Duration::from_secs(12 * 60);
 const FAULTY: Duration = Duration::from_secs(3 * 60);
 /// Telemetry is exported this much at a time, as Collectors do.
 const SLICE: Duration = Duration::from_secs(5);
+/// How long the server may take to store what it took, and to answer.
+const SETTLING: Duration = Duration::from_secs(60);
 /// The newest protocol revision of MCP.
 const PROTOCOL: &str = "2026-07-28";
 
@@ -129,7 +131,7 @@ async fn play(arguments: &Arguments, mut loaded: Loaded) -> Result<bool> {
     let sent =
         send(addresses, &api_key, Traffic::new(topology, vec![fault], arguments.seed), now, arguments.seed)
             .await?;
-    running.settled(Duration::from_secs(60)).await.context("waiting until everything is stored")?;
+    running.settled(SETTLING).await.context("waiting until everything is stored")?;
     eprintln!(
         "{sent} spans over OTLP/gRPC, with their logs and metrics, are durable and stored after {:.1} s.\n",
         began.elapsed().as_secs_f64()
@@ -208,7 +210,7 @@ async fn ask(url: &str, api_key: &str, call: &Value) -> Result<Value> {
         "io.modelcontextprotocol/clientInfo": {"name": "otelcontext-demo", "version": env!("CARGO_PKG_VERSION")},
     });
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    let mut request = reqwest::Client::new()
+    let mut request = super::client::believing(SETTLING, None)?
         .post(url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")

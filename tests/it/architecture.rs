@@ -69,7 +69,7 @@ const HOMES: &[(&str, &str)] = &[
     ("reqwest", "cli"),
     ("rustix", "transfer"),
     ("rmcp", ""),
-    ("rustls", "net store cli"),
+    ("rustls", "net store"),
     ("serde", "api"),
     ("sqlx", "store"),
     ("tantivy", "search"),

@@ -69,6 +69,7 @@ impl Server {
     }
 
     async fn listening_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+        loadsim::send::encrypt();
         let ports_file = folder.path().join("ports.json");
         let _ = std::fs::remove_file(&ports_file);
         let log = std::fs::OpenOptions::new()

@@ -15,7 +15,6 @@ use crate::server::{PATIENCE, Server};
 
 /// A client that believes the certificate in a file, and nothing else.
 fn believing(certificate: &Path) -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let certificate = Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
     Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap()
 }
