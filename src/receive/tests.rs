@@ -78,6 +78,7 @@ impl Server {
         };
         let authenticator = Authenticator::new(authenticator, Clock::standing(NOW)).unwrap();
         let pipeline = Fake::default();
+        loadsim::send::encrypt();
         let clock = Clock::standing(NOW);
         let receive = Receive::new(options, authenticator, budget.clone(), pipeline.clone(), clock);
         let http = listen(receive.router_http_only()).await;

@@ -38,6 +38,8 @@ impl Served {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
+        // Clients are not made before it is chosen who encrypts.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { url, fake, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
