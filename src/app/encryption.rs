@@ -67,28 +67,32 @@ pub(super) fn follow(encryption: Encryption, clock: Clock, stop: CancellationTok
     })
 }
 
-/// Shows how encryption goes on.
-pub(super) fn register(metrics: &Metrics, encryption: &Encryption) {
+/// Shows how encryption goes on; without any, that no certificate will ever end.
+pub(super) fn register(metrics: &Metrics, encryption: &Option<Encryption>) {
     let results = |names: &'static [&'static str], counts: Vec<u64>| {
         let samples = names.iter().zip(counts);
         samples.map(|(name, count)| (super::exports::label("result", name), count as f64)).collect::<Vec<_>>()
     };
     let shaken = encryption.clone();
     metrics.export("tls_handshakes", "Handshakes of clients.", Kind::Counter, move || {
-        results(&["ok", "failed", "timed_out"], shaken.handshakes().into())
+        let counts = shaken.as_ref().map(Encryption::handshakes).unwrap_or_default();
+        results(&["ok", "failed", "timed_out"], counts.into())
     });
     let reloaded = encryption.clone();
     metrics.export(
         "tls_reloads",
         "Certificates that came in use while running, and looks at one that could not.",
         Kind::Counter,
-        move || results(&["ok", "failed"], reloaded.reloads().into()),
+        move || {
+            let counts = reloaded.as_ref().map(Encryption::reloads).unwrap_or_default();
+            results(&["ok", "failed"], counts.into())
+        },
     );
     let expiring = encryption.clone();
     metrics.export_one(
         "tls_certificate_expiry_timestamp_seconds",
-        "When the certificate ends.",
+        "When the certificate ends; infinite without one.",
         Kind::Gauge,
-        move || expiring.expires() as f64,
+        move || expiring.as_ref().map_or(f64::INFINITY, |encryption| encryption.expires() as f64),
     );
 }

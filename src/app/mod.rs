@@ -320,8 +320,8 @@ fn look_after(
     };
     let keys = access::follow_keys(authenticator.clone(), stop.clone());
     let mut tasks = vec![keeping, keys, upkeep::watch::start(watched, stop.clone())];
+    encryption::register(metrics, encryption);
     if let Some(encryption) = encryption {
-        encryption::register(metrics, encryption);
         tasks.push(encryption::follow(encryption.clone(), clock.clone(), stop.clone()));
     }
     if let Some(index) = index {
@@ -424,6 +424,7 @@ fn pipeline_options(config: &Config) -> pipeline::Options {
     pipeline::Options {
         requests_max: config.queue_requests_max,
         bytes_max: config.queue_bytes_max,
+        tenant_requests_max: config.tenant_requests_max,
         joined_spans_max: config.joined_spans_max,
         ..pipeline::Options::default()
     }

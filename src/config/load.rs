@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub struct Config {
     pub mmap_bytes: u64,
     pub acknowledge: Acknowledge,
     pub queue_requests_max: usize,
+    pub tenant_requests_max: Option<usize>,
     pub queue_bytes_max: usize,
     pub inflight_bytes_max: usize,
     pub letters: DeadLetters,
@@ -139,19 +140,13 @@ impl Reader<'_> {
         let log_level = self.one_of("LOG_LEVEL", &["INFO", "ERROR", "WARN", "DEBUG", "TRACE"]);
         let bind_addr = self.address("BIND_ADDR");
         let data_dir = PathBuf::from(self.text("DATA_DIR"));
-        let letters = DeadLetters {
-            folder: match self.text("DLQ_PATH").as_str() {
-                "" => data_dir.join("dlq"),
-                path => PathBuf::from(path),
-            },
-            files_max: self.number("DLQ_MAX_FILES", 0, 1_000_000),
-            bytes_max: self.number("DLQ_MAX_DISK_MB", 0, 1 << 20) << 20,
-            drops_oldest: self.one_of("DLQ_WHEN_FULL", &["wait", "drop_oldest"]) == "drop_oldest",
-        };
+        let letters = self.letters(&data_dir);
         let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32;
         let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
         let default_tenant = self.tenant("DEFAULT_TENANT");
+        let queue_requests_max = self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000) as usize;
+        let tenant_requests_max = self.share(queue_requests_max);
         let encryption = self.encryption(&data_dir, bind_addr);
         let access = self.access(production, bind_addr, api_key.is_some());
         let allows_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
@@ -182,7 +177,8 @@ impl Reader<'_> {
                 "buffered" => Acknowledge::Buffered,
                 _ => Acknowledge::Durable,
             },
-            queue_requests_max: self.number("INGEST_PIPELINE_QUEUE_SIZE", 1, 1_000_000) as usize,
+            queue_requests_max,
+            tenant_requests_max,
             queue_bytes_max: self.number("INGEST_PIPELINE_MAX_BYTES", 1 << 20, 1 << 40) as usize,
             inflight_bytes_max: self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40) as usize,
             letters,
@@ -203,6 +199,29 @@ impl Reader<'_> {
             joined_spans_max: self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000) as usize,
             default_tenant: default_tenant?,
         })
+    }
+}
+
+impl Reader<'_> {
+    fn letters(&mut self, data_dir: &Path) -> DeadLetters {
+        DeadLetters {
+            folder: match self.text("DLQ_PATH").as_str() {
+                "" => data_dir.join("dlq"),
+                path => PathBuf::from(path),
+            },
+            files_max: self.number("DLQ_MAX_FILES", 0, 1_000_000),
+            bytes_max: self.number("DLQ_MAX_DISK_MB", 0, 1 << 20) << 20,
+            drops_oldest: self.one_of("DLQ_WHEN_FULL", &["wait", "drop_oldest"]) == "drop_oldest",
+        }
+    }
+
+    /// Requests of one tenant that may wait beside others'.
+    fn share(&mut self, queue_requests_max: usize) -> Option<usize> {
+        match self.optional_number("INGEST_PIPELINE_PER_TENANT_CAP", 0, 1_000_000) {
+            Some(0) => None,
+            Some(requests) => Some(requests as usize),
+            None => Some((queue_requests_max * 3).div_ceil(10)),
+        }
     }
 }
 

@@ -199,6 +199,11 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "Requests that may wait to be stored, 1 to 1000000; one more is refused as overload (HTTP 429, gRPC UNAVAILABLE with a wait) and may be sent again.",
             ),
             variable(
+                "INGEST_PIPELINE_PER_TENANT_CAP",
+                "",
+                "Requests of one tenant that may wait to be stored while other tenants send too, 0 to 1000000, and as large a part of INGEST_PIPELINE_MAX_BYTES; a service of a tenant has half of that beside others. More are refused for now. Empty is 30 % of the queue; 0 sets no bound.",
+            ),
+            variable(
                 "INGEST_PIPELINE_MAX_BYTES",
                 "268435456",
                 "Bytes of requests that may wait to be stored, from 1048576; more are refused as overload.",

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::log::LogRecord;
+use super::log::{LogRecord, Severity};
 use super::metric::{Metric, Point};
 use super::resource::{Instrumentation, Resource};
-use super::span::Span;
+use super::span::{Span, Status};
 
 /// The three signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +61,32 @@ impl Batch {
             Self::Traces(_) => Signal::Traces,
             Self::Logs(_) => Signal::Logs,
             Self::Metrics(_) => Signal::Metrics,
+        }
+    }
+
+    /// The service, where all of it is of one.
+    pub fn only_service(&self) -> Option<&Arc<str>> {
+        fn of<T>(groups: &[Group<T>]) -> Option<&Arc<str>> {
+            let first = &groups.first()?.resource.service;
+            groups.iter().all(|group| group.resource.service == *first).then_some(first)
+        }
+        match self {
+            Self::Traces(groups) => of(groups),
+            Self::Logs(groups) => of(groups),
+            Self::Metrics(groups) => of(groups),
+        }
+    }
+
+    /// Whether it has a span that failed, or a log record of an error or worse.
+    pub fn tells_of_failure(&self) -> bool {
+        match self {
+            Self::Traces(groups) => {
+                groups.iter().flat_map(|group| &group.items).any(|span| span.status == Status::Error)
+            }
+            Self::Logs(groups) => {
+                groups.iter().flat_map(|group| &group.items).any(|record| record.severity >= Severity::ERROR)
+            }
+            Self::Metrics(_) => false,
         }
     }
 

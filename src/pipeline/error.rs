@@ -1,5 +1,7 @@
 //! Why a request was not accepted.
 
+use std::sync::Arc;
+
 use crate::fault::Kind;
 use crate::journal;
 
@@ -18,6 +20,15 @@ pub enum Error {
         /// Bytes waiting.
         waiting_bytes: usize,
     },
+    /// The tenant has its share of the queue, and others send too.
+    #[error("so much of this tenant waits to be stored as may while others send too")]
+    TenantCrowds,
+    /// The service has its share of its tenant's, and others of the tenant send too.
+    #[error("so much of service `{service}` waits to be stored as may while others send too")]
+    ServiceCrowds {
+        /// The service.
+        service: Arc<str>,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -30,7 +41,10 @@ impl Error {
     /// What the caller can do.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::TooManyWaiting { .. } | Self::TooManyBytes { .. } => Kind::Overloaded,
+            Self::TooManyWaiting { .. }
+            | Self::TooManyBytes { .. }
+            | Self::TenantCrowds
+            | Self::ServiceCrowds { .. } => Kind::Overloaded,
             Self::Stopping => Kind::Unavailable,
             Self::Journal(error) => error.kind(),
         }

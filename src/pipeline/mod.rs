@@ -20,6 +20,7 @@ mod options;
 mod poison;
 mod queue;
 mod replay;
+mod shares;
 mod tally;
 mod traits;
 

@@ -9,6 +9,8 @@ pub struct Options {
     pub requests_max: usize,
     /// Bytes of requests that may wait, as they lie in memory; more are refused as overload.
     pub bytes_max: usize,
+    /// Requests of one tenant that may wait while others send too, and as large a part of the bytes; none for any number.
+    pub tenant_requests_max: Option<usize>,
     /// Spans, records and points that one commit takes at most, a request more or less.
     pub commit_items_max: usize,
     /// Least time between two commits. Each commit writes every roll-up it touches, so fewer and larger ones cost far
@@ -25,6 +27,7 @@ impl Default for Options {
         Self {
             requests_max: 50_000,
             bytes_max: 256 << 20,
+            tenant_requests_max: Some(15_000),
             commit_items_max: 20_000,
             commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),

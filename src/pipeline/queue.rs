@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -15,6 +16,7 @@ use crate::model::time::UnixNanos;
 
 use super::error::Error;
 use super::options::Options;
+use super::shares::{Sender, Shares};
 
 /// One request that waits to be stored.
 #[derive(Debug)]
@@ -50,19 +52,21 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     arrived: Notify,
     stopped: CancellationToken,
-    requests_max: usize,
-    bytes_max: usize,
+    most: Depth,
+    /// What a tenant may hold beside others; none where there are no shares.
+    share: Option<Depth>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    shares: Shares,
     stopping: bool,
 }
 
 /// How much waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Depth {
     pub(super) requests: usize,
     pub(super) bytes: usize,
@@ -74,8 +78,12 @@ impl Queue {
             inner: Mutex::default(),
             arrived: Notify::new(),
             stopped: CancellationToken::new(),
-            requests_max: options.requests_max,
-            bytes_max: options.bytes_max,
+            most: Depth { requests: options.requests_max, bytes: options.bytes_max },
+            share: options.tenant_requests_max.map(|requests| Depth {
+                requests,
+                bytes: (options.bytes_max as f64 * requests as f64 / options.requests_max.max(1) as f64)
+                    as usize,
+            }),
         }
     }
 
@@ -91,16 +99,26 @@ impl Queue {
         if inner.stopping {
             return Err(Error::Stopping);
         }
-        if inner.waiting.len() >= self.requests_max {
-            return Err(Error::TooManyWaiting { waiting: inner.waiting.len() });
+        let (sender, now) = (Sender::of(tenant, &batch), Instant::now());
+        let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
+        // The last of the room is for what tells of failures: it is what somebody will ask about.
+        let open = self.open();
+        let is_late = requests >= open.requests || waiting_bytes > open.bytes;
+        let most = if is_late && !batch.tells_of_failure() { open } else { self.most };
+        if requests >= most.requests {
+            return Err(Error::TooManyWaiting { waiting: requests });
         }
         // One request is always let in, or a body larger than the bound could never be.
-        if inner.bytes > 0 && inner.bytes.saturating_add(bytes) > self.bytes_max {
+        if inner.bytes > 0 && waiting_bytes > most.bytes {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
+        }
+        if let Some(share) = self.share {
+            inner.shares.check(&sender, bytes, share, now)?;
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
-        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: tenant.clone(), batch, bytes, source });
+        inner.shares.add(&sender, bytes, now);
+        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: sender.tenant, batch, bytes, source });
         drop(inner);
         self.arrived.notify_one();
         Ok(appended)
@@ -114,6 +132,7 @@ impl Queue {
         while items < items_max && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
             let Some(front) = inner.waiting.pop_front() else { break };
             inner.bytes -= front.bytes;
+            inner.shares.remove(&Sender::of(&front.tenant, &front.batch), front.bytes);
             items += front.batch.items();
             taken.push(front);
         }
@@ -127,7 +146,14 @@ impl Queue {
             && let Some(waiting) = inner.waiting.remove(index)
         {
             inner.bytes -= waiting.bytes;
+            inner.shares.remove(&Sender::of(&waiting.tenant, &waiting.batch), waiting.bytes);
         }
+    }
+
+    /// How much may wait of what tells of no failure: all but a tenth.
+    const fn open(&self) -> Depth {
+        let Depth { requests, bytes } = self.most;
+        Depth { requests: requests - requests / 10, bytes: bytes - bytes / 10 }
     }
 
     /// Waits until something was pushed or the queue was told to stop.

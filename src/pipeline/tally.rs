@@ -9,7 +9,8 @@ use crate::rules::LeftOut;
 use super::error::Error;
 
 /// Why a request was refused, as labels say it.
-pub(super) const REASONS: [&str; 4] = ["queue_full", "bytes_full", "stopping", "journal"];
+pub(super) const REASONS: [&str; 6] =
+    ["queue_full", "bytes_full", "stopping", "journal", "tenant_backpressure", "service_backpressure"];
 
 /// Counters since start. received = stored + duplicates + counted only + dead letters + waiting, for every signal, at any
 /// quiet moment.
@@ -41,6 +42,8 @@ impl Tally {
             Error::TooManyBytes { .. } => 1,
             Error::Stopping => 2,
             Error::Journal(_) => 3,
+            Error::TenantCrowds => 4,
+            Error::ServiceCrowds { .. } => 5,
         };
         self.refused[signal as usize][reason].fetch_add(items, Ordering::Relaxed);
     }
