@@ -9,6 +9,7 @@ mod client;
 mod clients;
 mod config;
 mod crash;
+mod door;
 mod graph;
 mod mcp;
 mod postgres;

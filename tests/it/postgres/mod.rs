@@ -6,7 +6,6 @@
 //! `outages`, `takeover`, `relocating`.
 
 mod crashes;
-mod door;
 mod endpoint;
 mod entra;
 mod kept;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::door::Door;
 use super::kept::{Asked, Kept};
 use super::server::Server as Postgres;
 use super::{laws, load};
 use crate::api;
 use crate::client::{export, request, span};
+use crate::door::Door;
 use crate::server::Server;
 
 const STORED: &str = "otelcontext_ingest_stored_total{signal=\"traces\"}";

@@ -6,15 +6,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Passes connections on to whichever server is behind it now; ends with the runtime.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// Where clients connect.
-    pub(super) address: String,
+    pub(crate) address: String,
     behind: Arc<Mutex<String>>,
 }
 
 impl Door {
     /// Opens a door to the server at `behind`.
-    pub(super) async fn open(behind: &str) -> Self {
+    pub(crate) async fn open(behind: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let door = Self { address, behind: Arc::new(Mutex::new(behind.to_owned())) };
@@ -36,7 +36,7 @@ impl Door {
     }
 
     /// Leads to the server at `behind` from the next connection on.
-    pub(super) fn lead_to(&self, behind: &str) {
+    pub(crate) fn lead_to(&self, behind: &str) {
         behind.clone_into(&mut self.behind.lock().unwrap());
     }
 }

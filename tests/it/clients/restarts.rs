@@ -1,0 +1,100 @@
+//! Stock senders while the server is killed and started anew: nothing they recorded is missing.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::collector::{collector, own_ports};
+use super::{Client, exporting, node, python};
+use crate::door::Door;
+use crate::server::Server;
+
+/// Orders that a service takes, some seconds long: two spans and a log record each.
+const ORDERS: u32 = 500;
+const COUNT: &str = "500";
+
+/// A service that sends what it has every fifth of a second.
+fn steady(mut command: Command, endpoint: &str, protocol: &str) -> Command {
+    command = exporting(command, endpoint, protocol, "shop");
+    command.env("OTEL_BSP_SCHEDULE_DELAY", "200").env("OTEL_BLRP_SCHEDULE_DELAY", "200");
+    command
+}
+
+/// Kills the server in the middle of what `service` sends over `door`, starts it anew, and counts what is there when the
+/// service, and what is `between`, have ended.
+async fn check(server: Server, door: &Door, protocol: &str, service: Command, between: Option<Client>) {
+    let service = Client::start(service);
+    let spans = "otelcontext_ingest_accepted_total{signal=\"traces\"}";
+    server
+        .until("in the middle", async || {
+            (server.metric(spans).await >= f64::from(ORDERS) / 2.0).then_some(())
+        })
+        .await;
+    let (server, _) = server.crash_and_restart().await;
+    door.lead_to(if protocol == "grpc" { &server.grpc } else { &server.otlp_http });
+    let ended = service.end().await;
+    assert!(ended.status.success(), "{}", ended.errors);
+    if let Some(between) = between {
+        let stopped = Command::new("kill").args(["-TERM", &between.child.id().to_string()]).status().unwrap();
+        assert!(stopped.success());
+        between.end().await;
+    }
+    server.settled().await;
+    let count = async |of: &str| {
+        let statement = format!("SELECT {of}");
+        let url = format!("http://{}/api/v1/sql", server.http);
+        let request =
+            reqwest::Client::new().post(url).header("content-type", "application/sql").body(statement);
+        let table: Value = request.send().await.unwrap().json().await.unwrap();
+        table["rows"][0][0].as_u64().unwrap_or_else(|| panic!("{table}"))
+    };
+    let orders = u64::from(ORDERS);
+    assert_eq!(count("count(*) FROM v_spans").await, 2 * orders, "{}", ended.errors);
+    assert_eq!(
+        count("count(DISTINCT span_id) FROM v_logs WHERE span_id IS NOT NULL").await,
+        orders,
+        "{}",
+        ended.errors
+    );
+}
+
+async fn alone(protocol: &str, command: impl FnOnce() -> Command) {
+    let server = Server::start(&[]).await;
+    let door = Door::open(if protocol == "grpc" { &server.grpc } else { &server.otlp_http }).await;
+    let service = steady(command(), &door.address, protocol);
+    check(server, &door, protocol, service, None).await;
+}
+
+#[tokio::test]
+async fn python_over_grpc_loses_nothing_to_a_restart() {
+    alone("grpc", || python::shop(["steady", COUNT])).await;
+}
+
+#[tokio::test]
+async fn python_over_http_loses_nothing_to_a_restart() {
+    alone("http/protobuf", || python::shop(["steady", COUNT])).await;
+}
+
+#[tokio::test]
+async fn node_over_grpc_loses_nothing_to_a_restart() {
+    alone("grpc", || node::stock(&["steady", COUNT])).await;
+}
+
+#[tokio::test]
+async fn node_over_http_loses_nothing_to_a_restart() {
+    alone("http/protobuf", || node::stock(&["steady", COUNT])).await;
+}
+
+#[tokio::test]
+async fn a_collector_loses_nothing_to_a_restart() {
+    let server = Server::start(&[]).await;
+    let door = Door::open(&server.grpc).await;
+    let ports = own_ports(7);
+    let collector = Client::start(collector(ports, &door.address, "grpc"));
+    server
+        .until("forwarding", async || ports.iter().all(|port| TcpStream::connect(port).is_ok()).then_some(()))
+        .await;
+    let service = steady(python::shop(["steady", COUNT]), &ports[0].to_string(), "grpc");
+    check(server, &door, "grpc", service, Some(collector)).await;
+}
