@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod door;
 mod graph;
+mod isolation;
 mod mcp;
 mod postgres;
 mod retention;
