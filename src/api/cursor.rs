@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn no_altered_cursor_opens(at in 0..20_usize, by in 1..64_u8) {
+        fn j5_no_altered_cursor_opens(at in 0..20_usize, by in 1..64_u8) {
             let place = Place::at([1, 2]);
             let cursor = seal("a", "shop").close(Window::new(UnixNanos(1), UnixNanos(2)), &place);
             let mut bytes = cursor.into_bytes();

@@ -70,11 +70,11 @@ pub(super) fn follow_keys(authenticator: Authenticator, stop: CancellationToken)
 /// Where a credential is required asks each route without one, and is content when those that need it refuse: what the
 /// configuration says about keys is in force. It asks routers of its own, made like those that are served, so that what they
 /// refuse is counted nowhere.
-pub(super) async fn try_doors(config: &Config, behind: &Behind) -> Result<()> {
-    let authenticator = authenticator(config, &behind.clock)?;
-    if !authenticator.requires_key() {
+pub(super) async fn try_doors(config: &Config, behind: &Behind, served: &Authenticator) -> Result<()> {
+    if !served.requires_key() {
         return Ok(());
     }
+    let authenticator = served.apart();
     let receive = behind.receive(&authenticator);
     for (router, policies) in behind.routers(config, &receive, (&authenticator, &Metrics::default())) {
         for (path, policy) in policies.iter().filter(|(_, policy)| *policy != Policy::Open) {

@@ -256,6 +256,18 @@ fn journal_metrics(metrics: &Metrics, journal: &Journal) {
     export("journal_poisoned", "1 when the journal failed and refuses new data.", Kind::Gauge, |stats| {
         f64::from(u8::from(stats.poisoned.is_some()))
     });
+    export(
+        "journal_damaged_bytes",
+        "Bytes of the journal that were damaged when this server started.",
+        Kind::Gauge,
+        |stats| stats.damaged_bytes as f64,
+    );
+    export(
+        "journal_missing_requests",
+        "Acknowledged requests that neither journal nor database had when this server started.",
+        Kind::Gauge,
+        |stats| stats.missing as f64,
+    );
     export("journal_lag_requests", "Requests journaled and not yet on disk.", Kind::Gauge, |stats| {
         stats.appended.0.saturating_sub(stats.durable.0) as f64
     });

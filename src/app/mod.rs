@@ -127,6 +127,10 @@ impl Bound {
         let committed = Arc::new(Notify::new());
         let authenticator = access::authenticator(&config, &clock)?;
         let encryption = encryption::open(&config, &clock)?;
+        // Also while another server leads: this one answers meanwhile, and then goes on with what they are by then.
+        let mut upkeep = vec![access::follow_keys(authenticator.clone(), stop_upkeep.clone())];
+        let certificate = encryption.iter().cloned();
+        upkeep.extend(certificate.map(|it| encryption::follow(it, clock.clone(), stop_upkeep.clone())));
 
         let doors = [grpc, otlp_http, http];
         let (state, replay) =
@@ -147,8 +151,8 @@ impl Bound {
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
         let beside = (&clock, &health, &metrics, &committed);
-        let watched = (&state, &authenticator, &encryption);
-        let upkeep = look_after(&config, watched, beside, &stop_upkeep);
+        encryption::register(&metrics, &encryption);
+        upkeep.extend(look_after(&config, &state, beside, &stop_upkeep));
         let behind = Behind {
             intake: receive_options(&config, limits, rules),
             budget: Budget::new(config.inflight_bytes_max as u64),
@@ -157,7 +161,7 @@ impl Bound {
             clock,
             health: health.clone(),
         };
-        access::try_doors(&config, &behind).await?;
+        access::try_doors(&config, &behind, &authenticator).await?;
         let receive = behind.receive(&authenticator);
 
         exports::register(
@@ -298,7 +302,7 @@ impl State {
 /// Starts what runs beside requests and questions.
 fn look_after(
     config: &Config,
-    (state, authenticator, encryption): (&State, &Authenticator, &Option<Encryption>),
+    state: &State,
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
@@ -318,12 +322,7 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
-    let keys = access::follow_keys(authenticator.clone(), stop.clone());
-    let mut tasks = vec![keeping, keys, upkeep::watch::start(watched, stop.clone())];
-    encryption::register(metrics, encryption);
-    if let Some(encryption) = encryption {
-        tasks.push(encryption::follow(encryption.clone(), clock.clone(), stop.clone()));
-    }
+    let mut tasks = vec![keeping, upkeep::watch::start(watched, stop.clone())];
     if let Some(index) = index {
         tasks.push(upkeep::index::start(
             store.clone(),
@@ -446,6 +445,14 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
     let report = replay.report();
     if report.torn_tail_bytes > 0 {
         info!(bytes = report.torn_tail_bytes, "cut off a write that the last stop interrupted");
+    }
+    if report.missing > 0 {
+        let (requests, applied) = (report.missing, applied);
+        error!(
+            requests,
+            applied,
+            "the database is older than the journal remembers: acknowledged requests are in neither; restore a newer backup of it"
+        );
     }
     for damaged in &report.quarantined {
         let copy = damaged.copy.as_ref().map(|path| path.display().to_string());

@@ -1,6 +1,7 @@
 //! Callers that a proxy in front has already recognised.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -15,12 +16,13 @@ pub struct External {
 }
 
 impl External {
-    /// Whether a request that comes from `peer` names a caller that was recognised there.
-    pub(super) fn vouches(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-        let Some(peer) = peer.map(|peer| peer.to_canonical()) else { return false };
+    /// The caller that was recognised where a request comes from, which is at `peer`.
+    pub(super) fn vouches(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<Arc<str>> {
+        let peer = peer?.to_canonical();
         let mut named = headers.get_all(&self.header).iter();
-        let name = named.next().filter(|name| !name.as_bytes().trim_ascii().is_empty());
+        let name = named.next().map(|name| String::from_utf8_lossy(name.as_bytes().trim_ascii()));
         // Two names are one too many: the caller may have added one.
-        name.is_some() && named.next().is_none() && self.proxies.iter().any(|net| net.contains(&peer))
+        let is_sure = named.next().is_none() && self.proxies.iter().any(|net| net.contains(&peer));
+        name.filter(|name| is_sure && !name.is_empty()).map(Arc::from)
     }
 }

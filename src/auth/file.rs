@@ -80,7 +80,9 @@ fn stamped(path: &Path) -> Result<(Keys, Stamp), Error> {
 fn check_private(metadata: &Metadata) -> Result<(), Error> {
     use std::os::unix::fs::MetadataExt;
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(Error::Open { mode }) }
+    // Mounts of secrets belong to root, and are read by way of the group.
+    let closed = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if mode & closed == 0 { Ok(()) } else { Err(Error::Open { mode }) }
 }
 
 #[cfg(not(unix))]
@@ -104,6 +106,12 @@ impl KeyFile {
     pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
         let (keys, seen) = stamped(&path)?;
         Ok(Self { path, keys: RwLock::new(Arc::new(keys)), seen: Mutex::new(Some(seen)) })
+    }
+
+    /// The same keys, apart from this file's later changes.
+    pub(super) fn copied(&self) -> Self {
+        let keys = RwLock::new(self.keys());
+        Self { path: self.path.clone(), keys, seen: Mutex::new(None) }
     }
 
     /// The keys.
@@ -156,7 +164,9 @@ mod tests {
         let path = directory.path().join("keys.json");
         for (mode, taken) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
             write(&path, NONE, mode);
-            assert_eq!(read(&path).is_ok(), taken, "{mode:o}");
+            use std::os::unix::fs::MetadataExt;
+            let by_group = mode == 0o640 && fs::metadata(&path).unwrap().uid() == 0;
+            assert_eq!(read(&path).is_ok(), taken || by_group, "{mode:o}");
         }
         write(&path, NONE, 0o644);
         assert_eq!(

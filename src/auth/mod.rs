@@ -100,8 +100,8 @@ pub enum Holder {
     Operator,
     /// The key with this id.
     Key(Arc<str>),
-    /// A caller for whom a proxy vouches.
-    External,
+    /// The caller of this name, for whom a proxy vouches.
+    External(Arc<str>),
 }
 
 /// A caller whose credential was checked.
@@ -217,12 +217,29 @@ impl Authenticator {
         self.shared.tally.count(asking.surface, &refused);
         let is_guess = matches!(refused, Error::KeyWrong | Error::KeyMalformed);
         if is_guess
-            && self.shared.failures.take(asking.peer).is_err()
+            && self.shared.failures.take(asking.peer.map(net_of)).is_err()
             && let Ok(_held) = self.shared.held_back.try_acquire()
         {
             tokio::time::sleep(FAILURE_WAIT).await;
         }
         Err(refused)
+    }
+
+    /// A gate that lets in whom this one lets in now, and counts by itself.
+    pub fn apart(&self) -> Self {
+        let Shared { operator, bound, external, default_tenant, clock, .. } = &*self.shared;
+        let shared = Shared {
+            operator: *operator,
+            bound: bound.as_ref().map(KeyFile::copied),
+            external: external.clone(),
+            default_tenant: default_tenant.clone(),
+            clock: clock.clone(),
+            tally: Tally::default(),
+            questions: None,
+            failures: Buckets::new(FAILURES.1, FAILURES.0),
+            held_back: Semaphore::new(HELD_BACK_MAX),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// True when callers must show who they are.
@@ -255,7 +272,7 @@ impl Authenticator {
     fn question(&self, principal: &Principal, peer: Option<IpAddr>) -> Result<(), Duration> {
         let Some(questions) = &self.shared.questions else { return Ok(()) };
         // An address tells callers apart only where nothing better does.
-        let peer = peer.filter(|_| matches!(principal.holder, Holder::Everyone | Holder::External));
+        let peer = peer.filter(|_| principal.holder == Holder::Everyone);
         questions.take((principal.holder.clone(), peer)).inspect_err(|_| self.shared.tally.too_often())
     }
 
@@ -280,20 +297,29 @@ impl Authenticator {
             return Ok((Holder::Everyone, Rights::ALL, None));
         }
         let Some(shown) = key::shown(asking.headers)? else {
-            let is_vouched = external.as_ref().is_some_and(|it| it.vouches(asking.peer, asking.headers));
+            let name = external.as_ref().and_then(|it| it.vouches(asking.peer, asking.headers));
             let rights = [Right::Ingest, Right::Read].into_iter().collect();
-            return if is_vouched { Ok((Holder::External, rights, None)) } else { Err(Error::KeyMissing) };
+            return name.map(|name| (Holder::External(name), rights, None)).ok_or(Error::KeyMissing);
         };
         // Both are looked at in any case: the time tells nothing about which of them it was.
         let is_operator = operator.as_ref().is_some_and(|operator| operator.is(&shown));
         let keys = bound.as_ref().map(KeyFile::keys);
         let key = keys.as_ref().and_then(|keys| keys.find(&shown));
         match key {
-            _ if is_operator => Ok((Holder::Operator, Rights::ALL, None)),
+            None if is_operator => Ok((Holder::Operator, Rights::ALL, None)),
             None => Err(Error::KeyWrong),
+            // One that is listed is bound, even where it is the operator's too.
             Some(key) if key.is_expired(clock.now()) => Err(Error::KeyExpired),
             Some(key) => Ok((Holder::Key(Arc::clone(&key.id)), key.rights, Some(key.tenant.clone()))),
         }
+    }
+}
+
+/// Whom an address belongs to: those of IPv6 are given out by 2^64.
+fn net_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        four => four,
     }
 }
 

@@ -202,8 +202,27 @@ fn change(path: &Path, change: impl FnOnce(&mut Keys) -> Result<()>) -> Result<(
     beside.push(".part");
     let beside = PathBuf::from(beside);
     write(&beside, &keys.text()).with_context(|| beside.display().to_string())?;
+    keep_owner(path, folder, &beside)
+        .with_context(|| format!("{}: giving it the owner that it had", shown))?;
     std::fs::rename(&beside, path).with_context(|| shown.to_string())?;
     File::open(folder)?.sync_all().with_context(|| folder.display().to_string())
+}
+
+/// Gives `beside` to whom `path` belongs, or else `folder`: a server that could read the keys must be able to read them again.
+#[cfg(unix)]
+fn keep_owner(path: &Path, folder: &Path, beside: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let of = std::fs::metadata(path).or_else(|_| std::fs::metadata(folder))?;
+    let own = std::fs::metadata(beside)?;
+    if (of.uid(), of.gid()) == (own.uid(), own.gid()) {
+        return Ok(());
+    }
+    chown(beside, Some(of.uid()), Some(of.gid()))
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_path: &Path, _folder: &Path, _beside: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

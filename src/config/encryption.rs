@@ -66,7 +66,12 @@ fn names(hosts: Vec<String>, bind_addr: IpAddr) -> Vec<String> {
     if !bind_addr.is_unspecified() {
         names.push(bind_addr.to_string());
     }
-    names.extend(hosts.into_iter().map(|host| host.to_ascii_lowercase()));
+    // Addresses have many spellings; the certificate has one.
+    let plain = |host: String| match host.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    };
+    names.extend(hosts.into_iter().map(plain));
     names.sort();
     names.dedup();
     names
@@ -89,13 +94,15 @@ mod tests {
         assert_eq!(load(&[]).unwrap(), None);
         let certificate = |pairs: &[(&str, &str)]| load(pairs).unwrap().unwrap().certificate;
         assert_eq!(certificate(&[chain, key]), Certificate::Files("a.crt".into(), "a.key".into()));
-        let Certificate::SelfSigned(folder, names) =
-            certificate(&[own, ("TLS_SELFSIGNED_HOSTS", "Obs.internal, 10.0.0.7"), ("DATA_DIR", "d")])
-        else {
+        let Certificate::SelfSigned(folder, names) = certificate(&[
+            own,
+            ("TLS_SELFSIGNED_HOSTS", "Obs.internal, 10.0.0.7,fd00:0:0:0:0:0:0:7"),
+            ("DATA_DIR", "d"),
+        ]) else {
             panic!("not its own");
         };
         assert_eq!(folder, Path::new("d/tls"));
-        assert_eq!(names, ["10.0.0.7", "127.0.0.1", "::1", "localhost", "obs.internal"]);
+        assert_eq!(names, ["10.0.0.7", "127.0.0.1", "::1", "fd00::7", "localhost", "obs.internal"]);
         for (pairs, wanted) in [
             (vec![chain], "TLS_CERT_FILE: needs TLS_KEY_FILE"),
             (vec![key], "TLS_KEY_FILE: needs TLS_CERT_FILE"),

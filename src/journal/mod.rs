@@ -159,6 +159,10 @@ pub struct Stats {
     pub bytes: u64,
     /// The bound on them.
     pub bytes_max: u64,
+    /// Bytes that were damaged when it was opened.
+    pub damaged_bytes: u64,
+    /// Records that neither it nor the store had when it was opened.
+    pub missing: u64,
     /// Segments on disk.
     pub segments: usize,
     /// The last number given out.
@@ -221,7 +225,7 @@ fn open_on(options: Options, applied: Lsn, disk: Box<dyn Disk>) -> Result<(Journ
         .iter()
         .map(|found| Sealed { path: found.path.clone(), bytes: found.bytes, last: found.last })
         .collect();
-    let shared = Arc::new(Shared::new(&options, last));
+    let shared = Arc::new(Shared::new(&options, &recovered.report));
     let start = Start {
         directory: options.directory.clone(),
         segment_bytes: options.segment_bytes,

@@ -27,6 +27,9 @@ pub struct Recovery {
     pub quarantined: Vec<Quarantined>,
     /// Bytes of all damaged places, listed or not.
     pub quarantined_bytes: u64,
+    /// Records between the applied position and the first that the journal still has: the store is older than the journal
+    /// remembers, so what was acknowledged then is in neither.
+    pub missing: u64,
     /// The last LSN that was found or is known to have been given out.
     pub last: Lsn,
 }
@@ -77,6 +80,8 @@ pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error
     let mut listed = segment::list(directory)?;
     let mut recovered = Recovered { sequence: 1, ..Recovered::default() };
     recovered.report.last = applied;
+    let first = listed.iter().map(|(named, _)| named.base.0).min();
+    recovered.report.missing = first.map_or(0, |first| first.saturating_sub(applied.0.saturating_add(1)));
     for (named, _) in &listed {
         recovered.sequence = recovered.sequence.max(named.sequence.saturating_add(1));
         recovered.report.last = recovered.report.last.max(Lsn(named.base.0.saturating_sub(1)));
@@ -133,6 +138,9 @@ fn scan(found: &mut Found, applied: Lsn, is_last: bool, report: &mut Recovery) -
     while let Some(item) = scanner.next().map_err(Error::io("read", &found.path))? {
         match item {
             Item::Record { frame, .. } => {
+                // What lies before a record that was applied was applied too.
+                let next = applied.0.saturating_add(1);
+                damaged.retain(|(_, _, before): &(u64, u64, Lsn)| *before != after || frame.lsn.0 > next);
                 after = frame.lsn;
                 report.records += u64::from(applied < frame.lsn && frame.lsn < found.limit);
             }

@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::error::{Bound, Error};
 use super::format::{HEADER_BYTES, Prepared};
-use super::{Appended, Lsn, Options, SYNC_BUCKETS, Stats, Sync};
+use super::{Appended, Lsn, Options, Recovery, SYNC_BUCKETS, Stats, Sync};
 
 /// Most bytes of one commit; what arrives meanwhile waits for the next.
 const COMMIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     bytes_max: u64,
     segment_bytes: u64,
     pending_bytes_max: usize,
+    damaged_bytes: u64,
+    missing: u64,
 }
 
 /// Guarded by one lock that is held for a few instructions at a time.
@@ -70,7 +72,9 @@ pub(super) struct Work {
 }
 
 impl Shared {
-    pub(super) fn new(options: &Options, last: Lsn) -> Self {
+    /// The state of a journal that was found so.
+    pub(super) fn new(options: &Options, found: &Recovery) -> Self {
+        let last = found.last;
         let state = State {
             appended: last,
             queue: VecDeque::new(),
@@ -96,6 +100,8 @@ impl Shared {
             bytes_max: options.bytes_max,
             segment_bytes: options.segment_bytes,
             pending_bytes_max: options.pending_bytes_max,
+            damaged_bytes: found.quarantined_bytes,
+            missing: found.missing,
         }
     }
 
@@ -225,6 +231,8 @@ impl Shared {
             sync,
             bytes: state.disk_bytes,
             bytes_max: self.bytes_max,
+            damaged_bytes: self.damaged_bytes,
+            missing: self.missing,
             segments: state.segments,
             appended: state.appended,
             durable,

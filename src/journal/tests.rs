@@ -213,6 +213,21 @@ fn d6_a_flipped_byte_in_the_middle_costs_one_record() {
 }
 
 #[test]
+fn f8_what_neither_store_nor_journal_has_is_counted() {
+    let directory = TempDir::new().unwrap();
+    written(directory.path(), 200);
+    let paths = filled(directory.path());
+    assert_eq!(replayed(directory.path(), 0).1.missing, 0);
+    fs::remove_file(&paths[0]).unwrap();
+    let (lsns, report) = replayed(directory.path(), 0);
+    let first = lsns[0];
+    assert!(first > 1 && report.missing == first - 1, "{first}: {report:?}");
+    assert_eq!(replayed(directory.path(), first - 3).1.missing, 2);
+    assert_eq!(replayed(directory.path(), first - 1).1.missing, 0);
+    assert_eq!(replayed(directory.path(), 200).1.missing, 0);
+}
+
+#[test]
 fn d6_a_damaged_header_costs_nothing() {
     let directory = TempDir::new().unwrap();
     written(directory.path(), 2);
@@ -298,7 +313,8 @@ fn release_removes_whole_segments_only() {
     assert!(2 < count);
     journal.release(Lsn(1));
     write(&journal, [201]);
-    assert_eq!(journal.stats().segments, count);
+    // It may have begun another one; the first still holds what is needed.
+    assert!(journal.stats().segments >= count);
     journal.release(Lsn(150));
     journal.release(Lsn(140));
     write(&journal, [202]);

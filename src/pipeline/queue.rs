@@ -95,16 +95,17 @@ impl Queue {
         tenant: &TenantId,
         (batch, bytes, source): (Batch, usize, Source),
     ) -> Result<Appended, Error> {
+        let (sender, now, tells) = (Sender::of(tenant, &batch), Instant::now(), batch.tells_of_failure());
         let mut inner = self.lock();
         if inner.stopping {
             return Err(Error::Stopping);
         }
-        let (sender, now) = (Sender::of(tenant, &batch), Instant::now());
+        inner.shares.note(&sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
         let open = self.open();
         let is_late = requests >= open.requests || waiting_bytes > open.bytes;
-        let most = if is_late && !batch.tells_of_failure() { open } else { self.most };
+        let most = if is_late && !tells { open } else { self.most };
         if requests >= most.requests {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
@@ -113,11 +114,11 @@ impl Queue {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
         }
         if let Some(share) = self.share {
-            inner.shares.check(&sender, bytes, share, now)?;
+            inner.shares.check(&sender, bytes, (share, self.most), now)?;
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
-        inner.shares.add(&sender, bytes, now);
+        inner.shares.add(&sender, bytes);
         inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: sender.tenant, batch, bytes, source });
         drop(inner);
         self.arrived.notify_one();

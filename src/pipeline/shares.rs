@@ -16,7 +16,7 @@ use super::error::Error;
 use super::queue::Depth;
 
 /// How long somebody who sent counts as sending.
-const ACTIVE: Duration = Duration::from_secs(60);
+const ACTIVE: Duration = Duration::from_secs(300);
 /// Tenants whose services are told apart.
 const TENANTS_MAX: usize = 10_000;
 /// Between two looks for tenants that are silent.
@@ -57,13 +57,22 @@ impl<K: Hash + Eq + Clone> Holders<K> {
     fn crowds(&self, key: &K, bytes: usize, most: Depth, now: Instant) -> bool {
         let Some(held) = self.held.get(key) else { return false };
         let beyond = held.requests >= most.requests || held.bytes.saturating_add(bytes) > most.bytes;
-        let is_active = |seen: Instant| now.saturating_duration_since(seen) < ACTIVE;
-        beyond && self.recent.iter().flatten().any(|(other, seen)| other != key && is_active(*seen))
+        beyond && self.has_others(key, now)
     }
 
-    fn add(&mut self, key: &K, bytes: usize, now: Instant) {
+    /// Whether others than `key` send too.
+    fn has_others(&self, key: &K, now: Instant) -> bool {
+        let is_active = |seen: Instant| now.saturating_duration_since(seen) < ACTIVE;
+        self.recent.iter().flatten().any(|(other, seen)| other != key && is_active(*seen))
+    }
+
+    fn add(&mut self, key: &K, bytes: usize) {
         let held = self.held.entry(key.clone()).or_default();
         *held = Depth { requests: held.requests + 1, bytes: held.bytes + bytes };
+    }
+
+    /// `key` would send something.
+    fn note(&mut self, key: &K, now: Instant) {
         match &mut self.recent {
             [Some((last, seen)), _] if last == key => *seen = now,
             recent => {
@@ -95,19 +104,20 @@ impl Sender {
 }
 
 impl Shares {
-    /// Whether a request of `bytes` fits the shares of `sender`, where a tenant may hold `most` beside others, and a service
-    /// beside others half of that.
+    /// Whether a request of `bytes` fits the shares of `sender`: a tenant may hold `share` beside others and `most` alone, and a
+    /// service beside others half of that.
     pub(super) fn check(
         &self,
         sender: &Sender,
         bytes: usize,
-        most: Depth,
+        (share, most): (Depth, Depth),
         now: Instant,
     ) -> Result<(), Error> {
-        if self.tenants.crowds(&sender.tenant, bytes, most, now) {
+        if self.tenants.crowds(&sender.tenant, bytes, share, now) {
             return Err(Error::TenantCrowds);
         }
-        let half = Depth { requests: most.requests.div_ceil(2), bytes: most.bytes / 2 };
+        let whole = if self.tenants.has_others(&sender.tenant, now) { share } else { most };
+        let half = Depth { requests: whole.requests.div_ceil(2), bytes: whole.bytes / 2 };
         let services = self.services.get(&sender.tenant);
         match (services, &sender.service) {
             (Some(services), Some(service)) if services.crowds(service, bytes, half, now) => {
@@ -117,14 +127,23 @@ impl Shares {
         }
     }
 
+    /// `sender` would send something, and counts as sending from now on, whether or not there is room for it.
+    pub(super) fn note(&mut self, sender: &Sender, now: Instant) {
+        self.tenants.note(&sender.tenant, now);
+        if let Some(service) = &sender.service
+            && (self.services.contains_key(&sender.tenant) || self.has_room(now))
+        {
+            self.services.entry(sender.tenant.clone()).or_default().note(service, now);
+        }
+    }
+
     /// A request of `sender` waits.
-    pub(super) fn add(&mut self, sender: &Sender, bytes: usize, now: Instant) {
-        self.tenants.add(&sender.tenant, bytes, now);
-        if let Some(service) = &sender.service {
-            if !self.services.contains_key(&sender.tenant) && !self.has_room(now) {
-                return;
-            }
-            self.services.entry(sender.tenant.clone()).or_default().add(service, bytes, now);
+    pub(super) fn add(&mut self, sender: &Sender, bytes: usize) {
+        self.tenants.add(&sender.tenant, bytes);
+        if let Some(service) = &sender.service
+            && let Some(services) = self.services.get_mut(&sender.tenant)
+        {
+            services.add(service, bytes);
         }
     }
 
@@ -153,7 +172,12 @@ impl Shares {
 mod tests {
     use super::*;
 
-    const MOST: Depth = Depth { requests: 4, bytes: 100 };
+    const MOST: (Depth, Depth) = (Depth { requests: 4, bytes: 100 }, Depth { requests: 8, bytes: 200 });
+
+    fn add(shares: &mut Shares, sender: &Sender, bytes: usize, now: Instant) {
+        shares.note(sender, now);
+        shares.add(sender, bytes);
+    }
 
     fn sender(tenant: &str, service: Option<&str>) -> Sender {
         Sender { tenant: TenantId::try_from(tenant).unwrap(), service: service.map(Arc::from) }
@@ -165,10 +189,15 @@ mod tests {
         let (noisy, quiet) = (sender("noisy", None), sender("quiet", None));
         for _ in 0..50 {
             shares.check(&noisy, 10, MOST, now).unwrap();
-            shares.add(&noisy, 10, now);
+            add(&mut shares, &noisy, 10, now);
         }
+        shares.note(&quiet, now);
+        assert!(
+            matches!(shares.check(&noisy, 1, MOST, now), Err(Error::TenantCrowds)),
+            "somebody else tries"
+        );
         shares.check(&quiet, 1_000, MOST, now).unwrap();
-        shares.add(&quiet, 1_000, now);
+        add(&mut shares, &quiet, 1_000, now);
         assert!(matches!(shares.check(&noisy, 1, MOST, now), Err(Error::TenantCrowds)));
         assert!(matches!(shares.check(&quiet, 1, MOST, now), Err(Error::TenantCrowds)));
         for _ in 0..47 {
@@ -177,7 +206,7 @@ mod tests {
         shares.check(&noisy, 70, MOST, now).unwrap();
         assert!(shares.check(&noisy, 71, MOST, now).is_err());
         for _ in 0..9 {
-            shares.add(&noisy, 1, now);
+            add(&mut shares, &noisy, 1, now);
         }
         assert!(shares.check(&noisy, 1, MOST, now).is_err());
         shares.check(&noisy, 1, MOST, now + ACTIVE).unwrap();
@@ -187,21 +216,30 @@ mod tests {
     fn a_service_beside_others_has_half_the_share_of_its_tenant() {
         let (now, mut shares) = (Instant::now(), Shares::default());
         let [loud, calm, mixed] = [Some("loud"), Some("calm"), None].map(|service| sender("t", service));
-        for _ in 0..3 {
+        for _ in 0..5 {
             shares.check(&loud, 1, MOST, now).unwrap();
-            shares.add(&loud, 1, now);
+            add(&mut shares, &loud, 1, now);
         }
-        shares.add(&calm, 1, now);
+        add(&mut shares, &calm, 1, now);
+        assert!(
+            matches!(shares.check(&loud, 1, MOST, now), Err(Error::ServiceCrowds { .. })),
+            "half of all of it"
+        );
+        for _ in 0..3 {
+            shares.remove(&loud, 1);
+        }
+        shares.check(&loud, 1, MOST, now).unwrap();
+        shares.note(&sender("another", None), now);
         assert!(matches!(shares.check(&loud, 1, MOST, now), Err(Error::ServiceCrowds { .. })));
         shares.check(&calm, 1, MOST, now).unwrap();
         shares.check(&mixed, 1, MOST, now).unwrap();
         shares.check(&sender("other", Some("loud")), 1, MOST, now).unwrap();
-        for _ in 0..3 {
+        for _ in 0..2 {
             shares.remove(&loud, 1);
         }
         shares.remove(&calm, 1);
-        shares.add(&loud, 1, now);
-        shares.add(&loud, 1, now);
+        add(&mut shares, &loud, 1, now);
+        add(&mut shares, &loud, 1, now);
         assert!(shares.check(&loud, 1, MOST, now).is_err(), "the others are remembered");
         for _ in 0..2 {
             shares.remove(&loud, 1);
@@ -213,12 +251,12 @@ mod tests {
         for number in 0..3 * TENANTS_MAX {
             let sender = sender(&format!("t{number}"), Some("s"));
             let now = now + ACTIVE + Duration::from_millis(10) * number as u32;
-            shares.add(&sender, 1, now);
+            add(&mut shares, &sender, 1, now);
             shares.remove(&sender, 1);
         }
         assert!(shares.services.len() <= TENANTS_MAX);
         let late = now + Duration::from_secs(3_600);
-        shares.add(&loud, 1, late);
+        add(&mut shares, &loud, 1, late);
         assert!(shares.services.contains_key(&loud.tenant), "there is room again");
     }
 }

@@ -76,6 +76,18 @@ fn judge(stats: &Stats, bytes_max: u64) -> (bool, String) {
         Some(running) if running > SYNC_MAX => {
             (false, format!("a sync takes {} s already", running.as_secs()))
         }
-        _ => (true, String::new()),
+        _ => (true, loss(stats)),
     }
+}
+
+/// What was lost before this server started; it is no reason to refuse what comes now.
+fn loss(stats: &Stats) -> String {
+    let mut told = Vec::new();
+    if stats.damaged_bytes > 0 {
+        told.push(format!("{} bytes were damaged when this server started", stats.damaged_bytes));
+    }
+    if stats.missing > 0 {
+        told.push(format!("{} acknowledged requests are neither here nor in the database", stats.missing));
+    }
+    told.join("; ")
 }

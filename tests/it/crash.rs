@@ -192,3 +192,32 @@ async fn a_request_that_is_sent_again_after_a_crash_is_stored_once() {
     assert_eq!(store.counts(None).await.unwrap().spans, 50);
     store.stop().await;
 }
+
+#[tokio::test]
+async fn d6_damage_in_the_journal_is_told_and_costs_what_was_there_alone() {
+    let mut server = Server::start(&[]).await;
+    for trace in 1..=9 {
+        export(&server, "default", &request("shop", vec![span(trace, 1, None, "pay", 2)])).await;
+    }
+    server.kill();
+    // The last segment that holds records; the one after it may be prepared and bare.
+    let folder = server.folder().join("data/journal");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sized =
+        files.filter(|path| path.is_file()).map(|path| (std::fs::metadata(&path).unwrap().len(), path));
+    let (_, path) = sized.max().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used / 2] ^= 0x10;
+    std::fs::write(&path, bytes).unwrap();
+    let server = server.again(&[]).await;
+    server.ready().await;
+    let damaged = server.metric("otelcontext_journal_damaged_bytes").await;
+    assert!(damaged > 0.0, "{}", server.log());
+    let ready = reqwest::get(format!("http://{}/ready", server.http)).await.unwrap().text().await.unwrap();
+    assert!(ready.contains(&format!("{damaged} bytes were damaged")), "{ready}");
+    server.settled().await;
+    let map = ask(&server, "default", "get_service_health", json!({"since": "1h"})).await;
+    assert!(!rows(&map, "services").is_empty(), "the others are there: {map}");
+    assert_eq!(server.metric("otelcontext_journal_missing_requests").await, 0.0);
+}

@@ -272,7 +272,7 @@ async fn b4_damaged_and_unknown_compression() {
 }
 
 #[tokio::test]
-async fn large_bodies_are_decoded_off_the_reactor_with_the_same_result() {
+async fn b11_large_bodies_are_decoded_off_the_reactor_with_the_same_result() {
     let server = Server::open().await;
     let plain = traces(5_000, 1);
     for (encoding, body) in [(("x-none", ""), plain.clone()), (GZIP, gzip(&plain)), (ZSTD, zstd(&plain))] {

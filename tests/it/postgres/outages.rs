@@ -46,7 +46,7 @@ async fn takes_more(server: &Server, spans: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_was_acknowledged() {
+async fn d10_f1_a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_was_acknowledged() {
     let (mut postgres, name, mut server) = pair(&[]).await;
     let load = load::endless(&server.grpc, 3, 2_000.0);
     takes_more(&server, 4_000.0).await;
@@ -82,7 +82,7 @@ async fn a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_was_ackn
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_journal_has_no_room_for_is_refused_until_postgres_is_back() {
+async fn c2_what_the_journal_has_no_room_for_is_refused_until_postgres_is_back() {
     let (mut postgres, name, mut server) = pair(&[("JOURNAL_MAX_MB", "128")]).await;
     tokio::task::block_in_place(|| postgres.stop());
     let client = reqwest::Client::new();

@@ -211,11 +211,11 @@ fn url(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_keeps_what_is_hard_to_keep() {
+async fn a11_a14_a15_sqlite_keeps_what_is_hard_to_keep() {
     check(Kept::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_keeps_what_is_hard_to_keep() {
+async fn a11_a14_a15_postgres_keeps_what_is_hard_to_keep() {
     check(Kept::on_postgres()).await;
 }

@@ -242,7 +242,7 @@ const HOSTILE: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn j9_hostile_words_come_back_inert_and_change_no_tool() {
+async fn j9_j11_hostile_words_come_back_inert_and_change_no_tool() {
     let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
     let tools_before = rpc(&server, "2025-11-25", &[], "tools/list", json!({})).await.text();
     let mut logs = samples::logs(span(1, 1, None, "", 1).start_time_unix_nano);

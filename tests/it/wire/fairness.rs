@@ -105,9 +105,12 @@ async fn c3_a_noisy_service_leaves_room_for_others_of_its_tenant() {
 
 #[tokio::test]
 async fn the_last_of_the_queue_is_for_what_tells_of_failures() {
-    let server = Server::start(&[("INGEST_PIPELINE_QUEUE_SIZE", QUEUE)]).await;
+    let variables = [("INGEST_PIPELINE_QUEUE_SIZE", QUEUE), ("INGEST_PIPELINE_PER_TENANT_CAP", "0")];
+    let server = Server::start(&variables).await;
+    let full = "otelcontext_ingest_pipeline_dropped_total{signal=\"traces\",reason=\"queue_full\"}";
     let noise = Noise::start(&server, "shop", "mill");
     noise.too_much(&server).await;
+    let before = server.metric(full).await;
     for number in 0..QUIET {
         let broken = failed(span(200, number as u8 + 1, None, "pay", 2), "card declined");
         let body = request("till", vec![broken]).encode_to_vec();
@@ -116,6 +119,7 @@ async fn the_last_of_the_queue_is_for_what_tells_of_failures() {
         accepted(&answer, PROTOBUF, &format!("failure {number}"));
         tokio::time::sleep(PAUSE).await;
     }
+    assert!(server.metric(full).await > before, "nothing else was refused meanwhile");
     noise.end().await;
 }
 

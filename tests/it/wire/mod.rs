@@ -2,13 +2,14 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `keys`, `tls`, `fairness`, `rules`, `agents`, `stopping`.
+//! `keys`, `tls`, `fairness`, `frames`, `rules`, `agents`, `stopping`.
 
 mod agents;
 mod bad_input;
 mod bad_items;
 mod bombs;
 mod fairness;
+mod frames;
 mod keys;
 mod measurements;
 mod otlp;

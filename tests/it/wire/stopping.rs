@@ -191,7 +191,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_data_refuses_and_alters_nothing() {
+async fn d8_a_second_server_on_the_same_data_refuses_and_alters_nothing() {
     let mut server = Server::start(&[]).await;
     export(&server, "default", &request("shop", vec![span(1, 1, None, "pay", 2)])).await;
     server.settled().await;
