@@ -145,8 +145,10 @@ impl Day {
     /// Commits everything handed to `writer`, which covers all rows up to `position`, and lets it be found.
     pub(super) fn commit(&self, writer: &mut IndexWriter<Line>, position: i64) -> Result<(), Error> {
         commit(writer, position)?;
+        // Whoever sees the position must find everything up to it.
+        let reloaded = self.reader.reload().map_err(Error::from);
         self.position.store(position, Ordering::Release);
-        self.reader.reload().map_err(Error::from)
+        reloaded
     }
 
     /// Adds this day's matches to what was found.
