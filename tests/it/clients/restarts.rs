@@ -2,12 +2,10 @@
 //!
 //! Node over gRPC is not among them: its exporter (0.301) gives a request up at the first failure, whatever the status says.
 
-use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::collector::{collector, own_ports};
 use super::{Client, exporting, node, python};
 use crate::door::Door;
 use crate::server::Server;
@@ -34,8 +32,8 @@ fn patient(mut service: Command, minute: &str) -> Command {
 }
 
 /// Kills the server in the middle of what `service` sends over `door`, starts it anew, and counts what is there when the
-/// service, and what is `between`, have ended.
-async fn check(server: Server, door: &Door, protocol: &str, service: Command, between: Option<Client>) {
+/// service has ended.
+async fn check(server: Server, door: &Door, protocol: &str, service: Command) {
     let service = Client::start(service);
     let spans = "otelcontext_ingest_accepted_total{signal=\"traces\"}";
     server
@@ -56,18 +54,12 @@ async fn check(server: Server, door: &Door, protocol: &str, service: Command, be
         table["rows"][0][0].as_u64().unwrap_or_else(|| panic!("{table}"))
     };
     let orders = u64::from(ORDERS);
-    // A collector that tries again has its own pace; what it still held at its end it might give up.
     server
         .until("given everything", async || {
             let all = count(SPANS).await >= 2 * orders && count(LOGS).await >= orders;
             all.then_some(())
         })
         .await;
-    if let Some(between) = between {
-        let stopped = Command::new("kill").args(["-TERM", &between.child.id().to_string()]).status().unwrap();
-        assert!(stopped.success());
-        between.end().await;
-    }
     server.settled().await;
     assert_eq!(count(SPANS).await, 2 * orders, "{}", ended.errors);
     assert_eq!(count(LOGS).await, orders, "{}", ended.errors);
@@ -77,7 +69,7 @@ async fn alone(protocol: &str, command: impl FnOnce() -> Command) {
     let server = Server::start(&[]).await;
     let door = Door::open(if protocol == "grpc" { &server.grpc } else { &server.otlp_http }).await;
     let service = steady(command(), &door.address, protocol);
-    check(server, &door, protocol, service, None).await;
+    check(server, &door, protocol, service).await;
 }
 
 #[tokio::test]
@@ -93,17 +85,4 @@ async fn python_over_http_loses_nothing_to_a_restart() {
 #[tokio::test]
 async fn node_over_http_loses_nothing_to_a_restart() {
     alone("http/protobuf", || patient(node::stock(&["steady", COUNT]), "60000")).await;
-}
-
-#[tokio::test]
-async fn a_collector_loses_nothing_to_a_restart() {
-    let server = Server::start(&[]).await;
-    let door = Door::open(&server.grpc).await;
-    let ports = own_ports(7);
-    let collector = Client::start(collector(ports, &door.address, "grpc"));
-    server
-        .until("forwarding", async || ports.iter().all(|port| TcpStream::connect(port).is_ok()).then_some(()))
-        .await;
-    let service = steady(python::shop(["steady", COUNT]), &ports[0].to_string(), "grpc");
-    check(server, &door, "grpc", service, Some(collector)).await;
 }
