@@ -116,7 +116,7 @@ impl Encryption {
     pub fn open(options: Options, now: i64) -> Result<Self, Error> {
         let pair = Pair::of(&options, now)?;
         let seen = pair.stamp();
-        let (config, expires) = pair.load(options.client_roots.as_deref(), now)?;
+        let (config, expires) = pair.load(now)?;
         let shared = Shared {
             options,
             current: RwLock::new((config, expires)),
@@ -136,7 +136,7 @@ impl Encryption {
             if *seen == Some(stamp.clone()) {
                 return Ok(None);
             }
-            pair.load(shared.options.client_roots.as_deref(), now).map(|loaded| Some((loaded, stamp)))
+            pair.load(now).map(|loaded| Some((loaded, stamp)))
         });
         match looked {
             Ok(None) => Refreshed::Unchanged,

@@ -50,11 +50,7 @@ impl Pair {
     }
 
     /// What connections need, and when the certificate ends.
-    pub(super) fn load(
-        &self,
-        client_roots: Option<&Path>,
-        now: i64,
-    ) -> Result<(Arc<ServerConfig>, i64), Error> {
+    pub(super) fn load(&self, now: i64) -> Result<(Arc<ServerConfig>, i64), Error> {
         let chain = certificates(&self.chain)?;
         let expires = check_time(&self.chain, &chain[0], now)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unreadable(&self.key, error))?;
@@ -63,7 +59,7 @@ impl Pair {
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(&error))?;
-        let config = match client_roots {
+        let config = match &self.client_roots {
             None => config.with_no_client_auth(),
             Some(path) => {
                 let mut roots = RootCertStore::empty();
