@@ -8,7 +8,7 @@ use axum::http::{Method, Request, Response, StatusCode, Version, header};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::auth::{self, Authenticator, Policy, Reload};
 use crate::clock::Clock;
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::fault::chain;
 use crate::vitals::metrics::Metrics;
 
+use super::follow::Seen;
 use super::routes::Behind;
 
 /// Between two looks at the key file.
@@ -43,28 +44,17 @@ pub(super) fn authenticator(config: &Config, clock: &Clock) -> Result<Authentica
 
 /// Reads the key file again whenever it changes.
 pub(super) fn follow_keys(authenticator: Authenticator, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut fails = false;
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let again = authenticator.clone();
-            let outcome = tokio::task::spawn_blocking(move || again.reload()).await;
-            let failed = match outcome {
-                Ok(Some(Reload::Unchanged)) => continue,
-                Ok(None) => return,
-                Ok(Some(Reload::Read(keys))) => {
-                    info!(keys, "the key file was read again");
-                    None
-                }
-                Ok(Some(Reload::Failed(error))) => Some(chain(&error)),
-                Err(defect) => Some(chain(&defect)),
-            };
-            // Once, not each second; the counter goes on.
-            if let Some(reason) = failed.as_ref().filter(|_| !fails) {
-                error!(reason, "the key file cannot be read again; the keys stay as they were");
+    let look = move || {
+        Some(match authenticator.reload()? {
+            Reload::Unchanged => Seen::Same,
+            Reload::Read(keys) => {
+                info!(keys, "the key file was read again");
+                Seen::Other
             }
-            fails = failed.is_some();
-        }
-    })
+            Reload::Failed(error) => Seen::Unusable(chain(&error)),
+        })
+    };
+    super::follow::follow(LOOK, "the key file cannot be read again; the keys stay as they were", look, stop)
 }
 
 /// Where a credential is required asks each route without one, and is content when those that need it refuse: what the

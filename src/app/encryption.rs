@@ -5,13 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::{Certificate, Config};
 use crate::fault::chain;
 use crate::net::tls::{Encryption, Options, Refreshed, Source};
 use crate::vitals::metrics::{Kind, Metrics};
+
+use super::follow::Seen;
 
 /// Between two looks at the certificate.
 const LOOK: Duration = Duration::from_secs(2);
@@ -45,26 +47,17 @@ fn warn_of_open_key(key: &std::path::Path) {
 
 /// Looks for another certificate while the server runs.
 pub(super) fn follow(encryption: Encryption, clock: Clock, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut fails = false;
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let (again, now) = (encryption.clone(), clock.now().seconds());
-            let looked = tokio::task::spawn_blocking(move || again.refresh(now)).await;
-            let failed = match looked {
-                Ok(Refreshed::Unchanged) => continue,
-                Ok(Refreshed::Replaced { expires }) => {
-                    info!(expires, "another certificate is in use");
-                    None
-                }
-                Ok(Refreshed::Failed(error)) => Some(chain(&error)),
-                Err(defect) => Some(chain(&defect)),
-            };
-            if let Some(reason) = failed.as_ref().filter(|_| !fails) {
-                error!(reason, "the certificate cannot be replaced; the one before stays in use");
+    let look = move || {
+        Some(match encryption.refresh(clock.now().seconds()) {
+            Refreshed::Unchanged => Seen::Same,
+            Refreshed::Replaced { expires } => {
+                info!(expires, "another certificate is in use");
+                Seen::Other
             }
-            fails = failed.is_some();
-        }
-    })
+            Refreshed::Failed(error) => Seen::Unusable(chain(&error)),
+        })
+    };
+    super::follow::follow(LOOK, "the certificate cannot be replaced; the one before stays in use", look, stop)
 }
 
 /// Shows how encryption goes on; without any, that no certificate will ever end.

@@ -6,6 +6,7 @@
 mod access;
 mod encryption;
 mod exports;
+mod follow;
 mod routes;
 mod standby;
 pub mod storage;
