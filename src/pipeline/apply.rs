@@ -35,6 +35,7 @@ use super::options::Options;
 use super::poison::{Origins, Request};
 use super::queue::{Queue, Waiting};
 use super::replay;
+use super::shares::Sender;
 use super::tally::Tally;
 
 /// What the pipeline works with.
@@ -281,7 +282,7 @@ impl Applier {
     fn enrich(&mut self, waiting: Vec<Waiting>, enriched: &mut Enriched) -> (Vec<Request>, Vec<Request>) {
         let (mut requests, mut broken) = (Vec::with_capacity(waiting.len()), Vec::new());
         for waiting in waiting {
-            let Waiting { lsn, tenant, batch, source, .. } = waiting;
+            let Waiting { lsn, sender: Sender { tenant, .. }, batch, source, .. } = waiting;
             let (signal, items) = (batch.signal(), batch.items());
             let before = enriched.lengths();
             let (names, enricher) = (self.store.names(), &mut self.enricher);

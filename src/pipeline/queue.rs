@@ -22,7 +22,7 @@ use super::shares::{Sender, Shares};
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) lsn: Lsn,
-    pub(super) tenant: TenantId,
+    pub(super) sender: Sender,
     pub(super) batch: Batch,
     pub(super) bytes: usize,
     pub(super) source: Source,
@@ -119,7 +119,7 @@ impl Queue {
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
         inner.shares.add(&sender, bytes);
-        inner.waiting.push_back(Waiting { lsn: appended.lsn, tenant: sender.tenant, batch, bytes, source });
+        inner.waiting.push_back(Waiting { lsn: appended.lsn, sender, batch, bytes, source });
         drop(inner);
         self.arrived.notify_one();
         Ok(appended)
@@ -133,7 +133,7 @@ impl Queue {
         while items < items_max && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
             let Some(front) = inner.waiting.pop_front() else { break };
             inner.bytes -= front.bytes;
-            inner.shares.remove(&Sender::of(&front.tenant, &front.batch), front.bytes);
+            inner.shares.remove(&front.sender, front.bytes);
             items += front.batch.items();
             taken.push(front);
         }
@@ -147,7 +147,7 @@ impl Queue {
             && let Some(waiting) = inner.waiting.remove(index)
         {
             inner.bytes -= waiting.bytes;
-            inner.shares.remove(&Sender::of(&waiting.tenant, &waiting.batch), waiting.bytes);
+            inner.shares.remove(&waiting.sender, waiting.bytes);
         }
     }
 

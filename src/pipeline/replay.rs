@@ -9,6 +9,7 @@ use crate::letters::Letter;
 use crate::rules::Rules;
 
 use super::queue::{Source as Made, Waiting};
+use super::shares::Sender;
 
 /// Why the journal could not be replayed to its end. What follows must not be applied: it would leave a hole that
 /// nothing ever fills.
@@ -116,5 +117,6 @@ fn decoded(record: Record, door: &Door) -> Result<Waiting, Box<Letter>> {
     door.rules.admit(&mut decoded.batch);
     let source = Made { encoding, received: entry.received, body: entry.body };
     let bytes = source.bytes_with(&decoded.batch);
-    Ok(Waiting { lsn, tenant: entry.tenant, batch: decoded.batch, bytes, source })
+    let sender = Sender::of(&entry.tenant, &decoded.batch);
+    Ok(Waiting { lsn, sender, batch: decoded.batch, bytes, source })
 }

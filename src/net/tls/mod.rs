@@ -22,8 +22,6 @@ use tracing::debug;
 
 use pair::{Pair, Stamp};
 
-pub use selfsigned::VALID_SECONDS;
-
 /// Where the certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {

@@ -16,7 +16,7 @@ use super::pair::certificates;
 
 const DAY: i64 = 86_400;
 /// How long one is valid: what browsers accept at most is 398 days.
-pub const VALID_SECONDS: i64 = 397 * DAY;
+pub(super) const VALID_SECONDS: i64 = 397 * DAY;
 /// How long before its end it is renewed.
 const RENEWED: i64 = 30 * DAY;
 /// How far the clocks of clients may be behind.

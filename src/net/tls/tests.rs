@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
+use super::selfsigned::VALID_SECONDS;
 use super::*;
 
 const NOW: i64 = 1_790_000_000;
