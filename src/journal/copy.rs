@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Lsn;
+use super::disk::FileSystem;
 use super::error::Error;
 use super::format::Header;
 use super::segment::{self, Item, Scanner};
@@ -43,7 +44,7 @@ pub fn segments(directory: &Path) -> Result<Vec<Segment>, Error> {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for (header, path) in segment::list(directory)? {
+    for (header, path) in segment::list(&FileSystem, directory)? {
         match path.metadata() {
             Ok(metadata) => {
                 found.push(Segment { path, name: segment::file_name(&header), bytes: metadata.len() });
@@ -70,7 +71,7 @@ pub fn copy(found: &Segment, target: &mut impl Write) -> Result<Option<u64>, Err
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(reading()(source)),
     };
-    let mut scanner = match Scanner::open(&named, &found.path) {
+    let mut scanner = match Scanner::open(&FileSystem, &named, &found.path) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
@@ -96,7 +97,7 @@ pub fn copy(found: &Segment, target: &mut impl Write) -> Result<Option<u64>, Err
 /// Numbers that were refused and never written leave a hole only where a segment begins, and that segment says so in
 /// its header; every other hole is a loss.
 pub fn holding(directory: &Path, applied: Lsn) -> Result<Holding, Error> {
-    let listed = if directory.is_dir() { segment::list(directory)? } else { Vec::new() };
+    let listed = if directory.is_dir() { segment::list(&FileSystem, directory)? } else { Vec::new() };
     let mut holding = Holding { last: Lsn(0), missing: None };
     // The next record that has to be there.
     let mut next = Lsn(applied.0.saturating_add(1));
@@ -120,7 +121,7 @@ pub fn holding(directory: &Path, applied: Lsn) -> Result<Holding, Error> {
 /// Reads one segment for the records from `wanted.0` on and before `wanted.1`; answers the last record in it.
 fn scan(named: &Header, path: &Path, wanted: (Lsn, Lsn), holding: &mut Holding) -> Result<Lsn, Error> {
     let (first, limit) = wanted;
-    let mut scanner = Scanner::open(named, path)?;
+    let mut scanner = Scanner::open(&FileSystem, named, path)?;
     let mut last = Lsn(named.base.0.saturating_sub(1));
     let mut is_damaged = scanner.header_damaged;
     let mut has_records = false;

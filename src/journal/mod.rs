@@ -29,7 +29,7 @@ mod replay;
 mod segment;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::collections::VecDeque;
@@ -205,40 +205,15 @@ struct Inner {
 /// applied. [`Error::Locked`] when another instance has the directory, which is then left as it is;
 /// [`Error::Version`] for segments of a later program.
 pub fn open(options: Options, applied: Lsn) -> Result<(Journal, Replay), Error> {
-    open_on(options, applied, Box::new(FileSystem))
+    open_on(Arc::new(FileSystem), options, applied)
 }
 
-fn open_on(options: Options, applied: Lsn, disk: Box<dyn Disk>) -> Result<(Journal, Replay), Error> {
+fn open_on(disk: Arc<dyn Disk>, options: Options, applied: Lsn) -> Result<(Journal, Replay), Error> {
     check(&options)?;
     let directory = options.directory.as_path();
     create_directory(directory)?;
     let locks = lock(directory)?;
-    let recovered = recovery::recover(directory, applied)?;
-    let last = recovered.report.last;
-    // Replayed records count as durable, so they have to be; only the last segment can be otherwise.
-    if let Some(found) = recovered.segments.last() {
-        let file = OpenOptions::new().write(true).open(&found.path);
-        file.and_then(|file| file.sync_all()).map_err(Error::io("sync", &found.path))?;
-    }
-    let sealed: VecDeque<Sealed> = recovered
-        .segments
-        .iter()
-        .map(|found| Sealed { path: found.path.clone(), bytes: found.bytes, last: found.last })
-        .collect();
-    let shared = Arc::new(Shared::new(&options, &recovered.report));
-    let start = Start {
-        directory: options.directory.clone(),
-        segment_bytes: options.segment_bytes,
-        sync: options.sync,
-        disk,
-        sealed,
-        sequence: recovered.sequence,
-        durable: last,
-    };
-    let writer = Writer::new(start, Arc::clone(&shared))?;
-    for path in &recovered.empty {
-        fs::remove_file(path).map_err(Error::io("remove", path))?;
-    }
+    let (journal, replay, writer) = prepare(disk, &options, applied)?;
     let thread = thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
@@ -247,9 +222,39 @@ fn open_on(options: Options, applied: Lsn, disk: Box<dyn Disk>) -> Result<(Journ
             drop(locks);
         })
         .map_err(Error::io("start the writer of", directory))?;
-    let inner = Inner { shared: Arc::clone(&shared), sync: options.sync, thread: Mutex::new(Some(thread)) };
-    let replay = Replay::new(recovered.segments, applied, recovered.report, shared);
-    Ok((Journal { inner: Arc::new(inner) }, replay))
+    *journal.inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    Ok((journal, replay))
+}
+
+/// Recovers the directory and creates the segment to write to. Nothing is written until the writer runs.
+fn prepare(disk: Arc<dyn Disk>, options: &Options, applied: Lsn) -> Result<(Journal, Replay, Writer), Error> {
+    let recovered = recovery::recover(&*disk, &options.directory, applied)?;
+    // Replayed records count as durable, so they have to be; only the last segment can be otherwise.
+    if let Some(found) = recovered.segments.last() {
+        disk.sync(&found.path).map_err(Error::io("sync", &found.path))?;
+    }
+    let sealed: VecDeque<Sealed> = recovered
+        .segments
+        .iter()
+        .map(|found| Sealed { path: found.path.clone(), bytes: found.bytes, last: found.last })
+        .collect();
+    let shared = Arc::new(Shared::new(options, &recovered.report));
+    let start = Start {
+        directory: options.directory.clone(),
+        segment_bytes: options.segment_bytes,
+        sync: options.sync,
+        disk: Arc::clone(&disk),
+        sealed,
+        sequence: recovered.sequence,
+        durable: recovered.report.last,
+    };
+    let writer = Writer::new(start, Arc::clone(&shared))?;
+    for path in &recovered.empty {
+        disk.remove(path).map_err(Error::io("remove", path))?;
+    }
+    let inner = Inner { shared: Arc::clone(&shared), sync: options.sync, thread: Mutex::new(None) };
+    let replay = Replay::new(disk, recovered.segments, (applied, recovered.report), shared);
+    Ok((Journal { inner: Arc::new(inner) }, replay, writer))
 }
 
 /// The right to work on a journal's directory while no server does; given back when dropped.

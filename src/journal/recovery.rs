@@ -1,11 +1,11 @@
 //! What is found when a directory is opened again: which records hold, what is torn and what is damaged.
 
-use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
 use super::Lsn;
+use super::disk::Disk;
 use super::error::Error;
 use super::format::{HEADER_BYTES, Header};
 use super::segment::{self, Item, Scanner};
@@ -76,8 +76,8 @@ pub(super) struct Recovered {
 /// Reads every segment that may hold records after `applied`, cuts the torn tail and copies what is damaged.
 ///
 /// Changes nothing but the end of the last segment. Reads whole segments: about a second per GiB.
-pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error> {
-    let mut listed = segment::list(directory)?;
+pub(super) fn recover(disk: &dyn Disk, directory: &Path, applied: Lsn) -> Result<Recovered, Error> {
+    let mut listed = segment::list(disk, directory)?;
     let mut recovered = Recovered { sequence: 1, ..Recovered::default() };
     recovered.report.last = applied;
     let first = listed.iter().map(|(named, _)| named.base.0).min();
@@ -87,7 +87,7 @@ pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error
         recovered.report.last = recovered.report.last.max(Lsn(named.base.0.saturating_sub(1)));
     }
     while let Some((named, path)) = listed.last() {
-        let Some(bytes) = recordless(named, path, recovered.empty.is_empty())? else { break };
+        let Some(bytes) = recordless(disk, (named, path), recovered.empty.is_empty())? else { break };
         recovered.report.torn_tail_bytes += bytes.saturating_sub(HEADER_BYTES as u64);
         recovered.empty.push(path.clone());
         listed.pop();
@@ -104,9 +104,9 @@ pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error
         };
         if !later.is_empty() && limit.0 <= applied.0.saturating_add(1) {
             // Everything in it was applied; its content no longer matters.
-            found.bytes = fs::metadata(path).map_err(Error::io("read", path))?.len();
+            found.bytes = disk.open(path).map_err(Error::io("read", path))?.length();
         } else {
-            scan(&mut found, applied, later.is_empty(), &mut recovered.report)?;
+            scan(disk, &mut found, (applied, later.is_empty()), &mut recovered.report)?;
             recovered.report.last = recovered.report.last.max(found.last);
         }
         recovered.segments.push(found);
@@ -119,8 +119,12 @@ pub(super) fn recover(directory: &Path, applied: Lsn) -> Result<Recovered, Error
 ///
 /// Only the very last segment may have been torn before its first record was complete. Of those before it
 /// only one that ends with its header counts: bytes behind the header were synced once, so they are damage.
-fn recordless(named: &Header, path: &Path, is_very_last: bool) -> Result<Option<u64>, Error> {
-    let mut scanner = Scanner::open(named, path)?;
+fn recordless(
+    disk: &dyn Disk,
+    (named, path): (&Header, &Path),
+    is_very_last: bool,
+) -> Result<Option<u64>, Error> {
+    let mut scanner = Scanner::open(disk, named, path)?;
     let bytes = scanner.length();
     let is_bare = bytes <= HEADER_BYTES as u64;
     let is_torn =
@@ -129,8 +133,13 @@ fn recordless(named: &Header, path: &Path, is_very_last: bool) -> Result<Option<
 }
 
 /// Reads one segment that is not applied yet; cuts its tail if it is the last.
-fn scan(found: &mut Found, applied: Lsn, is_last: bool, report: &mut Recovery) -> Result<(), Error> {
-    let mut scanner = Scanner::open(&found.named, &found.path)?;
+fn scan(
+    disk: &dyn Disk,
+    found: &mut Found,
+    (applied, is_last): (Lsn, bool),
+    report: &mut Recovery,
+) -> Result<(), Error> {
+    let mut scanner = Scanner::open(disk, &found.named, &found.path)?;
     found.bytes = scanner.length();
     let mut after = Lsn(0);
     let mut tail = None;
@@ -154,7 +163,7 @@ fn scan(found: &mut Found, applied: Lsn, is_last: bool, report: &mut Recovery) -
     let is_superseded = found.limit <= next;
     match tail {
         Some((offset, bytes)) if is_last => {
-            truncate(&found.path, offset)?;
+            disk.truncate(&found.path, offset).map_err(Error::io("truncate", &found.path))?;
             found.bytes = offset;
             report.torn_tail_bytes += bytes;
         }
@@ -164,24 +173,18 @@ fn scan(found: &mut Found, applied: Lsn, is_last: bool, report: &mut Recovery) -
     if scanner.header_damaged && !is_superseded {
         damaged.insert(0, (0, found.bytes.min(HEADER_BYTES as u64), Lsn(0)));
     }
-    quarantine(&found.path, &damaged, report);
+    quarantine(disk, &found.path, &damaged, report);
     if is_last {
         found.last = after;
     }
     Ok(())
 }
 
-/// Cuts a segment at `length` and makes that durable, so that what follows never reappears.
-fn truncate(path: &Path, length: u64) -> Result<(), Error> {
-    let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(Error::io("truncate", path))
-}
-
-fn quarantine(path: &Path, damaged: &[(u64, u64, Lsn)], report: &mut Recovery) {
+fn quarantine(disk: &dyn Disk, path: &Path, damaged: &[(u64, u64, Lsn)], report: &mut Recovery) {
     if damaged.is_empty() {
         return;
     }
-    let copy = copy_beside(path);
+    let copy = copy_beside(disk, path);
     for (offset, bytes, after) in damaged {
         report.quarantined_bytes += bytes;
         if report.quarantined.len() < QUARANTINED_MAX {
@@ -197,23 +200,20 @@ fn quarantine(path: &Path, damaged: &[(u64, u64, Lsn)], report: &mut Recovery) {
 }
 
 /// Copies a damaged segment to `<name>.bad`; a copy of an earlier start is kept as it is.
-fn copy_beside(path: &Path) -> Option<PathBuf> {
+fn copy_beside(disk: &dyn Disk, path: &Path) -> Option<PathBuf> {
     let copy = path.with_extension("journal.bad");
-    if copy.exists() {
+    let listed = disk.list(path.parent()?).ok()?;
+    if listed.contains(&copy) {
         return Some(copy);
     }
-    let is_copy = |path: &Path| path.extension().is_some_and(|extension| extension == "bad");
-    let copies = fs::read_dir(path.parent()?).ok()?.flatten().filter(|entry| is_copy(&entry.path())).count();
-    if COPIES_MAX <= copies {
+    let is_copy = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "bad");
+    if COPIES_MAX <= listed.iter().filter(is_copy).count() {
         return None;
     }
-    let partial = path.with_extension("journal.bad.partial");
-    let copied = fs::copy(path, &partial).and_then(|_| fs::rename(&partial, &copy));
-    match copied {
+    match disk.copy(path, &copy) {
         Ok(()) => Some(copy),
         Err(cause) => {
             warn!(path = %path.display(), %cause, "cannot keep a copy of a damaged segment");
-            let _ = fs::remove_file(&partial);
             None
         }
     }

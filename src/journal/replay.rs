@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use super::disk::Disk;
 use super::error::Error;
 use super::format;
 use super::recovery::{Found, Recovery};
@@ -17,6 +18,7 @@ use super::{Lsn, Record};
 /// yielded once and ends the iteration: what follows would have a hole. A record that cannot be unpacked is
 /// yielded as an error and the next call goes on behind it.
 pub struct Replay {
+    disk: Arc<dyn Disk>,
     segments: IntoIter<Found>,
     current: Option<(Found, Scanner)>,
     applied: Lsn,
@@ -25,8 +27,13 @@ pub struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(segments: Vec<Found>, applied: Lsn, report: Recovery, shared: Arc<Shared>) -> Self {
-        Self { segments: segments.into_iter(), current: None, applied, report, shared }
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        segments: Vec<Found>,
+        (applied, report): (Lsn, Recovery),
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { disk, segments: segments.into_iter(), current: None, applied, report, shared }
     }
 
     /// What opening the journal found.
@@ -40,7 +47,7 @@ impl Replay {
             if found.last <= self.applied {
                 continue;
             }
-            match Scanner::open(&found.named, &found.path) {
+            match Scanner::open(&*self.disk, &found.named, &found.path) {
                 Ok(scanner) => {
                     self.current = Some((found, scanner));
                     return Ok(true);

@@ -1,13 +1,13 @@
 //! Segment files on disk: their names, and reading one with all that may have happened to it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Lsn;
+use super::disk::{Content, Disk};
 use super::error::Error;
 use super::format::{
     BadHeader, Frame, HEADER_BYTES, Header, PEEK_BYTES, RECORD_BYTES_MIN, SegmentId, VERSION,
@@ -39,14 +39,10 @@ pub(super) fn parse_name(path: &Path) -> Option<Header> {
 }
 
 /// The segments in `directory` in the order of their creation; other files are left out.
-pub(super) fn list(directory: &Path) -> Result<Vec<(Header, PathBuf)>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let path = entry.map_err(Error::io("list", directory))?.path();
-        if let Some(header) = parse_name(&path) {
-            found.push((header, path));
-        }
-    }
+pub(super) fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<(Header, PathBuf)>, Error> {
+    let paths = disk.list(directory).map_err(Error::io("list", directory))?;
+    let mut found: Vec<_> =
+        paths.into_iter().filter_map(|path| parse_name(&path).map(|header| (header, path))).collect();
     found.sort_by_key(|(header, _)| header.sequence);
     Ok(found)
 }
@@ -93,10 +89,9 @@ impl Scanner {
     /// Opens the segment at `path`, whose name says `named`.
     ///
     /// [`Error::Version`] for an intact header of another version; a damaged header is noted, not an error.
-    pub(super) fn open(named: &Header, path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut file = Window { file, length, buffer: Vec::new(), start: 0 };
+    pub(super) fn open(disk: &dyn Disk, named: &Header, path: &Path) -> Result<Self, Error> {
+        let content = disk.open(path).map_err(Error::io("open", path))?;
+        let mut file = Window { length: content.length(), content, buffer: Vec::new(), start: 0 };
         let first = file.array::<HEADER_BYTES>(0).map_err(Error::io("read", path))?;
         let (header, header_damaged) = match first.as_ref().map(Header::decode) {
             Some(Ok(header)) => (header, false),
@@ -105,7 +100,7 @@ impl Scanner {
             }
             Some(Err(BadHeader::Damaged)) | None => (*named, true),
         };
-        let offset = (HEADER_BYTES as u64).min(length);
+        let offset = (HEADER_BYTES as u64).min(file.length);
         Ok(Self { file, header, header_damaged, offset, previous: None })
     }
 
@@ -185,7 +180,7 @@ impl Scanner {
 
 /// A file read forward through a buffer.
 struct Window {
-    file: File,
+    content: Box<dyn Content>,
     length: u64,
     buffer: Vec<u8>,
     /// Offset in the file of the buffer's first byte.
@@ -201,11 +196,10 @@ impl Window {
         let held = self.start + self.buffer.len() as u64;
         if offset < self.start || held < offset + bytes as u64 {
             let ahead = (self.length - offset).min(READ_BYTES.max(bytes) as u64);
-            self.file.seek(SeekFrom::Start(offset))?;
             // Nothing of the old buffer stays valid should the read fail half way.
             self.start = offset;
             self.buffer.clear();
-            (&mut self.file).take(ahead).read_to_end(&mut self.buffer)?;
+            self.content.read(offset, ahead, &mut self.buffer)?;
         }
         let from = (offset - self.start) as usize;
         Ok(self.buffer.get(from..from + bytes))

@@ -12,7 +12,7 @@ use super::disk::{Disk, SegmentFile};
 use super::error::Error;
 use super::format::{HEADER_BYTES, Header, Prepared, SegmentId};
 use super::segment;
-use super::state::{Pending, Shared};
+use super::state::{Pending, Shared, Work};
 use super::{Lsn, Sync};
 
 /// Longest time that written records of a [`Sync::Buffered`] journal stay unsynced.
@@ -47,7 +47,7 @@ pub(super) struct Start {
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
     pub(super) sync: Sync,
-    pub(super) disk: Box<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) sealed: VecDeque<Sealed>,
     pub(super) sequence: u64,
     pub(super) durable: Lsn,
@@ -66,6 +66,8 @@ pub(super) struct Writer {
     sync_due: Option<Instant>,
     /// When to try again after a failure for want of space.
     retry_at: Option<Instant>,
+    /// When this turn began.
+    now: Instant,
     buffer: Vec<u8>,
 }
 
@@ -82,6 +84,7 @@ impl Writer {
             unsynced_bytes: 0,
             sync_due: None,
             retry_at: None,
+            now: Instant::now(),
             buffer: Vec::new(),
         };
         writer.active = Some(writer.create().map_err(Error::io("create a segment in", &directory))?);
@@ -100,23 +103,33 @@ impl Writer {
         }
         let _end = End(Arc::clone(&self.shared));
         loop {
-            let deadline = self.sync_due.into_iter().chain(self.retry_at).min();
-            let work = self.shared.next_work(deadline);
-            let is_idle = work.batch.is_empty();
-            if !is_idle {
-                self.commit(work.batch);
-            }
-            if self.sync_due.is_some_and(|due| work.stopping || due <= Instant::now()) {
-                self.sync_unsynced();
-            }
-            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry();
-            }
-            self.remove_released(work.released, work.pressed);
-            if is_idle && work.stopping {
+            let work = self.shared.next_work(self.deadline());
+            if !self.turn(work, Instant::now()) {
                 break;
             }
         }
+    }
+
+    /// When there is something to do although nothing is asked for.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.sync_due.into_iter().chain(self.retry_at).min()
+    }
+
+    /// Does what is due at `now`; false once everything is done that there will ever be.
+    pub(super) fn turn(&mut self, work: Work, now: Instant) -> bool {
+        self.now = now;
+        let is_idle = work.batch.is_empty();
+        if !is_idle {
+            self.commit(work.batch);
+        }
+        if self.sync_due.is_some_and(|due| work.stopping || due <= now) {
+            self.sync_unsynced();
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry();
+        }
+        self.remove_released(work.released, work.pressed);
+        !(is_idle && work.stopping)
     }
 
     /// Writes a batch, makes it durable where the options say so, and tells its appenders.
@@ -191,7 +204,7 @@ impl Writer {
         if self.start.sync == Sync::Buffered {
             self.unsynced.extend(records);
             self.unsynced_bytes += bytes;
-            self.sync_due.get_or_insert_with(|| Instant::now() + BUFFERED_SYNC);
+            self.sync_due.get_or_insert(self.now + BUFFERED_SYNC);
         }
     }
 
@@ -248,7 +261,7 @@ impl Writer {
 
     /// Refuses everything from now on. Want of space, file handles or memory passes, so that alone is tried again.
     fn poison(&mut self, cause: &io::Error, second: &io::Error) {
-        self.retry_at = is_passing(second).then(|| Instant::now() + RETRY);
+        self.retry_at = is_passing(second).then(|| self.now + RETRY);
         error!(%cause, %second, tries_again = self.retry_at.is_some(), "the journal takes no more entries");
         let reason: Arc<str> = if cause.kind() == second.kind() {
             Arc::from(cause.to_string())
@@ -268,7 +281,7 @@ impl Writer {
             self.shared.set_poisoned(None);
             info!("the journal has what it lacked and takes entries again");
         } else {
-            self.retry_at = Some(Instant::now() + RETRY);
+            self.retry_at = Some(self.now + RETRY);
         }
         self.report_disk();
     }

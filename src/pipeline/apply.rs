@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -23,7 +25,6 @@ use crate::model::span::{SpanKind, Status};
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 use crate::rules::Rules;
-use crate::store::Store;
 use crate::store::names::Names;
 use crate::store::recall::RecalledSpan;
 use crate::store::rows::Commit;
@@ -31,6 +32,7 @@ use crate::vitals::health::Health;
 
 use super::accept::Handle;
 use super::enrich::{self, Enriched, Enricher};
+use super::keep::Keep;
 use super::options::Options;
 use super::poison::{Origins, Request};
 use super::queue::{Queue, Waiting};
@@ -39,13 +41,13 @@ use super::shares::Sender;
 use super::tally::Tally;
 
 /// What the pipeline works with.
-pub struct Parts {
+pub struct Parts<S> {
     /// Where requests become durable.
     pub journal: Journal,
     /// What the journal holds beyond the store's position.
     pub replay: Replay,
     /// Where they are kept.
-    pub store: Store,
+    pub store: S,
     /// Who is told afterwards.
     pub graph: Graph,
     /// Bounds of decoding, the same as at the door.
@@ -67,12 +69,11 @@ pub struct Parts {
 ///
 /// # Errors
 /// When the store cannot tell its templates.
-pub async fn start(
+pub async fn start<S: Keep>(
     options: Options,
-    parts: Parts,
+    parts: Parts<S>,
 ) -> Result<(Handle, JoinHandle<()>), crate::store::error::Error> {
-    let templates = parts.store.templates(None).await?;
-    let highest = parts.store.template_highest().await?;
+    let (templates, highest) = parts.store.templates().await?;
     let queue = Arc::new(Queue::new(&options));
     let tally = Arc::new(Tally::default());
     let handle =
@@ -105,12 +106,12 @@ const RECALLED_TOGETHER: usize = 1_000;
 /// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
 const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
 
-pub(super) struct Applier {
+pub(super) struct Applier<S> {
     enricher: Enricher,
     joiner: Joiner,
     pub(super) options: Options,
     journal: Journal,
-    pub(super) store: Store,
+    pub(super) store: S,
     graph: Graph,
     pub(super) letters: Letters,
     /// What requests are held to.
@@ -125,7 +126,7 @@ pub(super) struct Applier {
     synced_at: Instant,
 }
 
-impl Applier {
+impl<S: Keep> Applier<S> {
     async fn run(mut self, replay: Replay, door: replay::Door) {
         if let Err(broken) = self.catch_up(replay, door).await {
             let chain = chain(&broken);
@@ -154,6 +155,7 @@ impl Applier {
                 break;
             }
             tokio::select! {
+                biased;
                 () = self.queue.arrived() => {}
                 changed = durable.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(Duration::from_secs(1)) => self.release(false).await,
@@ -167,7 +169,7 @@ impl Applier {
         let started = Instant::now();
         let mut records = 0;
         let mut source = replay::Source::new(replay, door);
-        while let Some(read) = source.next(self.options.commit_items_max).await? {
+        while let Some(read) = source.next(self.options.commit_items_max)? {
             records += read.waiting.len() as u64;
             for request in &read.waiting {
                 // What became a letter before a crash, and is stored now, must not be sent again.
@@ -210,7 +212,8 @@ impl Applier {
     async fn gather(&self, began: Instant) {
         let due = began + self.options.commit_interval;
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
+            biased;
+            () = tokio::time::sleep_until(due) => {}
             () = self.queue.stopped() => {}
         }
     }
@@ -221,7 +224,7 @@ impl Applier {
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
         // Thousands of records take a while: the other tasks of this thread go on elsewhere.
-        let (requests, broken) = tokio::task::block_in_place(|| self.enrich(waiting, &mut enriched));
+        let (requests, broken) = in_place(|| self.enrich(waiting, &mut enriched));
         requests.iter().for_each(|request| counts[request.signal as usize] += request.items as u64);
         for request in &broken {
             self.bury(request.whole("reading it ended in a panic, a defect of this version")).await;
@@ -261,7 +264,7 @@ impl Applier {
             // It takes them for stored, and would take them for duplicates when they are sent again.
             self.forget_joined();
         }
-        tokio::task::block_in_place(|| self.show(&arrivals, &commit));
+        in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] -= left_of_spans;
         counts[Signal::Logs as usize] -= counted_only;
         for signal in Signal::ALL {
@@ -307,7 +310,7 @@ impl Applier {
     ) -> (Vec<Outcome>, Vec<(TenantNumber, Observation)>) {
         let joiner = &mut self.joiner;
         let together = || catch_unwind(AssertUnwindSafe(|| joiner.join(&enriched.arrivals)));
-        if let Ok(joined) = tokio::task::block_in_place(together) {
+        if let Ok(joined) = in_place(together) {
             return (joined.outcomes, joined.observations);
         }
         // What it remembers may be half of something. What is stored is recalled.
@@ -424,6 +427,14 @@ impl Applier {
             Err(failure) => warn!(error = chain(&failure), "the store was not synced; it is tried again"),
         }
         self.synced_at = Instant::now();
+    }
+}
+
+/// Does what takes a while; the other tasks of this thread go on elsewhere, where there is another thread.
+pub(super) fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match Runtime::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::fault::{Kind, chain};
@@ -12,6 +13,7 @@ use crate::store::error::Error;
 use crate::store::rows::{Commit, Committed};
 
 use super::apply::Applier;
+use super::keep::Keep;
 use super::poison::{Origins, Request, Row, Search};
 
 /// How long another server may lead before this one gives up: its own connection may be on its way out.
@@ -29,7 +31,7 @@ enum Attempt {
     TryOut,
 }
 
-impl Applier {
+impl<S: Keep> Applier<S> {
     /// Commits. Answers what was committed, and of each signal how many items went into letters instead. None where
     /// another server leads by now: this one must not go on.
     pub(super) async fn commit(

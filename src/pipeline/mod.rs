@@ -8,7 +8,7 @@
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), `commit` and `poison` (what
+//! [`enrich`] (rows from records), [`apply`] (the applier), `keep` (what it asks of the store), `commit` and `poison` (what
 //! the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
@@ -16,6 +16,7 @@ mod apply;
 mod commit;
 mod enrich;
 mod error;
+mod keep;
 mod options;
 mod poison;
 mod queue;
@@ -24,8 +25,12 @@ mod shares;
 mod tally;
 mod traits;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::accept::{Handle, Submission};
 pub use self::apply::{Parts, start};
 pub use self::error::Error;
+pub use self::keep::Keep;
 pub use self::options::Options;
 pub use self::tally::Tally;

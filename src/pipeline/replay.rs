@@ -8,6 +8,7 @@ use crate::journal::{self, Lsn, Record, Replay};
 use crate::letters::Letter;
 use crate::rules::Rules;
 
+use super::apply::in_place;
 use super::queue::{Source as Made, Waiting};
 use super::shares::Sender;
 
@@ -26,9 +27,10 @@ pub(super) enum Broken {
     Panicked,
 }
 
-/// Reads the journal off the reactor, a commit's worth at a time.
+/// Reads the journal, a commit's worth at a time.
 pub(super) struct Source {
-    state: Option<(Replay, Door)>,
+    replay: Replay,
+    door: Door,
 }
 
 /// What requests were held to when they were accepted.
@@ -40,38 +42,35 @@ pub(super) struct Door {
 
 impl Source {
     pub(super) fn new(replay: Replay, door: Door) -> Self {
-        Self { state: Some((replay, door)) }
+        Self { replay, door }
     }
 
-    /// The next requests, about `items_max` items; none at the end.
-    pub(super) async fn next(&mut self, items_max: usize) -> Result<Option<Read>, Broken> {
-        let Some((mut replay, door)) = self.state.take() else { return Ok(None) };
-        let work = tokio::task::spawn_blocking(move || {
-            let mut read = Read::default();
-            let mut items = 0;
-            while items < items_max {
-                let Some(record) = replay.next() else { break };
-                let record = record.map_err(Broken::Journal)?;
-                read.last = Some(record.lsn);
-                match decoded(record, &door) {
-                    Ok(request) => {
-                        items += request.batch.items();
-                        read.waiting.push(request);
-                    }
-                    Err(letter) => {
-                        items += 1;
-                        read.unreadable.push(*letter);
-                    }
+    /// The next requests, about `items_max` items; none at the end. Nothing is to be read after an error.
+    pub(super) fn next(&mut self, items_max: usize) -> Result<Option<Read>, Broken> {
+        let work = || self.read(items_max);
+        let read = in_place(|| catch_unwind(AssertUnwindSafe(work))).map_err(|_| Broken::Panicked)??;
+        Ok((!read.waiting.is_empty() || !read.unreadable.is_empty()).then_some(read))
+    }
+
+    fn read(&mut self, items_max: usize) -> Result<Read, Broken> {
+        let mut read = Read::default();
+        let mut items = 0;
+        while items < items_max {
+            let Some(record) = self.replay.next() else { break };
+            let record = record.map_err(Broken::Journal)?;
+            read.last = Some(record.lsn);
+            match decoded(record, &self.door) {
+                Ok(request) => {
+                    items += request.batch.items();
+                    read.waiting.push(request);
+                }
+                Err(letter) => {
+                    items += 1;
+                    read.unreadable.push(*letter);
                 }
             }
-            Ok((read, replay, door))
-        });
-        let (read, replay, door) = work.await.map_err(|_| Broken::Panicked)??;
-        if read.waiting.is_empty() && read.unreadable.is_empty() {
-            return Ok(None);
         }
-        self.state = Some((replay, door));
-        Ok(Some(read))
+        Ok(read)
     }
 }
 

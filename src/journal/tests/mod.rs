@@ -1,3 +1,5 @@
+pub(crate) mod power;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use tempfile::TempDir;
 
-use super::disk::SegmentFile;
+use super::disk::{Content, SegmentFile};
 use super::*;
 use crate::fault::Kind;
 
@@ -72,7 +74,7 @@ fn replayed(directory: &Path, applied: u64) -> (Vec<u64>, Recovery) {
 }
 
 fn segments(directory: &Path) -> Vec<PathBuf> {
-    segment::list(directory).unwrap().into_iter().map(|(_, path)| path).collect()
+    segment::list(&FileSystem, directory).unwrap().into_iter().map(|(_, path)| path).collect()
 }
 
 /// Segments that hold records, without the one each open adds.
@@ -426,6 +428,26 @@ struct FaultyFile {
 }
 
 impl Disk for Faulty {
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        FileSystem.list(directory)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Content>> {
+        FileSystem.open(path)
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        FileSystem.truncate(path, length)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        FileSystem.sync(path)
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileSystem.copy(from, to)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
         if fails(&self.0.creates) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -469,7 +491,7 @@ impl SegmentFile for FaultyFile {
 fn faulty(directory: &Path, sync: Sync) -> (Journal, Arc<Faults>) {
     let disk = Faulty::default();
     let options = Options { sync, ..options(directory) };
-    let (journal, _) = open_on(options, Lsn(0), Box::new(disk.clone())).unwrap();
+    let (journal, _) = open_on(Arc::new(disk.clone()), options, Lsn(0)).unwrap();
     (journal, disk.0)
 }
 

@@ -1,0 +1,61 @@
+//! What the applier asks of the store; a trait, so that a simulation can put one in its place that loses power.
+
+use std::sync::Arc;
+
+use crate::model::id::{TenantNumber, TraceId};
+use crate::model::time::UnixNanos;
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::store::names::Names;
+use crate::store::recall::Recalled;
+use crate::store::rows::{Commit, Committed, TemplateRow};
+
+/// Keeps what is committed; see the methods of [`Store`] with these names for what each promises.
+pub trait Keep: Clone + Send + Sync + 'static {
+    /// The dictionaries.
+    fn names(&self) -> &Names;
+    /// All templates, and the highest number that one ever had.
+    fn templates(&self) -> impl Future<Output = Result<(Vec<TemplateRow>, u32), Error>> + Send;
+    /// Writes everything, or nothing.
+    fn commit(&self, commit: Arc<Commit>) -> impl Future<Output = Result<Committed, Error>> + Send;
+    /// Errs where [`Keep::commit`] would, and changes nothing.
+    fn try_out(&self, commit: Arc<Commit>) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Finds traces that were begun before.
+    fn recall(
+        &self,
+        tenant: TenantNumber,
+        traces: &[(TraceId, UnixNanos)],
+    ) -> impl Future<Output = Result<Vec<Recalled>, Error>> + Send;
+    /// Makes the commits so far survive a power cut, and answers the position that does.
+    fn sync(&self) -> impl Future<Output = Result<u64, Error>> + Send;
+}
+
+impl Keep for Store {
+    fn names(&self) -> &Names {
+        Self::names(self)
+    }
+
+    async fn templates(&self) -> Result<(Vec<TemplateRow>, u32), Error> {
+        Ok((Self::templates(self, None).await?, self.template_highest().await?))
+    }
+
+    async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, Error> {
+        Self::commit(self, commit).await
+    }
+
+    async fn try_out(&self, commit: Arc<Commit>) -> Result<(), Error> {
+        Self::try_out(self, commit).await
+    }
+
+    async fn recall(
+        &self,
+        tenant: TenantNumber,
+        traces: &[(TraceId, UnixNanos)],
+    ) -> Result<Vec<Recalled>, Error> {
+        Self::recall(self, tenant, traces).await
+    }
+
+    async fn sync(&self) -> Result<u64, Error> {
+        Self::sync(self).await
+    }
+}
