@@ -4,15 +4,61 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
 
 /// Plays the telemetry of a seeded system of services at a fixed rate and accounts for every item.
 #[derive(Debug, Parser)]
-#[command(name = "loadsim", version)]
+#[command(name = "loadsim", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    play: Play,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tries the rules of OTLP on a server: requests from the suite's cases, good and bad, and what has to come of each.
+    Conformance(Conformance),
+}
+
+#[derive(Debug, Args)]
+struct Conformance {
+    /// Where OTLP/HTTP is, as http://host:port.
+    #[arg(long, default_value = "http://localhost:4318")]
+    endpoint: String,
+    /// Where OTLP/gRPC is, as http://host:port; port 4317 of the endpoint's host when not given.
+    #[arg(long)]
+    grpc_endpoint: Option<String>,
+    /// The server's key.
+    #[arg(long, env = "API_KEY", default_value = "", hide_env_values = true)]
+    api_key: String,
+    /// Tenant to send as; the server's default when not given.
+    #[arg(long, default_value = "")]
+    tenant_id: String,
+    /// Only cases whose group or name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only rules worded at least so: must, should, or robust for all.
+    #[arg(long, default_value = "robust", value_parser = ["must", "should", "robust"])]
+    level: String,
+    /// The base URL of an otelcontext's API, to count what was stored; it must have no tenant but its default.
+    #[arg(long)]
+    read_back: Option<String>,
+    /// Lists the cases and sends nothing.
+    #[arg(long)]
+    list: bool,
+    /// Writes the outcomes as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Play {
     /// Where to send: host:port, or a URL with --protocol http.
     #[arg(long, default_value = "localhost:4317")]
     endpoint: String,
@@ -89,7 +135,68 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    match Arguments::parse() {
+        Arguments { command: Some(Command::Conformance(arguments)), .. } => conform(arguments).await,
+        Arguments { command: None, play } => self::play(play).await,
+    }
+}
+
+/// Runs the suite; fails unless every case passes.
+async fn conform(arguments: Conformance) -> Result<()> {
+    if arguments.list {
+        print!("{}", conformance::list()?);
+        return Ok(());
+    }
+    let http = address(&arguments.endpoint)?;
+    let grpc = match &arguments.grpc_endpoint {
+        Some(url) => address(url)?,
+        None => format!("{}:4317", http.rsplit_once(':').map_or(http.as_str(), |(host, _)| host)),
+    };
+    let level = match arguments.level.as_str() {
+        "must" => Level::Must,
+        "should" => Level::Should,
+        _ => Level::Robust,
+    };
+    let options = conformance::Options {
+        http,
+        grpc,
+        api_key: arguments.api_key,
+        tenant: arguments.tenant_id,
+        only: arguments.only,
+        level,
+        read_back: arguments.read_back,
+    };
+    let report = conformance::run(&options, |outcome| {
+        if !outcome.faults.is_empty() {
+            eprintln!("failed: {}/{}", outcome.group, outcome.name);
+        }
+    })
+    .await?;
+    print!("{}", report.text());
+    if let Some(path) = arguments.report {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(&path, json).with_context(|| path.display().to_string())?;
+    }
+    let failed = report.failed().count();
+    anyhow::ensure!(failed == 0, "{failed} of {} executions failed", report.outcomes.len());
+    Ok(())
+}
+
+/// `host:port` of a URL, or of what is already that.
+fn address(url: &str) -> Result<String> {
+    anyhow::ensure!(
+        !url.starts_with("https://"),
+        "the suite speaks without encryption: give an http:// endpoint, for example behind a proxy that encrypts"
+    );
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    anyhow::ensure!(
+        address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()),
+        "an endpoint is http://host:port, {url} is not"
+    );
+    Ok(address.to_owned())
+}
+
+async fn play(arguments: Play) -> Result<()> {
     let protocol = if arguments.protocol == "grpc" { Protocol::Grpc } else { Protocol::Http };
     let options = Options {
         send: send::Options {

@@ -77,7 +77,8 @@ pub struct Options {
     /// A segment is closed before it would pass this size. 64 MiB let space return in steps of 64 MiB.
     pub segment_bytes: u64,
     /// Bytes of all segments, headers of later ones excepted; an append that would pass it is refused with
-    /// [`Error::Full`]. At least two segments.
+    /// [`Error::Full`]. At least two segments. What a failure makes the writer write a second time, a commit at most,
+    /// may lie over it until it is released.
     pub bytes_max: u64,
     /// Bytes in memory that wait for the writer; an append that would pass it is refused with
     /// [`Error::Full`].

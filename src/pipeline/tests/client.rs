@@ -30,7 +30,7 @@ const ITEMS_MAX: u64 = 6;
 
 /// The two tenants; an item with an odd number belongs to the second.
 pub(super) fn tenant(number: u64) -> TenantId {
-    TenantId::try_from(if number % 2 == 0 { "even" } else { "odd" }).unwrap()
+    TenantId::try_from(if number.is_multiple_of(2) { "even" } else { "odd" }).unwrap()
 }
 
 /// What became of an item, as its sender knows.
@@ -142,16 +142,16 @@ pub(super) fn stored(commit: &Commit) -> Vec<(u64, Signal, u32)> {
     let spans = commit.spans.iter().map(|span| {
         let number = number(span.start);
         assert_eq!(span.duration_ns, number, "a span was altered");
-        (number, Signal::Traces, u32::from(span.tenant.0))
+        (number, Signal::Traces, span.tenant.0)
     });
     let logs = commit.logs.iter().map(|log| {
         let number = number(log.time);
         assert_eq!(log.detail.body_text(), format!("line {number}"), "a log record was altered");
-        (number, Signal::Logs, u32::from(log.tenant.0))
+        (number, Signal::Logs, log.tenant.0)
     });
     let points = commit.points.iter().map(|row| {
         let number = number(row.point.time);
-        (number, Signal::Metrics, u32::from(row.tenant.0))
+        (number, Signal::Metrics, row.tenant.0)
     });
     spans.chain(logs).chain(points).collect()
 }
