@@ -35,6 +35,12 @@ pub enum Error {
     /// The body is compressed in a way the server does not know.
     #[error("the body may be compressed with gzip or zstd only")]
     Compression,
+    /// The body is transferred in a way the server does not know.
+    #[error("the only transfer coding that is known here is chunked")]
+    TransferCoding,
+    /// The request does not say which host it is for, or names several (RFC 9112, 3.2).
+    #[error("a request of HTTP/1.1 has exactly one Host header")]
+    Host,
     /// Something other than gRPC reached the gRPC port.
     #[error("this port speaks gRPC over HTTP/2 only: OTLP over HTTP has a port of its own, 4318 by default")]
     NotGrpc,
@@ -50,6 +56,9 @@ pub enum Error {
         /// What is wrong.
         what: &'static str,
     },
+    /// A gRPC message that is compressed, nobody knows how.
+    #[error("the gRPC message is malformed: it is compressed, but `grpc-encoding` does not say how")]
+    Unnamed,
     /// The compressed body is damaged.
     #[error("the body is not valid {format}")]
     Damaged {
@@ -99,7 +108,10 @@ impl Error {
             Self::Method
             | Self::ContentType
             | Self::Compression
+            | Self::TransferCoding
+            | Self::Host
             | Self::NotGrpc
+            | Self::Unnamed
             | Self::Framing { .. }
             | Self::Damaged { .. }
             | Self::BrokenOff => Kind::Invalid,

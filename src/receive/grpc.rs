@@ -147,9 +147,7 @@ pub(super) async fn message(
         let (body, permit) = reader.finish();
         let compression = match (flag, named) {
             (0, _) => Compression::Identity,
-            (1, Compression::Identity) => {
-                return framing("it is compressed, but `grpc-encoding` does not say how");
-            }
+            (1, Compression::Identity) => return Err(Error::Unnamed),
             (1, named) => named,
             _ => return framing("its first byte is neither 0 nor 1"),
         };

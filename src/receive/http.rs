@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{CONTENT_ENCODING, HOST, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Version};
 use axum::response::Response;
 use axum::routing::any;
 use axum::routing::post;
@@ -73,6 +74,7 @@ async fn take(
     request: Request,
 ) -> Result<(Encoding, Accepted), Error> {
     let (head, body) = request.into_parts();
+    check(&head)?;
     let principal = intake.authenticator().admit(Asking::http(&head), Right::Ingest).await?;
     let encoding = encoding.ok_or(Error::ContentType)?;
     let compression = compression_of(&head.headers)?;
@@ -82,6 +84,19 @@ async fn take(
     intake.tally().received(Transport::Http, body.len());
     let export = Export { scope: principal.scope, signal, encoding, compression, body, permit };
     Ok((encoding, intake.take(export).await?))
+}
+
+/// Refuses heads that may be understood in two ways: servers in front of this one may have understood the other.
+fn check(head: &Parts) -> Result<(), Error> {
+    if head.version != Version::HTTP_11 {
+        return Ok(());
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_known = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if !codings.all(is_known) {
+        return Err(Error::TransferCoding);
+    }
+    if head.headers.get_all(HOST).iter().count() == 1 { Ok(()) } else { Err(Error::Host) }
 }
 
 /// One known compression; bodies that were compressed twice are refused.

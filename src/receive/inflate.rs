@@ -1,7 +1,8 @@
 //! Decompression that stops at its limits.
 //!
 //! Output is made in pieces, and each piece is admitted before the next is made: a gigabyte packed into a few
-//! kilobytes costs the time and the memory of one request at its limit, never more. Nothing is decompressed twice.
+//! kilobytes never costs more than one request at its limit. A body that unpacks to many times its length is measured
+//! before more of it is kept, so what is refused in the end takes hardly any memory at all.
 
 use std::io;
 use std::io::Read;
@@ -23,8 +24,12 @@ const PIECE_BYTES: usize = 128 << 10;
 /// Largest zstd window, as a power of two: 8 MiB, which the format asks every decoder to support (RFC 8878).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// How many times its packed length a body may announce and be believed.
-const CREDIBLE_RATIO: usize = 32;
+/// How many times its packed length a body may announce, and unpack to, before it is measured: telemetry packs 5 to 15
+/// times.
+const CREDIBLE_RATIO: usize = 16;
+
+/// Plain bytes that are not worth measuring for.
+const CREDIBLE_BYTES: usize = 1 << 20;
 
 /// How many times the bytes made so far are set aside when room runs out.
 const GROWTH: usize = 7;
@@ -61,6 +66,10 @@ impl Compression {
 /// One body on its way to plain bytes.
 pub(super) struct Inflate {
     source: Source,
+    /// The whole body as it came, until it was measured.
+    unmeasured: Option<(Compression, Bytes)>,
+    /// Plain bytes at which it is measured.
+    credible: usize,
     plain: Vec<u8>,
     permit: Permit,
 }
@@ -89,13 +98,15 @@ impl Inflate {
             Compression::Identity => {
                 return Ok(Self {
                     source: Source::Identity(packed),
+                    unmeasured: None,
+                    credible: 0,
                     plain: Vec::new(),
                     permit: packed_permit,
                 });
             }
             Compression::Gzip => {
                 let announced = gzip_length(&packed);
-                let decoder = Box::new(MultiGzDecoder::new(packed.reader()));
+                let decoder = gzip(packed.clone());
                 (Source::Gzip { decoder, _packed: packed_permit }, announced)
             }
             Compression::Zstd => {
@@ -103,16 +114,16 @@ impl Inflate {
                 if (bytes_max as u64) < announced {
                     return Err(admit::Error::TooLarge { bytes_max }.into());
                 }
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(packed.reader()).map_err(damaged_zstd)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged_zstd)?;
+                let decoder = zstd(packed.clone())?;
                 (Source::Zstd { decoder, _packed: packed_permit }, announced)
             }
         };
         // The announced length may lie, so little is set aside for it: beyond that, memory follows the bytes.
         let credible = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
         let plain = Vec::with_capacity(usize::try_from(announced).unwrap_or(usize::MAX).min(credible));
-        Ok(Self { source, plain, permit: plain_permit })
+        let unmeasured = Some((compression, packed));
+        let credible = credible.max(CREDIBLE_BYTES);
+        Ok(Self { source, unmeasured, credible, plain, permit: plain_permit })
     }
 
     /// Makes plain bytes until there are more than `bytes` or all are there; tells whether all are there and no
@@ -122,6 +133,9 @@ impl Inflate {
     /// When the body is damaged, or more comes out than is admitted.
     pub(super) fn run(&mut self, bytes: usize) -> Result<bool, Error> {
         while self.plain.len() <= bytes {
+            if self.credible <= self.plain.len() {
+                self.measure()?;
+            }
             let left = self.permit.request_bytes_max().saturating_sub(self.plain.len());
             let plain = &mut self.plain;
             let made = match &mut self.source {
@@ -133,9 +147,28 @@ impl Inflate {
             self.permit.grow(made)?;
             if made == 0 {
                 self.source = Source::End; // Gives the packed bytes back.
+                self.unmeasured = None;
             }
         }
         Ok(false)
+    }
+
+    /// Unpacks the body once without keeping it, unless that was done, and makes room for exactly what comes out.
+    fn measure(&mut self) -> Result<(), Error> {
+        let Some((compression, packed)) = self.unmeasured.take() else { return Ok(()) };
+        let bytes_max = self.permit.request_bytes_max();
+        // One byte more tells whether there is more.
+        let most = bytes_max as u64 + 1;
+        let bytes = match compression {
+            Compression::Gzip => length(gzip(packed).take(most)).map_err(damaged_gzip)?,
+            Compression::Zstd => length(zstd(packed)?.take(most)).map_err(damaged_zstd)?,
+            Compression::Identity => return Ok(()),
+        };
+        if bytes_max < bytes {
+            return Err(admit::Error::TooLarge { bytes_max }.into());
+        }
+        self.plain.reserve_exact(bytes.saturating_sub(self.plain.len()));
+        Ok(())
     }
 
     /// All plain bytes, with the permit that covers them.
@@ -169,6 +202,27 @@ fn make_piece(decoder: &mut impl Read, plain: &mut Vec<u8>, left: usize) -> io::
         plain.extend_from_slice(&byte[..made]);
     }
     Ok(made)
+}
+
+fn gzip(packed: Bytes) -> Box<MultiGzDecoder<Reader<Bytes>>> {
+    Box::new(MultiGzDecoder::new(packed.reader()))
+}
+
+fn zstd(packed: Bytes) -> Result<zstd::stream::read::Decoder<'static, Reader<Bytes>>, Error> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed.reader()).map_err(damaged_zstd)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged_zstd)?;
+    Ok(decoder)
+}
+
+/// Reads to the end and keeps nothing.
+fn length(mut plain: impl Read) -> io::Result<usize> {
+    let (mut piece, mut bytes) = (vec![0; PIECE_BYTES], 0);
+    loop {
+        match plain.read(&mut piece)? {
+            0 => return Ok(bytes),
+            read => bytes += read,
+        }
+    }
 }
 
 /// What the end of the last member says about its length.

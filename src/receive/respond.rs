@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header::ACCEPT_ENCODING;
 use axum::http::header::ALLOW;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::header::RETRY_AFTER;
@@ -62,6 +63,8 @@ pub(super) fn failure(encoding: Encoding, error: &Error) -> Response {
     }
     match error {
         Error::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+        // RFC 9110, 15.5.16.
+        Error::Compression => drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"))),
         Error::Auth(error) => {
             if let Some(challenge) = error.challenge() {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

@@ -26,6 +26,7 @@ impl Error {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType | Self::Compression | Self::NotGrpc => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             _ => match self.kind() {
                 Kind::Invalid => StatusCode::BAD_REQUEST,
                 Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -42,7 +43,11 @@ impl Error {
     /// The code of the gRPC answer, also inside every `google.rpc.Status`.
     pub(super) const fn grpc_code(&self) -> Code {
         match self {
-            Self::Method | Self::Compression | Self::Unimplemented | Self::NotGrpc => Code::Unimplemented,
+            Self::Method | Self::Compression | Self::TransferCoding | Self::Unimplemented | Self::NotGrpc => {
+                Code::Unimplemented
+            }
+            // gRPC, "Compression", test cases.
+            Self::Unnamed => Code::Internal,
             _ => match self.kind() {
                 Kind::Invalid => Code::InvalidArgument,
                 Kind::TooLarge => Code::ResourceExhausted,

@@ -8,6 +8,7 @@ mod architecture;
 mod client;
 mod clients;
 mod config;
+mod conformance;
 mod crash;
 mod door;
 mod graph;

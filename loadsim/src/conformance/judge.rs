@@ -206,7 +206,7 @@ fn details(case: &Case, got: &Got) -> Vec<String> {
             }
             let code = name(code.unwrap_or(-1));
             if let Some(wanted) = &expect.code
-                && !wanted.as_slice().iter().any(|wanted| *wanted == code)
+                && !wanted.as_slice().contains(&code)
                 && *http_status == 200
             {
                 faults.push(format!("wanted {:?}, got {code}", wanted.as_slice()));
