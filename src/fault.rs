@@ -3,6 +3,8 @@
 //! Every module's error answers `kind()`; every surface has one function from kind to its own status.
 
 use std::error::Error;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What the caller can do about a failure.
@@ -41,6 +43,31 @@ impl Kind {
             Self::Unavailable | Self::TimedOut => Some(Duration::from_secs(5)),
             _ => None,
         }
+    }
+}
+
+/// Where the process is to end, and how many passes are left until then.
+static CRASH: OnceLock<(String, AtomicU64)> = OnceLock::new();
+
+/// Arms one [`point`]: `name:n` ends the process when it is passed for the n-th time. Only the first call counts, and none
+/// in a release.
+pub fn crash_at(text: &str) {
+    let (name, passes) = text.rsplit_once(':').unwrap_or((text, "1"));
+    let passes = AtomicU64::new(passes.parse().unwrap_or(1));
+    if cfg!(debug_assertions) {
+        let _armed_before = CRASH.set((name.to_owned(), passes));
+    }
+}
+
+/// A place between two steps that a crash must not tear apart. Tests let the process end here, as `kill -9` does; in a
+/// release it is nothing.
+pub fn point(name: &'static str) {
+    if cfg!(debug_assertions)
+        && let Some((armed, passes)) = CRASH.get()
+        && armed == name
+        && passes.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        std::process::abort();
     }
 }
 

@@ -6,13 +6,18 @@ use tracing::warn;
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::fault;
 use crate::vitals::log;
 
 use super::Ending;
 
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) fn run() -> Result<Ending> {
-    let loaded = match super::loaded(&super::environment()) {
+    let environment = super::environment();
+    if let Some((point, _)) = environment.get("OTELCONTEXT_CRASH_AT") {
+        fault::crash_at(point);
+    }
+    let loaded = match super::loaded(&environment) {
         Ok(loaded) => loaded,
         Err(ending) => return Ok(ending),
     };

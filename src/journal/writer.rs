@@ -14,6 +14,7 @@ use super::format::{HEADER_BYTES, Header, Prepared, SegmentId};
 use super::segment;
 use super::state::{Pending, Shared, Work};
 use super::{Lsn, Sync};
+use crate::fault;
 
 /// Longest time that written records of a [`Sync::Buffered`] journal stay unsynced.
 const BUFFERED_SYNC: Duration = Duration::from_millis(200);
@@ -147,6 +148,7 @@ impl Writer {
         };
         let (disk_bytes, segments) = self.disk_use();
         self.shared.settled(bytes, disk_bytes, segments);
+        fault::point("journal.written");
         let outcome = failure.as_ref().map_or(Ok(()), |(_, cause)| Err(Arc::from(cause.to_string())));
         for waiter in waiters {
             // An appender that no longer waits is none the worse.
@@ -179,6 +181,7 @@ impl Writer {
             self.buffer = Vec::new();
         }
         appended?;
+        fault::point("journal.appended");
         match self.start.sync {
             Sync::Durable => self.sync(),
             Sync::Buffered => Ok(()),
@@ -346,7 +349,10 @@ impl Writer {
         }
         let mut removed = false;
         while let Some(oldest) = self.start.sealed.pop_front_if(|oldest| oldest.last <= released) {
-            match self.start.disk.remove(&oldest.path) {
+            fault::point("journal.released");
+            let outcome = self.start.disk.remove(&oldest.path);
+            fault::point("journal.removed");
+            match outcome {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     warn!(path = %oldest.path.display(), %cause, "cannot remove a released journal segment");
                     self.start.sealed.push_front(oldest);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::decode::Encoding;
+use crate::fault;
 use crate::journal::{Entry, Journal, Prepared};
 use crate::model::batch::Batch;
 use crate::model::tenant::{Scope, TenantId};
@@ -76,11 +77,14 @@ impl Handle {
         let prepared = prepared.map_err(Error::Journal)?;
         let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes, source))?;
         let lsn = appended.lsn;
+        fault::point("accept.queued");
         appended.durable().await.map_err(|error| {
             // Refused is not kept: the client will send it again.
             self.queue.withdraw(lsn);
             Error::Journal(error)
-        })
+        })?;
+        fault::point("accept.durable");
+        Ok(())
     }
 
     /// The accounts.

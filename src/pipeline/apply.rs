@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::decode::Limits;
-use crate::fault::chain;
+use crate::fault::{self, chain};
 use crate::graph::Graph;
 use crate::graph::join::{Arrival, Joiner, Known, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
@@ -413,6 +413,7 @@ impl<S: Keep> Applier<S> {
         }
         match self.store.sync().await {
             Ok(position) => {
+                fault::point("pipeline.flushed");
                 self.journal.release(Lsn(position));
                 if position >= self.unsynced.0 {
                     self.unsynced = Lsn(0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::fault::{Kind, chain};
+use crate::fault::{self, Kind, chain};
 use crate::letters::Letter;
 use crate::store::error::Error;
 use crate::store::rows::{Commit, Committed};
@@ -91,6 +91,7 @@ impl<S: Keep> Applier<S> {
             let failure = match done {
                 Ok(done) => {
                     if attempt == Attempt::Commit {
+                        fault::point("pipeline.committed");
                         self.tally.committed(None);
                     }
                     self.health.set("store", true, "");

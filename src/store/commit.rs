@@ -24,6 +24,7 @@ use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::write::{self, Written};
 use super::{Inner, Store};
+use crate::fault;
 
 impl Store {
     /// Writes everything of `commit` in one transaction and moves [`Store::applied`] to its position.
@@ -233,10 +234,16 @@ impl Writer {
             });
         }
         match write::write(self, commit, names, journal).await {
-            Ok(written) => match self.connection.commit().await {
-                Ok(()) => Ok(written),
-                Err(error) => Err(Failure::InDoubt(error, written.committed)),
-            },
+            Ok(written) => {
+                fault::point("store.written");
+                match self.connection.commit().await {
+                    Ok(()) => {
+                        fault::point("store.committed");
+                        Ok(written)
+                    }
+                    Err(error) => Err(Failure::InDoubt(error, written.committed)),
+                }
+            }
             Err(error) => match self.connection.roll_back().await {
                 Ok(()) => Err(Failure::Undone(error)),
                 Err(_) => Err(Failure::Lost(error)),

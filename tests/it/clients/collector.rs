@@ -10,7 +10,7 @@ use crate::server::Server;
 const ORDERS: &str = "200";
 
 /// A collector that takes OTLP on an address of its own and forwards it in batches.
-fn collector(ports: [SocketAddrV4; 2], endpoint: &str, protocol: &str) -> Command {
+pub(super) fn collector(ports: [SocketAddrV4; 2], endpoint: &str, protocol: &str) -> Command {
     let [grpc, http] = ports.map(|port| port.to_string());
     // The package has no launcher; its library starts this file.
     let python = std::fs::read_dir(tool("python/lib")).unwrap().next().unwrap().unwrap().file_name();
@@ -29,7 +29,7 @@ fn collector(ports: [SocketAddrV4; 2], endpoint: &str, protocol: &str) -> Comman
 }
 
 /// Two ports on a loopback address that no other test has, so that nothing can take them before the collector does.
-fn own_ports(test: u8) -> [SocketAddrV4; 2] {
+pub(super) fn own_ports(test: u8) -> [SocketAddrV4; 2] {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = Ipv4Addr::new(127, 64 + test, high, low.clamp(1, 254));
     [4317, 4318].map(|port| SocketAddrV4::new(address, port))

@@ -1,11 +1,23 @@
 //! Stock senders while the server is killed and started anew: nothing they recorded is missing.
 //!
 //! Node over gRPC is not among them: its exporter (0.301) gives a request up at the first failure, whatever the status says.
+//! The collector (rotel) gives up what was under way when a connection breaks, and tries again after an answer that asks for
+//! it; so between it and the server stands what stands before servers that are restarted: a balancer that answers 503.
 
+use std::collections::BTreeSet;
+use std::net::TcpStream;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use prost::Message;
 use serde_json::Value;
 
+use super::collector::{collector, own_ports};
 use super::{Client, exporting, node, python};
 use crate::door::Door;
 use crate::server::Server;
@@ -45,14 +57,7 @@ async fn check(server: Server, door: &Door, protocol: &str, service: Command) {
     door.lead_to(if protocol == "grpc" { &server.grpc } else { &server.otlp_http });
     let ended = service.end().await;
     assert!(ended.status.success(), "{}", ended.errors);
-    let count = async |of: &str| {
-        let statement = format!("SELECT {of}");
-        let url = format!("http://{}/api/v1/sql", server.http);
-        let request =
-            reqwest::Client::new().post(url).header("content-type", "application/sql").body(statement);
-        let table: Value = request.send().await.unwrap().json().await.unwrap();
-        table["rows"][0][0].as_u64().unwrap_or_else(|| panic!("{table}"))
-    };
+    let count = async |of: &str| count(&server, of).await;
     let orders = u64::from(ORDERS);
     server
         .until("given everything", async || {
@@ -63,6 +68,15 @@ async fn check(server: Server, door: &Door, protocol: &str, service: Command) {
     server.settled().await;
     assert_eq!(count(SPANS).await, 2 * orders, "{}", ended.errors);
     assert_eq!(count(LOGS).await, orders, "{}", ended.errors);
+}
+
+/// The number that `SELECT of` answers.
+async fn count(server: &Server, of: &str) -> u64 {
+    let url = format!("http://{}/api/v1/sql", server.http);
+    let statement = format!("SELECT {of}");
+    let request = reqwest::Client::new().post(url).header("content-type", "application/sql").body(statement);
+    let table: Value = request.send().await.unwrap().json().await.unwrap();
+    table["rows"][0][0].as_u64().unwrap_or_else(|| panic!("{table}"))
 }
 
 async fn alone(protocol: &str, command: impl FnOnce() -> Command) {
@@ -85,4 +99,94 @@ async fn python_over_http_loses_nothing_to_a_restart() {
 #[tokio::test]
 async fn node_over_http_loses_nothing_to_a_restart() {
     alone("http/protobuf", || patient(node::stock(&["steady", COUNT]), "60000")).await;
+}
+
+/// What stands before a server that is restarted: it hands requests on, and answers 503 where nobody takes them.
+#[derive(Clone)]
+struct Balancer {
+    client: reqwest::Client,
+    /// Where the server is now.
+    server: Arc<Mutex<String>>,
+    /// The spans whose log records the server said it took.
+    acknowledged: Arc<Mutex<BTreeSet<Vec<u8>>>>,
+}
+
+impl Balancer {
+    /// Opens one before `server`; answers it and its address.
+    async fn open(server: &str) -> (Self, String) {
+        let balancer = Self {
+            client: reqwest::Client::new(),
+            server: Arc::new(Mutex::new(server.to_owned())),
+            acknowledged: Arc::default(),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = Router::new().fallback(hand_on).with_state(balancer.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (balancer, address)
+    }
+}
+
+async fn hand_on(State(balancer): State<Balancer>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let url = format!("http://{}{}", balancer.server.lock().unwrap(), head.uri.path());
+    let headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("content-type"));
+    let mut onward = balancer.client.post(url).body(body.clone());
+    for (name, value) in headers {
+        onward = onward.header(name, value);
+    }
+    let Ok(answer) = onward.send().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let status = answer.status();
+    let Ok(bytes) = answer.bytes().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    if status.is_success() && head.uri.path() == "/v1/logs" {
+        let logs = ExportLogsServiceRequest::decode(body).unwrap();
+        let scopes = logs.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        let records = scopes.flat_map(|scope| scope.log_records).map(|record| record.span_id);
+        balancer.acknowledged.lock().unwrap().extend(records.filter(|span| !span.is_empty()));
+    }
+    (status, [("content-type", "application/x-protobuf")], bytes).into_response()
+}
+
+#[tokio::test]
+async fn a_collector_loses_nothing_to_restarts() {
+    let mut server = Server::start(&[]).await;
+    let (balancer, address) = Balancer::open(&server.otlp_http).await;
+    let ports = own_ports(7);
+    let mut collector = collector(ports, &address, "http");
+    collector.args(["--otlp-exporter-retry-initial-backoff", "200ms"]);
+    collector.args(["--otlp-exporter-retry-max-backoff", "1s", "--otlp-exporter-compression", "none"]);
+    let collector = Client::start(collector);
+    server
+        .until("forwarding", async || ports.iter().all(|port| TcpStream::connect(port).is_ok()).then_some(()))
+        .await;
+    let service = Client::start(steady(python::shop(["steady", COUNT]), &ports[0].to_string(), "grpc"));
+    let orders = u64::from(ORDERS);
+    for part in 1..3 {
+        let stored = part * orders / 3;
+        server.until("a part", async || (count(&server, LOGS).await >= stored).then_some(())).await;
+        (server, _) = server.crash_and_restart().await;
+        *balancer.server.lock().unwrap() = server.otlp_http.clone();
+    }
+    let ended = service.end().await;
+    assert!(ended.status.success(), "{}", ended.errors);
+    // Should this never come, the collector lost them; should the next, the server did.
+    let acknowledged = || balancer.acknowledged.lock().unwrap().len() as u64;
+    server.until("given everything", async || (orders <= acknowledged()).then_some(())).await;
+    server
+        .until("holding everything", async || {
+            let all = count(&server, SPANS).await >= 2 * orders && count(&server, LOGS).await >= orders;
+            all.then_some(())
+        })
+        .await;
+    server.settled().await;
+    assert_eq!(count(&server, SPANS).await, 2 * orders);
+    assert_eq!(count(&server, LOGS).await, orders);
+    drop(collector);
 }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with a ledger), `laws` (what must be true of a
-//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`,
+//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
 //! `outages`, `takeover`, `relocating`.
 
 mod crashes;
@@ -14,6 +14,7 @@ mod letters;
 mod load;
 mod login;
 mod outages;
+mod points;
 mod poison;
 mod relocating;
 mod schema;
