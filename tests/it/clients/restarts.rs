@@ -5,6 +5,7 @@
 //! it; so between it and the server stands what stands before servers that are restarted: a balancer that answers 503.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message;
@@ -133,7 +135,7 @@ async fn hand_on(State(balancer): State<Balancer>, request: Request) -> Response
         return StatusCode::BAD_REQUEST.into_response();
     };
     let url = format!("http://{}{}", balancer.server.lock().unwrap(), head.uri.path());
-    let headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("content-type"));
+    let headers = head.headers.iter().filter(|(name, _)| [CONTENT_TYPE, CONTENT_ENCODING].contains(name));
     let mut onward = balancer.client.post(url).body(body.clone());
     for (name, value) in headers {
         onward = onward.header(name, value);
@@ -146,7 +148,9 @@ async fn hand_on(State(balancer): State<Balancer>, request: Request) -> Response
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     if status.is_success() && head.uri.path() == "/v1/logs" {
-        let logs = ExportLogsServiceRequest::decode(body).unwrap();
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+        let logs = ExportLogsServiceRequest::decode(&*plain).unwrap();
         let scopes = logs.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
         let records = scopes.flat_map(|scope| scope.log_records).map(|record| record.span_id);
         balancer.acknowledged.lock().unwrap().extend(records.filter(|span| !span.is_empty()));
@@ -161,7 +165,7 @@ async fn a_collector_loses_nothing_to_restarts() {
     let ports = own_ports(7);
     let mut collector = collector(ports, &address, "http");
     collector.args(["--otlp-exporter-retry-initial-backoff", "200ms"]);
-    collector.args(["--otlp-exporter-retry-max-backoff", "1s", "--otlp-exporter-compression", "none"]);
+    collector.args(["--otlp-exporter-retry-max-backoff", "1s"]);
     let collector = Client::start(collector);
     server
         .until("forwarding", async || ports.iter().all(|port| TcpStream::connect(port).is_ok()).then_some(()))
