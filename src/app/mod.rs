@@ -49,6 +49,8 @@ use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
 use crate::vitals::process;
 
+/// Least time that journal and store have to close, however late the rest of a stop was.
+const CLOSING: Duration = Duration::from_secs(2);
 /// Memory of each of the two days that the search index may write at a time.
 const SEARCH_WRITER_BYTES: usize = 50 << 20;
 
@@ -242,8 +244,14 @@ impl Running {
             let _ = tokio::time::timeout_at(deadline, task).await;
         }
         let journal = self.journal.clone();
-        let _ = tokio::task::spawn_blocking(move || journal.stop()).await;
-        self.store.stop().await;
+        let close = async move {
+            let _ = tokio::task::spawn_blocking(move || journal.stop()).await;
+            self.store.stop().await;
+        };
+        let last = deadline.max(tokio::time::Instant::now() + CLOSING);
+        if tokio::time::timeout_at(last, close).await.is_err() {
+            warn!("the disk did not answer in time; what was acknowledged is in the journal");
+        }
         info!("stopped");
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn run() -> Result<Ending> {
     };
     log::start(log::Options { level: loaded.config.log_level });
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-    super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let ending = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let bound = App::bind(loaded.config, Clock::system()).await?;
@@ -46,5 +47,8 @@ pub(super) fn run() -> Result<Ending> {
             _ = interrupt.recv() => {}
         }
         Ok(Ending::Good)
-    })
+    });
+    // What hangs in a call to the system does not hold up the end.
+    runtime.shutdown_background();
+    ending
 }

@@ -302,7 +302,7 @@ impl Journal {
 
     /// Writes and syncs everything taken, then ends the writer and frees the directory; blocks until then.
     ///
-    /// Later calls return once that is done. Appends are refused from the first call on.
+    /// Later calls return at once. Appends are refused from the first call on.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -311,8 +311,9 @@ impl Journal {
 impl Inner {
     fn stop(&self) {
         self.shared.stop();
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = thread.take()
+        // Taken out first: whoever comes second does not wait for a device that hangs.
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::error!("the journal writer panicked");

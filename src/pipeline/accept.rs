@@ -1,6 +1,7 @@
 //! The acknowledgement: a request is accepted once the journal has it on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -37,6 +38,7 @@ pub struct Handle {
     pub(super) journal: Journal,
     pub(super) queue: Arc<Queue>,
     pub(super) tally: Arc<Tally>,
+    pub(super) acknowledged_within: Duration,
 }
 
 impl Handle {
@@ -46,7 +48,8 @@ impl Handle {
     /// as with any lost reply.
     ///
     /// # Errors
-    /// Refuses when too much waits, the journal is full or failed, or the server stops. Nothing is kept then.
+    /// Refuses when too much waits, the journal is full, failed or does not answer in time, or the server stops. Nothing is kept
+    /// then, unless the server crashes before the device that did not answer has forgotten the request.
     pub async fn accept(&self, scope: &Scope, submission: Submission) -> Result<(), Error> {
         let (signal, items) = (submission.batch.signal(), submission.batch.items() as u64);
         // In a task of its own: whoever stops listening for the outcome does not take the request out of the accounts.
@@ -78,10 +81,14 @@ impl Handle {
         let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes, source))?;
         let lsn = appended.lsn;
         fault::point("accept.queued");
-        appended.durable().await.map_err(|error| {
+        let waited = self.acknowledged_within;
+        let durable = match tokio::time::timeout(waited, appended.durable()).await {
+            Ok(outcome) => outcome.map_err(Error::Journal),
+            Err(_) => Err(Error::Unanswered { waited }),
+        };
+        durable.inspect_err(|_| {
             // Refused is not kept: the client will send it again.
             self.queue.withdraw(lsn);
-            Error::Journal(error)
         })?;
         fault::point("accept.durable");
         Ok(())

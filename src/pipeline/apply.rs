@@ -76,8 +76,12 @@ pub async fn start<S: Keep>(
     let (templates, highest) = parts.store.templates().await?;
     let queue = Arc::new(Queue::new(&options));
     let tally = Arc::new(Tally::default());
-    let handle =
-        Handle { journal: parts.journal.clone(), queue: Arc::clone(&queue), tally: Arc::clone(&tally) };
+    let handle = Handle {
+        journal: parts.journal.clone(),
+        queue: Arc::clone(&queue),
+        tally: Arc::clone(&tally),
+        acknowledged_within: options.acknowledged_within,
+    };
     parts.health.set("replay", false, "reading the journal");
     let door = replay::Door { limits: parts.limits, rules: parts.rules };
     let applier = Applier {

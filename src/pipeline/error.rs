@@ -1,6 +1,7 @@
 //! Why a request was not accepted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::fault::Kind;
 use crate::journal;
@@ -29,6 +30,12 @@ pub enum Error {
         /// The service.
         service: Arc<str>,
     },
+    /// The journal's device does not answer.
+    #[error("the journal's device did not answer within {} s", waited.as_secs())]
+    Unanswered {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -45,7 +52,7 @@ impl Error {
             | Self::TooManyBytes { .. }
             | Self::TenantCrowds
             | Self::ServiceCrowds { .. } => Kind::Overloaded,
-            Self::Stopping => Kind::Unavailable,
+            Self::Stopping | Self::Unanswered { .. } => Kind::Unavailable,
             Self::Journal(error) => error.kind(),
         }
     }

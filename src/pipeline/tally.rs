@@ -41,7 +41,7 @@ impl Tally {
             Error::TooManyWaiting { .. } => 0,
             Error::TooManyBytes { .. } => 1,
             Error::Stopping => 2,
-            Error::Journal(_) => 3,
+            Error::Journal(_) | Error::Unanswered { .. } => 3,
             Error::TenantCrowds => 4,
             Error::ServiceCrowds { .. } => 5,
         };

@@ -22,6 +22,7 @@ use super::rollups::{self, Rollups};
 use super::rows::{Commit, Committed};
 use super::series::SeriesTable;
 use super::sql::Dialect;
+use super::sqlite::file;
 use super::write::{self, Written};
 use super::{Inner, Store};
 use crate::fault;
@@ -226,7 +227,8 @@ impl Writer {
         names: &Names,
         journal: &str,
     ) -> Result<Written, Failure> {
-        if let Err(error) = self.connection.begin().await {
+        let rows = commit.spans.len() + commit.logs.len() + commit.points.len();
+        if let Err(error) = self.begin(rows).await {
             return Err(match self.connection.dialect() {
                 Dialect::Sqlite => Failure::Undone(error),
                 // The server went away or was restarted: another connection is needed.
@@ -249,6 +251,14 @@ impl Writer {
                 Err(_) => Err(Failure::Lost(error)),
             },
         }
+    }
+
+    async fn begin(&mut self, rows: usize) -> Result<(), Error> {
+        if self.connection.dialect() == Dialect::Sqlite {
+            let statement = self.connection.sql(file::checkpoint(rows));
+            self.connection.execute(statement).await?;
+        }
+        self.connection.begin().await
     }
 
     async fn take(&mut self, written: Written) -> Committed {

@@ -1,6 +1,8 @@
 //! What a crash leaves: everything that was acknowledged, once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use loadsim::run::{self, Options};
@@ -227,4 +229,47 @@ async fn d6_damage_in_the_journal_is_told_and_costs_what_was_there_alone() {
     let map = ask(&server, "default", "get_service_health", json!({"since": "1h"})).await;
     assert!(!rows(&map, "services").is_empty(), "the others are there: {map}");
     assert_eq!(server.metric("otelcontext_journal_missing_requests").await, 0.0);
+}
+
+/// Holds the database for itself until its input ends.
+const HOLD: &str = "
+import sqlite3, sys
+base = sqlite3.connect(sys.argv[1], isolation_level=None)
+base.execute('BEGIN IMMEDIATE')
+print('held', flush=True)
+sys.stdin.read()
+base.execute('ROLLBACK')
+";
+
+#[tokio::test]
+async fn f4_a_database_that_another_program_holds_costs_nothing_that_was_acknowledged() {
+    let server = Server::start(&[]).await;
+    export(&server, "crash", &request("before", vec![span(1, 1, None, "work", 2)])).await;
+    server.settled().await;
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLD])
+        .arg(server.folder().join("data/otelcontext.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is missing: apt-get install python3");
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    for number in 2..8 {
+        export(&server, "crash", &request("during", vec![span(number, 1, None, "work", 2)])).await;
+    }
+    // The commit waits for the lock, gives up, and says so.
+    server
+        .until("waiting for the database", async || {
+            let answer = reqwest::get(format!("http://{}/ready", server.http)).await.unwrap();
+            (answer.status() == 503 && answer.text().await.unwrap().contains("locked")).then_some(())
+        })
+        .await;
+    assert_eq!(server.metric("otelcontext_ingest_stored_total").await, 1.0);
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    server.ready().await;
+    server.settled().await;
+    assert_eq!(server.metric("otelcontext_ingest_stored_total").await, 7.0);
 }

@@ -5,6 +5,8 @@
 //! here; one whose name is new fails until it is said which values it takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -18,7 +20,7 @@ use prost::Message;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::client::{export, failed, request, span, text};
+use crate::client::{call, export, failed, request, span, text};
 use crate::server::Server;
 
 /// Tells of nobody: descriptions of the server, and what needs more of the past than there is.
@@ -360,5 +362,45 @@ async fn i5_whatever_is_asked_no_tenant_reads_of_another() {
             .collect();
         assert!(silent.is_empty(), "told nothing of {}: {silent:?}", asker.id);
         assert!(kinds.len() >= 27, "{kinds:?}");
+    }
+}
+
+/// Calls of each client.
+const CALLS: usize = 20;
+/// Clients of each tenant.
+const CLIENTS: usize = 50;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j6_clients_with_the_same_request_ids_get_their_own_answers() {
+    let server = Arc::new(Server::start(&[("MCP_CACHE_TTL_MS", "0"), ("MCP_MAX_CONCURRENT", "200")]).await);
+    let tenants = ["left", "right"];
+    for tenant in tenants {
+        let spans = (1..6).map(|id| span(9, id, None, &format!("only-{tenant}"), 2)).collect();
+        export(&server, tenant, &request("shared", spans)).await;
+    }
+    server.settled().await;
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        for tenant in tenants {
+            let server = Arc::clone(&server);
+            clients.spawn(async move {
+                for round in 0..CALLS {
+                    let arguments = json!({"trace_id": "09".repeat(16)});
+                    let asked = call(&server, tenant, "trace_graph", arguments);
+                    // Now and then a client leaves before its answer comes.
+                    if (number + round) % 7 == 0 {
+                        let _ = tokio::time::timeout(Duration::from_millis(2), asked).await;
+                        continue;
+                    }
+                    let answer = asked.await.to_string();
+                    let other = if tenant == "left" { "only-right" } else { "only-left" };
+                    assert!(answer.contains(&format!("only-{tenant}")), "{answer}");
+                    assert!(!answer.contains(other), "{answer}");
+                }
+            });
+        }
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
     }
 }

@@ -76,7 +76,8 @@ pub(super) async fn client(handle: Handle, ledger: Ledger, mut dice: Dice) {
     }
 }
 
-async fn send(handle: &Handle, signal: Signal, numbers: &[u64]) -> bool {
+/// Sends items with these numbers; whether they were accepted.
+pub(super) async fn send(handle: &Handle, signal: Signal, numbers: &[u64]) -> bool {
     let body = match signal {
         Signal::Traces => traces(numbers),
         Signal::Logs => logs(numbers),

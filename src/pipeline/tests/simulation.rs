@@ -109,6 +109,13 @@ impl World {
 
     /// Starts a server; none while the disk fails.
     async fn start(&mut self) -> Option<Server> {
+        let (server, turns) = self.open().await?;
+        let writer = tokio::spawn(write(turns, Dice(self.dice.word())));
+        Some(Server { writer, ..server })
+    }
+
+    /// As [`World::start`], with a device that hangs until the turns of the journal's writer are run.
+    async fn open(&mut self) -> Option<(Server, Turns)> {
         let opened = power::open(&self.disk, &self.options, Lsn(self.database.position()));
         let (journal, replay, turns) = match opened {
             Ok(opened) => opened,
@@ -137,8 +144,8 @@ impl World {
             ..Options::default()
         };
         let (handle, applier) = start(options, parts).await.unwrap();
-        let writer = tokio::spawn(write(turns, Dice(self.dice.word())));
-        Some(Server { handle, journal, applier, writer, health })
+        let writer = tokio::spawn(async {});
+        Some((Server { handle, journal, applier, writer, health }, turns))
     }
 
     /// One life of a server.
@@ -264,9 +271,7 @@ async fn write(mut turns: Turns, mut dice: Dice) {
 
 /// What one seed did, and what was wrong after it.
 fn run(seed: u64, planted: Planted) -> (String, Vec<String>) {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    simulate(async {
         let mut world = World::new(seed, planted);
         for _ in 0..1 + world.dice.below(4) {
             world.live().await;
@@ -278,6 +283,12 @@ fn run(seed: u64, planted: Planted) -> (String, Vec<String>) {
         drop(ledger);
         (diary, world.faults())
     })
+}
+
+/// Runs `work` on one thread and in simulated time.
+fn simulate<T>(work: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap().block_on(work)
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -310,4 +321,28 @@ fn d4_planted_defects_are_found() {
         assert!(found.is_some(), "{planted:?} was not found");
         println!("{planted:?} was found by seed {}", found.unwrap_or_default());
     }
+}
+
+#[test]
+fn e6_a_device_that_hangs_is_not_waited_for_without_end() {
+    simulate(async {
+        let mut world = World::new(1, Planted::Nothing);
+        let (server, turns) = world.open().await.unwrap();
+        let began = Instant::now();
+        assert!(!client::send(&server.handle, Signal::Logs, &[2, 4]).await, "acknowledged without a device");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert_eq!(server.handle.waiting(), (0, 0), "refused is not kept");
+        // It answers again: what was refused meanwhile stays out, what comes now is kept.
+        let writer = tokio::spawn(write(turns, Dice(1)));
+        assert!(client::send(&server.handle, Signal::Logs, &[6]).await);
+        world.stop(Server { writer, ..server }).await;
+        let stored: Vec<u64> = world
+            .database
+            .commits()
+            .iter()
+            .flat_map(|commit| client::stored(commit))
+            .map(|item| item.0)
+            .collect();
+        assert_eq!(stored, [6]);
+    });
 }

@@ -13,10 +13,21 @@ use crate::store::error::Error;
 const PAGE_BYTES: u32 = 16_384;
 /// Pages that may gather in the write-ahead log before a commit copies them into the database: 64 MiB.
 const CHECKPOINT_PAGES: u32 = 4_096;
+/// The same while commits are small: 16 MiB. Whatever a checkpoint writes goes to the device at once, and every flush of the
+/// journal waits behind it.
+const CHECKPOINT_PAGES_QUIET: u32 = 1_024;
+/// Rows of a commit from which on throughput counts for more than the wait.
+const BUSY_ROWS: usize = 10_000;
 /// How long a connection waits for another process that holds a lock.
 pub(in crate::store) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
 const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
+
+/// How the writer is told how many pages may gather, before a commit of so many rows.
+pub(in crate::store) const fn checkpoint(rows: usize) -> &'static str {
+    const { assert!(CHECKPOINT_PAGES == 4_096 && CHECKPOINT_PAGES_QUIET == 1_024) };
+    if rows < BUSY_ROWS { "PRAGMA wal_autocheckpoint = 1024" } else { "PRAGMA wal_autocheckpoint = 4096" }
+}
 
 /// A database file.
 #[derive(Debug, Clone, PartialEq, Eq)]
