@@ -184,6 +184,7 @@ async fn conform(arguments: Conformance) -> Result<()> {
 
 /// `host:port` of a URL, or of what is already that.
 fn address(url: &str) -> Result<String> {
+    let url = url.to_ascii_lowercase();
     anyhow::ensure!(
         !url.starts_with("https://"),
         "the suite speaks without encryption: give an http:// endpoint, for example behind a proxy that encrypts"

@@ -85,7 +85,7 @@ fn question(path: &str, policy: Policy) -> Result<Request<Body>> {
         false => (Version::HTTP_11, "application/json"),
     };
     let request = Request::builder().method(method).uri(path).version(version);
-    Ok(request.header(header::CONTENT_TYPE, kind).body(Body::empty())?)
+    Ok(request.header(header::HOST, "localhost").header(header::CONTENT_TYPE, kind).body(Body::empty())?)
 }
 
 fn refuses(response: &Response<Body>) -> bool {

@@ -250,7 +250,7 @@ impl Running {
         };
         let last = deadline.max(tokio::time::Instant::now() + CLOSING);
         if tokio::time::timeout_at(last, close).await.is_err() {
-            warn!("the disk did not answer in time; what was acknowledged is in the journal");
+            warn!("journal or store did not close in time; what was acknowledged is in the journal");
         }
         info!("stopped");
     }

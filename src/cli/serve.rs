@@ -1,5 +1,7 @@
 //! `otelcontext serve`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -10,6 +12,9 @@ use crate::fault;
 use crate::vitals::log;
 
 use super::Ending;
+
+/// How long calls to the system that are under way at the end have to return.
+const LAST_CALLS: Duration = Duration::from_secs(2);
 
 /// Runs the server until SIGTERM or SIGINT.
 pub(super) fn run() -> Result<Ending> {
@@ -48,7 +53,7 @@ pub(super) fn run() -> Result<Ending> {
         }
         Ok(Ending::Good)
     });
-    // What hangs in a call to the system does not hold up the end.
-    runtime.shutdown_background();
+    // What hangs in a call to the system does not hold up the end for long.
+    runtime.shutdown_timeout(LAST_CALLS);
     ending
 }

@@ -48,8 +48,8 @@ impl Handle {
     /// as with any lost reply.
     ///
     /// # Errors
-    /// Refuses when too much waits, the journal is full, failed or does not answer in time, or the server stops. Nothing is kept
-    /// then, unless the server crashes before the device that did not answer has forgotten the request.
+    /// Refuses when too much waits, the journal is full or failed, or the server stops. Nothing is kept then. After
+    /// [`Error::Unanswered`] nobody knows, as with any lost reply: the request is kept once the device answers.
     pub async fn accept(&self, scope: &Scope, submission: Submission) -> Result<(), Error> {
         let (signal, items) = (submission.batch.signal(), submission.batch.items() as u64);
         // In a task of its own: whoever stops listening for the outcome does not take the request out of the accounts.
@@ -62,7 +62,12 @@ impl Handle {
             }
             outcome
         });
-        work.await.unwrap_or(Err(Error::Stopping))
+        let waited = self.acknowledged_within;
+        match tokio::time::timeout(waited, work).await {
+            Ok(outcome) => outcome.unwrap_or(Err(Error::Stopping)),
+            // It goes on, and is accounted for when the device answers.
+            Err(_) => Err(Error::Unanswered { waited }),
+        }
     }
 
     async fn journaled(&self, tenant: TenantId, submission: Submission) -> Result<(), Error> {
@@ -81,14 +86,10 @@ impl Handle {
         let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes, source))?;
         let lsn = appended.lsn;
         fault::point("accept.queued");
-        let waited = self.acknowledged_within;
-        let durable = match tokio::time::timeout(waited, appended.durable()).await {
-            Ok(outcome) => outcome.map_err(Error::Journal),
-            Err(_) => Err(Error::Unanswered { waited }),
-        };
-        durable.inspect_err(|_| {
+        appended.durable().await.map_err(|error| {
             // Refused is not kept: the client will send it again.
             self.queue.withdraw(lsn);
+            Error::Journal(error)
         })?;
         fault::point("accept.durable");
         Ok(())

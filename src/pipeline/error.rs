@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::fault::Kind;
 use crate::journal;
 
-/// Why [`super::Handle::accept`] refused; nothing of the request is kept.
+/// Why [`super::Handle::accept`] refused; nothing of the request is kept, but after [`Error::Unanswered`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// As many requests wait as may.

@@ -11,7 +11,8 @@ pub struct Options {
     pub bytes_max: usize,
     /// Requests of one tenant that may wait while others send too, and as large a part of the bytes; none for any number.
     pub tenant_requests_max: Option<usize>,
-    /// Longest wait for the journal's device; after that the request is refused, as one to be sent again.
+    /// Longest wait for the journal's device; after that the client is told to send again, a little before most would give up
+    /// by themselves.
     pub acknowledged_within: Duration,
     /// Spans, records and points that one commit takes at most, a request more or less.
     pub commit_items_max: usize,
@@ -30,7 +31,7 @@ impl Default for Options {
             requests_max: 50_000,
             bytes_max: 256 << 20,
             tenant_requests_max: Some(15_000),
-            acknowledged_within: Duration::from_secs(10),
+            acknowledged_within: Duration::from_secs(8),
             commit_items_max: 20_000,
             commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),

@@ -93,7 +93,8 @@ fn check(head: &Parts) -> Result<(), Error> {
     }
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    if !codings.all(is_known) {
+    // Once at most (RFC 9112, 6.1).
+    if codings.next().is_some_and(|first| !is_known(first)) || codings.next().is_some() {
         return Err(Error::TransferCoding);
     }
     if head.headers.get_all(HOST).iter().count() == 1 { Ok(()) } else { Err(Error::Host) }

@@ -2,7 +2,7 @@
 //!
 //! Output is made in pieces, and each piece is admitted before the next is made: a gigabyte packed into a few
 //! kilobytes never costs more than one request at its limit. A body that unpacks to many times its length is measured
-//! before more of it is kept, so what is refused in the end takes hardly any memory at all.
+//! before more of it is kept: what is refused in the end took no more memory than what that length makes credible.
 
 use std::io;
 use std::io::Read;
@@ -121,7 +121,8 @@ impl Inflate {
         // The announced length may lie, so little is set aside for it: beyond that, memory follows the bytes.
         let credible = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
         let plain = Vec::with_capacity(usize::try_from(announced).unwrap_or(usize::MAX).min(credible));
-        let unmeasured = Some((compression, packed));
+        // Where the limit comes first there is nothing to be saved.
+        let unmeasured = (credible < bytes_max).then_some((compression, packed));
         let credible = credible.max(CREDIBLE_BYTES);
         Ok(Self { source, unmeasured, credible, plain, permit: plain_permit })
     }

@@ -34,6 +34,21 @@ async fn every_case_of_the_wire_suite_passes() {
     assert!(EXECUTIONS_MIN <= report.outcomes.len(), "{} executions", report.outcomes.len());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_passes_for_those_who_have_the_key() {
+    let key = "a key of twenty bytes or more";
+    let server = Server::start(&[("API_KEY", key)]).await;
+    for group in ["grpc", "http"] {
+        let mut options = options(server.otlp_http.clone(), server.grpc.clone(), group, None);
+        let without = run(&options).await;
+        assert!(0 < without.failed().count(), "nobody asked for the key");
+        options.api_key = key.to_owned();
+        options.tenant = "keyed".to_owned();
+        let report = run(&options).await;
+        assert_eq!(report.failed().count(), 0, "\n{}", report.text());
+    }
+}
+
 #[tokio::test]
 async fn the_suite_fails_on_a_server_that_takes_everything() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

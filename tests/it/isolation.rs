@@ -372,7 +372,14 @@ const CLIENTS: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn j6_clients_with_the_same_request_ids_get_their_own_answers() {
-    let server = Arc::new(Server::start(&[("MCP_CACHE_TTL_MS", "0"), ("MCP_MAX_CONCURRENT", "200")]).await);
+    let server = Arc::new(
+        Server::start(&[
+            ("MCP_CACHE_TTL_MS", "0"),
+            ("MCP_MAX_CONCURRENT", "200"),
+            ("API_RATE_LIMIT_RPS", "100000"),
+        ])
+        .await,
+    );
     let tenants = ["left", "right"];
     for tenant in tenants {
         let spans = (1..6).map(|id| span(9, id, None, &format!("only-{tenant}"), 2)).collect();

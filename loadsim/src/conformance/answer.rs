@@ -12,7 +12,7 @@ use super::case::Signal;
 pub(super) enum Got {
     /// An answer of OTLP/HTTP.
     Http { status: u16, headers: BTreeMap<String, String>, body: Vec<u8> },
-    /// An answer of OTLP/gRPC; no code where the server sent none.
+    /// An answer of OTLP/gRPC with its frames; no code where the server sent none.
     Grpc {
         http_status: u16,
         headers: BTreeMap<String, String>,

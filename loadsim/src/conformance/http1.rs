@@ -116,12 +116,12 @@ fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
         let line = rest.windows(2).position(|two| two == b"\r\n")?;
         let size = std::str::from_utf8(&rest[..line]).ok()?.split(';').next()?.trim();
         let size = usize::from_str_radix(size, 16).ok()?;
-        let chunk = rest.get(line + 2..line + 2 + size)?;
+        let chunk = rest.get(line + 2..size.checked_add(line + 2)?)?;
         if size == 0 {
             return Some(body);
         }
         body.extend_from_slice(chunk);
-        rest = rest.get(line + 4 + size..)?;
+        rest = rest.get(size.checked_add(line + 4)?..)?;
     }
 }
 

@@ -63,9 +63,7 @@ fn read(http_status: u16, head: &HeaderMap, trailers: &HeaderMap, body: &Bytes) 
     }
     let code = headers.get("grpc-status").and_then(|code| code.parse().ok());
     let message = decoded(headers.get("grpc-message").map_or("", String::as_str));
-    // One message; what does not begin with the prefix of one is left as it is, to be judged.
-    let body = body.get(5..).unwrap_or_default().to_vec();
-    Got::Grpc { http_status, headers, code, message, body }
+    Got::Grpc { http_status, headers, code, message, body: body.to_vec() }
 }
 
 /// Text with percent-encoded bytes, as `grpc-message` has it.

@@ -96,13 +96,19 @@ fn taken(kind: Answer, case: &Case, (signal, door): (Signal, Door), got: &Got) -
                     door.media_type()
                 ));
             }
-            (got.media_type(), body)
+            (got.media_type(), body.as_slice())
         }
-        Got::Grpc { code, body, .. } => {
+        Got::Grpc { http_status, code, body, .. } => {
             if *code != Some(OK) {
                 return vec![format!("wanted grpc-status 0, got {code:?}")];
             }
-            (String::new(), body)
+            if *http_status != 200 || !got.media_type().starts_with("application/grpc") {
+                faults.push(format!("a success with HTTP {http_status} and {}", got.media_type()));
+            }
+            match message_of(body) {
+                Some(message) => (String::new(), message),
+                None => return vec!["the answer is not one plain message in one frame".to_owned()],
+            }
         }
         Got::Closed(_) | Got::Silence => return faults,
     };
@@ -126,6 +132,12 @@ fn taken(kind: Answer, case: &Case, (signal, door): (Signal, Door), got: &Got) -
         }
     }
     faults
+}
+
+/// The message of an answer that is one frame and not compressed.
+fn message_of(frames: &[u8]) -> Option<&[u8]> {
+    let ([0, length @ ..], message) = frames.split_first_chunk::<5>()? else { return None };
+    (u32::from_be_bytes(*length) as usize == message.len()).then_some(message)
 }
 
 fn refused_http(kind: Answer, case: &Case, door: Door, got: &Got) -> Vec<String> {

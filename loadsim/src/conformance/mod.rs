@@ -4,12 +4,12 @@
 //! can be held against them: nothing is asked but OTLP itself, except to count what was stored, which only an otelcontext
 //! answers. The messages are encoded by a table of the suite's own.
 //!
-//! Reading order: [`case`] (what is written), `messages` and `protobuf` (messages as bytes), `request` (the bytes of a
+//! Reading order: `case` (what is written), `messages` and `protobuf` (messages as bytes), `request` (the bytes of a
 //! request), `http1` and `http2` (sending them), `answer` (what came back), `judge` (whether it is right), and this file,
 //! which runs them one after the other.
 
 mod answer;
-pub mod case;
+mod case;
 mod http1;
 mod http2;
 mod judge;
@@ -146,8 +146,19 @@ pub fn list() -> Result<String> {
 /// When the server cannot be reached at all, or a case cannot be read.
 pub async fn run(options: &Options, mut progress: impl FnMut(&Outcome)) -> Result<Report> {
     let suite = Suite::read()?;
-    let mut runner =
-        Runner { options, suite: &suite, dice: Dice::new(unix_nanos()), stored: BTreeMap::new() };
+    let mut dice = Dice::new(unix_nanos());
+    let run = format!("conformance-{:08x}", dice.word() >> 32);
+    let mut runner = Runner { options, suite: &suite, run, dice, stored: BTreeMap::new() };
+    for address in [&options.http, &options.grpc] {
+        let connected = tokio::time::timeout(WITHIN, tokio::net::TcpStream::connect(address)).await;
+        connected
+            .context("no answer in time")
+            .and_then(|it| Ok(it?))
+            .with_context(|| format!("reaching {address}"))?;
+    }
+    if let Some(url) = &options.read_back {
+        runner.stored(url).await.with_context(|| format!("counting what is stored, at {url}"))?;
+    }
     let mut outcomes = Vec::new();
     for (group, case) in &suite.cases {
         let wanted = group.contains(&options.only) || case.name.contains(&options.only);
@@ -178,6 +189,8 @@ pub async fn run(options: &Options, mut progress: impl FnMut(&Outcome)) -> Resul
 struct Runner<'a> {
     options: &'a Options,
     suite: &'a Suite,
+    /// What the names of this run's services begin with.
+    run: String,
     dice: Dice,
     /// By execution, the service and how many items of it have to be stored.
     stored: BTreeMap<usize, (String, u64)>,
@@ -224,7 +237,7 @@ impl Runner<'_> {
 
     fn filling(&mut self, signal: Signal, door: Door) -> Filling {
         let host = if door == Door::Grpc { &self.options.grpc } else { &self.options.http };
-        let service = format!("conformance-{:016x}", self.dice.word());
+        let service = format!("{}-{:016x}", self.run, self.dice.word());
         Filling::new(&mut self.dice, service, (unix_nanos(), host, signal))
     }
 
@@ -292,12 +305,14 @@ impl Runner<'_> {
 
     /// Adds who asks to a request that is written out, behind its first line.
     fn with_callers(&self, request: Bytes) -> Bytes {
-        const VERSION: &[u8] = b"HTTP/1.1\r\n";
+        const VERSION: &[u8] = b" HTTP/1.";
         let callers: String =
             self.callers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        match request.windows(VERSION.len()).position(|window| window == VERSION) {
-            Some(at) if !callers.is_empty() => {
-                let (line, rest) = request.split_at(at + VERSION.len());
+        let version = request.windows(VERSION.len()).position(|window| window == VERSION);
+        let end = |at: usize| request[at..].iter().position(|byte| *byte == b'\n').map(|end| at + end + 1);
+        match version.and_then(end) {
+            Some(end) if !callers.is_empty() => {
+                let (line, rest) = request.split_at(end);
                 [line, callers.as_bytes(), rest].concat().into()
             }
             _ => request,
@@ -313,7 +328,8 @@ impl Runner<'_> {
             let mut found = BTreeMap::new();
             for view in ["v_spans", "v_logs", "v_points"] {
                 let statement = format!(
-                    "SELECT service, count(*) FROM {view} WHERE service LIKE 'conformance-%' GROUP BY service"
+                    "SELECT service, count(*) FROM {view} WHERE service LIKE '{}-%' GROUP BY service",
+                    self.run
                 );
                 let mut call =
                     client.post(format!("{}/api/v1/sql", url.trim_end_matches('/'))).body(statement);
