@@ -29,7 +29,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const CREDIBLE_RATIO: usize = 16;
 
 /// Plain bytes that are not worth measuring for.
-const CREDIBLE_BYTES: usize = 1 << 20;
+const CREDIBLE_BYTES: usize = 16 << 20;
 
 /// How many times the bytes made so far are set aside when room runs out.
 const GROWTH: usize = 7;
