@@ -121,9 +121,9 @@ impl Inflate {
         // The announced length may lie, so little is set aside for it: beyond that, memory follows the bytes.
         let credible = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
         let plain = Vec::with_capacity(usize::try_from(announced).unwrap_or(usize::MAX).min(credible));
+        let credible = credible.max(CREDIBLE_BYTES);
         // Where the limit comes first there is nothing to be saved.
         let unmeasured = (credible < bytes_max).then_some((compression, packed));
-        let credible = credible.max(CREDIBLE_BYTES);
         Ok(Self { source, unmeasured, credible, plain, permit: plain_permit })
     }
 
