@@ -254,7 +254,8 @@ fn prepare(disk: Arc<dyn Disk>, options: &Options, applied: Lsn) -> Result<(Jour
         disk.remove(path).map_err(Error::io("remove", path))?;
     }
     let inner = Inner { shared: Arc::clone(&shared), sync: options.sync, thread: Mutex::new(None) };
-    let replay = Replay::new(disk, recovered.segments, (applied, recovered.report), shared);
+    let replay =
+        Replay::new(disk, (&recovered.segments, &recovered.pieces), (applied, recovered.report), shared);
     Ok((Journal { inner: Arc::new(inner) }, replay, writer))
 }
 

@@ -62,10 +62,22 @@ pub(super) struct Found {
     pub(super) limit: Lsn,
 }
 
+/// Records that are taken from one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Which of the segments.
+    pub(super) segment: usize,
+    /// The first one, and the last.
+    pub(super) from: Lsn,
+    pub(super) to: Lsn,
+}
+
 /// A directory made ready for replay and for a new segment.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) segments: Vec<Found>,
+    /// Which records to take from which segment, in order.
+    pub(super) pieces: Vec<Piece>,
     /// Segments without a record, to be removed once the next segment carries the position on.
     pub(super) empty: Vec<PathBuf>,
     /// The sequence for the next segment.
@@ -92,6 +104,7 @@ pub(super) fn recover(disk: &dyn Disk, directory: &Path, applied: Lsn) -> Result
         recovered.empty.push(path.clone());
         listed.pop();
     }
+    let mut held: Vec<Vec<(Lsn, Lsn)>> = Vec::new();
     for (at, (named, path)) in listed.iter().enumerate() {
         let later = &listed[at + 1..];
         let limit = later.iter().map(|(header, _)| header.base).min().unwrap_or(Lsn(u64::MAX));
@@ -102,14 +115,19 @@ pub(super) fn recover(disk: &dyn Disk, directory: &Path, applied: Lsn) -> Result
             last: Lsn(limit.0.saturating_sub(1)),
             limit,
         };
-        if !later.is_empty() && limit.0 <= applied.0.saturating_add(1) {
-            // Everything in it was applied; its content no longer matters.
-            found.bytes = disk.open(path).map_err(Error::io("read", path))?.length();
-        } else {
-            scan(disk, &mut found, (applied, later.is_empty()), &mut recovered.report)?;
-            recovered.report.last = recovered.report.last.max(found.last);
-        }
+        let runs = scan(disk, &mut found, (applied, later.is_empty()), &mut recovered.report)?;
+        recovered.report.last = recovered.report.last.max(found.last);
+        lay(&mut recovered.pieces, (at, named.base), &runs);
+        held.push(runs);
         recovered.segments.push(found);
+    }
+    for piece in &recovered.pieces {
+        let wanted = |(first, last): &(Lsn, Lsn)| {
+            let (first, last) =
+                (first.0.max(piece.from.0).max(applied.0.saturating_add(1)), last.0.min(piece.to.0));
+            (last + 1).saturating_sub(first)
+        };
+        recovered.report.records += held[piece.segment].iter().map(wanted).sum::<u64>();
     }
     log(&recovered.report);
     Ok(recovered)
@@ -132,14 +150,15 @@ fn recordless(
     Ok((is_bare || is_torn).then_some(bytes))
 }
 
-/// Reads one segment that is not applied yet; cuts its tail if it is the last.
+/// Reads one segment; cuts its tail if it is the last. Answers the numbers of its intact records, in runs.
 fn scan(
     disk: &dyn Disk,
     found: &mut Found,
     (applied, is_last): (Lsn, bool),
     report: &mut Recovery,
-) -> Result<(), Error> {
+) -> Result<Vec<(Lsn, Lsn)>, Error> {
     let mut scanner = Scanner::open(disk, &found.named, &found.path)?;
+    let mut runs: Vec<(Lsn, Lsn)> = Vec::new();
     found.bytes = scanner.length();
     let mut after = Lsn(0);
     let mut tail = None;
@@ -151,7 +170,10 @@ fn scan(
                 let next = applied.0.saturating_add(1);
                 damaged.retain(|(_, _, before): &(u64, u64, Lsn)| *before != after || frame.lsn.0 > next);
                 after = frame.lsn;
-                report.records += u64::from(applied < frame.lsn && frame.lsn < found.limit);
+                match runs.last_mut() {
+                    Some((_, last)) if last.0 + 1 == frame.lsn.0 => *last = frame.lsn,
+                    _ => runs.push((frame.lsn, frame.lsn)),
+                }
             }
             Item::Damaged { offset, bytes } => damaged.push((offset, bytes, after)),
             Item::Tail { offset, bytes } => tail = Some((offset, bytes)),
@@ -160,7 +182,8 @@ fn scan(
     let is_empty = after == Lsn(0);
     // The next segment starts where the intact records of this one end: its tail was written again there.
     let next = if is_empty { found.named.base } else { Lsn(after.0.saturating_add(1)) };
-    let is_superseded = found.limit <= next;
+    // Its content was written again, or applied.
+    let is_superseded = found.limit <= next || !is_last && found.limit.0 <= applied.0.saturating_add(1);
     match tail {
         Some((offset, bytes)) if is_last => {
             disk.truncate(&found.path, offset).map_err(Error::io("truncate", &found.path))?;
@@ -174,10 +197,28 @@ fn scan(
         damaged.insert(0, (0, found.bytes.min(HEADER_BYTES as u64), Lsn(0)));
     }
     quarantine(disk, &found.path, &damaged, report);
-    if is_last {
+    if is_last || !is_empty {
         found.last = after;
     }
-    Ok(())
+    Ok(runs)
+}
+
+/// Adds a segment to the pieces. What was written again to it is taken from it; should it end before an earlier one does, for
+/// it was left half written, the rest is taken from there.
+fn lay(pieces: &mut Vec<Piece>, (segment, base): (usize, Lsn), runs: &[(Lsn, Lsn)]) {
+    let Some((_, last)) = runs.last() else { return };
+    let mut rest = Vec::new();
+    for piece in std::mem::take(pieces) {
+        if piece.from < base {
+            pieces.push(Piece { to: piece.to.min(Lsn(base.0 - 1)), ..piece });
+        }
+        let from = piece.from.max(Lsn(last.0 + 1));
+        if base <= piece.to && from <= piece.to {
+            rest.push(Piece { from, ..piece });
+        }
+    }
+    pieces.push(Piece { segment, from: base, to: *last });
+    pieces.extend(rest);
 }
 
 fn quarantine(disk: &dyn Disk, path: &Path, damaged: &[(u64, u64, Lsn)], report: &mut Recovery) {
@@ -231,5 +272,31 @@ fn log(report: &Recovery) {
             after = place.after.0,
             "the journal is damaged; later records are kept"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is taken from which segment, as segment, first and last, of segments given as base and last record.
+    fn laid(segments: &[(u64, u64)]) -> Vec<(usize, u64, u64)> {
+        let mut pieces = Vec::new();
+        for (at, (base, last)) in segments.iter().enumerate() {
+            let runs = [(Lsn(*base), Lsn(*last))];
+            lay(&mut pieces, (at, Lsn(*base)), if last < base { &[] } else { &runs });
+        }
+        pieces.iter().map(|piece| (piece.segment, piece.from.0, piece.to.0)).collect()
+    }
+
+    #[test]
+    fn a_segment_is_taken_over_only_as_far_as_the_later_one_goes() {
+        assert_eq!(laid(&[(1, 9), (10, 12)]), [(0, 1, 9), (1, 10, 12)]);
+        assert_eq!(laid(&[(1, 9), (5, 12)]), [(0, 1, 4), (1, 5, 12)], "written again");
+        assert_eq!(laid(&[(1, 9), (5, 6)]), [(0, 1, 4), (1, 5, 6), (0, 7, 9)], "left half written");
+        assert_eq!(laid(&[(1, 9), (5, 4)]), [(0, 1, 9)], "left empty");
+        let twice = [(0, 1, 4), (2, 5, 7), (0, 8, 9)];
+        assert_eq!(laid(&[(1, 9), (5, 6), (5, 7)]), twice, "and once more");
+        assert_eq!(laid(&[(1, 9), (5, 6), (10, 12)]), [(0, 1, 4), (1, 5, 6), (0, 7, 9), (2, 10, 12)]);
     }
 }

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 use super::disk::Disk;
 use super::error::Error;
 use super::format;
-use super::recovery::{Found, Recovery};
+use super::recovery::{Found, Piece, Recovery};
 use super::segment::{Item, Scanner};
 use super::state::Shared;
 use super::{Lsn, Record};
@@ -19,8 +19,8 @@ use super::{Lsn, Record};
 /// yielded as an error and the next call goes on behind it.
 pub struct Replay {
     disk: Arc<dyn Disk>,
-    segments: IntoIter<Found>,
-    current: Option<(Found, Scanner)>,
+    pieces: IntoIter<(Piece, Found)>,
+    current: Option<(Piece, Found, Scanner)>,
     applied: Lsn,
     report: Recovery,
     shared: Arc<Shared>,
@@ -29,11 +29,12 @@ pub struct Replay {
 impl Replay {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
-        segments: Vec<Found>,
+        (segments, pieces): (&[Found], &[Piece]),
         (applied, report): (Lsn, Recovery),
         shared: Arc<Shared>,
     ) -> Self {
-        Self { disk, segments: segments.into_iter(), current: None, applied, report, shared }
+        let pieces: Vec<_> = pieces.iter().map(|piece| (*piece, segments[piece.segment].clone())).collect();
+        Self { disk, pieces: pieces.into_iter(), current: None, applied, report, shared }
     }
 
     /// What opening the journal found.
@@ -43,18 +44,18 @@ impl Replay {
 
     /// Opens the next segment that holds something to replay; false when there is none.
     fn advance(&mut self) -> Result<bool, Error> {
-        for found in self.segments.by_ref() {
-            if found.last <= self.applied {
+        for (piece, found) in self.pieces.by_ref() {
+            if piece.to <= self.applied {
                 continue;
             }
             match Scanner::open(&*self.disk, &found.named, &found.path) {
                 Ok(scanner) => {
-                    self.current = Some((found, scanner));
+                    self.current = Some((piece, found, scanner));
                     return Ok(true);
                 }
                 // Released, so applied, since the journal was opened.
                 Err(Error::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && found.last <= self.shared.released() => {}
+                    if source.kind() == io::ErrorKind::NotFound && piece.to <= self.shared.released() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -63,7 +64,7 @@ impl Replay {
 
     fn step(&mut self) -> Result<Option<Record>, Error> {
         loop {
-            let Some((found, scanner)) = &mut self.current else {
+            let Some((piece, found, scanner)) = &mut self.current else {
                 if self.advance()? {
                     continue;
                 }
@@ -75,7 +76,7 @@ impl Replay {
                 continue;
             };
             let Item::Record { offset, frame } = item else { continue };
-            if frame.lsn <= self.applied || found.limit <= frame.lsn {
+            if frame.lsn <= self.applied || frame.lsn < piece.from || piece.to < frame.lsn {
                 continue;
             }
             let bytes = scanner.bytes(offset, &frame).map_err(Error::io("read", &found.path))?;
@@ -95,7 +96,7 @@ impl Iterator for Replay {
         if let Err(error) = &step
             && !matches!(error, Error::Unreadable { .. })
         {
-            self.segments = Vec::new().into_iter();
+            self.pieces = Vec::new().into_iter();
             self.current = None;
         }
         step.transpose()

@@ -28,6 +28,8 @@ use crate::vitals::health::Health;
 
 /// Seeds of a plain run.
 const SEEDS: u64 = 300;
+/// Seeds that failed once.
+const REMEMBERED: [u64; 1] = [1_324];
 /// Seeds within which a planted defect has to be found.
 const SEEDS_TO_FIND: u64 = 1_000;
 
@@ -305,8 +307,8 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn d4_whatever_the_machine_does_what_was_acknowledged_is_stored_once() {
     let seeds = match number("OTELCONTEXT_TEST_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("OTELCONTEXT_TEST_SEEDS").unwrap_or(SEEDS),
+        Some(seed) => vec![seed],
+        None => REMEMBERED.into_iter().chain(0..number("OTELCONTEXT_TEST_SEEDS").unwrap_or(SEEDS)).collect(),
     };
     for seed in seeds {
         let (diary, faults) = run(seed, Planted::Nothing);
