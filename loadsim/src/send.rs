@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use serde::{Deserialize, Serialize};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -55,7 +56,8 @@ pub struct Request {
 }
 
 /// The three signals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Signal {
     /// Spans.
     Traces,
@@ -66,7 +68,8 @@ pub enum Signal {
 }
 
 impl Signal {
-    const fn path(self) -> &'static str {
+    /// The path of OTLP/HTTP.
+    pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Traces => "/v1/traces",
             Self::Logs => "/v1/logs",
@@ -74,7 +77,8 @@ impl Signal {
         }
     }
 
-    const fn method(self) -> &'static str {
+    /// The path of OTLP/gRPC.
+    pub(crate) const fn method(self) -> &'static str {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",

@@ -58,8 +58,6 @@ pub(super) struct Found {
     pub(super) bytes: u64,
     /// Its last record, or a later one where only that is known.
     pub(super) last: Lsn,
-    /// Records from here on are in later segments; what this one holds of them was written again there.
-    pub(super) limit: Lsn,
 }
 
 /// Records that are taken from one segment.
@@ -85,7 +83,7 @@ pub(super) struct Recovered {
     pub(super) report: Recovery,
 }
 
-/// Reads every segment that may hold records after `applied`, cuts the torn tail and copies what is damaged.
+/// Reads every segment, cuts the torn tail and copies what is damaged.
 ///
 /// Changes nothing but the end of the last segment. Reads whole segments: about a second per GiB.
 pub(super) fn recover(disk: &dyn Disk, directory: &Path, applied: Lsn) -> Result<Recovered, Error> {
@@ -108,14 +106,9 @@ pub(super) fn recover(disk: &dyn Disk, directory: &Path, applied: Lsn) -> Result
     for (at, (named, path)) in listed.iter().enumerate() {
         let later = &listed[at + 1..];
         let limit = later.iter().map(|(header, _)| header.base).min().unwrap_or(Lsn(u64::MAX));
-        let mut found = Found {
-            named: *named,
-            path: path.clone(),
-            bytes: 0,
-            last: Lsn(limit.0.saturating_sub(1)),
-            limit,
-        };
-        let runs = scan(disk, &mut found, (applied, later.is_empty()), &mut recovered.report)?;
+        let mut found =
+            Found { named: *named, path: path.clone(), bytes: 0, last: Lsn(limit.0.saturating_sub(1)) };
+        let runs = scan(disk, &mut found, (applied, limit, later.is_empty()), &mut recovered.report)?;
         recovered.report.last = recovered.report.last.max(found.last);
         lay(&mut recovered.pieces, (at, named.base), &runs);
         held.push(runs);
@@ -150,11 +143,12 @@ fn recordless(
     Ok((is_bare || is_torn).then_some(bytes))
 }
 
-/// Reads one segment; cuts its tail if it is the last. Answers the numbers of its intact records, in runs.
+/// Reads one segment, behind which the next begins at `limit`; cuts its tail if it is the last. Answers the numbers of its
+/// intact records, in runs.
 fn scan(
     disk: &dyn Disk,
     found: &mut Found,
-    (applied, is_last): (Lsn, bool),
+    (applied, limit, is_last): (Lsn, Lsn, bool),
     report: &mut Recovery,
 ) -> Result<Vec<(Lsn, Lsn)>, Error> {
     let mut scanner = Scanner::open(disk, &found.named, &found.path)?;
@@ -183,7 +177,7 @@ fn scan(
     // The next segment starts where the intact records of this one end: its tail was written again there.
     let next = if is_empty { found.named.base } else { Lsn(after.0.saturating_add(1)) };
     // Its content was written again, or applied.
-    let is_superseded = found.limit <= next || !is_last && found.limit.0 <= applied.0.saturating_add(1);
+    let is_superseded = limit <= next || !is_last && limit.0 <= applied.0.saturating_add(1);
     match tail {
         Some((offset, bytes)) if is_last => {
             disk.truncate(&found.path, offset).map_err(Error::io("truncate", &found.path))?;

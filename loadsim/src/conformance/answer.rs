@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use serde_json::Value;
 
-use super::case::Signal;
+use crate::send::Signal;
 
 /// What came back.
 #[derive(Debug, Clone)]

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::send::Signal;
+
 /// The files with the cases, in the order in which they are run.
 const GROUPS: &[(&str, &str)] = &[
     ("success", include_str!("../../cases/success.json")),
@@ -20,18 +22,6 @@ const GROUPS: &[(&str, &str)] = &[
     ("limits", include_str!("../../cases/limits.json")),
 ];
 const MESSAGES: &str = include_str!("../../cases/messages.json");
-
-/// What a telemetry request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signal {
-    /// Spans.
-    Traces,
-    /// Log records.
-    Logs,
-    /// Metric points.
-    Metrics,
-}
 
 /// How a request reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -215,24 +205,6 @@ impl Suite {
 }
 
 impl Signal {
-    /// The path of OTLP/HTTP.
-    pub(super) const fn path(self) -> &'static str {
-        match self {
-            Self::Traces => "/v1/traces",
-            Self::Logs => "/v1/logs",
-            Self::Metrics => "/v1/metrics",
-        }
-    }
-
-    /// The path of OTLP/gRPC.
-    pub(super) const fn method(self) -> &'static str {
-        match self {
-            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        }
-    }
-
     /// The name of the request message.
     pub(super) const fn request(self) -> &'static str {
         match self {

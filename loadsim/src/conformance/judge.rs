@@ -3,7 +3,8 @@
 use regex::Regex;
 
 use super::answer::{self, Got};
-use super::case::{Answer, Case, Door, ExpectHttp, Signal};
+use super::case::{Answer, Case, Door, ExpectHttp};
+use crate::send::Signal;
 
 /// The status codes of gRPC by number.
 const CODES: [&str; 17] = [

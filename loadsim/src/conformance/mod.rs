@@ -28,11 +28,12 @@ use serde_json::Value;
 
 use self::answer::Got;
 use self::case::{Answer, Case, Send, Suite};
-pub use self::case::{Door, Level, Signal};
+pub use self::case::{Door, Level};
 use self::judge::Verdict;
 use self::request::{Filling, Way};
 use crate::dice::Dice;
 use crate::run::unix_nanos;
+use crate::send::Signal;
 
 /// How long an answer may take where a case does not say.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -8,9 +8,10 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
 
-use super::case::{Door, Part, Raw, Send, Signal};
+use super::case::{Door, Part, Raw, Send};
 use super::protobuf;
 use crate::dice::Dice;
+use crate::send::Signal;
 
 /// What stands for the placeholders in one execution.
 #[derive(Debug, Clone)]

@@ -24,9 +24,9 @@ pub(in crate::store) const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LIBRARY: (&str, [u32; 3]) = ("3.51.3", [3, 51, 3]);
 
 /// How the writer is told how many pages may gather, before a commit of so many rows.
-pub(in crate::store) const fn checkpoint(rows: usize) -> &'static str {
-    const { assert!(CHECKPOINT_PAGES == 4_096 && CHECKPOINT_PAGES_QUIET == 1_024) };
-    if rows < BUSY_ROWS { "PRAGMA wal_autocheckpoint = 1024" } else { "PRAGMA wal_autocheckpoint = 4096" }
+pub(in crate::store) fn checkpoint(rows: usize) -> String {
+    let pages = if rows < BUSY_ROWS { CHECKPOINT_PAGES_QUIET } else { CHECKPOINT_PAGES };
+    format!("PRAGMA wal_autocheckpoint = {pages}")
 }
 
 /// A database file.
