@@ -11,6 +11,7 @@ use super::Lsn;
 use super::disk::FileSystem;
 use super::error::Error;
 use super::format::Header;
+use super::recovery;
 use super::segment::{self, Item, Scanner};
 
 /// Bytes that are copied at a time.
@@ -92,65 +93,87 @@ pub fn copy(found: &Segment, target: &mut impl Write) -> Result<Option<u64>, Err
     Ok(Some(length))
 }
 
-/// What the segments in `directory` hold after `applied`. Reads those that are not applied whole.
+/// What the segments in `directory` hold after `applied`. Reads them whole.
 ///
 /// Numbers that were refused and never written leave a hole only where a segment begins, and that segment says so in
 /// its header; every other hole is a loss.
 pub fn holding(directory: &Path, applied: Lsn) -> Result<Holding, Error> {
     let listed = if directory.is_dir() { segment::list(&FileSystem, directory)? } else { Vec::new() };
-    let mut holding = Holding { last: Lsn(0), missing: None };
-    // The next record that has to be there.
-    let mut next = Lsn(applied.0.saturating_add(1));
+    let (mut pieces, mut held) = (Vec::new(), Vec::new());
+    let mut last = Lsn(0);
     for (at, (named, path)) in listed.iter().enumerate() {
-        let before = Lsn(named.base.0.saturating_sub(1));
-        holding.last = holding.last.max(before);
-        let limit = listed[at + 1..].iter().map(|(header, _)| header.base).min().unwrap_or(Lsn(u64::MAX));
-        if limit <= next {
-            continue;
-        }
-        if next < named.base {
-            miss(&mut holding, next);
-        }
-        let last = scan(named, path, (next, limit), &mut holding)?;
-        holding.last = holding.last.max(last);
-        next = next.max(Lsn(last.0.saturating_add(1)));
+        let found = scan(named, path)?;
+        recovery::lay(&mut pieces, (at, named.base), &found.runs);
+        let reaches = found.runs.last().map_or(Lsn(named.base.0.saturating_sub(1)), |(_, last)| *last);
+        last = last.max(reaches);
+        held.push(found);
     }
-    Ok(holding)
+    let mut walk = Walk { next: applied.0.saturating_add(1), missing: None };
+    for piece in &pieces {
+        let found = &held[piece.segment];
+        // The numbers before its first record were refused where the segment begins whole.
+        if piece.from == listed[piece.segment].0.base && !found.begins_damaged {
+            walk.reach(piece.from);
+            walk.next = walk.next.max(found.runs.first().map_or(0, |(first, _)| first.0));
+        }
+        for (first, last) in &found.runs {
+            let (first, last) = (*first.max(&piece.from), *last.min(&piece.to));
+            if first <= last && walk.next <= last.0 {
+                walk.reach(first);
+                walk.next = last.0.saturating_add(1);
+            }
+        }
+    }
+    walk.reach(Lsn(last.0.saturating_add(1)));
+    if held.last().is_some_and(|found| found.ends_damaged) {
+        walk.reach(Lsn(u64::MAX));
+    }
+    Ok(Holding { last, missing: walk.missing })
 }
 
-/// Reads one segment for the records from `wanted.0` on and before `wanted.1`; answers the last record in it.
-fn scan(named: &Header, path: &Path, wanted: (Lsn, Lsn), holding: &mut Holding) -> Result<Lsn, Error> {
-    let (first, limit) = wanted;
+/// A walk over records in order.
+struct Walk {
+    /// The number that has to be there next.
+    next: u64,
+    /// The first that was not.
+    missing: Option<Lsn>,
+}
+
+impl Walk {
+    /// Notes what is missing before `lsn`.
+    fn reach(&mut self, lsn: Lsn) {
+        if self.next < lsn.0 {
+            self.missing.get_or_insert(Lsn(self.next));
+        }
+    }
+}
+
+/// What one segment holds.
+struct Scanned {
+    /// The numbers of its intact records, in runs.
+    runs: Vec<(Lsn, Lsn)>,
+    /// Bytes before its first record, or behind its last, are none.
+    begins_damaged: bool,
+    ends_damaged: bool,
+}
+
+fn scan(named: &Header, path: &Path) -> Result<Scanned, Error> {
     let mut scanner = Scanner::open(&FileSystem, named, path)?;
-    let mut last = Lsn(named.base.0.saturating_sub(1));
-    let mut is_damaged = scanner.header_damaged;
-    let mut has_records = false;
+    let is_damaged = scanner.header_damaged;
+    let mut found = Scanned { runs: Vec::new(), begins_damaged: is_damaged, ends_damaged: is_damaged };
     while let Some(item) = scanner.next().map_err(Error::io("read", path))? {
         match item {
-            Item::Record { frame, .. } if limit <= frame.lsn => break,
             Item::Record { frame, .. } => {
-                let expected = Lsn(last.0.saturating_add(1));
-                // The first record may come later than the base: what lies between was refused.
-                if expected < frame.lsn && first < frame.lsn && (is_damaged || has_records) {
-                    miss(holding, first.max(expected));
-                }
-                (last, is_damaged, has_records) = (frame.lsn, false, true);
+                recovery::add(&mut found.runs, frame.lsn);
+                found.ends_damaged = false;
             }
-            Item::Damaged { .. } | Item::Tail { .. } => is_damaged = true,
+            Item::Damaged { .. } | Item::Tail { .. } => {
+                found.begins_damaged |= found.runs.is_empty();
+                found.ends_damaged = true;
+            }
         }
     }
-    // The next segment begins where the intact records of this one ended.
-    if limit != Lsn(u64::MAX) && last.0.saturating_add(1) < limit.0 && first < limit {
-        miss(holding, first.max(Lsn(last.0.saturating_add(1))));
-    }
-    if is_damaged && limit == Lsn(u64::MAX) {
-        miss(holding, first.max(Lsn(last.0.saturating_add(1))));
-    }
-    Ok(last)
-}
-
-fn miss(holding: &mut Holding, lsn: Lsn) {
-    holding.missing.get_or_insert(lsn);
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -206,6 +229,36 @@ mod tests {
         assert_eq!(held(0, &[(1, &[1, 2]), (4, &[4])]), (4, Some(3)));
         assert_eq!(held(3, &[(1, &[1, 2]), (4, &[4])]), (4, None), "applied before");
         assert_eq!(held(1, &[(4, &[4])]), (4, Some(2)));
+        assert_eq!(held(1, &[(1, &[1, 3]), (4, &[])]), (3, Some(2)));
+        assert_eq!(
+            held(0, &[(1, &[1]), (4, &[])]),
+            (3, Some(2)),
+            "the position is known, its records are not"
+        );
+        // A segment that was left half written took over only what is in it.
+        assert_eq!(held(0, &[(1, &[1, 2, 3, 4]), (3, &[3])]), (4, None));
+        assert_eq!(held(3, &[(1, &[1, 2, 3, 4]), (3, &[3]), (5, &[5])]), (5, None));
+        assert_eq!(held(0, &[(1, &[1, 2, 4]), (3, &[])]), (4, Some(3)));
+    }
+
+    #[test]
+    fn damage_is_missing_where_nothing_else_holds_its_records() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = segment(directory.path(), 1, 1, &[1, 2, 3]);
+        let missing = || holding(directory.path(), Lsn(0)).unwrap().missing;
+        let whole = fs::read(&first).unwrap();
+        let record = (whole.len() - crate::journal::format::HEADER_BYTES) / 3;
+        let flip = |number: usize| {
+            let mut bytes = whole.clone();
+            bytes[crate::journal::format::HEADER_BYTES + number * record + record / 2] ^= 1;
+            fs::write(&first, bytes).unwrap();
+        };
+        for (number, lsn) in [(0, 1), (1, 2), (2, 3)] {
+            flip(number);
+            assert_eq!(missing(), Some(Lsn(lsn)));
+        }
+        segment(directory.path(), 2, 3, &[3, 4]);
+        assert_eq!(missing(), None, "written again");
     }
 
     #[test]

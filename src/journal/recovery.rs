@@ -164,10 +164,7 @@ fn scan(
                 let next = applied.0.saturating_add(1);
                 damaged.retain(|(_, _, before): &(u64, u64, Lsn)| *before != after || frame.lsn.0 > next);
                 after = frame.lsn;
-                match runs.last_mut() {
-                    Some((_, last)) if last.0 + 1 == frame.lsn.0 => *last = frame.lsn,
-                    _ => runs.push((frame.lsn, frame.lsn)),
-                }
+                add(&mut runs, frame.lsn);
             }
             Item::Damaged { offset, bytes } => damaged.push((offset, bytes, after)),
             Item::Tail { offset, bytes } => tail = Some((offset, bytes)),
@@ -197,9 +194,17 @@ fn scan(
     Ok(runs)
 }
 
+/// Adds a record to the runs of its segment.
+pub(super) fn add(runs: &mut Vec<(Lsn, Lsn)>, lsn: Lsn) {
+    match runs.last_mut() {
+        Some((_, last)) if last.0 + 1 == lsn.0 => *last = lsn,
+        _ => runs.push((lsn, lsn)),
+    }
+}
+
 /// Adds a segment to the pieces. What was written again to it is taken from it; should it end before an earlier one does, for
 /// it was left half written, the rest is taken from there.
-fn lay(pieces: &mut Vec<Piece>, (segment, base): (usize, Lsn), runs: &[(Lsn, Lsn)]) {
+pub(super) fn lay(pieces: &mut Vec<Piece>, (segment, base): (usize, Lsn), runs: &[(Lsn, Lsn)]) {
     let Some((_, last)) = runs.last() else { return };
     let mut rest = Vec::new();
     for piece in std::mem::take(pieces) {
