@@ -1,17 +1,13 @@
 //! What was sent, acknowledged and refused.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::send::{Delivery, Outcome};
-use crate::traffic::Span;
+use crate::send::{Delivery, Outcome, Signal};
 
 /// The accounts of one run; shared by its connections.
 #[derive(Debug)]
@@ -44,44 +40,26 @@ pub struct Sums {
 struct Inner {
     sums: [Sums; 3],
     latency_us: Histogram<u64>,
-    file: Option<BufWriter<File>>,
     reasons: Vec<(String, u64)>,
 }
 
 impl Ledger {
-    /// An empty ledger; with a path, the ids of acknowledged spans are written there, one `trace span` a line.
+    /// An empty ledger.
     ///
     /// # Errors
-    /// When the file cannot be created.
-    pub fn new(path: Option<&Path>) -> Result<Self> {
-        let file =
-            path.map(|path| File::create(path).with_context(|| path.display().to_string())).transpose()?;
+    /// When there is no memory for it.
+    pub fn new() -> Result<Self> {
         let latency_us = Histogram::new_with_bounds(1, 600_000_000, 3)?;
-        let inner = Inner {
-            sums: Default::default(),
-            latency_us,
-            file: file.map(BufWriter::new),
-            reasons: Vec::new(),
-        };
+        let inner = Inner { sums: Default::default(), latency_us, reasons: Vec::new() };
         Ok(Self { inner: Mutex::new(inner) })
     }
 
-    /// Enters what became of a request of `signal` (0 traces, 1 logs, 2 metrics). `waited` counts from the instant the
-    /// request was due, so that a stalled server shows in the latencies of what it held up.
-    ///
-    /// # Errors
-    /// When the ids cannot be written.
-    pub fn enter(
-        &self,
-        signal: usize,
-        items: u64,
-        delivery: &Delivery,
-        waited: Duration,
-        spans: &[Span],
-    ) -> Result<()> {
+    /// Enters what became of a request. `waited` counts from the instant the request was due, so that a stalled server shows
+    /// in the latencies of what it held up.
+    pub fn enter(&self, signal: Signal, items: u64, delivery: &Delivery, waited: Duration) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
-        let sums = &mut inner.sums[signal];
+        let sums = &mut inner.sums[signal as usize];
         sums.sent += items;
         sums.requests += 1;
         sums.retries += delivery.retries;
@@ -91,11 +69,6 @@ impl Ledger {
                 sums.rejected += rejected;
                 sums.first_try += u64::from(delivery.retries == 0);
                 inner.latency_us.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
-                if let Some(file) = &mut inner.file {
-                    for span in spans {
-                        writeln!(file, "{} {}", hex(&span.trace_id), hex(&span.span_id))?;
-                    }
-                }
             }
             Outcome::Refused(why) => {
                 sums.refused += items;
@@ -106,7 +79,6 @@ impl Ledger {
                 note(&mut inner.reasons, why);
             }
         }
-        Ok(())
     }
 
     /// The sums so far: traces, logs, metrics.
@@ -123,18 +95,6 @@ impl Ledger {
     pub fn latency_ms(&self, share: f64) -> f64 {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.latency_us.value_at_quantile(share) as f64 / 1e3
-    }
-
-    /// Writes what is buffered.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn flush(&self) -> Result<()> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &mut inner.file {
-            file.flush()?;
-        }
-        Ok(())
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A [`topology::Topology`] says which services exist and what their operations call; [`traffic::Traffic`] plays
 //! requests through it, with [`fault::Fault`]s; [`encode`] turns what happened into OTLP; [`send`] delivers it over
-//! gRPC or HTTP and retries as an SDK would; [`ledger`] remembers what was sent, acknowledged and refused; [`run`]
-//! does all of it at a fixed rate and [`report`] says how it went. The same seed gives the same traffic. [`conformance`] is
+//! gRPC or HTTP and retries as an SDK would; [`ledger`] sums up what was sent, acknowledged and refused; [`run`]
+//! does all of it at a fixed rate and [`report`] says how it went. [`oracle`] keeps on disk what was sent and answered, and
+//! compares it with what is stored. The same seed gives the same traffic. [`conformance`] is
 //! apart from all that: it tries the rules of OTLP on a server.
 
 pub mod conformance;
@@ -11,6 +12,7 @@ pub mod dice;
 pub mod encode;
 pub mod fault;
 pub mod ledger;
+pub mod oracle;
 pub mod report;
 pub mod run;
 pub mod send;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
+use loadsim::oracle::check::{self, Stored};
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
 
@@ -24,6 +25,22 @@ struct Arguments {
 enum Command {
     /// Tries the rules of OTLP on a server: requests from the suite's cases, good and bad, and what has to come of each.
     Conformance(Conformance),
+    /// Compares ledgers with what is stored: everything acknowledged present, once, unaltered, with its tenant.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// What a run wrote with --ledger; may be given several times.
+    #[arg(long, required = true)]
+    ledger: Vec<PathBuf>,
+    /// OTLP/JSON lines of one tenant, as `otelcontext export` and the Collector's file exporter write them, as TENANT=FILE;
+    /// =FILE for what was sent without a tenant. Give every signal that was sent.
+    #[arg(long, required = true, value_parser = stored)]
+    stored: Vec<Stored>,
+    /// Writes the verdict as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +124,7 @@ struct Play {
     /// How long a request is sent again while the server is away or overloaded.
     #[arg(long, default_value = "30s", value_parser = duration)]
     retry_for: Duration,
-    /// Writes the ids of acknowledged spans, one `trace span` a line.
+    /// Writes what is sent and how it is answered, each synced before the next step, for `loadsim check`.
     #[arg(long)]
     ledger: Option<PathBuf>,
     /// The server's /metrics, for its processor, memory and disk use.
@@ -116,6 +133,11 @@ struct Play {
     /// Writes the report as JSON.
     #[arg(long)]
     report: Option<PathBuf>,
+}
+
+fn stored(text: &str) -> Result<Stored, String> {
+    let (tenant, path) = text.split_once('=').ok_or("what is stored is given as TENANT=FILE")?;
+    Ok(Stored { tenant: tenant.to_owned(), path: path.into() })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -137,6 +159,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 async fn main() -> Result<()> {
     match Arguments::parse() {
         Arguments { command: Some(Command::Conformance(arguments)), .. } => conform(arguments).await,
+        Arguments { command: Some(Command::Check(arguments)), .. } => check(&arguments),
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -179,6 +202,18 @@ async fn conform(arguments: Conformance) -> Result<()> {
     }
     let failed = report.failed().count();
     anyhow::ensure!(failed == 0, "{failed} of {} executions failed", report.outcomes.len());
+    Ok(())
+}
+
+/// Compares; fails unless the verdict is clean.
+fn check(arguments: &Check) -> Result<()> {
+    let verdict = check::check(&arguments.ledger, &arguments.stored)?;
+    print!("{}", verdict.text());
+    if let Some(path) = &arguments.report {
+        let json = serde_json::to_string_pretty(&verdict)?;
+        std::fs::write(path, json).with_context(|| path.display().to_string())?;
+    }
+    anyhow::ensure!(verdict.is_clean(), "what is stored is not what was acknowledged");
     Ok(())
 }
 

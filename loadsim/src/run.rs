@@ -12,6 +12,8 @@ use crate::dice::Dice;
 use crate::encode;
 use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
+use crate::oracle::book::Book;
+use crate::oracle::item::{self, Item};
 use crate::report::{Report, Server};
 use crate::send::{self, Request, Sender};
 use crate::topology::Topology;
@@ -50,16 +52,24 @@ pub struct Options {
     pub chatter: f64,
     /// A fault that lasts from the end of the warm-up.
     pub fault: Option<(Kind, Option<String>)>,
-    /// File for the ids of acknowledged spans.
+    /// File for what is sent and how it is answered, warm-up included, as [`crate::oracle`] reads it. Every request then
+    /// waits for that file's disk, which its latency includes.
     pub ledger: Option<PathBuf>,
     /// The server's metrics, for its own figures.
     pub metrics_url: Option<String>,
 }
 
+/// Where the fate of requests is entered.
+#[derive(Clone)]
+struct Accounts {
+    sums: Arc<Ledger>,
+    book: Option<Arc<Book>>,
+}
+
 struct Due {
     request: Request,
-    signal: usize,
-    spans: Vec<Span>,
+    /// What is in it, where a book is kept.
+    items: Vec<Item>,
     at: Instant,
 }
 
@@ -75,19 +85,21 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
         .map(|(kind, name)| fault(options, &topology, *kind, name.as_deref()))
         .transpose()?;
     let mut traffic = Traffic::new(topology, fault.into_iter().collect(), options.seed);
+    let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
+    let book = book.map(Arc::new);
     if !options.warmup.is_zero() {
-        let unmeasured = Arc::new(Ledger::new(None)?);
-        phase(options, &mut traffic, options.warmup, &unmeasured, &|_, _| {}).await?;
+        let accounts = Accounts { sums: Arc::new(Ledger::new()?), book: book.clone() };
+        phase(options, &mut traffic, options.warmup, &accounts, &|_, _| {}).await?;
     }
     let before = match &options.metrics_url {
         Some(url) => Some(figures(url).await?),
         None => None,
     };
-    let ledger = Arc::new(Ledger::new(options.ledger.as_deref())?);
+    let ledger = Arc::new(Ledger::new()?);
+    let accounts = Accounts { sums: Arc::clone(&ledger), book };
     let began = Instant::now();
-    phase(options, &mut traffic, options.duration, &ledger, &progress).await?;
+    phase(options, &mut traffic, options.duration, &accounts, &progress).await?;
     let seconds = began.elapsed().as_secs_f64();
-    ledger.flush()?;
     let server = match (&options.metrics_url, before) {
         (Some(url), Some(before)) => Some(server(url, before, seconds, &ledger).await?),
         _ => None,
@@ -108,7 +120,7 @@ async fn phase(
     options: &Options,
     traffic: &mut Traffic,
     length: Duration,
-    ledger: &Arc<Ledger>,
+    accounts: &Accounts,
     progress: &impl Fn(&Ledger, Duration),
 ) -> Result<()> {
     let connections = options.connections.max(1);
@@ -117,7 +129,7 @@ async fn phase(
     for _ in 0..connections {
         let (lane, due) = mpsc::channel(WAITING_PER_CONNECTION);
         lanes.push(lane);
-        tasks.spawn(deliver(Sender::new(&options.send)?, due, Arc::clone(ledger)));
+        tasks.spawn(deliver(Sender::new(&options.send)?, due, accounts.clone()));
     }
     let mut dice = Dice::new(options.seed).branch(4);
     let (began, started_ns) = (Instant::now(), unix_nanos());
@@ -141,20 +153,20 @@ async fn phase(
             }
         }
         since_metrics.0.append(&mut spans);
-        if since_metrics.2.elapsed() >= METRICS_INTERVAL {
+        // At the end as well, as an SDK does when it is shut down.
+        if since_metrics.2.elapsed() >= METRICS_INTERVAL || length <= STEP * step {
             for (lane, spans) in lanes.iter().zip(shared_out(&since_metrics.0, connections)) {
                 let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
                 let items = 5 * message.resource_metrics.len() as u64;
                 let request = Request::metrics(&message, items);
-                lane.send(Due { request, signal: 2, spans: Vec::new(), at: due })
-                    .await
-                    .context("a connection's task ended")?;
+                let items = if options.ledger.is_some() { item::points(&message) } else { Vec::new() };
+                lane.send(Due { request, items, at: due }).await.context("a connection's task ended")?;
             }
             since_metrics = (Vec::new(), now, Instant::now());
         }
         if began.elapsed().as_secs() > told {
             told = began.elapsed().as_secs();
-            progress(ledger, began.elapsed());
+            progress(&accounts.sums, began.elapsed());
         }
     }
     drop(lanes);
@@ -173,10 +185,17 @@ fn instant(options: &Options, length: Duration, step: u32, started_ns: u64) -> u
     started_ns - options.backfill.mul_f64(left.clamp(0.0, 1.0)).as_nanos() as u64
 }
 
-async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, ledger: Arc<Ledger>) -> Result<()> {
-    while let Some(Due { request, signal, spans, at }) = due.recv().await {
+async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, accounts: Accounts) -> Result<()> {
+    while let Some(Due { request, items, at }) = due.recv().await {
+        let number = match &accounts.book {
+            Some(book) => Some((book, book.sent(request.signal, &items).await?)),
+            None => None,
+        };
         let delivery = sender.deliver(&request).await;
-        ledger.enter(signal, request.items, &delivery, at.elapsed(), &spans)?;
+        accounts.sums.enter(request.signal, request.items, &delivery, at.elapsed());
+        if let Some((book, number)) = number {
+            book.ended(number, &delivery).await?;
+        }
     }
     Ok(())
 }
@@ -198,12 +217,13 @@ fn requests(
 ) -> Vec<Due> {
     let mut requests = Vec::new();
     for batch in spans.chunks(options.batch.max(1)) {
-        let request = Request::traces(&encode::spans(traffic, batch));
-        let ids = if options.ledger.is_some() { batch.to_vec() } else { Vec::new() };
-        requests.push(Due { request, signal: 0, spans: ids, at });
+        let spans = encode::spans(traffic, batch);
+        let items = if options.ledger.is_some() { item::spans(&spans) } else { Vec::new() };
+        requests.push(Due { request: Request::traces(&spans), items, at });
         let logs = encode::logs(traffic, batch, options.chatter, dice);
         if !logs.resource_logs.is_empty() {
-            requests.push(Due { request: Request::logs(&logs), signal: 1, spans: Vec::new(), at });
+            let items = if options.ledger.is_some() { item::logs(&logs) } else { Vec::new() };
+            requests.push(Due { request: Request::logs(&logs), items, at });
         }
     }
     requests

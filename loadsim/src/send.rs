@@ -56,7 +56,7 @@ pub struct Request {
 }
 
 /// The three signals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
     /// Spans.
@@ -68,6 +68,20 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// `traces`, `logs` or `metrics`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Logs => "logs",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The signal of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Traces, Self::Logs, Self::Metrics].into_iter().find(|signal| signal.name() == name)
+    }
+
     /// The path of OTLP/HTTP.
     pub(crate) const fn path(self) -> &'static str {
         match self {

@@ -5,8 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use loadsim::oracle::entries::Entries;
+use loadsim::oracle::item::Item;
 use loadsim::run::{self, Options};
-use loadsim::send::{self, Protocol};
+use loadsim::send::{self, Protocol, Signal};
 use otelcontext::model::id::{ServiceId, SpanId, TenantNumber, TraceId};
 use otelcontext::model::node::NodeKind;
 use otelcontext::model::span::SpanKind;
@@ -64,7 +66,7 @@ async fn d2_every_acknowledged_span_survives_kill_9_once_and_the_graph_agrees_wi
 
     server.settled().await;
     let from_map = edges_of_the_map(&server).await;
-    let ledger = std::fs::read_to_string(&ledger).unwrap();
+    let ledger = Entries::read(&ledger).unwrap();
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
 
     let store =
@@ -74,8 +76,8 @@ async fn d2_every_acknowledged_span_survives_kill_9_once_and_the_graph_agrees_wi
     let tenant = store.names().find_tenant(&TenantId::try_from("crash").unwrap()).unwrap();
     let traces = everything(&store, tenant).await;
     let mut acknowledged = 0;
-    for line in ledger.lines() {
-        let (trace, span) = line.split_once(' ').unwrap();
+    for Item { id: line, .. } in ledger.acknowledged(Signal::Traces) {
+        let (trace, span) = line.split_at(32);
         let (trace, span) = (TraceId::from_hex(trace).unwrap(), SpanId::from_hex(span).unwrap());
         let found =
             traces.get(&trace).map_or(0, |spans| spans.iter().filter(|row| row.span_id == span).count());

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use loadsim::oracle::entries::Entries;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -154,12 +155,12 @@ async fn a_backup_under_load_restores_to_its_mark_and_to_nothing_beyond_it() {
     assert_eq!(of(&"02".repeat(16)), 0, "what came after is not");
     assert!(found.values().all(|times| *times == 1), "a span is there twice");
 
-    // The ledger is in the order of acknowledgement, but for requests that were under way side by side: what is
+    // The ledger is in the order of sending, but for requests that were under way side by side: what is
     // there is all of its beginning and nothing of its end.
-    let ledger = std::fs::read_to_string(&ledger).unwrap();
+    let ledger = Entries::read(&ledger).unwrap();
     let ids: Vec<(String, String)> = ledger
-        .lines()
-        .map(|line| line.split_once(' ').unwrap())
+        .acknowledged(loadsim::send::Signal::Traces)
+        .map(|item| item.id.split_at(32))
         .map(|(trace, span)| (trace.to_owned(), span.to_owned()))
         .collect();
     let kept: Vec<bool> = ids.iter().map(|id| found.contains_key(id)).collect();

@@ -214,15 +214,6 @@ impl Signal {
         }
     }
 
-    /// How messages and reports name it.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Logs => "logs",
-            Self::Metrics => "metrics",
-        }
-    }
-
     /// The field of a partial success that counts what was rejected.
     pub(super) const fn rejected(self) -> &'static str {
         match self {

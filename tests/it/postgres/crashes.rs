@@ -5,7 +5,8 @@ use std::time::Instant;
 use loadsim::dice::Dice;
 
 use super::kept::Kept;
-use super::{laws, load};
+use super::load::{self, Ledgers};
+use super::{laws, oracle};
 use crate::door::Door;
 
 /// How often the server is killed; `OTELCONTEXT_TEST_KILLS` says otherwise.
@@ -21,10 +22,10 @@ async fn check(kept: Kept) {
     let mut dice = Dice::new(seed);
     let mut server = kept.server(&[]).await;
     let door = Door::open(&server.grpc).await;
-    let (mut acknowledged, mut sent_again, mut replayed) = (Vec::new(), 0, 0.0);
+    let (mut ledgers, mut sent_again, mut replayed) = (Ledgers::new(), 0, 0.0);
     let began = Instant::now();
     for kill in 1..=kills {
-        let load = load::start(&door.address, seed + kill, SPANS_PER_SECOND, SECONDS);
+        let load = load::start(&mut ledgers, &door.address, seed + kill, SPANS_PER_SECOND, SECONDS);
         // Now and then twice in one load, the second time at once.
         for again in 0..1 + u64::from(kill.is_multiple_of(3)) {
             let spans = if again == 0 { dice.below(10_000) } else { 0 };
@@ -38,15 +39,15 @@ async fn check(kept: Kept) {
             server = server.again(&[]).await;
             door.lead_to(&server.grpc);
         }
-        let (report, ledger) = load.end().await;
-        sent_again += report.spans.retries;
-        acknowledged.extend(ledger);
+        sent_again += load.end().await.spans.retries;
     }
     server.settled().await;
     let duplicates = server.metric("otelcontext_ingest_duplicate_spans_total").await;
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
     assert!(sent_again > 0, "the server was never killed in mid-load");
+    let acknowledged = ledgers.acknowledged();
     let stored = tokio::task::block_in_place(|| laws::check(&kept.asked(server.folder()), &acknowledged));
+    oracle::check(&server, &ledgers).await;
     let (known, took) = (acknowledged.len(), began.elapsed());
     println!(
         "{kept:?}: {kills} rounds in {took:?}: {known} spans acknowledged, {stored} stored, {sent_again} requests sent \

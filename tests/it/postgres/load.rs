@@ -1,32 +1,63 @@
-//! Telemetry of many services, with a ledger of what was acknowledged.
+//! Telemetry of many services, with ledgers of what was sent and acknowledged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use loadsim::oracle::entries::Entries;
 use loadsim::report::Report;
 use loadsim::run::{self, Options};
-use loadsim::send::{self, Protocol};
+use loadsim::send::{self, Protocol, Signal};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+/// The tenant of all loads.
+pub(super) const TENANT: &str = "load";
+
+/// The ledgers of loads, one after the other.
+pub(super) struct Ledgers {
+    folder: TempDir,
+    pub(super) paths: Vec<PathBuf>,
+}
+
+impl Ledgers {
+    pub(super) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), paths: Vec::new() }
+    }
+
+    /// The acknowledged spans, `trace span` each.
+    pub(super) fn acknowledged(&self) -> Vec<String> {
+        let mut spans = Vec::new();
+        for path in &self.paths {
+            let entries = Entries::read(path).unwrap();
+            let ids = entries.acknowledged(Signal::Traces).map(|item| item.id.split_at(32));
+            spans.extend(ids.map(|(trace, span)| format!("{trace} {span}")));
+        }
+        spans
+    }
+}
 
 /// A load under way.
 pub(super) struct Load {
     task: JoinHandle<Report>,
-    ledger: PathBuf,
-    _folder: TempDir,
 }
 
 /// Starts to send `spans_per_second` for `seconds` to the gRPC `endpoint`, and again what is not acknowledged.
-pub(super) fn start(endpoint: &str, seed: u64, spans_per_second: f64, seconds: u64) -> Load {
-    let folder = tempfile::tempdir().unwrap();
-    let ledger = folder.path().join("acknowledged");
+pub(super) fn start(
+    ledgers: &mut Ledgers,
+    endpoint: &str,
+    seed: u64,
+    spans_per_second: f64,
+    seconds: u64,
+) -> Load {
+    let ledger = ledgers.folder.path().join(ledgers.paths.len().to_string());
+    ledgers.paths.push(ledger.clone());
     let options = Options {
         send: send::Options {
             endpoint: endpoint.to_owned(),
             protocol: Protocol::Grpc,
-            tenant: "load".into(),
+            tenant: TENANT.into(),
             api_key: String::new(),
             timeout: Duration::from_secs(10),
             retry_for: Duration::from_secs(60),
@@ -41,16 +72,16 @@ pub(super) fn start(endpoint: &str, seed: u64, spans_per_second: f64, seconds: u
         batch: 256,
         chatter: 0.1,
         fault: None,
-        ledger: Some(ledger.clone()),
+        ledger: Some(ledger),
         metrics_url: None,
     };
     let task = tokio::spawn(async move { run::run(&options, |_, _| {}).await.unwrap() });
-    Load { task, ledger, _folder: folder }
+    Load { task }
 }
 
 /// Loads of two seconds, one after the other, until [`Endless::end`].
 pub(super) struct Endless {
-    task: JoinHandle<Vec<(Report, Vec<String>)>>,
+    task: JoinHandle<(Vec<Report>, Ledgers)>,
     over: Arc<AtomicBool>,
 }
 
@@ -59,35 +90,33 @@ pub(super) fn endless(endpoint: &str, seed: u64, spans_per_second: f64) -> Endle
     let (endpoint, over) = (endpoint.to_owned(), Arc::new(AtomicBool::new(false)));
     let is_over = Arc::clone(&over);
     let task = tokio::spawn(async move {
-        let mut loads = Vec::new();
+        let (mut reports, mut ledgers) = (Vec::new(), Ledgers::new());
         while !is_over.load(Ordering::Relaxed) {
-            let seed = seed + loads.len() as u64;
-            loads.push(start(&endpoint, seed, spans_per_second, 2).end().await);
+            let seed = seed + reports.len() as u64;
+            reports.push(start(&mut ledgers, &endpoint, seed, spans_per_second, 2).end().await);
         }
-        loads
+        (reports, ledgers)
     });
     Endless { task, over }
 }
 
 impl Endless {
     /// Ends the load and waits for its last answer. Answers how many requests were sent again, the slowest
-    /// acknowledgement in milliseconds, and the acknowledged spans.
-    pub(super) async fn end(self) -> (u64, f64, Vec<String>) {
+    /// acknowledgement in milliseconds, and the ledgers.
+    pub(super) async fn end(self) -> (u64, f64, Ledgers) {
         self.over.store(true, Ordering::Relaxed);
-        let loads = self.task.await.unwrap();
-        let again = loads.iter().map(|(report, _)| report.spans.retries).sum();
-        let slowest = loads.iter().map(|(report, _)| report.acknowledgement_ms.max).fold(0.0, f64::max);
-        (again, slowest, loads.into_iter().flat_map(|(_, spans)| spans).collect())
+        let (reports, ledgers) = self.task.await.unwrap();
+        let again = reports.iter().map(|report| report.spans.retries).sum();
+        let slowest = reports.iter().map(|report| report.acknowledgement_ms.max).fold(0.0, f64::max);
+        (again, slowest, ledgers)
     }
 }
 
 impl Load {
-    /// Waits for the end. Nothing may have been refused for good or stayed unanswered. Answers the report and the
-    /// acknowledged spans, `trace span` each.
-    pub(super) async fn end(self) -> (Report, Vec<String>) {
+    /// Waits for the end. Nothing may have been refused for good or stayed unanswered.
+    pub(super) async fn end(self) -> Report {
         let report = self.task.await.unwrap();
         assert_eq!((report.spans.refused, report.spans.unknown), (0, 0), "{}", report.text());
-        let ledger = std::fs::read_to_string(&self.ledger).unwrap();
-        (report, ledger.lines().map(str::to_owned).collect())
+        report
     }
 }

@@ -1,8 +1,8 @@
 //! A real Postgres: what logging in to it is like, and the server that keeps its data there.
 //!
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
-//! server), `door` (an address that outlives a server), `load` (telemetry with a ledger), `laws` (what must be true of a
-//! database afterwards); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
+//! server), `door` (an address that outlives a server), `load` (telemetry with ledgers), `laws` (what must be true of a
+//! database afterwards), `oracle` (what is stored against what was sent); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
 //! `outages`, `takeover`, `relocating`.
 
 mod crashes;
@@ -13,6 +13,7 @@ mod laws;
 mod letters;
 mod load;
 mod login;
+mod oracle;
 mod outages;
 mod points;
 mod poison;

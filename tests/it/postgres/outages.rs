@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 
 use super::kept::{Asked, address};
 use super::server::{Options, Server as Postgres};
-use super::{laws, load};
+use super::{laws, load, oracle};
 use crate::api;
 use crate::client::{request, span};
 use crate::server::Server;
@@ -69,7 +69,8 @@ async fn d10_f1_a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_w
     tokio::task::block_in_place(|| postgres.restart());
     says(&server, true).await;
 
-    let (again, slowest, acknowledged) = load.end().await;
+    let (again, slowest, ledgers) = load.end().await;
+    let acknowledged = ledgers.acknowledged();
     assert_eq!(again, 0, "a request was refused");
     server.settled().await;
     let told = api::get(&server, "load", "/api/v1/traces").await;
@@ -78,6 +79,7 @@ async fn d10_f1_a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_w
     let stored =
         tokio::task::block_in_place(|| laws::check(&Asked::postgres(&postgres, &name), &acknowledged));
     assert_eq!(stored, acknowledged.len());
+    oracle::check(&server, &ledgers).await;
     println!("{stored} spans stored; the slowest acknowledgement took {slowest} ms");
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use loadsim::dice::Dice;
 
 use super::kept::Kept;
-use super::{laws, load};
+use super::load::{self, Ledgers};
+use super::{laws, oracle};
 use crate::door::Door;
 
 /// How often the server ends at each point; `OTELCONTEXT_TEST_KILLS` says otherwise.
@@ -36,7 +37,7 @@ async fn check(kept: Kept) {
     let mut dice = Dice::new(seed);
     let mut server = kept.server(&[]).await;
     let door = Door::open(&server.grpc).await;
-    let (mut acknowledged, began) = (Vec::new(), Instant::now());
+    let (mut ledgers, began) = (Ledgers::new(), Instant::now());
     for (round, (point, most)) in (0..kills).flat_map(|_| POINTS).enumerate() {
         // Nothing is left to be replayed, so the point is passed by what is sent now.
         server.settled().await;
@@ -44,15 +45,17 @@ async fn check(kept: Kept) {
         let armed = format!("{point}:{}", 1 + dice.below(most));
         server = server.again(&[("OTELCONTEXT_CRASH_AT", &armed)]).await;
         door.lead_to(&server.grpc);
-        let load = load::start(&door.address, seed + round as u64, SPANS_PER_SECOND, SECONDS);
+        let load = load::start(&mut ledgers, &door.address, seed + round as u64, SPANS_PER_SECOND, SECONDS);
         assert_eq!(server.ended().await, None, "{armed}: not ended by a signal: {}", server.log());
         server = server.again(&[("OTELCONTEXT_CRASH_AT", "")]).await;
         door.lead_to(&server.grpc);
-        acknowledged.extend(load.end().await.1);
+        load.end().await;
     }
     server.settled().await;
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+    let acknowledged = ledgers.acknowledged();
     let stored = tokio::task::block_in_place(|| laws::check(&kept.asked(server.folder()), &acknowledged));
+    oracle::check(&server, &ledgers).await;
     let (known, took) = (acknowledged.len(), began.elapsed());
     println!("{kept:?}: {kills} times each point in {took:?}: {known} spans acknowledged, {stored} stored");
 }

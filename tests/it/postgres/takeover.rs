@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::kept::{Asked, Kept};
 use super::server::Server as Postgres;
-use super::{laws, load};
+use super::{laws, load, oracle};
 use crate::api;
 use crate::client::{export, request, span};
 use crate::door::Door;
@@ -182,7 +182,7 @@ async fn a_leader_that_loses_its_connection_under_load_loses_nothing() {
     second.ready().await;
     door.lead_to(&second.grpc);
     assert_ne!(first.ended().await, Some(0), "{}", first.log());
-    let (_, _, acknowledged) = load.end().await;
+    let (_, _, ledgers) = load.end().await;
     second.settled().await;
     assert_eq!(second.terminate().await, Some(0), "{}", second.log());
     let [first, _] = servers;
@@ -190,7 +190,9 @@ async fn a_leader_that_loses_its_connection_under_load_loses_nothing() {
     first.ready().await;
     first.settled().await;
     assert_eq!(first.terminate().await, Some(0), "{}", first.log());
+    let acknowledged = ledgers.acknowledged();
     tokio::task::block_in_place(|| laws::check(&kept.asked(first.folder()), &acknowledged));
+    oracle::check(&first, &ledgers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
