@@ -444,6 +444,7 @@ async fn open_journal(config: &Config, applied: u64) -> Result<(Journal, Replay)
         segment_bytes: 64 << 20,
         bytes_max: config.journal_bytes_max,
         pending_bytes_max: config.queue_bytes_max,
+        free_bytes_min: config.free_bytes_min,
         sync: match config.acknowledge {
             Acknowledge::Durable => journal::Sync::Durable,
             Acknowledge::Buffered => journal::Sync::Buffered,

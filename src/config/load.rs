@@ -61,6 +61,8 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     pub letters: DeadLetters,
     pub journal_bytes_max: u64,
+    /// Bytes that intake leaves free on the volume of the data directory.
+    pub free_bytes_min: u64,
     pub request_bytes_max: usize,
     pub streams_max: u32,
     pub api_key: Option<String>,
@@ -183,6 +185,7 @@ impl Reader<'_> {
             inflight_bytes_max: self.number("INGEST_INFLIGHT_MAX_BYTES", 1 << 20, 1 << 40) as usize,
             letters,
             journal_bytes_max: self.number("JOURNAL_MAX_MB", 128, 1 << 20) << 20,
+            free_bytes_min: self.number("DATA_DISK_FREE_MIN_MB", 0, 1 << 20) << 20,
             request_bytes_max: (self.number("GRPC_MAX_RECV_MB", 1, 256) << 20) as usize,
             streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,
             api_key,

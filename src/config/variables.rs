@@ -239,6 +239,11 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "Megabytes that the journal may take on disk, 128 to 1048576; at the bound new data is refused as overload until the store catches up.",
             ),
             variable(
+                "DATA_DISK_FREE_MIN_MB",
+                "1024",
+                "Megabytes that intake leaves free on the volume of the data directory, 0 to 1048576, but no more than a tenth of that volume: below it new data is refused as overload, until a quarter more is free. The rest is for the database, which has to store what was acknowledged.",
+            ),
+            variable(
                 "GRPC_MAX_RECV_MB",
                 "64",
                 "Largest request in megabytes, before and after decompression, on gRPC and HTTP alike, 1 to 256. A larger one is refused and must be split.",

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::space::Room;
+
 /// A file system, as far as the journal uses one.
 pub(super) trait Disk: Send + std::marker::Sync {
     /// The paths of the files in `directory`, in any order.
@@ -20,12 +22,17 @@ pub(super) trait Disk: Send + std::marker::Sync {
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// How much room is left for files in `directory`.
+    fn room(&self, directory: &Path) -> io::Result<Room>;
     /// Copies a file; the copy appears under its name only once it is whole.
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
 }
 
 /// One segment that is being written.
 pub(super) trait SegmentFile: Send {
+    /// Claims room, so that no append up to `bytes` of the file fails for want of it; its length stays as it is. Where the
+    /// file system cannot do so nothing is claimed.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     /// Appends all of `bytes`; after a failure any part of them may be in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns once everything appended is on the device. After a failure the kernel may have forgotten which
@@ -79,6 +86,12 @@ impl Disk for FileSystem {
         fs::remove_file(path)
     }
 
+    fn room(&self, directory: &Path) -> io::Result<Room> {
+        let found = rustix::fs::statvfs(directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), whole: bytes(found.f_blocks) })
+    }
+
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut partial = to.as_os_str().to_owned();
         partial.push(".partial");
@@ -92,6 +105,21 @@ impl Disk for FileSystem {
 }
 
 impl SegmentFile for File {
+    #[cfg(target_os = "linux")]
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        match fallocate(&*self, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            Err(cause @ (Errno::NOSPC | Errno::DQUOT)) => Err(cause.into()),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)
     }

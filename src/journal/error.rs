@@ -59,6 +59,14 @@ pub enum Error {
         /// The bound.
         bytes_max: u64,
     },
+    /// The volume is nearly full; the same entry will do once it has room again.
+    #[error(
+        "the journal takes nothing more: less than {free_bytes_min} bytes, or a tenth of its volume, are free"
+    )]
+    Space {
+        /// The least that has to stay free.
+        free_bytes_min: u64,
+    },
     /// Writing failed, also on a new segment: nothing is taken until the cause is mended.
     #[error("the journal takes no entries after a failure: {reason}")]
     Poisoned {
@@ -113,7 +121,7 @@ impl Error {
         match self {
             Self::Options { .. } | Self::Version { .. } => Kind::Invalid,
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::Full { .. } => Kind::Overloaded,
+            Self::Full { .. } | Self::Space { .. } => Kind::Overloaded,
             Self::Locked { .. }
             | Self::Io { .. }
             | Self::Poisoned { .. }

@@ -16,7 +16,7 @@
 //! wanting, until there is space.
 //!
 //! Files in reading order: `state` (queue and counters), `writer` (the thread), `format` (bytes of a
-//! segment), `segment` (names, reading past damage), `recovery` (opening a directory), `replay`, `disk` (file
+//! segment), `space` (room on the volume), `segment` (names, reading past damage), `recovery` (opening a directory), `replay`, `disk` (file
 //! operations as tests see them), `error`; beside them [`copy`], for backups of a journal that is in use. The one
 //! handle is [`Journal`].
 
@@ -27,6 +27,7 @@ mod format;
 mod recovery;
 mod replay;
 mod segment;
+mod space;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -83,6 +84,9 @@ pub struct Options {
     /// Bytes in memory that wait for the writer; an append that would pass it is refused with
     /// [`Error::Full`].
     pub pending_bytes_max: usize,
+    /// Bytes that stay free on the volume, or a tenth of it where that is less: below it appends are refused with
+    /// [`Error::Space`], until a quarter more is free. Zero for none.
+    pub free_bytes_min: u64,
     /// What an acknowledgement means.
     pub sync: Sync,
 }
@@ -176,6 +180,8 @@ pub struct Stats {
     pub pending_bytes: usize,
     /// Why nothing is taken, if so.
     pub poisoned: Option<String>,
+    /// Nothing is taken because the volume is nearly full.
+    pub short: bool,
     /// Syncs so far.
     pub syncs: u64,
     /// How long the last sync took.
@@ -243,6 +249,7 @@ fn prepare(disk: Arc<dyn Disk>, options: &Options, applied: Lsn) -> Result<(Jour
     let start = Start {
         directory: options.directory.clone(),
         segment_bytes: options.segment_bytes,
+        free_bytes_min: options.free_bytes_min,
         sync: options.sync,
         disk: Arc::clone(&disk),
         sealed,

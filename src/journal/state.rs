@@ -32,6 +32,7 @@ pub(super) struct Shared {
     bytes_max: u64,
     segment_bytes: u64,
     pending_bytes_max: usize,
+    free_bytes_min: u64,
     damaged_bytes: u64,
     missing: u64,
 }
@@ -52,6 +53,8 @@ pub(super) struct State {
     stopping: bool,
     ended: bool,
     poisoned: Option<Arc<str>>,
+    /// The volume is nearly full.
+    short: bool,
     syncs: u64,
     sync_last: Duration,
     sync_total: Duration,
@@ -87,6 +90,7 @@ impl Shared {
             stopping: false,
             ended: false,
             poisoned: None,
+            short: false,
             syncs: 0,
             sync_last: Duration::ZERO,
             sync_total: Duration::ZERO,
@@ -100,6 +104,7 @@ impl Shared {
             bytes_max: options.bytes_max,
             segment_bytes: options.segment_bytes,
             pending_bytes_max: options.pending_bytes_max,
+            free_bytes_min: options.free_bytes_min,
             damaged_bytes: found.quarantined_bytes,
             missing: found.missing,
         }
@@ -122,6 +127,9 @@ impl Shared {
         }
         if let Some(reason) = &state.poisoned {
             return Err(Error::Poisoned { reason: Arc::clone(reason) });
+        }
+        if state.short {
+            return Err(Error::Space { free_bytes_min: self.free_bytes_min });
         }
         let pending = state.pending_bytes + bytes;
         // A record larger than the bound is taken alone, or it could never be.
@@ -205,6 +213,11 @@ impl Shared {
         if refuses { state.take(u64::MAX) } else { Vec::new() }
     }
 
+    /// Refuses appends while the volume is nearly full.
+    pub(super) fn set_short(&self, is_short: bool) {
+        self.lock().short = is_short;
+    }
+
     pub(super) fn sync_starts(&self) {
         self.lock().sync_started = Some(Instant::now());
     }
@@ -239,6 +252,7 @@ impl Shared {
             released: state.released,
             pending_bytes: state.pending_bytes,
             poisoned: state.poisoned.as_deref().map(str::to_owned),
+            short: state.short,
             syncs: state.syncs,
             sync_last: state.sync_last,
             sync_total: state.sync_total,

@@ -12,6 +12,7 @@ use super::disk::{Disk, SegmentFile};
 use super::error::Error;
 use super::format::{HEADER_BYTES, Header, Prepared, SegmentId};
 use super::segment;
+use super::space::Watch;
 use super::state::{Pending, Shared, Work};
 use super::{Lsn, Sync};
 use crate::fault;
@@ -22,6 +23,8 @@ const BUFFERED_SYNC: Duration = Duration::from_millis(200);
 const BUFFERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often a journal that failed for want of space, memory or file handles tries again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Room is claimed in steps of this many bytes, ahead of what is written.
+const RESERVED_BYTES: u64 = 16 * 1024 * 1024;
 /// A buffer that grew past this for one large record is given back.
 const BUFFER_BYTES_KEPT: usize = 16 * 1024 * 1024;
 
@@ -39,14 +42,32 @@ struct Active {
     path: PathBuf,
     id: SegmentId,
     bytes: u64,
+    /// Bytes of the file that have room for sure.
+    reserved: u64,
     /// The last record; the one before the segment's base while it is empty.
     last: Lsn,
+}
+
+impl Active {
+    /// Claims room up to `end` and some beyond it, but not beyond `segment_bytes` without need.
+    fn reserve(&mut self, end: u64, segment_bytes: u64) -> io::Result<()> {
+        if end <= self.reserved {
+            return Ok(());
+        }
+        let ahead = end.next_multiple_of(RESERVED_BYTES).min(segment_bytes.max(end));
+        self.reserved = match self.file.reserve(ahead) {
+            Ok(()) => ahead,
+            Err(_) => self.file.reserve(end).map(|()| end)?,
+        };
+        Ok(())
+    }
 }
 
 /// What the writer starts from.
 pub(super) struct Start {
     pub(super) directory: PathBuf,
     pub(super) segment_bytes: u64,
+    pub(super) free_bytes_min: u64,
     pub(super) sync: Sync,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) sealed: VecDeque<Sealed>,
@@ -67,6 +88,7 @@ pub(super) struct Writer {
     sync_due: Option<Instant>,
     /// When to try again after a failure for want of space.
     retry_at: Option<Instant>,
+    space: Watch,
     /// When this turn began.
     now: Instant,
     buffer: Vec<u8>,
@@ -78,6 +100,7 @@ impl Writer {
         let directory = start.directory.clone();
         let mut writer = Self {
             durable: start.durable,
+            space: Watch::new(start.free_bytes_min),
             start,
             shared,
             active: None,
@@ -90,6 +113,7 @@ impl Writer {
         };
         writer.active = Some(writer.create().map_err(Error::io("create a segment in", &directory))?);
         writer.report_disk();
+        writer.look_for_room();
         Ok(writer)
     }
 
@@ -113,7 +137,7 @@ impl Writer {
 
     /// When there is something to do although nothing is asked for.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.sync_due.into_iter().chain(self.retry_at).min()
+        self.sync_due.into_iter().chain(self.retry_at).chain(self.space.deadline()).min()
     }
 
     /// Does what is due at `now`; false once everything is done that there will ever be.
@@ -129,8 +153,15 @@ impl Writer {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry();
         }
+        self.look_for_room();
         self.remove_released(work.released, work.pressed);
         !(is_idle && work.stopping)
+    }
+
+    fn look_for_room(&mut self) {
+        if let Some(is_short) = self.space.look(&*self.start.disk, &self.start.directory, self.now) {
+            self.shared.set_short(is_short);
+        }
     }
 
     /// Writes a batch, makes it durable where the options say so, and tells its appenders.
@@ -169,6 +200,7 @@ impl Writer {
             self.roll()?;
         }
         let Some(active) = &mut self.active else { return Err(io::ErrorKind::NotConnected.into()) };
+        active.reserve(active.bytes + bytes as u64, self.start.segment_bytes)?;
         self.buffer.clear();
         for (lsn, prepared) in records {
             prepared.encode(&active.id, *lsn, &mut self.buffer);
@@ -314,7 +346,8 @@ impl Writer {
         let header = Header { id, sequence, base: Lsn(self.durable.0 + 1) };
         let path = self.start.directory.join(segment::file_name(&header));
         let file = self.start.disk.create(&path)?;
-        let mut active = Active { file, path, id, bytes: HEADER_BYTES as u64, last: self.durable };
+        let bytes = HEADER_BYTES as u64;
+        let mut active = Active { file, path, id, bytes, reserved: 0, last: self.durable };
         let written = active.file.append(&header.encode()).and_then(|()| active.file.sync());
         match written.and_then(|()| self.start.disk.sync_directory(&self.start.directory)) {
             Ok(()) => Ok(active),

@@ -81,6 +81,7 @@ impl Home {
             segment_bytes: 4096,
             bytes_max: 1 << 20,
             pending_bytes_max: 1 << 20,
+            free_bytes_min: 0,
             sync: journal::Sync::Durable,
         };
         let (journal, replay) = journal::open(options, Lsn(0)).unwrap();
@@ -129,6 +130,7 @@ async fn replayed(to: &Destination) -> (u64, Vec<u64>) {
         segment_bytes: 4096,
         bytes_max: 1 << 20,
         pending_bytes_max: 1 << 20,
+        free_bytes_min: 0,
         sync: journal::Sync::Durable,
     };
     let (journal, replay) = journal::open(options, Lsn(applied)).unwrap();

@@ -69,6 +69,9 @@ fn judge(stats: &Stats, bytes_max: u64) -> (bool, String) {
     if let Some(why) = &stats.poisoned {
         return (false, format!("failed and refuses new data: {why}"));
     }
+    if stats.short {
+        return (false, "the volume is nearly full: nothing more is taken until there is room".to_owned());
+    }
     if stats.bytes > bytes_max / 10 * 9 {
         return (false, format!("{} of {bytes_max} bytes are used: the store does not keep up", stats.bytes));
     }

@@ -67,7 +67,7 @@ const HOMES: &[(&str, &str)] = &[
     ("prometheus_client", "vitals"),
     ("rcgen", "net"),
     ("reqwest", "cli"),
-    ("rustix", "transfer"),
+    ("rustix", "journal transfer"),
     ("rmcp", ""),
     ("rustls", "net store"),
     ("serde", "api"),

@@ -19,4 +19,5 @@ mod retention;
 mod server;
 mod transfer;
 mod vitals;
+mod volume;
 mod wire;

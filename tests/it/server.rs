@@ -1,11 +1,14 @@
 //! A server of its own for each test: the real binary on free ports in a folder of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::volume::Volume;
 
 /// How long a server may take to start or to reach a state before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +26,17 @@ pub(crate) async fn program(
     variables: &[(&str, String)],
     arguments: &[&str],
 ) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_otelcontext"));
+    program_within(&[], folder, variables, arguments).await
+}
+
+/// As [`program`], behind what a command begins with.
+async fn program_within(
+    beginning: &[OsString],
+    folder: &Path,
+    variables: &[(&str, String)],
+    arguments: &[&str],
+) -> (bool, String) {
+    let mut command = begun(beginning);
     command
         .current_dir(folder)
         .env_clear()
@@ -36,11 +49,29 @@ pub(crate) async fn program(
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
+/// The program, behind what the command begins with.
+fn begun(beginning: &[OsString]) -> Command {
+    let program = env!("CARGO_BIN_EXE_otelcontext");
+    match beginning.split_first() {
+        None => Command::new(program),
+        Some((first, rest)) => {
+            let path = std::env::var_os("PATH").unwrap();
+            let found =
+                std::env::split_paths(&path).map(|folder| folder.join(first)).find(|path| path.exists());
+            let mut command = Command::new(found.expect("nsenter is found: apt-get install -y util-linux"));
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
     folder: TempDir,
     variables: Vec<(String, String)>,
+    /// What its command begins with.
+    beginning: Vec<OsString>,
     pub(crate) grpc: String,
     pub(crate) otlp_http: String,
     pub(crate) http: String,
@@ -59,16 +90,29 @@ impl Server {
     pub(crate) async fn listening(variables: &[(&str, &str)]) -> Self {
         let variables =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::listening_in(tempfile::tempdir().unwrap(), variables).await
+        Self::listening_in(tempfile::tempdir().unwrap(), variables, Vec::new()).await
     }
 
-    async fn start_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
-        let server = Self::listening_in(folder, variables).await;
+    /// Starts a server that sees a volume.
+    pub(crate) async fn start_within(volume: &Volume, variables: &[(&str, &str)]) -> Self {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let server = Self::listening_in(tempfile::tempdir().unwrap(), variables, volume.enter()).await;
         server.ready().await;
         server
     }
 
-    async fn listening_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+    async fn start_in(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+        let server = Self::listening_in(folder, variables, Vec::new()).await;
+        server.ready().await;
+        server
+    }
+
+    async fn listening_in(
+        folder: TempDir,
+        variables: Vec<(String, String)>,
+        beginning: Vec<OsString>,
+    ) -> Self {
         loadsim::send::encrypt();
         let ports_file = folder.path().join("ports.json");
         let _ = std::fs::remove_file(&ports_file);
@@ -77,7 +121,7 @@ impl Server {
             .append(true)
             .open(folder.path().join("server.log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_otelcontext"))
+        let child = begun(&beginning)
             .current_dir(&folder)
             .env_clear()
             .envs([("GRPC_PORT", "0"), ("OTLP_HTTP_PORT", "0"), ("HTTP_PORT", "0")])
@@ -93,6 +137,7 @@ impl Server {
             child,
             folder,
             variables,
+            beginning,
             grpc: String::new(),
             otlp_http: String::new(),
             http: String::new(),
@@ -181,7 +226,8 @@ impl Server {
             variables.retain(|(known, _)| known != name);
             variables.push(((*name).to_owned(), (*value).to_owned()));
         }
-        Self::listening_in(folder, variables).await
+        let beginning = std::mem::take(&mut self.beginning);
+        Self::listening_in(folder, variables, beginning).await
     }
 
     /// Waits until the server ends by itself; answers the exit code.
@@ -213,7 +259,7 @@ impl Server {
     pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
         let variables: Vec<_> =
             self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        program(self.folder.path(), &variables, arguments).await
+        program_within(&self.beginning, self.folder.path(), &variables, arguments).await
     }
 
     /// Ends the server without warning; its folder stays until it is dropped.

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
 use tempfile::TempDir;
 
 use super::disk::{Content, SegmentFile};
+use super::space::Room;
+use super::state::Work;
 use super::*;
 use crate::fault::Kind;
 
@@ -18,6 +21,7 @@ fn options(directory: &Path) -> Options {
         segment_bytes: 4096,
         bytes_max: 1 << 20,
         pending_bytes_max: 1 << 20,
+        free_bytes_min: 0,
         sync: Sync::Durable,
     }
 }
@@ -415,6 +419,9 @@ struct Faults {
     /// Syncs of files that failed before.
     synced_again: AtomicUsize,
     directory_syncs: AtomicUsize,
+    /// Claims of room that fail, and the bytes that the volume says are free, where not 0.
+    reserves: AtomicUsize,
+    free: AtomicUsize,
 }
 
 fn fails(count: &AtomicUsize) -> bool {
@@ -444,6 +451,13 @@ impl Disk for Faulty {
         FileSystem.sync(path)
     }
 
+    fn room(&self, directory: &Path) -> io::Result<Room> {
+        match self.0.free.load(Ordering::SeqCst) {
+            0 => FileSystem.room(directory),
+            free => Ok(Room { free: free as u64, whole: 100_000 }),
+        }
+    }
+
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         FileSystem.copy(from, to)
     }
@@ -467,6 +481,13 @@ impl Disk for Faulty {
 }
 
 impl SegmentFile for FaultyFile {
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        if fails(&self.faults.reserves) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.reserve(bytes)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if fails(&self.faults.appends) {
             self.failed = true;
@@ -564,6 +585,46 @@ fn e1_want_of_space_passes_without_a_restart() {
     journal.stop();
     let (lsns, report) = replayed(directory.path(), 0);
     assert_eq!((lsns, report.quarantined), (vec![1, 3], vec![]));
+}
+
+#[test]
+fn e1_room_is_claimed_before_anything_is_written() {
+    let directory = TempDir::new().unwrap();
+    let (journal, faults) = faulty(directory.path(), Sync::Durable);
+    // Not as much as wished, but what is needed.
+    faults.reserves.store(1, Ordering::SeqCst);
+    write(&journal, [1]);
+    assert_eq!(journal.stats().segments, 1);
+    faults.reserves.store(2, Ordering::SeqCst);
+    let is_refused = |number: &u64| wait(journal.append(prepared(*number)).unwrap().durable()).is_err();
+    let refused = (2..1_000).find(is_refused).expect("no more room is claimed at the next segment");
+    write(&journal, [refused + 1]);
+    journal.stop();
+    let (_, report) = replayed(directory.path(), 0);
+    assert_eq!((report.quarantined, report.torn_tail_bytes), (vec![], 0));
+}
+
+#[test]
+fn e1_a_volume_that_is_nearly_full_is_left_alone_until_it_has_room() {
+    let directory = TempDir::new().unwrap();
+    let faults = Faulty::default();
+    faults.0.free.store(50_000, Ordering::SeqCst);
+    let options = Options { free_bytes_min: 20_000, ..options(directory.path()) };
+    let (journal, _, mut writer) = prepare(Arc::new(faults.clone()), &options, Lsn(0)).unwrap();
+    let mut now = Instant::now();
+    let mut look = |free: usize| {
+        faults.0.free.store(free, Ordering::SeqCst);
+        now += Duration::from_secs(1);
+        let nothing = Work { batch: Vec::new(), released: Lsn(0), pressed: false, stopping: false };
+        assert!(writer.turn(nothing, now));
+        assert_eq!(writer.deadline().is_some(), journal.stats().short, "it looks again by itself");
+        journal.append(prepared(1)).map(|_| ()).map_err(|error| error.kind())
+    };
+    assert_eq!(look(10_000), Ok(()), "a tenth of the volume is enough");
+    assert_eq!(look(9_999), Err(Kind::Overloaded));
+    assert_eq!(look(12_499), Err(Kind::Overloaded), "a quarter more has to be free");
+    assert_eq!(look(12_500), Ok(()));
+    assert_eq!(look(10_000), Ok(()));
 }
 
 #[test]

@@ -97,6 +97,7 @@ impl World {
             segment_bytes,
             bytes_max: segment_bytes * (2 + dice.below(20)),
             pending_bytes_max: 1 << 20,
+            free_bytes_min: 0,
             sync,
         };
         let letters = Letters::open(letters).unwrap();

@@ -238,6 +238,7 @@ async fn f7_what_does_not_decode_any_more_is_set_aside() {
         segment_bytes: 64 << 20,
         bytes_max: 1 << 30,
         pending_bytes_max: 1 << 20,
+        free_bytes_min: 0,
         sync: Sync::Durable,
     };
     let (journal, _) = journal::open(options, Lsn(0)).unwrap();

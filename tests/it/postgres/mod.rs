@@ -3,11 +3,12 @@
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with ledgers), `laws` (what must be true of a
 //! database afterwards), `oracle` (what is stored against what was sent); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
-//! `outages`, `takeover`, `relocating`.
+//! `full`, `outages`, `takeover`, `relocating`.
 
 mod crashes;
 mod endpoint;
 mod entra;
+mod full;
 mod kept;
 mod laws;
 mod letters;
