@@ -2,14 +2,19 @@
 //!
 //! Their programs are in `tests/clients`; `.ci/setup` installs what those need, and a test that misses something fails
 //! saying so. Reading order: this file (starting clients, and what must be seen of what they sent), [`python`] and
-//! [`node`] (one service each), [`restarts`] (what becomes of their telemetry when the server restarts), [`collector`], [`agents`], [`promtool`].
+//! [`node`] (one service each), [`restarts`] (what becomes of their telemetry when the server restarts), [`collector`] (rotel),
+//! [`otelcol`] (the official Collector over restarts, on [`numbered`] records, read out of what it said by [`wire`]), [`agents`],
+//! [`promtool`].
 
 mod agents;
 mod collector;
 mod node;
+mod numbered;
+mod otelcol;
 pub(crate) mod promtool;
 pub(crate) mod python;
 mod restarts;
+mod wire;
 
 use std::fs::{File, read_to_string};
 use std::path::PathBuf;
