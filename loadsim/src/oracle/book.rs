@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
@@ -80,7 +80,7 @@ impl Book {
 }
 
 /// Writes what waits and syncs it, until nobody writes any more or the disk fails.
-fn write(mut file: File, path: &PathBuf, waiting: &mpsc::Receiver<(String, Answer)>) {
+fn write(mut file: File, path: &Path, waiting: &mpsc::Receiver<(String, Answer)>) {
     while let Ok(first) = waiting.recv() {
         let mut answers = Vec::new();
         let mut text = String::new();
