@@ -2,9 +2,14 @@
 //!
 //! Every module's error answers `kind()`; every surface has one function from kind to its own status.
 
+use std::any::Any;
 use std::error::Error;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 /// What the caller can do about a failure.
@@ -46,28 +51,72 @@ impl Kind {
     }
 }
 
-/// Where the process is to end, and how many passes are left until then.
-static CRASH: OnceLock<(String, AtomicU64)> = OnceLock::new();
+/// Work that ended in a panic: a defect of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a panic, which is a defect of this version: {message}")]
+pub struct Panicked {
+    message: String,
+}
 
-/// Arms one [`point`]: `name:n` ends the process when it is passed for the n-th time. Only the first call counts, and none
-/// in a release.
-pub fn crash_at(text: &str) {
-    let (name, passes) = text.rsplit_once(':').unwrap_or((text, "1"));
-    let passes = AtomicU64::new(passes.parse().unwrap_or(1));
-    if cfg!(debug_assertions) {
-        let _armed_before = CRASH.set((name.to_owned(), passes));
+impl Panicked {
+    /// After what a panic left behind.
+    pub fn of(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self { message: text.unwrap_or("without a word").to_owned() }
     }
 }
 
-/// A place between two steps that a crash must not tear apart. Tests let the process end here, as `kill -9` does; in a
-/// release it is nothing.
+/// Works on; a panic becomes an error, and what was half done is dropped. For work whose state is not used afterwards, or
+/// stays consistent between statements.
+///
+/// # Errors
+/// When `work` panics.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+        Err(payload) => Poll::Ready(Err(Panicked::of(&*payload))),
+    })
+    .await
+}
+
+/// What happens at an armed point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The process ends, as `kill -9` ends it.
+    Abort,
+    /// The thread panics.
+    Panic,
+}
+
+/// The armed point, how many passes are left until then (none: it is always then), and what happens.
+static ARMED: OnceLock<(String, Option<AtomicU64>, End)> = OnceLock::new();
+
+/// Arms one [`point`]: `name:n` ends the process when it is passed for the n-th time, `panic:name:n` panics there, and
+/// `panic:name:*` does so each time. Only the first call counts, and none in a release.
+pub fn crash_at(text: &str) {
+    let (text, end) = text.strip_prefix("panic:").map_or((text, End::Abort), |text| (text, End::Panic));
+    let (name, passes) = text.rsplit_once(':').unwrap_or((text, "1"));
+    let passes = (passes != "*").then(|| AtomicU64::new(passes.parse().unwrap_or(1)));
+    if cfg!(debug_assertions) {
+        let _armed_before = ARMED.set((name.to_owned(), passes, end));
+    }
+}
+
+/// A place between two steps that a crash must not tear apart, or where a panic must not be the end of more than the work
+/// at hand. Tests let it happen here; in a release it is nothing.
 pub fn point(name: &'static str) {
     if cfg!(debug_assertions)
-        && let Some((armed, passes)) = CRASH.get()
+        && let Some((armed, passes, end)) = ARMED.get()
         && armed == name
-        && passes.fetch_sub(1, Ordering::Relaxed) == 1
+        && passes.as_ref().is_none_or(|passes| passes.fetch_sub(1, Ordering::Relaxed) == 1)
     {
-        std::process::abort();
+        match end {
+            End::Abort => std::process::abort(),
+            End::Panic => panic!("as planned at {name}"),
+        }
     }
 }
 
@@ -81,4 +130,20 @@ pub fn chain(error: &dyn Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_error_with_its_message_also_after_a_wait() {
+        let late = async |message: Option<&str>| {
+            tokio::task::yield_now().await;
+            message.map_or(7, |message| panic!("{message}"))
+        };
+        assert_eq!(caught(late(None)).await, Ok(7));
+        let panicked = caught(late(Some("a defect"))).await.unwrap_err();
+        assert_eq!(panicked.to_string(), "a panic, which is a defect of this version: a defect");
+    }
 }

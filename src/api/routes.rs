@@ -15,6 +15,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use crate::auth::{Policy, Principal, Right};
+use crate::fault::{self, chain};
 use crate::model::tenant::{Scope, TenantId};
 use crate::query::Query;
 use crate::vitals::health::Health;
@@ -180,7 +181,8 @@ async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> 
         _ => false,
     };
     if asks {
-        return match work(route, parts, request).await {
+        let worked = fault::caught(work(route, parts, request)).await;
+        return match worked.unwrap_or_else(|panicked| Err(Problem::internal(&chain(&panicked)))) {
             Ok(answer) => answer.into_response(),
             Err(problem) => problem.into_response(),
         };
@@ -194,6 +196,7 @@ async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> 
 }
 
 async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Result<Answer, Problem> {
+    fault::point("api.asked");
     let (mut head, body) = request.into_parts();
     let scope = head.extensions.get::<Scope>().cloned();
     let scope = scope.ok_or_else(|| Problem::internal("a question came past the gate without a scope"))?;

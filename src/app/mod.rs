@@ -8,9 +8,11 @@ mod encryption;
 mod exports;
 mod follow;
 mod routes;
+mod running;
 mod standby;
 pub mod storage;
 mod store_exports;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,12 +22,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::running::Running;
+
 use self::routes::Behind;
 use self::storage::store_options;
+use self::tasks::Tasks;
 use crate::admit::Budget;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
@@ -38,7 +42,7 @@ use crate::net::tls::Encryption;
 use crate::net::{self, Listener};
 use crate::pipeline;
 use crate::query::{self, Query};
-use crate::receive::{self, Receive};
+use crate::receive;
 use crate::rules::{self, Rules};
 use crate::search::{self, Index};
 use crate::store::Store;
@@ -49,10 +53,11 @@ use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
 use crate::vitals::process;
 
-/// Least time that journal and store have to close, however late the rest of a stop was.
-const CLOSING: Duration = Duration::from_secs(2);
 /// Memory of each of the two days that the search index may write at a time.
 const SEARCH_WRITER_BYTES: usize = 50 << 20;
+
+/// The ports, as they are named where one fails.
+const DOORS: [&str; 3] = ["port for gRPC", "port for OTLP over HTTP", "main port"];
 
 /// The server, from its configuration on.
 #[derive(Debug, Clone, Copy)]
@@ -76,22 +81,6 @@ pub struct Bound {
     grpc: Listener,
     otlp_http: Listener,
     http: Listener,
-}
-
-/// The server answers.
-pub struct Running {
-    addresses: Addresses,
-    config: Config,
-    health: Health,
-    stop_listening: CancellationToken,
-    stop_upkeep: CancellationToken,
-    servers: Vec<JoinHandle<()>>,
-    receive: Receive,
-    pipeline: pipeline::Handle,
-    applier: JoinHandle<()>,
-    upkeep: Vec<JoinHandle<()>>,
-    journal: Journal,
-    store: Store,
 }
 
 impl App {
@@ -131,9 +120,11 @@ impl Bound {
         let authenticator = access::authenticator(&config, &clock)?;
         let encryption = encryption::open(&config, &clock)?;
         // Also while another server leads: this one answers meanwhile, and then goes on with what they are by then.
-        let mut upkeep = vec![access::follow_keys(authenticator.clone(), stop_upkeep.clone())];
-        let certificate = encryption.iter().cloned();
-        upkeep.extend(certificate.map(|it| encryption::follow(it, clock.clone(), stop_upkeep.clone())));
+        let mut upkeep = Tasks::default();
+        upkeep.add("key file", access::follow_keys(authenticator.clone(), stop_upkeep.clone()));
+        if let Some(it) = encryption.clone() {
+            upkeep.add("certificate", encryption::follow(it, clock.clone(), stop_upkeep.clone()));
+        }
 
         let doors = [grpc, otlp_http, http];
         let (state, replay) =
@@ -155,7 +146,7 @@ impl Bound {
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
         let beside = (&clock, &health, &metrics, &committed);
         encryption::register(&metrics, &encryption);
-        upkeep.extend(look_after(&config, &state, beside, &stop_upkeep));
+        look_after(&config, &state, beside, (&mut upkeep, &stop_upkeep));
         let behind = Behind {
             intake: receive_options(&config, limits, rules),
             budget: Budget::new(config.inflight_bytes_max as u64),
@@ -189,70 +180,6 @@ impl Bound {
             journal: state.journal,
             store: state.store,
         })
-    }
-}
-
-impl Running {
-    /// The addresses that clients use.
-    pub const fn addresses(&self) -> Addresses {
-        self.addresses
-    }
-
-    /// Waits until the server can no longer do its work; never ends while it can.
-    pub async fn failed(&mut self) {
-        // The applier ends by itself only when it cannot go on.
-        let _ = (&mut self.applier).await;
-        self.health.set("pipeline", false, "what is accepted is no longer stored");
-    }
-
-    /// Waits until everything that was acknowledged is stored.
-    ///
-    /// # Errors
-    /// When that takes longer than `patience`.
-    pub async fn settled(&self, patience: Duration) -> Result<()> {
-        let settled = async {
-            loop {
-                let caught_up = self.store.applied() >= self.journal.stats().appended.0;
-                if caught_up && self.pipeline.waiting().0 == 0 {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(patience, settled).await.context("the store does not keep up")
-    }
-
-    /// Stops: no new work is taken, what was accepted is stored, and what does not fit into the deadline stays in the
-    /// journal for the next start.
-    pub async fn stop(self) {
-        let deadline = tokio::time::Instant::now() + self.config.shutdown_timeout;
-        info!("stopping");
-        self.health.stopping();
-        // Clients that still come are told to come again, before the sockets close.
-        self.receive.set_serving(false);
-        self.stop_listening.cancel();
-        for server in self.servers {
-            // Each ends by itself within half the deadline.
-            let _ = server.await;
-        }
-        self.pipeline.stop();
-        if tokio::time::timeout_at(deadline, self.applier).await.is_err() {
-            warn!("not everything was stored in time; the rest stays in the journal");
-        }
-        self.stop_upkeep.cancel();
-        for task in self.upkeep {
-            let _ = tokio::time::timeout_at(deadline, task).await;
-        }
-        let journal = self.journal.clone();
-        let close = async move {
-            let _ = tokio::task::spawn_blocking(move || journal.stop()).await;
-            self.store.stop().await;
-        };
-        let last = deadline.max(tokio::time::Instant::now() + CLOSING);
-        if tokio::time::timeout_at(last, close).await.is_err() {
-            warn!("journal or store did not close in time; what was acknowledged is in the journal");
-        }
-        info!("stopped");
     }
 }
 
@@ -308,17 +235,17 @@ impl State {
     }
 }
 
-/// Starts what runs beside requests and questions.
+/// Starts what runs beside requests and questions, among `tasks`.
 fn look_after(
     config: &Config,
     state: &State,
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
-    stop: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
+    (tasks, stop): (&mut Tasks, &CancellationToken),
+) {
     let State { store, journal, index, graph } = state;
     let (retention, keeping) = upkeep::retention::start(
         storage::retention_options(config),
-        (store.clone(), clock.clone()),
+        (store.clone(), clock.clone(), health.clone()),
         exports::beside(&config.data_dir),
         stop.clone(),
     );
@@ -331,25 +258,26 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
-    let mut tasks = vec![keeping, upkeep::watch::start(watched, stop.clone())];
+    tasks.add("retention", keeping);
+    tasks.add("watch", upkeep::watch::start(watched, stop.clone()));
     if let Some(index) = index {
-        tasks.push(upkeep::index::start(
-            store.clone(),
-            Arc::clone(index),
-            Arc::clone(committed),
-            stop.clone(),
-        ));
+        let (known, index, committed) =
+            ((store.clone(), health.clone()), Arc::clone(index), Arc::clone(committed));
+        tasks.add("search index", upkeep::index::start(known, index, committed, stop.clone()));
     }
-    tasks
 }
 
 fn serve(
     (config, encryption): (&Config, &Option<Encryption>),
     doors: impl Iterator<Item = (Listener, Router)>,
     stop: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
-    let options = || (net_options(config), encryption.clone());
-    doors.map(|(listener, router)| net::serve(listener, router, options(), stop.clone())).collect()
+) -> Tasks {
+    let mut tasks = Tasks::default();
+    for (name, (listener, router)) in DOORS.into_iter().zip(doors) {
+        let options = (net_options(config), encryption.clone());
+        tasks.add(name, net::serve(listener, router, options, stop.clone()));
+    }
+    tasks
 }
 
 fn open_letters(config: &Config, metrics: &Metrics) -> Result<Letters> {

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tracing::error;
 
 use crate::admit::Budget;
 use crate::api;
 use crate::auth::{self, Authenticator, Gate, Policies, Policy, Right};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fault::{self, chain};
 use crate::mcp;
 use crate::pipeline;
 use crate::query::Query;
@@ -45,7 +49,8 @@ impl Behind {
     ) -> [(Router, Policies); 3] {
         let guarded = |router: Router, policies: Policies| {
             let gate = Gate::new(authenticator.clone(), policies.clone());
-            (router.layer(middleware::from_fn_with_state(gate, auth::layer)), policies)
+            let router = router.layer(middleware::from_fn_with_state(gate, auth::layer));
+            (router.layer(middleware::from_fn(contained)), policies)
         };
         let main = self.main(config, receive, (authenticator, metrics));
         [
@@ -96,10 +101,39 @@ impl Behind {
     }
 }
 
+/// Answers where a part panicked that does not answer for itself; callers of gRPC take it for UNAVAILABLE.
+async fn contained(request: Request, next: Next) -> Response {
+    fault::caught(next.run(request)).await.unwrap_or_else(|panicked| {
+        error!(error = chain(&panicked), "a request ended in a panic");
+        let text = "the server failed on this request, by a defect of its own; come again\n";
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], text).into_response()
+    })
+}
+
 /// What each route of the main port asks of its callers.
 fn policies(config: &Config) -> Policies {
     let agents = config.mcp_enabled.then(|| (config.mcp_path.clone(), Policy::Needs(Right::Read)));
     let open = api::PROBES.map(|path| (path.to_owned(), Policy::Open));
     let questions = api::policies().map(|(path, policy)| (path.to_owned(), policy));
     open.into_iter().chain(questions).chain(Receive::policies_http()).chain(agents).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn d7_a_panic_behind_the_gate_still_gets_an_answer() {
+        async fn panics() -> StatusCode {
+            panic!("a defect")
+        }
+        let router: Router = Router::new().route("/", get(panics)).layer(middleware::from_fn(contained));
+        let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
@@ -43,7 +43,7 @@ pub(super) fn run() -> Result<Ending> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             // What was acknowledged is in the journal: the next start goes on from there.
-            () = running.failed() => bail!("the server cannot go on; see the log"),
+            failure = running.failed() => return Err(failure),
         }
         tokio::select! {
             () = running.stop() => {}

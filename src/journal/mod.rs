@@ -303,6 +303,11 @@ impl Journal {
         self.inner.shared.release(up_to);
     }
 
+    /// Waits until nothing is written any more: after [`Journal::stop`], or because the writer panicked.
+    pub async fn ended(&self) {
+        self.inner.shared.ended().await;
+    }
+
     /// The journal now.
     pub fn stats(&self) -> Stats {
         self.inner.shared.stats(self.inner.sync)

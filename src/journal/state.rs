@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// Wakes the writer.
     work: Condvar,
     durable: watch::Sender<Lsn>,
+    /// True once the writer is gone.
+    over: watch::Sender<bool>,
     bytes_max: u64,
     segment_bytes: u64,
     pending_bytes_max: usize,
@@ -101,6 +103,7 @@ impl Shared {
             state: Mutex::new(state),
             work: Condvar::new(),
             durable: watch::Sender::new(last),
+            over: watch::Sender::new(false),
             bytes_max: options.bytes_max,
             segment_bytes: options.segment_bytes,
             pending_bytes_max: options.pending_bytes_max,
@@ -278,6 +281,13 @@ impl Shared {
             state.take(u64::MAX)
         };
         drop(waiting);
+        self.over.send_replace(true);
+    }
+
+    /// Waits until the writer is gone.
+    pub(super) async fn ended(&self) {
+        // The sender lives as long as this.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 }
 

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, error, warn};
 
-use crate::fault::Kind;
+use crate::fault::{self, Kind};
 
 use tls::Encryption;
 
@@ -208,6 +208,7 @@ where
             () = stop.cancelled() => return connections,
             accepted = next => accepted,
         };
+        fault::point("net.accepted");
         without_delay(&stream);
         let (service, settings) = (service.clone(), Arc::clone(&settings));
         let (encryption, stop) = (encryption.clone(), stop.clone());

@@ -101,8 +101,27 @@ pub async fn start<S: Keep>(
         unsynced: Lsn(0),
         synced_at: Instant::now(),
     };
-    let task = tokio::spawn(applier.run(parts.replay, door));
+    let falls = Falls(applier.health.clone());
+    let task = tokio::spawn(async move {
+        let _falls = falls;
+        applier.run(parts.replay, door).await;
+    });
     Ok((handle, task))
+}
+
+/// Tells that nothing is stored any more as soon as the applier panics, before anybody else can know.
+struct Falls(Health);
+
+impl Drop for Falls {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set(
+                "pipeline",
+                false,
+                "the applier ended in a panic: what is accepted is no longer stored",
+            );
+        }
+    }
 }
 
 /// Traces that the store is asked about at once.

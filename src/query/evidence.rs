@@ -6,6 +6,7 @@ use crate::diagnose::evidence::{
     EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node,
     OperationEvidence, Slice, TemplateEvidence,
 };
+use crate::fault;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
@@ -58,7 +59,10 @@ impl Query {
         let Part { window, width_seconds } = part;
         if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width_seconds) {
             let graph = self.graph.clone();
-            let work = tokio::task::spawn_blocking(move || graph.merged(tenant, window, width_seconds));
+            let work = tokio::task::spawn_blocking(move || {
+                fault::point("query.summed");
+                graph.merged(tenant, window, width_seconds)
+            });
             return work.await.map_err(|_| Error::Abandoned);
         }
         let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];

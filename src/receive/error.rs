@@ -92,9 +92,12 @@ pub enum Error {
         /// What the caller can do about it.
         kind: Kind,
     },
-    /// The decoder panicked.
+    /// The decoder panicked, and would again.
     #[error("the server failed on this request")]
     Panicked,
+    /// Something else panicked.
+    #[error("the server failed on this request, by a defect of its own: send the same request again later")]
+    Failed,
 }
 
 impl Error {
@@ -117,7 +120,7 @@ impl Error {
             | Self::BrokenOff => Kind::Invalid,
             Self::WindowTooLarge { .. } => Kind::TooLarge,
             Self::Stalled { .. } => Kind::TimedOut,
-            Self::Closed => Kind::Unavailable,
+            Self::Closed | Self::Failed => Kind::Unavailable,
             Self::NotAccepted { kind } => *kind,
             Self::Panicked => Kind::Internal,
         }

@@ -32,7 +32,7 @@ use super::Error;
 use super::body::Reader;
 use super::health;
 use super::inflate::Compression;
-use super::intake::{Accepted, Export, Intake};
+use super::intake::{Accepted, Export, Intake, contained};
 use super::respond;
 use super::status::Status;
 use super::tally::Transport;
@@ -86,7 +86,7 @@ async fn export(intake: Arc<Intake>, signal: Signal, request: Request) -> Respon
         return not_grpc(request.headers(), &error);
     }
     intake.tally().request(Transport::Grpc, signal);
-    match take(&intake, signal, request).await {
+    match contained(take(&intake, signal, request)).await {
         Ok(accepted) => {
             intake.tally().grpc_answered(signal, Code::Ok);
             success(&respond::export_response(accepted))

@@ -17,7 +17,7 @@ use crate::model::batch::Signal;
 
 use super::Error;
 use super::inflate::Compression;
-use super::intake::{Accepted, Export, Intake};
+use super::intake::{Accepted, Export, Intake, contained};
 use super::respond;
 use super::tally::Transport;
 
@@ -57,7 +57,7 @@ async fn method_not_allowed(headers: HeaderMap) -> Response {
 async fn export(intake: Arc<Intake>, signal: Signal, request: Request) -> Response {
     intake.tally().request(Transport::Http, signal);
     let encoding = respond::encoding_of(request.headers());
-    match take(&intake, signal, encoding, request).await {
+    match contained(take(&intake, signal, encoding, request)).await {
         Ok((encoding, accepted)) => respond::success(encoding, signal, accepted),
         Err(error) => {
             intake.tally().http_refused(signal, &error);

@@ -18,6 +18,7 @@ use crate::decode;
 use crate::decode::Decoded;
 use crate::decode::Encoding;
 use crate::decode::Limits;
+use crate::fault::{self, chain};
 use crate::model::batch::Signal;
 use crate::model::tenant::Scope;
 use crate::model::time::UnixNanos;
@@ -147,6 +148,7 @@ impl Intake {
     /// When the body cannot be read, or the pipeline refuses; then nothing of it is kept.
     pub(super) async fn take(&self, export: Export) -> Result<Accepted, Error> {
         let Export { scope, signal, encoding, compression, body, permit } = export;
+        fault::point("receive.arrived");
         let plain_permit = self.budget.permit(self.options.request_bytes_max);
         let inflate = Inflate::new(compression, body, permit, plain_permit)?;
         let received = self.clock.now();
@@ -232,6 +234,15 @@ impl Work {
         let turned_away = self.rules.admit(&mut decoded.batch);
         Ok(Unpacked { decoded, turned_away, body, permit })
     }
+}
+
+/// Works on an export. A panic becomes a refusal that says to come again: it may have come of what the server was about
+/// just then, and nothing was acknowledged.
+pub(super) async fn contained<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    fault::caught(work).await.unwrap_or_else(|panicked| {
+        error!(error = chain(&panicked), "an export ended in a panic");
+        Err(Error::Failed)
+    })
 }
 
 /// Runs `step`; a panic becomes an error, so that the client gets an answer and the connection lives on.

@@ -12,9 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::rounds::Rounds;
+use crate::fault;
 use crate::search::{self, DAY_BITS, Document, Index};
 use crate::store::Store;
 use crate::store::read::logs::StoredLog;
+use crate::vitals::health::Health;
 
 /// Records read at once.
 const RECORDS_PER_READ: usize = 5_000;
@@ -28,24 +31,25 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts following; ends when `stop` is cancelled. `committed` announces new records.
 pub fn start(
-    store: Store,
+    (store, health): (Store, Health),
     index: Arc<Index>,
     committed: Arc<Notify>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let mut rounds = Rounds::new("search_index", health);
         loop {
             // What is committed while the index follows is announced once, and must not be missed.
             let announced = committed.notified();
             tokio::pin!(announced);
             announced.as_mut().enable();
-            if let Err(failure) = follow(&store, &index, &stop).await {
+            if let Some(Err(failure)) = rounds.work(follow(&store, &index, &stop)).await {
                 warn!(error = failure, "the search index did not follow; it is tried again");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = async {
-                    tokio::time::sleep(GATHER_TIME).await;
+                    tokio::time::sleep(rounds.pause(GATHER_TIME)).await;
                     let _ = tokio::time::timeout(LOOK_INTERVAL, announced).await;
                 } => {}
             }
@@ -124,6 +128,7 @@ async fn index_part(
         (position, taken) = (last, taken + logs.len());
         let index = Arc::clone(index);
         blocking(move || {
+            fault::point("upkeep.indexed");
             let lines: Vec<Line<'_>> = logs.iter().map(Line::of).collect();
             index.add(lines.iter().map(Line::document))
         })
@@ -134,10 +139,13 @@ async fn index_part(
     outcome.map(|()| has_more)
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` where it may block; a panic of it goes on here.
 async fn blocking(work: impl FnOnce() -> Result<(), search::Error> + Send + 'static) -> Result<(), String> {
-    let work = tokio::task::spawn_blocking(work);
-    work.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A record's texts, which the document borrows.

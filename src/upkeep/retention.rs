@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::reckoning;
+use super::rounds::Rounds;
 use crate::clock::Clock;
-use crate::fault::chain;
+use crate::fault::{self, chain};
 use crate::model::time::UnixNanos;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::partition::{Family, Partition};
 use crate::store::retire::Reclaimed;
+use crate::vitals::health::Health;
 
 /// How often it is looked whether something is old.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -102,13 +104,13 @@ pub type Beside = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Starts looking; ends when `stop` is cancelled.
 pub fn start(
     options: Options,
-    (store, clock): (Store, Clock),
+    (store, clock, health): (Store, Clock, Health),
     beside: Beside,
     stop: CancellationToken,
 ) -> (Arc<Tally>, JoinHandle<()>) {
     let tally = Arc::new(Tally::default());
     let keeper = Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop };
-    (tally, tokio::spawn(keeper.run()))
+    (tally, tokio::spawn(keeper.run(Rounds::new("retention", health))))
 }
 
 struct Keeper {
@@ -121,27 +123,31 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(self) {
+    async fn run(self, mut rounds: Rounds) {
         loop {
-            match self.round().await {
-                Ok(()) => {
+            match rounds.work(self.round()).await {
+                None => {
+                    self.tally.failures.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Ok(())) => {
                     self.tally.failures.store(0, Ordering::Relaxed);
                     self.tally.last_success.store(self.clock.now().seconds(), Ordering::Relaxed);
                 }
-                Err(Error::Stopped) => return,
-                Err(error) => {
+                Some(Err(Error::Stopped)) => return,
+                Some(Err(error)) => {
                     self.tally.failures.fetch_add(1, Ordering::Relaxed);
                     warn!(error = chain(&error), "old data was not removed; it is tried again");
                 }
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(rounds.pause(INTERVAL)) => {}
             }
         }
     }
 
     async fn round(&self) -> Result<(), Error> {
+        fault::point("upkeep.retention");
         let now = self.clock.now();
         self.prepare(now).await?;
         self.store.roll_up_hours(now).await?;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::rounds::Rounds;
 use crate::clock::Clock;
-use crate::fault::chain;
+use crate::fault::{self, chain};
 use crate::graph::Graph;
 use crate::journal::{Journal, Stats};
 use crate::store::Store;
@@ -42,27 +43,34 @@ pub struct Watched {
 /// Starts watching; ends when `stop` is cancelled.
 pub fn start(watched: Watched, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut passed = 0_u64;
-        loop {
-            let (ok, detail) = judge(&watched.journal.stats(), watched.journal_bytes_max);
-            watched.health.set("journal", ok, detail);
-            if passed.is_multiple_of(CHECK_SECONDS)
-                && let Ok(checked) = tokio::time::timeout(CHECK_MAX, watched.store.check()).await
-            {
-                let (ok, detail) =
-                    checked.map_or_else(|error| (false, chain(&error)), |()| (true, String::new()));
-                watched.health.set("database", ok, detail);
-            }
-            if passed.is_multiple_of(60) {
-                watched.graph.evict_idle(watched.clock.now().minus(GRAPH_IDLE));
-            }
-            passed += 1;
+        let mut rounds = Rounds::new("watch", watched.health.clone());
+        for passed in 0_u64.. {
+            rounds.work(watched.look(passed)).await;
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(rounds.pause(INTERVAL)) => {}
             }
         }
     })
+}
+
+impl Watched {
+    /// Looks, as it does after so many seconds.
+    async fn look(&self, passed: u64) {
+        fault::point("upkeep.watched");
+        let (ok, detail) = judge(&self.journal.stats(), self.journal_bytes_max);
+        self.health.set("journal", ok, detail);
+        if passed.is_multiple_of(CHECK_SECONDS)
+            && let Ok(checked) = tokio::time::timeout(CHECK_MAX, self.store.check()).await
+        {
+            let (ok, detail) =
+                checked.map_or_else(|error| (false, chain(&error)), |()| (true, String::new()));
+            self.health.set("database", ok, detail);
+        }
+        if passed.is_multiple_of(60) {
+            self.graph.evict_idle(self.clock.now().minus(GRAPH_IDLE));
+        }
+    }
 }
 
 fn judge(stats: &Stats, bytes_max: u64) -> (bool, String) {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `keys`, `tls`, `fairness`, `frames`, `rules`, `agents`, `stopping`.
+//! `keys`, `tls`, `fairness`, `frames`, `rules`, `agents`, `stopping`, `panics`.
 
 mod agents;
 mod bad_input;
@@ -13,6 +13,7 @@ mod frames;
 mod keys;
 mod measurements;
 mod otlp;
+mod panics;
 mod rules;
 mod samples;
 mod stopping;
