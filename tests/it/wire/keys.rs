@@ -19,16 +19,16 @@ use crate::server::{Server, program};
 
 use super::{Answer, JSON, call_grpc, channel, grpc_path, post, send};
 
-const OPERATOR: &str = "an-operator-of-this-test";
-const EACH: [Right; 3] = [Right::Ingest, Right::Read, Right::Admin];
+pub(super) const OPERATOR: &str = "an-operator-of-this-test";
+pub(super) const EACH: [Right; 3] = [Right::Ingest, Right::Read, Right::Admin];
 
 /// A key file and the program that changes it.
-struct KeyFile {
+pub(super) struct KeyFile {
     folder: TempDir,
 }
 
 impl KeyFile {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
@@ -42,7 +42,7 @@ impl KeyFile {
     }
 
     /// Makes a key; answers it.
-    async fn key(&self, tenant: &str, scopes: &str, more: &[&str]) -> String {
+    pub(super) async fn key(&self, tenant: &str, scopes: &str, more: &[&str]) -> String {
         let arguments = ["keys", "new", "--tenant", tenant, "--scope", scopes];
         let (succeeded, said) = self.run(&[&arguments[..], more].concat()).await;
         assert!(succeeded, "{said}");
@@ -57,7 +57,7 @@ impl KeyFile {
         std::fs::rename(beside, self.path()).unwrap();
     }
 
-    async fn server(&self) -> Server {
+    pub(super) async fn server(&self) -> Server {
         let path = self.path().display().to_string();
         let variables = [("API_KEY", OPERATOR), ("API_TENANT_KEYS_FILE", &path), ("API_RATE_LIMIT_RPS", "0")];
         Server::start(&variables).await
@@ -191,7 +191,7 @@ async fn i1_every_route_asks_every_caller_for_what_its_policy_says() {
 }
 
 /// RFC 6750 has a challenge with what a better key would change.
-fn is_challenge(answer: &Answer) -> bool {
+pub(super) fn is_challenge(answer: &Answer) -> bool {
     answer.status == 401 || answer.status == 403 && answer.text().contains("the scope")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `keys`, `tls`, `fairness`, `frames`, `rules`, `agents`, `stopping`, `panics`.
+//! `keys`, `scopes`, `tls`, `fairness`, `frames`, `rules`, `agents`, `stopping`, `panics`.
 
 mod agents;
 mod bad_input;
@@ -16,6 +16,7 @@ mod otlp;
 mod panics;
 mod rules;
 mod samples;
+mod scopes;
 mod stopping;
 mod stored;
 mod tenants;
