@@ -4,10 +4,11 @@
 //! saying so. Reading order: this file (starting clients, and what must be seen of what they sent), [`python`] and
 //! [`node`] (one service each), [`restarts`] (what becomes of their telemetry when the server restarts), [`collector`] (rotel),
 //! [`otelcol`] (the official Collector over restarts, on [`numbered`] records, read out of what it said by [`wire`]), [`agents`],
-//! [`promtool`].
+//! [`conformance`] (the official suite of MCP), [`promtool`].
 
 mod agents;
 mod collector;
+mod conformance;
 mod node;
 mod numbered;
 mod otelcol;
