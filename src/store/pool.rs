@@ -15,8 +15,10 @@ use super::options::{Database, Options};
 use super::postgres::login::Login;
 use super::sql::Dialect;
 
-/// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only.
-const READING: &str = "SET client_connection_check_interval = '1s'; SET default_transaction_read_only = on";
+/// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only. It does not
+/// notice while it compiles a statement to machine code, which takes seconds for a large one, so it must not.
+const READING: &str = "SET client_connection_check_interval = '250ms'; SET jit = off; \
+                       SET default_transaction_read_only = on";
 
 /// How long a question waits for a connection to Postgres. The pool tries again for all of this time while the server
 /// refuses connections, so it must be short of the time that a question has.

@@ -3,7 +3,7 @@
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with ledgers), `laws` (what must be true of a
 //! database afterwards), `oracle` (what is stored against what was sent); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
-//! `full`, `outages`, `takeover`, `relocating`.
+//! `full`, `outages`, `takeover`, `relocating`, `leavers`.
 
 mod crashes;
 mod endpoint;
@@ -11,6 +11,7 @@ mod entra;
 mod full;
 mod kept;
 mod laws;
+mod leavers;
 mod letters;
 mod load;
 mod login;

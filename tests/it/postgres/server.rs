@@ -45,6 +45,26 @@ pub(crate) struct Server {
     folder: TempDir,
 }
 
+/// An open session. When it is dropped, what it began and did not commit is rolled back.
+#[derive(Debug)]
+pub(crate) struct Session(Child);
+
+impl Session {
+    /// Begins to do this.
+    pub(crate) fn say(&mut self, text: &str) {
+        let input = self.0.stdin.as_mut().unwrap();
+        writeln!(input, "{text}").unwrap();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 #[derive(Debug)]
 struct Watcher {
     shell: Child,
@@ -143,6 +163,17 @@ impl Server {
             .unwrap();
         succeeded(text, &output);
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Opens a session of `psql` as superuser.
+    pub(crate) fn session(&self, database: &str) -> Session {
+        let session = self
+            .program("psql")
+            .args(["-X", "-q", "-U", "postgres", "-d", database, "-p", &self.port.to_string(), "-h"])
+            .arg(self.folder())
+            .stdin(Stdio::piped())
+            .spawn();
+        Session(session.unwrap())
     }
 
     /// Ends all of Postgres at once, as a crash of the machine does (what was not synced is still in the page cache).

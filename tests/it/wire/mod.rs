@@ -254,7 +254,7 @@ async fn is_well(server: &Server) {
 }
 
 /// The process that serves from the folder of `server`.
-fn process_of(server: &Server) -> PathBuf {
+pub(crate) fn process_of(server: &Server) -> PathBuf {
     let folder = server.folder().canonicalize().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
     let mut of_folder = processes.filter(|path| path.join("cwd").read_link().is_ok_and(|cwd| cwd == folder));
