@@ -290,7 +290,7 @@ mod tests {
             let scope = Scope::authorized(TenantId::try_from("acme").unwrap());
             store.commit(load(&store, &scope)).await.unwrap();
             let clock = Clock::standing(UnixNanos::from_seconds(START + 120));
-            let options = query::Options { cache_ttl: Duration::ZERO };
+            let options = query::Options { cache_ttl: Duration::ZERO, samples: false };
             let query = Query::new(&options, store.clone(), Graph::new(), None, clock);
             let router = router(Options::default(), query, Health::default(), &Arc::new(Tally::default()));
             let mut answers = Vec::new();

@@ -29,7 +29,7 @@ async fn query(folder: &TempDir) -> Query {
     let store = Store::open(StoreOptions::at(folder.path().join("a.db"))).await.unwrap();
     store.names().tenant(&TenantId::try_from("a").unwrap());
     let clock = Clock::standing(UnixNanos::from_seconds(1_800_000_000));
-    let options = query::Options { cache_ttl: Duration::ZERO };
+    let options = query::Options { cache_ttl: Duration::ZERO, samples: false };
     Query::new(&options, store, Graph::new(), None, clock)
 }
 

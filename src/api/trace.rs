@@ -56,7 +56,10 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
     let after = after.as_ref().map(|place| place.fixed::<2>().ok_or_else(foreign_cursor)).transpose()?;
     let found = call.query().whole_trace(&call.scope, id).await?;
     let found = found.ok_or_else(|| {
-        Problem::not_found(format!("no span of trace {id} is stored; see /api/v1/traces for those that are"))
+        let why = call.query().sampled();
+        Problem::not_found(format!(
+            "no span of trace {id} is stored{why}; see /api/v1/traces for those that are"
+        ))
     })?;
     laid_out(move || {
         let query = call.query();

@@ -233,6 +233,20 @@ fn rules_metrics(metrics: &Metrics, pipeline: &pipeline::Handle, receive: &Recei
     );
     let handle = pipeline.clone();
     metrics.export_one(
+        "ingest_sampled_spans",
+        "Spans counted and not stored, because of SAMPLING_RATE.",
+        Kind::Counter,
+        move || handle.tally().sampled_spans().0 as f64,
+    );
+    let handle = pipeline.clone();
+    metrics.export_one(
+        "ingest_held_spans",
+        "Spans counted that may still be stored, should their trace be worth it.",
+        Kind::Gauge,
+        move || handle.tally().sampled_spans().1 as f64,
+    );
+    let handle = pipeline.clone();
+    metrics.export_one(
         "tsdb_cardinality_overflow",
         "Points that went to an overflow series because there are too many series.",
         Kind::Counter,

@@ -230,7 +230,7 @@ impl State {
 
     fn query(&self, config: &Config, clock: &Clock) -> Query {
         let Self { store, index, graph, .. } = self;
-        let options = query::Options { cache_ttl: config.mcp_cache_ttl };
+        let options = query::Options { cache_ttl: config.mcp_cache_ttl, samples: config.sampling.0 < 1.0 };
         Query::new(&options, store.clone(), graph.clone(), index.clone(), clock.clone())
     }
 }
@@ -357,7 +357,9 @@ fn rules_options(config: &Config) -> rules::Options {
 }
 
 fn pipeline_options(config: &Config) -> pipeline::Options {
+    let (share, keeps_failures, slow) = config.sampling;
     pipeline::Options {
+        sampling: pipeline::Sampling { share, keeps_failures, slow },
         requests_max: config.queue_requests_max,
         bytes_max: config.queue_bytes_max,
         tenant_requests_max: config.tenant_requests_max,

@@ -1,6 +1,7 @@
 //! What is taken of what arrives, and what is left out of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::model::log::Severity;
 
@@ -56,6 +57,18 @@ impl Reader<'_> {
             severity_from_body: self.flag("LOG_SEVERITY_FROM_BODY"),
             parse_json: self.flag("LOG_PARSE_JSON"),
         }
+    }
+
+    /// Reads which traces are stored.
+    pub(super) fn sampling(&mut self) -> (f64, bool, Option<Duration>) {
+        const NAME: &str = "SAMPLING_RATE";
+        let wanted = "a share from 0 to 1, such as 0.05";
+        let share = self.parsed::<f64>(NAME, wanted).unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&share) {
+            self.mistake(NAME, &share.to_string(), &format!("is not {wanted}"));
+        }
+        let slow = self.milliseconds("SAMPLING_LATENCY_THRESHOLD_MS", 0, 86_400_000);
+        (share, self.flag("SAMPLING_ALWAYS_ON_ERRORS"), Some(slow).filter(|slow| !slow.is_zero()))
     }
 
     fn promoted(&mut self) -> Vec<String> {
@@ -153,6 +166,8 @@ mod tests {
             ("PROMOTED_ATTRIBUTES", "customer.*"),
             ("PROMOTED_ATTRIBUTES", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"),
             ("STORE_MIN_SEVERITY", "loud"),
+            ("SAMPLING_RATE", "5"),
+            ("SAMPLING_RATE", "NaN"),
             ("LOG_PARSE_JSON", "perhaps"),
         ] {
             let mistakes = load(&[(name, value)]).unwrap_err();

@@ -63,6 +63,8 @@ pub struct Config {
     pub journal_bytes_max: u64,
     /// Bytes that intake leaves free on the volume of the data directory.
     pub free_bytes_min: u64,
+    /// The share of traces that is stored, whether those with failures are as well, and from which duration on.
+    pub sampling: (f64, bool, Option<Duration>),
     pub request_bytes_max: usize,
     pub streams_max: u32,
     pub api_key: Option<String>,
@@ -186,6 +188,7 @@ impl Reader<'_> {
             letters,
             journal_bytes_max: self.number("JOURNAL_MAX_MB", 128, 1 << 20) << 20,
             free_bytes_min: self.number("DATA_DISK_FREE_MIN_MB", 0, 1 << 20) << 20,
+            sampling: self.sampling(),
             request_bytes_max: (self.number("GRPC_MAX_RECV_MB", 1, 256) << 20) as usize,
             streams_max: self.number("GRPC_MAX_CONCURRENT_STREAMS", 1, 100_000) as u32,
             api_key,
@@ -265,7 +268,7 @@ impl Reader<'_> {
         found.map(|(value, _)| value)
     }
 
-    fn parsed<T: FromStr>(&mut self, name: &'static str, wanted: &str) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &'static str, wanted: &str) -> Option<T> {
         let value = self.text(name);
         let parsed = value.trim().parse().ok();
         if parsed.is_none() {
@@ -304,7 +307,7 @@ impl Reader<'_> {
         Some(self.number(name, least, most))
     }
 
-    fn milliseconds(&mut self, name: &'static str, least: u64, most: u64) -> Duration {
+    pub(super) fn milliseconds(&mut self, name: &'static str, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.number(name, least, most))
     }
 
@@ -408,7 +411,7 @@ mod tests {
     #[test]
     fn misspellings_are_pointed_out() {
         let warnings =
-            load(&[("HTTP_PROT", "1"), ("OTELCONTEXT_FOO", "1"), ("SAMPLING_RATE", "0.05"), ("HOME", "x")]);
+            load(&[("HTTP_PROT", "1"), ("OTELCONTEXT_FOO", "1"), ("DLQ_MAX_RETRIES", "5"), ("HOME", "x")]);
         let warnings = warnings.map(|loaded| loaded.warnings).unwrap_or_default();
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings.iter().any(|warning| warning.contains("did you mean HTTP_PORT?")), "{warnings:?}");

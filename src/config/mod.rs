@@ -6,6 +6,7 @@
 
 mod access;
 mod encryption;
+mod example;
 mod intake;
 mod load;
 mod nearest;
@@ -15,8 +16,8 @@ pub mod variables;
 
 pub use self::access::{Access, External};
 pub use self::encryption::{Certificate, Encryption};
+pub use self::example::env_example;
 pub use self::intake::Intake;
 pub use self::load::{Acknowledge, Config, DeadLetters, Loaded};
 pub use self::origin::{Environment, Origin};
 pub use self::storage::{Driver, Retention, Storage};
-pub use self::variables::env_example;

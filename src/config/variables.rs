@@ -1,7 +1,5 @@
 //! The table of every variable.
 
-use std::fmt::Write;
-
 /// One variable as operators know it.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
@@ -304,6 +302,21 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
                 "Least severe log records that are stored; less severe ones that are taken count in templates and health and cannot be read. Empty stores all. Records of unknown severity are stored.",
             ),
             variable(
+                "SAMPLING_RATE",
+                "1.0",
+                "Share of traces whose spans are stored, 0 to 1, chosen by the random part of the trace id; all are counted in maps, rates, latencies and templates. Further traces are stored whole for what is in them: see the next two, and one a minute for each operation.",
+            ),
+            variable(
+                "SAMPLING_ALWAYS_ON_ERRORS",
+                "true",
+                "With SAMPLING_RATE below 1: `true` stores traces in which a span failed.",
+            ),
+            variable(
+                "SAMPLING_LATENCY_THRESHOLD_MS",
+                "500",
+                "With SAMPLING_RATE below 1: traces with a span that took so many milliseconds are stored, 0 to 86400000; 0 stores none for that.",
+            ),
+            variable(
                 "LOG_SEVERITY_FROM_BODY",
                 "true",
                 "`false` leaves the severity of log records unknown where their sender gives neither number nor text, instead of reading it from where loggers put it in the line.",
@@ -444,7 +457,6 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
 /// Variables of the predecessor that this version does not act on yet, with what to know. Setting one that guards
 /// data or access stops the start; the others warn.
 pub const NOT_YET: &[(&str, bool, &str)] = &[
-    ("SAMPLING_RATE", false, "nothing is sampled"),
     ("DLQ_REPLAY_INTERVAL", false, "dead letters are sent again by `otelcontext dlq replay`"),
     ("DLQ_MAX_RETRIES", false, "dead letters are sent again by `otelcontext dlq replay`"),
     ("DLQ_MAX_REPLAY_PER_TICK", false, "dead letters are sent again by `otelcontext dlq replay`"),
@@ -456,40 +468,4 @@ pub const NOT_YET: &[(&str, bool, &str)] = &[
 /// Every variable.
 pub fn all() -> impl Iterator<Item = &'static Variable> {
     SECTIONS.iter().flat_map(|(_, variables)| variables.iter())
-}
-
-/// The text of `.env.example`.
-pub fn env_example() -> String {
-    let mut out = String::from(
-        "# Every variable of otelcontext with its default. Copy to .env and change what you need; a variable of the\n\
-         # environment wins over .env. Secrets can also be read from a file named by the variable with _FILE added.\n",
-    );
-    for (topic, variables) in SECTIONS {
-        let _ = write!(out, "\n# --- {topic} ---\n");
-        for variable in *variables {
-            out.push('\n');
-            for line in wrapped(variable.effect, 110) {
-                let _ = writeln!(out, "# {line}");
-            }
-            let _ = writeln!(out, "# {}={}", variable.name, variable.default);
-        }
-    }
-    out
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let fits = lines.last().is_some_and(|line| line.is_empty() || line.len() + 1 + word.len() <= width);
-        if !fits {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
 }

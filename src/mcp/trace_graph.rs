@@ -24,7 +24,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
         .map_err(|error| Fault::invalid(format!("trace_id: {error}")))?;
     let Some(trace) = query.trace(scope, id).await.map_err(fault::of)? else {
         return Err(Fault::not_found(format!(
-            "trace {id} is not stored; find one with root_cause_analysis or search_logs"
+            "trace {id} is not stored{}; find one with root_cause_analysis or search_logs",
+            query.sampled()
         )));
     };
     let window = extent(&trace);

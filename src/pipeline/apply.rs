@@ -14,29 +14,26 @@ use crate::clock::Clock;
 use crate::decode::Limits;
 use crate::fault::{self, chain};
 use crate::graph::Graph;
-use crate::graph::join::{Arrival, Joiner, Known, Outcome};
+use crate::graph::join::{Arrival, Joiner, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
 use crate::letters::Letters;
 use crate::model::batch::Signal;
-use crate::model::id::{TenantNumber, TraceId};
-use crate::model::node::NodeKind;
+use crate::model::id::TenantNumber;
 use crate::model::rollup::Observation;
-use crate::model::span::{SpanKind, Status};
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 use crate::rules::Rules;
-use crate::store::names::Names;
-use crate::store::recall::RecalledSpan;
-use crate::store::rows::Commit;
+use crate::store::rows::{Commit, SpanRow};
 use crate::vitals::health::Health;
 
 use super::accept::Handle;
-use super::enrich::{self, Enriched, Enricher};
+use super::enrich::{Enriched, Enricher};
 use super::keep::Keep;
 use super::options::Options;
 use super::poison::{Origins, Request};
 use super::queue::{Queue, Waiting};
 use super::replay;
+use super::sampling::Sampler;
 use super::shares::Sender;
 use super::tally::Tally;
 
@@ -87,6 +84,7 @@ pub async fn start<S: Keep>(
     let applier = Applier {
         enricher: Enricher::new(door.rules.clone(), templates, highest),
         joiner: Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max }),
+        sampler: Sampler::new(options.sampling),
         options,
         journal: parts.journal,
         store: parts.store,
@@ -124,14 +122,13 @@ impl Drop for Falls {
     }
 }
 
-/// Traces that the store is asked about at once.
-const RECALLED_TOGETHER: usize = 1_000;
 /// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
 const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
 
 pub(super) struct Applier<S> {
     enricher: Enricher,
-    joiner: Joiner,
+    pub(super) joiner: Joiner,
+    sampler: Sampler,
     pub(super) options: Options,
     journal: Journal,
     pub(super) store: S,
@@ -181,7 +178,11 @@ impl<S: Keep> Applier<S> {
                 biased;
                 () = self.queue.arrived() => {}
                 changed = durable.changed() => if changed.is_err() { break },
-                () = tokio::time::sleep(Duration::from_secs(1)) => self.release(false).await,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    self.sampler.expire(Instant::now());
+                    self.account_samples();
+                    self.release(false).await;
+                }
             }
         }
         self.release(true).await;
@@ -257,28 +258,11 @@ impl<S: Keep> Applier<S> {
         let Enriched { spans, arrivals, logs, points, templates, mut observations, counted_only, left_out } =
             enriched;
         self.tally.left_out(counted_only, left_out);
-        let mut left_of_spans = 0;
-        let mut places = Vec::with_capacity(spans.len());
-        let spans = spans
-            .into_iter()
-            .zip(outcomes)
-            .enumerate()
-            .filter_map(|(place, (mut row, outcome))| match outcome {
-                Outcome::New(key) => {
-                    // A span far from its trace's first one keeps the key of its own time, where it will be looked
-                    // for when it comes again after a restart; readers fold the parts.
-                    if is_near(key, row.start) {
-                        row.trace_key = key;
-                    }
-                    places.push(place);
-                    Some(row)
-                }
-                Outcome::Duplicate => {
-                    left_of_spans += 1;
-                    None
-                }
-            })
-            .collect();
+        let all_spans = spans.len();
+        let spans = fresh(spans, outcomes);
+        let left_of_spans = (all_spans - spans.len()) as u64;
+        let picked = self.sampler.pick(Instant::now(), spans);
+        let (places, spans) = picked.rows.into_iter().unzip();
         observations.extend(observed);
         let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
         let origins = Origins::new(places, &commit);
@@ -288,7 +272,9 @@ impl<S: Keep> Applier<S> {
             self.forget_joined();
         }
         in_place(|| self.show(&arrivals, &commit));
-        counts[Signal::Traces as usize] -= left_of_spans;
+        counts[Signal::Traces as usize] += picked.rescued;
+        counts[Signal::Traces as usize] -= left_of_spans + picked.passed_over;
+        self.account_samples();
         counts[Signal::Logs as usize] -= counted_only;
         for signal in Signal::ALL {
             let index = signal as usize;
@@ -301,6 +287,11 @@ impl<S: Keep> Applier<S> {
             self.release(false).await;
         }
         true
+    }
+
+    fn account_samples(&mut self) {
+        let (held, gone) = self.sampler.account();
+        self.tally.sampled(held, gone);
     }
 
     /// Adds the rows of requests to `enriched`. Answers the requests, and apart from them those that made this panic, of
@@ -358,10 +349,6 @@ impl<S: Keep> Applier<S> {
         (outcomes, observations)
     }
 
-    fn forget_joined(&mut self) {
-        self.joiner = Joiner::new(crate::graph::join::Options { spans_max: self.options.joined_spans_max });
-    }
-
     /// Tells the graph what was stored.
     fn show(&self, arrivals: &[Arrival], commit: &Commit) {
         // A commit holds thousands of spans of a few hundred operations; each is told once.
@@ -376,56 +363,6 @@ impl<S: Keep> Applier<S> {
         } else {
             let present = commit.observations.iter().filter(|(_, observation)| observation.at <= latest);
             self.graph.record(&present.copied().collect::<Vec<_>>());
-        }
-    }
-
-    /// Gives the joiner the traces that were begun before it remembers.
-    async fn recall(&mut self, enriched: &Enriched) {
-        for (tenant, positions) in enrich::by_tenant(&enriched.arrivals) {
-            let unknown: Vec<(TraceId, UnixNanos)> = if positions.len() == enriched.arrivals.len() {
-                self.joiner.unknown(tenant, &enriched.arrivals)
-            } else {
-                let own: Vec<_> = positions.iter().map(|index| enriched.arrivals[*index].clone()).collect();
-                self.joiner.unknown(tenant, &own)
-            };
-            let mut parts: Vec<&[(TraceId, UnixNanos)]> = unknown.chunks(RECALLED_TOGETHER).collect();
-            while let Some(part) = parts.pop() {
-                let recalled = self.recalled(tenant, part).await;
-                if part.len() > 1 && recalled.iter().any(|trace| trace.truncated) {
-                    // Too many spans for one answer: a few traces at a time have room.
-                    let (left, right) = part.split_at(part.len() / 2);
-                    parts.extend([left, right]);
-                    continue;
-                }
-                for trace in recalled {
-                    let known =
-                        trace.spans.iter().map(|span| known(self.store.names(), tenant, span)).collect();
-                    self.joiner.seed(tenant, trace.trace_id, trace.key, known);
-                }
-            }
-        }
-    }
-
-    async fn recalled(
-        &self,
-        tenant: TenantNumber,
-        unknown: &[(TraceId, UnixNanos)],
-    ) -> Vec<crate::store::recall::Recalled> {
-        if unknown.is_empty() {
-            return Vec::new();
-        }
-        let mut pause = Duration::from_millis(50);
-        loop {
-            match self.store.recall(tenant, unknown).await {
-                Ok(recalled) => return recalled,
-                Err(failure) => {
-                    let chain = chain(&failure);
-                    warn!(error = chain, "the store cannot be read; it is asked again");
-                    self.health.set("store", false, chain);
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.options.retry_interval_max);
-                }
-            }
         }
     }
 
@@ -454,39 +391,26 @@ impl<S: Keep> Applier<S> {
     }
 }
 
+/// The spans that were not there before, under the keys of their traces, each with its place.
+fn fresh(spans: Vec<SpanRow>, outcomes: Vec<Outcome>) -> Vec<(usize, SpanRow)> {
+    let placed = spans.into_iter().zip(outcomes).enumerate();
+    let new = placed.filter_map(|(place, (mut row, outcome))| {
+        let Outcome::New(key) = outcome else { return None };
+        // A span far from its trace's first one keeps the key of its own time, where it will be looked for when it comes
+        // again after a restart; readers fold the parts.
+        if is_near(key, row.start) {
+            row.trace_key = key;
+        }
+        Some((place, row))
+    });
+    new.collect()
+}
+
 /// Does what takes a while; the other tasks of this thread go on elsewhere, where there is another thread.
 pub(super) fn in_place<T>(work: impl FnOnce() -> T) -> T {
     match Runtime::current().runtime_flavor() {
         RuntimeFlavor::CurrentThread => work(),
         _ => tokio::task::block_in_place(work),
-    }
-}
-
-/// What the joiner needs to know of a stored span. The operation on the peer is the span's own name, as
-/// [`super::traits`] gives it, except for queues, whose one operation is their name.
-fn known(names: &Names, tenant: TenantNumber, span: &RecalledSpan) -> Known {
-    let dependency = span.dependency.and_then(|node| {
-        let info = names.service_info(node)?;
-        let called = names.operation_info(span.operation)?;
-        let (kind, name) = match info.kind {
-            NodeKind::Queue => {
-                (SpanKind::PRODUCER, info.name.split_once('/').map_or(&*info.name, |(_, name)| name))
-            }
-            _ => (SpanKind::CLIENT, &*called.name),
-        };
-        let operation = names.operation(tenant, node, kind, name, span.start);
-        Some(crate::graph::join::Dependency { kind: info.kind, operation })
-    });
-    Known {
-        span_id: span.span_id,
-        parent_id: span.parent_id,
-        service: span.service,
-        operation: span.operation,
-        kind: span.kind,
-        error: span.status == Status::Error,
-        start: span.start,
-        duration_ns: span.duration_ns,
-        dependency,
     }
 }
 

@@ -8,8 +8,8 @@
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), `keep` (what it asks of the store), `commit` and `poison` (what
-//! the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
+//! [`enrich`] (rows from records), [`apply`] (the applier), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `sampling` (which
+//! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
 mod apply;
@@ -20,7 +20,9 @@ mod keep;
 mod options;
 mod poison;
 mod queue;
+mod recall;
 mod replay;
+mod sampling;
 mod shares;
 mod tally;
 mod traits;
@@ -32,5 +34,5 @@ pub use self::accept::{Handle, Submission};
 pub use self::apply::{Parts, start};
 pub use self::error::Error;
 pub use self::keep::Keep;
-pub use self::options::Options;
+pub use self::options::{Options, Sampling};
 pub use self::tally::Tally;

@@ -23,6 +23,19 @@ pub struct Options {
     pub retry_interval_max: Duration,
     /// Spans remembered to join children to parents.
     pub joined_spans_max: usize,
+    /// Which spans get a row.
+    pub sampling: Sampling,
+}
+
+/// Which traces are kept. All are counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// The share of traces that is kept whatever is in them, 0 to 1.
+    pub share: f64,
+    /// Traces in which a span failed are kept as well.
+    pub keeps_failures: bool,
+    /// Traces with a span that took so long are kept as well.
+    pub slow: Option<Duration>,
 }
 
 impl Default for Options {
@@ -36,6 +49,7 @@ impl Default for Options {
             commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),
             joined_spans_max: 2_000_000,
+            sampling: Sampling { share: 1.0, keeps_failures: true, slow: Some(Duration::from_millis(500)) },
         }
     }
 }

@@ -12,8 +12,8 @@ use super::error::Error;
 pub(super) const REASONS: [&str; 6] =
     ["queue_full", "bytes_full", "stopping", "journal", "tenant_backpressure", "service_backpressure"];
 
-/// Counters since start. received = stored + duplicates + counted only + dead letters + waiting, for every signal, at any
-/// quiet moment.
+/// Counters since start. received = stored + duplicates + counted only + sampled out + held + dead letters + waiting, for every
+/// signal, at any quiet moment.
 #[derive(Debug, Default)]
 pub struct Tally {
     accepted: [AtomicU64; 3],
@@ -29,6 +29,8 @@ pub struct Tally {
     attributes_not_allowed: AtomicU64,
     attributes_shortened: AtomicU64,
     overflowed_points: AtomicU64,
+    sampled_out: AtomicU64,
+    held: AtomicU64,
 }
 
 impl Tally {
@@ -83,6 +85,16 @@ impl Tally {
 
     pub(super) fn overflowed(&self, points: u64) {
         self.overflowed_points.fetch_add(points, Ordering::Relaxed);
+    }
+
+    pub(super) fn sampled(&self, held: u64, gone: u64) {
+        self.held.store(held, Ordering::Relaxed);
+        self.sampled_out.fetch_add(gone, Ordering::Relaxed);
+    }
+
+    /// Spans that count and are not stored because of sampling, and those of which that is not decided yet.
+    pub fn sampled_spans(&self) -> (u64, u64) {
+        (self.sampled_out.load(Ordering::Relaxed), self.held.load(Ordering::Relaxed))
     }
 
     /// Log records that count in templates and roll-ups and were not stored, because they are not severe enough.

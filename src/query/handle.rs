@@ -21,6 +21,8 @@ use super::error::Error;
 pub struct Options {
     /// How long an answer is remembered; zero remembers none.
     pub cache_ttl: Duration,
+    /// Not every trace that is counted is stored.
+    pub samples: bool,
 }
 
 /// Answers questions; cheap to clone.
@@ -31,9 +33,15 @@ pub struct Query {
     pub(super) index: Option<Arc<Index>>,
     pub(super) clock: Clock,
     pub(super) cache: Cache,
+    samples: bool,
 }
 
 impl Query {
+    /// Why a trace may not be stored that was counted; empty where all are.
+    pub const fn sampled(&self) -> &'static str {
+        if self.samples { " (not all are: SAMPLING_RATE is below 1)" } else { "" }
+    }
+
     /// Answers from these parts.
     pub fn new(
         options: &Options,
@@ -42,7 +50,7 @@ impl Query {
         index: Option<Arc<Index>>,
         clock: Clock,
     ) -> Self {
-        Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl) }
+        Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl), samples: options.samples }
     }
 
     /// The clock that "now" in a question means.

@@ -16,6 +16,7 @@ mod isolation;
 mod mcp;
 mod postgres;
 mod retention;
+mod sampling;
 mod server;
 mod transfer;
 mod vitals;

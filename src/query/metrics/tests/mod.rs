@@ -68,7 +68,7 @@ impl Shop {
         let directory = tempfile::tempdir().unwrap();
         let options = crate::store::options::Options::at(directory.path().join("store.db"));
         let store = Store::open(options).await.unwrap();
-        let options = Options { cache_ttl: Duration::ZERO };
+        let options = Options { cache_ttl: Duration::ZERO, samples: false };
         let query = Query::new(&options, store.clone(), Graph::new(), None, Clock::standing(at(3_600)));
         let scope = Scope::authorized(TenantId::try_from("acme").unwrap());
         Self { store, query, scope, rows: Vec::new(), _directory: directory }
