@@ -2,14 +2,19 @@
 //!
 //! One [`Budget`] covers all requests of the process. A request opens a [`Permit`] and grows it by each piece
 //! that has arrived, so a client that promises much and sends little holds little. What does not fit is refused
-//! at once and may come again later; nothing ever waits here. Dropping the permit gives its bytes back.
+//! at once and may come again later; nothing ever waits here. Dropping the permit gives its bytes back. While several tenants
+//! send, one of them holds half of it at most, so that there is room for the others.
 //!
 //! The size of one request is the other limit: a permit that would grow beyond it is refused for good.
+
+mod shares;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::shares::Shares;
 use crate::fault::Kind;
+use crate::model::tenant::TenantId;
 
 /// Bytes of bodies that may be in memory at once, by default.
 pub const BUDGET_BYTES_MAX_DEFAULT: u64 = 256 << 20;
@@ -32,6 +37,12 @@ pub enum Error {
         /// The budget.
         bytes_max: u64,
     },
+    /// The requests of one tenant are at its share, and others send too.
+    #[error("the tenant's requests in flight already hold {bytes_max} bytes, and others send too")]
+    Crowded {
+        /// The share.
+        bytes_max: u64,
+    },
 }
 
 impl Error {
@@ -39,7 +50,7 @@ impl Error {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::Overloaded { .. } => Kind::Overloaded,
+            Self::Overloaded { .. } | Self::Crowded { .. } => Kind::Overloaded,
         }
     }
 }
@@ -55,17 +66,27 @@ struct Shared {
     bytes_max: u64,
     held: AtomicU64,
     refused: AtomicU64,
+    shares: Shares,
 }
 
 impl Budget {
     /// A budget of `bytes_max`. At zero every byte is refused.
     pub fn new(bytes_max: u64) -> Self {
-        Self { shared: Arc::new(Shared { bytes_max, held: AtomicU64::new(0), refused: AtomicU64::new(0) }) }
+        let (held, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { bytes_max, held, refused, shares: Shares::default() }) }
     }
 
-    /// Opens an empty permit for a request that may hold `request_bytes_max` bytes.
+    /// Opens an empty permit for a request of nobody in particular that may hold `request_bytes_max` bytes.
     pub fn permit(&self, request_bytes_max: usize) -> Permit {
-        Permit { shared: Arc::clone(&self.shared), held: 0, request_bytes_max }
+        Permit { shared: Arc::clone(&self.shared), request: None, held: 0, request_bytes_max }
+    }
+
+    /// As [`Budget::permit`], within the share of a tenant.
+    pub fn permit_for(&self, tenant: &TenantId, request_bytes_max: usize) -> Permit {
+        self.shared.shares.enter(tenant);
+        let request = Arc::new(Request { shared: Arc::clone(&self.shared), tenant: tenant.clone() });
+        let (shared, request) = (Arc::clone(&self.shared), Some(request));
+        Permit { shared, request, held: 0, request_bytes_max }
     }
 
     /// Bytes held by requests now.
@@ -79,10 +100,24 @@ impl Budget {
     }
 }
 
+/// One request of a tenant, for as long as it holds anything.
+#[derive(Debug)]
+struct Request {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.shared.shares.leave(&self.tenant);
+    }
+}
+
 /// The bytes one request holds; they go back to the budget when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
+    request: Option<Arc<Request>>,
     held: usize,
     request_bytes_max: usize,
 }
@@ -91,8 +126,8 @@ impl Permit {
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] past the size of one request, [`Error::Overloaded`] past the budget. What was held
-    /// before stays held.
+    /// [`Error::TooLarge`] past the size of one request, [`Error::Overloaded`] past the budget, [`Error::Crowded`] past the
+    /// tenant's share. What was held before stays held.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Error> {
         let request_bytes_max = self.request_bytes_max;
         let grown = self.held.checked_add(bytes).filter(|&grown| grown <= request_bytes_max);
@@ -105,7 +140,7 @@ impl Permit {
     /// Takes `bytes` more for what was made of the request, which may be larger than a request.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] past the budget. What was held before stays held.
+    /// [`Error::Overloaded`] past the budget, [`Error::Crowded`] past the tenant's share. What was held before stays held.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Error> {
         self.take(bytes)?;
         self.held = self.held.saturating_add(bytes);
@@ -113,13 +148,28 @@ impl Permit {
     }
 
     fn take(&self, bytes: usize) -> Result<(), Error> {
-        let bytes_max = self.shared.bytes_max;
-        let fits = |held: u64| held.checked_add(bytes as u64).filter(|&held| held <= bytes_max);
-        if self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
-            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        let Shared { bytes_max, held, refused, shares } = &*self.shared;
+        let (bytes, bytes_max) = (bytes as u64, *bytes_max);
+        let share = bytes_max / 2;
+        if let Some(request) = &self.request
+            && !shares.take(&request.tenant, bytes, share)
+        {
+            refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::Crowded { bytes_max: share });
+        }
+        let fits = |held: u64| held.checked_add(bytes).filter(|&held| held <= bytes_max);
+        if held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            self.request.iter().for_each(|request| shares.give_back(&request.tenant, bytes));
+            refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::Overloaded { bytes_max });
         }
         Ok(())
+    }
+
+    /// Another one for the same request, of which `request_bytes_max` bytes more may be held.
+    pub fn another(&self, request_bytes_max: usize) -> Self {
+        let (shared, request) = (Arc::clone(&self.shared), self.request.clone());
+        Self { shared, request, held: 0, request_bytes_max }
     }
 
     /// Bytes this permit holds.
@@ -136,6 +186,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shared.held.fetch_sub(self.held as u64, Ordering::Relaxed);
+        if let Some(request) = &self.request {
+            self.shared.shares.give_back(&request.tenant, self.held as u64);
+        }
     }
 }
 
@@ -175,6 +228,30 @@ mod tests {
         assert_eq!((second.held_bytes(), budget.held_bytes()), (15, 15));
         drop(second);
         assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn c3_a_tenant_beside_others_has_half_and_one_request_at_a_time_in_any_case() {
+        let budget = Budget::new(100);
+        let [noisy, quiet] = ["noisy", "quiet"].map(|name| TenantId::try_from(name).unwrap());
+        let mut first = budget.permit_for(&noisy, 90);
+        assert_eq!(first.grow(70), Ok(()), "it is alone");
+        let mut other = budget.permit_for(&quiet, 90);
+        assert_eq!(other.grow(10), Ok(()));
+        let mut second = budget.permit_for(&noisy, 90);
+        let crowded = second.grow(1).unwrap_err();
+        assert_eq!(crowded, Error::Crowded { bytes_max: 50 });
+        assert!(crowded.kind().is_retryable());
+        assert_eq!(first.grow(1), Err(crowded), "one of two");
+        assert_eq!((budget.held_bytes(), budget.refused()), (80, 2));
+        drop(first);
+        assert_eq!(second.grow(40), Ok(()));
+        let mut more = second.another(90);
+        assert_eq!(more.grow(30), Ok(()), "the only request of its tenant");
+        assert_eq!(other.grow(80), Err(Error::Overloaded { bytes_max: 100 }));
+        drop((second, more, other));
+        assert_eq!(budget.held_bytes(), 0);
+        assert!(budget.shared.shares.is_empty());
     }
 
     proptest! {

@@ -209,7 +209,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "INGEST_INFLIGHT_MAX_BYTES",
                 "268435456",
-                "Bytes of requests held while they are read, decoded and acknowledged, as they lie in memory, from 1048576; more are refused as overload.",
+                "Bytes of requests held while they are read, decoded and acknowledged, as they lie in memory, from 1048576; more are refused as overload, and more than half for one tenant while others send.",
             ),
             variable(
                 "DLQ_PATH",

@@ -104,7 +104,7 @@ async fn take(intake: &Intake, signal: Signal, request: Request) -> Result<Accep
     let principal = intake.authenticator().admit(Asking::grpc(&head), Right::Ingest).await?;
     let named = named_compression(&head.headers)?;
     let bytes_max = intake.options().request_bytes_max;
-    let reader = intake.reader(body, bytes_max.saturating_add(PREFIX_BYTES))?;
+    let reader = intake.reader(principal.scope.tenant(), body, bytes_max.saturating_add(PREFIX_BYTES))?;
     let (compression, body, permit) = message(reader, named, bytes_max).await?;
     intake.tally().received(Transport::Grpc, body.len() + PREFIX_BYTES);
     let encoding = Encoding::Protobuf;

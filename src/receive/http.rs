@@ -78,7 +78,7 @@ async fn take(
     let principal = intake.authenticator().admit(Asking::http(&head), Right::Ingest).await?;
     let encoding = encoding.ok_or(Error::ContentType)?;
     let compression = compression_of(&head.headers)?;
-    let mut reader = intake.reader(body, intake.options().request_bytes_max)?;
+    let mut reader = intake.reader(principal.scope.tenant(), body, intake.options().request_bytes_max)?;
     while reader.next().await? {}
     let (body, permit) = reader.finish();
     intake.tally().received(Transport::Http, body.len());

@@ -20,7 +20,7 @@ use crate::decode::Encoding;
 use crate::decode::Limits;
 use crate::fault::{self, chain};
 use crate::model::batch::Signal;
-use crate::model::tenant::Scope;
+use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
 use crate::pipeline::Submission;
 use crate::rules::Rejected;
@@ -121,18 +121,18 @@ impl Intake {
         self.is_serving.load(Ordering::Relaxed)
     }
 
-    /// A reader for `body`, of which `bytes_max` bytes are kept at most.
+    /// A reader for a `body` of `tenant`, of which `bytes_max` bytes are kept at most.
     ///
     /// # Errors
     /// When the doors are closed, or the announced length is too large.
-    pub(super) fn reader(&self, body: Body, bytes_max: usize) -> Result<Reader, Error> {
+    pub(super) fn reader(&self, tenant: &TenantId, body: Body, bytes_max: usize) -> Result<Reader, Error> {
         if !self.is_serving() {
             return Err(Error::Closed);
         }
-        self.reader_even_closed(body, bytes_max)
+        Reader::new(body, self.budget.permit_for(tenant, bytes_max), &self.options)
     }
 
-    /// As [`Intake::reader`], whether the doors are open or not.
+    /// As [`Intake::reader`] for a body of nobody in particular, whether the doors are open or not.
     ///
     /// # Errors
     /// When the announced length is too large.
@@ -149,7 +149,7 @@ impl Intake {
     pub(super) async fn take(&self, export: Export) -> Result<Accepted, Error> {
         let Export { scope, signal, encoding, compression, body, permit } = export;
         fault::point("receive.arrived");
-        let plain_permit = self.budget.permit(self.options.request_bytes_max);
+        let plain_permit = permit.another(self.options.request_bytes_max);
         let inflate = Inflate::new(compression, body, permit, plain_permit)?;
         let received = self.clock.now();
         let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());

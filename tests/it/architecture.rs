@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Gates and pure transforms.
     ("net", "fault"),
     ("auth", "model fault clock"),
-    ("admit", "fault"),
+    ("admit", "fault model"),
     ("decode", "model fault"),
     ("encode", "model"),
     ("rules", "model"),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use otelcontext::model::batch::Signal;
 use prost::Message;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::client::{failed, request, span};
@@ -87,6 +89,28 @@ async fn c3_a_noisy_tenant_is_refused_and_a_quiet_one_is_not() {
     server.settled().await;
     let stored = server.metric("otelcontext_ingest_stored_total{signal=\"traces\"}").await;
     assert!(stored > 0.0);
+}
+
+#[tokio::test]
+async fn c3_uploads_that_stand_still_leave_memory_for_other_tenants() {
+    let server = Server::start(&[("INGEST_INFLIGHT_MAX_BYTES", "1048576")]).await;
+    calm(&server, "quiet", "till").await;
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: otel\r\ncontent-type: application/x-protobuf\r\n\
+                x-tenant-id: noisy\r\ncontent-length: 200001\r\n\r\n";
+    let mut uploads = Vec::new();
+    for _ in 0..8 {
+        let mut upload = TcpStream::connect(&server.otlp_http).await.unwrap();
+        // Who is refused may close before all is sent.
+        let _ = upload.write_all(&[head.as_bytes(), &[0; 200_000]].concat()).await;
+        uploads.push(upload);
+    }
+    let inflight = "otelcontext_ingest_inflight_bytes";
+    let held = async || (server.metric(inflight).await >= 400_000.0).then_some(());
+    server.until("standing still", held).await;
+    calm(&server, "quiet", "till").await;
+    assert!(server.metric(inflight).await <= 524_288.0);
+    drop(uploads);
+    server.until("given back", async || (server.metric(inflight).await == 0.0).then_some(())).await;
 }
 
 #[tokio::test]
