@@ -43,3 +43,7 @@ pub mod receive;
 pub mod app;
 pub mod cli;
 pub mod config;
+
+// Only where decoders and parsers are tried with any bytes.
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;

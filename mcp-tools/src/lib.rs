@@ -16,6 +16,8 @@ mod arguments;
 mod budget;
 mod completions;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod gate;
 mod http_service;
 mod nearest;

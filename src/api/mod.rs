@@ -20,6 +20,8 @@ mod answer;
 mod call;
 mod cursor;
 mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod impact;
 mod log_templates;
 mod logs;

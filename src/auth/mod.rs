@@ -12,6 +12,8 @@
 mod buckets;
 mod external;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod key;
 mod keys;
 mod layer;

@@ -7,6 +7,8 @@
 mod access;
 mod encryption;
 mod example;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod intake;
 mod load;
 mod nearest;

@@ -42,10 +42,7 @@ impl Environment {
         let path = folder.join(".env");
         if path.exists() {
             match dotenvy::from_path_iter(&path) {
-                Ok(pairs) => pairs.for_each(|pair| match pair {
-                    Ok((name, value)) => found.put(name, value, Origin::DotEnv),
-                    Err(error) => found.problems.push(format!("{}: {error}", path.display())),
-                }),
+                Ok(pairs) => found.take(&path, pairs),
                 Err(error) => found.problems.push(format!("{}: {error}", path.display())),
             }
         }
@@ -55,6 +52,16 @@ impl Environment {
             }
         }
         found
+    }
+
+    /// Takes what the `.env` file at `path` holds.
+    pub(super) fn take<R: std::io::Read>(&mut self, path: &Path, pairs: dotenvy::Iter<R>) {
+        for pair in pairs {
+            match pair {
+                Ok((name, value)) => self.put(name, value, Origin::DotEnv),
+                Err(error) => self.problems.push(format!("{}: {error}", path.display())),
+            }
+        }
     }
 
     /// An environment of exactly these variables, for embedding programs and tests.

@@ -10,6 +10,8 @@
 //! JSON as protobuf, which is then read alike, so that all rules live in one place. The handle is [`decode`].
 
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod limits;
 mod notes;

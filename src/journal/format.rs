@@ -164,13 +164,16 @@ impl Frame {
     pub(super) fn peek(start: &[u8; PEEK_BYTES]) -> Option<Self> {
         let bytes = FRAME_BYTES + number_u32(start, 0) as usize;
         let (signal, flags, tenant, raw) = (start[24], start[26], start[27] as usize, number_u32(start, 28));
-        let plausible = (RECORD_BYTES_MIN..=RECORD_BYTES_MAX).contains(&bytes)
+        let lsn = number_u64(start, 8);
+        // Zero is "none yet", and behind the last there is no next.
+        let plausible = (1..u64::MAX).contains(&lsn)
+            && (RECORD_BYTES_MIN..=RECORD_BYTES_MAX).contains(&bytes)
             && usize::from(signal) < Signal::ALL.len()
             && flags & !FLAG_ZSTD == 0
             && (1..=TENANT_BYTES_MAX).contains(&tenant)
             && FRAME_BYTES + LSN_BYTES + FIXED_BYTES + tenant <= bytes
             && raw as usize <= BODY_BYTES_MAX;
-        plausible.then(|| Self { bytes, lsn: Lsn(number_u64(start, 8)), checksum: number_u32(start, 4) })
+        plausible.then(|| Self { bytes, lsn: Lsn(lsn), checksum: number_u32(start, 4) })
     }
 
     /// True when `record`, all `bytes` of it, is what was written into `segment`.
@@ -310,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_never_given_out_begin_no_record() {
+        for (lsn, is_one) in [(0, false), (1, true), (u64::MAX - 1, true), (u64::MAX, false)] {
+            let record = encoded(&entry("team", b"hello".to_vec()), [1; 16], Lsn(lsn));
+            assert_eq!(peek(&record).is_some(), is_one, "{lsn}");
+        }
+    }
+
+    #[test]
     fn large_bodies_are_compressed_and_refused_past_the_bound() {
         let body = b"the same words again and again ".repeat(1000);
         assert!(Prepared::new(&entry("a", body.clone())).unwrap().bytes() < body.len() / 10);
@@ -328,7 +339,7 @@ mod tests {
         #[test]
         fn entries_come_back(body in prop::collection::vec(any::<u8>(), 0..2000), repeat in 1_usize..4) {
             let entry = entry(&"t".repeat(repeat * 40), body.repeat(repeat));
-            let record = encoded(&entry, [3; 16], Lsn(u64::MAX));
+            let record = encoded(&entry, [3; 16], Lsn(u64::MAX - 1));
             let frame = peek(&record).unwrap();
             assert!(frame.holds(&[3; 16], &record));
             assert_eq!(decode(&record).unwrap(), entry);

@@ -24,6 +24,8 @@ pub mod copy;
 mod disk;
 mod error;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod recovery;
 mod replay;
 mod segment;

@@ -101,7 +101,7 @@ fn check(head: &Parts) -> Result<(), Error> {
 }
 
 /// One known compression; bodies that were compressed twice are refused.
-fn compression_of(headers: &HeaderMap) -> Result<Compression, Error> {
+pub(super) fn compression_of(headers: &HeaderMap) -> Result<Compression, Error> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(Compression::Identity),

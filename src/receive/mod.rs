@@ -12,6 +12,8 @@
 
 mod body;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod health;
 mod http;

@@ -19,6 +19,8 @@ mod coding;
 pub mod explicit;
 pub mod exponential;
 pub mod function;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod gather;
 pub mod link;
 pub mod nature;

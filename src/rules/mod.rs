@@ -11,6 +11,8 @@
 mod admit;
 mod attributes;
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod keys;
 mod options;

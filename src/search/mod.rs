@@ -30,6 +30,8 @@ mod day;
 mod error;
 mod excluded;
 mod expression;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod home;
 mod line;
 mod newest;

@@ -29,6 +29,8 @@ pub mod day;
 mod dictionaries;
 pub mod error;
 mod filters;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hours;
 pub mod names;
 mod open;

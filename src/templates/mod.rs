@@ -10,6 +10,8 @@
 //! Reading order: this file, `tokens` (a line to masked tokens in one pass), `mask` (which parts of a token are
 //! values), `group` (tree and templates of one service). The one handle is [`Miner`].
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod group;
 mod mask;
 #[cfg(test)]

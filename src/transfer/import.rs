@@ -140,13 +140,13 @@ async fn send<D: Door + 'static>(
 }
 
 /// What a line is.
-enum Content {
+pub(super) enum Content {
     Empty,
     Bad(String),
     Parcel(Box<Parcel>),
 }
 
-fn read(line: Line, tenant: Option<TenantId>, received: UnixNanos) -> Content {
+pub(super) fn read(line: Line, tenant: Option<TenantId>, received: UnixNanos) -> Content {
     let Some(text) = line.text else {
         return Content::Bad(format!("longer than {LINE_BYTES_MAX} bytes"));
     };

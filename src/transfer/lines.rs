@@ -1,7 +1,7 @@
 //! Files of lines, plain or compressed: read from an offset on, or written whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -44,11 +44,21 @@ impl Lines {
     /// # Errors
     /// When it cannot be read or ends before `offset`.
     pub fn open(path: &Path, offset: u64, lines: u64) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Self::over(file, path, offset, lines)
+    }
+
+    /// As [`Lines::open`], of a file that is open.
+    pub(super) fn over(
+        mut file: impl Read + Send + 'static,
+        path: &Path,
+        offset: u64,
+        lines: u64,
+    ) -> Result<Self, Error> {
         let reading = || Error::io("read", path);
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
         let mut start = Vec::new();
         (&mut file).take(4).read_to_end(&mut start).map_err(reading())?;
-        file.seek(SeekFrom::Start(0)).map_err(reading())?;
+        let file = io::Cursor::new(start.clone()).chain(file);
         let mut reader: Box<dyn BufRead + Send> = if start.starts_with(&ZSTD) {
             let decoder = zstd::stream::read::Decoder::new(file).map_err(reading())?;
             Box::new(BufReader::with_capacity(1 << 20, decoder))

@@ -19,7 +19,7 @@ pub(super) const FORMAT: u64 = 1;
 /// Largest manifest that is read; a journal at its bound has some hundred segments.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What stands before the digest.
-const SEAL: &str = ",\n  \"manifest_sha256\": \"";
+pub(super) const SEAL: &str = ",\n  \"manifest_sha256\": \"";
 
 /// A backup's account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,13 @@ impl Manifest {
         if BYTES_MAX < files::length(&path) {
             return Err(damaged("is too long"));
         }
-        let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        let text = String::from_utf8(text).map_err(|_| damaged("is not text"))?;
+        Self::parse(&path, fs::read(&path).map_err(Error::io("read", &path))?)
+    }
+
+    /// Reads the bytes of the file at `path`.
+    pub(super) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let damaged = |what| Error::Damaged { path: path.to_owned(), what };
+        let text = String::from_utf8(bytes).map_err(|_| damaged("is not text"))?;
         let (body, seal) = text.rsplit_once(SEAL).ok_or_else(|| damaged("has no digest"))?;
         if seal != format!("{}\"\n}}\n", digest(body)) {
             return Err(damaged("does not match its digest"));
@@ -72,10 +77,10 @@ impl Manifest {
 
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, print)| print.bytes).sum()
+        self.files.iter().fold(0, |sum, (_, print)| print.bytes.saturating_add(sum))
     }
 
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let files: Vec<Value> = self
             .files
             .iter()
@@ -114,7 +119,7 @@ impl Manifest {
     }
 }
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     files::hex(&Sha256::digest(text.as_bytes()))
 }
 
@@ -144,6 +149,20 @@ mod tests {
             fs::write(&path, &changed).unwrap();
             assert!(Manifest::read(directory.path()).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn files_of_any_length_are_summed_up() {
+        let print = Print { bytes: u64::MAX, digest: String::new() };
+        let manifest = Manifest {
+            product: String::new(),
+            schema: 1,
+            applied: 1,
+            mark: 1,
+            created_ns: 1,
+            files: vec![("a".into(), print.clone()), ("b".into(), print)],
+        };
+        assert_eq!(manifest.bytes(), u64::MAX);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub mod error;
 pub mod export;
 mod fields;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod import;
 pub mod json;
 pub mod letters;

@@ -33,23 +33,36 @@ pub(super) fn read(data_dir: &Path) -> Result<Option<Phase>, Error> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let folder = value["folder"].as_str().map(str::to_owned);
-    match (value["phase"].as_str(), folder) {
-        (Some("aside"), Some(folder)) => Ok(Some(Phase::Aside(folder))),
-        (Some("placing"), folder) => Ok(Some(Phase::Placing(folder))),
-        _ => Err(Error::Damaged { path, what: "is not the mark of a restore" }),
+    let text = fs::read(&path).map_err(Error::io("read", &path))?;
+    let phase = Phase::parse(&text).ok_or(Error::Damaged { path, what: "is not the mark of a restore" })?;
+    Ok(Some(phase))
+}
+
+impl Phase {
+    /// Reads the text of the mark; none where it is no mark.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(text).ok()?;
+        let folder = value["folder"].as_str().map(str::to_owned);
+        match (value["phase"].as_str(), folder) {
+            (Some("aside"), Some(folder)) => Some(Self::Aside(folder)),
+            (Some("placing"), folder) => Some(Self::Placing(folder)),
+            _ => None,
+        }
+    }
+
+    /// The text of the mark.
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            Self::Aside(folder) => json!({"phase": "aside", "folder": folder}),
+            Self::Placing(folder) => json!({"phase": "placing", "folder": folder}),
+        }
+        .to_string()
     }
 }
 
 /// Writes the phase, durably.
 pub(super) fn write(data_dir: &Path, phase: &Phase) -> Result<(), Error> {
-    let value = match phase {
-        Phase::Aside(folder) => json!({"phase": "aside", "folder": folder}),
-        Phase::Placing(folder) => json!({"phase": "placing", "folder": folder}),
-    };
-    files::write(&path(data_dir), value.to_string().as_bytes())
+    files::write(&path(data_dir), phase.to_text().as_bytes())
 }
 
 /// Takes the mark away, durably: the data is whole.

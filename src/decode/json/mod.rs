@@ -147,7 +147,7 @@ impl Reader<'_> {
 }
 
 /// True when `text` is one JSON value of any kind.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn accepts(text: &[u8]) -> bool {
     let mut lexer = Lexer::new(text);
     lexer.skip().and_then(|()| lexer.end()).is_ok()

@@ -84,7 +84,7 @@ pub(super) fn decode(
 }
 
 /// Counts the items of a request without decoding it.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn count(signal: Signal, body: &[u8], limits: &Limits) -> Result<usize, Error> {
     scan::count(signal, Message::whole(body), limits)
 }

@@ -80,7 +80,7 @@ fn b7_values_nest_to_the_same_depth_in_both_encodings() {
             sent.body = Some(nest(depth));
             sent.attributes = vec![attribute("deep", nest(depth))];
             let packed = decode_protobuf(Signal::Logs, packed_records(vec![sent.clone()]));
-            let text = super::json_text::logs(&super::requests::logs_request(vec![sent]));
+            let text = crate::decode::fuzzing::json_text::logs(&super::requests::logs_request(vec![sent]));
             let json = decode_json(Signal::Logs, text);
             assert_eq!((packed.is_ok(), json.is_ok()), (fits, fits), "depth {depth}");
             if !fits {

@@ -21,7 +21,8 @@ use proptest::{collection, option, proptest, sample};
 use prost::Message;
 
 use super::requests::{BEFORE, any, attribute, logs_request, metrics_request, text, trace_request};
-use super::{Limits, RECEIVED, decode, decode_json, decode_protobuf, json_text};
+use super::{Limits, RECEIVED, decode, decode_json, decode_protobuf};
+use crate::decode::fuzzing::json_text;
 use crate::decode::json::accepts;
 use crate::decode::{Decoded, Encoding, Error, protobuf};
 use crate::model::batch::Signal;

@@ -2,7 +2,6 @@
 
 mod bombs;
 mod json;
-mod json_text;
 pub(crate) mod laws;
 mod limits;
 mod logs;

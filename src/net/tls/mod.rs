@@ -6,6 +6,8 @@
 //! Reading order: this file (the certificate in use), `pair` (certificate and key out of their files), `selfsigned` (those that
 //! the server makes itself).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod pair;
 mod selfsigned;
 

@@ -89,8 +89,13 @@ fn stamp(metadata: &Metadata) -> (u64, Option<SystemTime>, u64) {
 
 /// The certificates of a PEM file, one at least.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
+    let text = std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    certificates_of(path, &text)
+}
+
+/// The certificates in the text of the PEM file at `path`.
+pub(super) fn certificates_of(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    match CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>() {
         Ok(found) if found.is_empty() => Err(content(path, "holds no certificate in PEM")),
         Ok(found) => Ok(found),
         Err(error) => Err(unreadable(path, error)),
@@ -113,7 +118,7 @@ fn content(path: &Path, what: impl std::fmt::Display) -> Error {
 ///
 /// # Errors
 /// When it is not valid `now`.
-fn check_time(path: &Path, certificate: &CertificateDer<'_>, now: i64) -> Result<i64, Error> {
+pub(super) fn check_time(path: &Path, certificate: &CertificateDer<'_>, now: i64) -> Result<i64, Error> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| content(path, error))?;
     let validity = parsed.validity();
     if validity.not_after.timestamp() <= now {

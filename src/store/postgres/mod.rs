@@ -13,6 +13,8 @@
 pub(in crate::store) mod copy;
 pub mod dsn;
 pub mod entra;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod https;
 mod keywords;
 pub(in crate::store) mod lead;

@@ -11,6 +11,8 @@
 //! Files in reading order: `tokens` and [`words`] (what a statement is made of), `rules` (how), [`refusal`] (why not), [`value`]
 //! (what it answers).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod refusal;
 mod rules;
 #[cfg(test)]

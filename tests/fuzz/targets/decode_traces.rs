@@ -1,0 +1,3 @@
+#![no_main]
+
+otelcontext_fuzz::program!();
