@@ -39,7 +39,8 @@ fn is_elsewhere(environment: &Environment, secret: &str) -> bool {
     let plain = variables::all().filter(|variable| !variable.secret);
     plain.into_iter().any(|variable| {
         let set = environment.get(variable.name).map_or(variable.default, |(value, _)| value);
-        set.contains(secret)
+        // Values are told with their control characters escaped.
+        set.contains(secret) || set.escape_debug().to_string().contains(secret)
     })
 }
 

@@ -116,8 +116,11 @@ fn write_over(written: &mut [Vec<u8>], edit: &[u8]) {
 /// A short body for even numbers, one that is compressed for odd ones.
 fn entry(lsn: u64) -> Entry {
     let Ok(tenant) = TenantId::try_from("team") else { unreachable!("the name is plain") };
-    let body =
-        if lsn % 2 == 0 { vec![lsn as u8; 20] } else { format!("record {lsn} ").repeat(40).into_bytes() };
+    let body = if lsn.is_multiple_of(2) {
+        vec![lsn as u8; 20]
+    } else {
+        format!("record {lsn} ").repeat(40).into_bytes()
+    };
     let signal = Signal::ALL[lsn as usize % 3];
     Entry { tenant, signal, encoding: lsn as u8, received: UnixNanos(lsn as i64), body: body.into() }
 }

@@ -18,11 +18,13 @@ pub(super) enum Form {
     Text,
     /// Bytes as hexadecimal text.
     Id,
-    /// A varint as number.
+    /// A varint of 32 bits as number.
     Number,
+    /// A varint of 32 bits as number, which may be negative.
+    Enum,
     /// A varint as text, for 64 bits do not fit a JSON number.
     Wide,
-    /// A zigzag varint as number.
+    /// A zigzag varint of 32 bits as number.
     Zigzag,
     /// A varint as truth value.
     Bool,
@@ -100,7 +102,7 @@ static SPAN: Message = Message(&[
     one(3, "traceState", Form::Text),
     one(4, "parentSpanId", Form::Id),
     one(5, "name", Form::Text),
-    one(6, "kind", Form::Number),
+    one(6, "kind", Form::Enum),
     one(7, "startTimeUnixNano", Form::Fixed64),
     one(8, "endTimeUnixNano", Form::Fixed64),
     many(9, "attributes", Form::Message(&KEY_VALUE)),
@@ -126,11 +128,11 @@ static LINK: Message = Message(&[
     one(5, "droppedAttributesCount", Form::Number),
     one(6, "flags", Form::Fixed32),
 ]);
-static STATUS: Message = Message(&[one(2, "message", Form::Text), one(3, "code", Form::Number)]);
+static STATUS: Message = Message(&[one(2, "message", Form::Text), one(3, "code", Form::Enum)]);
 
 static LOG_RECORD: Message = Message(&[
     one(1, "timeUnixNano", Form::Fixed64),
-    one(2, "severityNumber", Form::Number),
+    one(2, "severityNumber", Form::Enum),
     one(3, "severityText", Form::Text),
     one(5, "body", Form::Value),
     many(6, "attributes", Form::Message(&KEY_VALUE)),
@@ -156,16 +158,16 @@ static METRIC: Message = Message(&[
 static GAUGE: Message = Message(&[many(1, "dataPoints", Form::Message(&NUMBER_POINT))]);
 static SUM: Message = Message(&[
     many(1, "dataPoints", Form::Message(&NUMBER_POINT)),
-    one(2, "aggregationTemporality", Form::Number),
+    one(2, "aggregationTemporality", Form::Enum),
     one(3, "isMonotonic", Form::Bool),
 ]);
 static HISTOGRAM: Message = Message(&[
     many(1, "dataPoints", Form::Message(&HISTOGRAM_POINT)),
-    one(2, "aggregationTemporality", Form::Number),
+    one(2, "aggregationTemporality", Form::Enum),
 ]);
 static EXPONENTIAL_HISTOGRAM: Message = Message(&[
     many(1, "dataPoints", Form::Message(&EXPONENTIAL_POINT)),
-    one(2, "aggregationTemporality", Form::Number),
+    one(2, "aggregationTemporality", Form::Enum),
 ]);
 static SUMMARY: Message = Message(&[many(1, "dataPoints", Form::Message(&SUMMARY_POINT))]);
 static NUMBER_POINT: Message = Message(&[

@@ -99,9 +99,11 @@ fn write_value(form: Form, value: Field<'_>, depth: usize, out: &mut String) -> 
             out.push('"');
             Ok(())
         }
-        (Form::Number, Field::Varint(number)) => write!(out, "{number}"),
+        // Where a varint has more bits than its field, readers of protobuf take the lower ones.
+        (Form::Number, Field::Varint(number)) => write!(out, "{}", number as u32),
+        (Form::Enum, Field::Varint(number)) => write!(out, "{}", number as i32),
         (Form::Wide, Field::Varint(number)) => write!(out, "\"{number}\""),
-        (Form::Zigzag, Field::Varint(number)) => write!(out, "{}", wire::unzigzag(number)),
+        (Form::Zigzag, Field::Varint(number)) => write!(out, "{}", wire::unzigzag(u64::from(number as u32))),
         (Form::Bool, Field::Varint(flag)) => write!(out, "{}", flag != 0),
         (Form::Fixed64, Field::Fixed64(number)) => write!(out, "\"{number}\""),
         (Form::SignedFixed64, Field::Fixed64(number)) => write!(out, "\"{}\"", number.cast_signed()),
@@ -178,4 +180,27 @@ fn write_double(value: f64, out: &mut String) {
     } else {
         write!(out, "\"{}Infinity\"", if value < 0.0 { "-" } else { "" })
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::packed::write::Packer;
+
+    #[test]
+    fn numbers_of_32_bits_are_written_as_readers_take_them() {
+        let mut packer = Packer::default();
+        packer.message(1, |group| {
+            group.message(2, |scope| {
+                scope.message(2, |span| {
+                    span.varint(6, u64::MAX);
+                    span.varint(10, 5 << 32 | 7);
+                });
+            });
+        });
+        let mut text = String::new();
+        write(Signal::Traces, &packer.finish(), &mut text);
+        let span = r#"{"kind":-1,"droppedAttributesCount":7}"#;
+        assert_eq!(text, format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#));
+    }
 }

@@ -20,6 +20,8 @@ pub struct Block<'a> {
     shapes: Vec<Vec<usize>>,
     /// The shape of each row.
     rows: Vec<usize>,
+    /// Bytes that the columns which are not loaded yet may come to, all together.
+    pub(super) left: usize,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl<'a> Block<'a> {
         if !directory.is_empty() || at < body.len() {
             return Err(UNREADABLE);
         }
-        Ok(Self { body, columns, shapes, rows })
+        Ok(Self { body, columns, shapes, rows, left: DECODED_BYTES_MAX })
     }
 
     /// How many rows it has.
@@ -162,7 +164,7 @@ impl<'a> Block<'a> {
             if column.kind == Kind::Row || column.kind == Kind::Bytes && column.number == attributes {
                 *equal = Some(vec![true; column.count]);
             } else if column.is_of(attributes, key) {
-                *equal = Some(column.equal(value, self.body)?);
+                *equal = Some(column.equal(value, self.body, &mut self.left)?);
             }
         }
         if !equal.iter().flatten().flatten().any(|equal| *equal) {
@@ -185,7 +187,7 @@ impl<'a> Block<'a> {
     /// Loads the columns of a shape.
     fn load(&mut self, shape: usize) -> Result<(), Error> {
         for column in &self.shapes[shape] {
-            self.columns[*column].load(self.body)?;
+            self.columns[*column].load(self.body, &mut self.left)?;
         }
         Ok(())
     }
@@ -222,11 +224,16 @@ impl Column {
         self.number == attributes && self.kind.is_attribute() && self.key == key.as_bytes()
     }
 
-    fn load(&mut self, body: &[u8]) -> Result<&Values, Error> {
+    /// Loads the values, which come to `left` bytes at most, and takes from these what they come to.
+    fn load(&mut self, body: &[u8], left: &mut usize) -> Result<&Values, Error> {
         let values = match self.values.take() {
             Some(values) => values,
             None => match &self.places {
-                Places::Bytes(places) => Values::Bytes(places.load(self.count, body, DECODED_BYTES_MAX)?),
+                Places::Bytes(places) => {
+                    let texts = places.load(self.count, body, *left)?;
+                    *left = left.saturating_sub(texts.bytes());
+                    Values::Bytes(texts)
+                }
                 Places::Numbers(places) => Values::Numbers(places.load(self.count, body)?),
             },
         };
@@ -243,9 +250,9 @@ impl Column {
     }
 
     /// For each value, whether it renders as `value`.
-    fn equal(&mut self, value: &str, body: &[u8]) -> Result<Vec<bool>, Error> {
+    fn equal(&mut self, value: &str, body: &[u8], left: &mut usize) -> Result<Vec<bool>, Error> {
         let kind = self.kind;
-        Ok(match self.load(body)? {
+        Ok(match self.load(body, left)? {
             Values::Bytes(texts) => texts.equal(value.as_bytes()),
             Values::Numbers(numbers) => {
                 numbers.iter().map(|number| meaning(kind, *number).render() == value).collect()

@@ -190,6 +190,21 @@ fn ids_take_half_the_bytes_of_their_digits() {
 }
 
 #[test]
+fn all_columns_together_are_bounded() {
+    let value = |key: &str, number: usize| Sent::Text(key.into(), format!("{number:0100}"));
+    let rows: Vec<Vec<u8>> = (0..10).map(|number| row(&[value("a", number), value("b", number)])).collect();
+    let (data, _) = encoded(&rows);
+    for (left, is_enough) in [(2_000, true), (1_999, false), (1_000, false)] {
+        let mut block = Block::open(&data).unwrap();
+        block.left = left;
+        assert_eq!(block.all().is_ok(), is_enough, "{left}");
+        let mut block = Block::open(&data).unwrap();
+        block.left = left;
+        assert!(block.may_have(ATTRIBUTES, "a", "1").is_ok(), "one of them fits");
+    }
+}
+
+#[test]
 fn a_bomb_is_refused() {
     let mut directory = Vec::new();
     let bomb = vec![0; section::DECODED_BYTES_MAX + 1];

@@ -205,6 +205,11 @@ const fn spelled(byte: u8) -> [u8; 2] {
 }
 
 impl Texts {
+    /// How many bytes the different ones have.
+    pub(super) const fn bytes(&self) -> usize {
+        self.run.len()
+    }
+
     /// The value of the row that has the `index`th of them.
     pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
         let index = match &self.numbers {

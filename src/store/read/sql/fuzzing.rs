@@ -85,3 +85,28 @@ impl Database {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_question_over_the_views_is_told() {
+        for (text, is_one) in [
+            ("SELECT service, count(*) FROM v_spans GROUP BY service ORDER BY 2", true),
+            ("WITH a AS (SELECT 1 AS b) SELECT * FROM a, v_logs", true),
+            ("SELECT * FROM secret", false),
+            ("SELECT (SELECT max(name) FROM secret) FROM v_spans", false),
+            ("SELECT * FROM sqlite_schema", false),
+            ("DELETE FROM v_spans", false),
+            ("INSERT INTO v_spans (a) VALUES (1)", false),
+            ("CREATE TABLE t (a)", false),
+            ("BEGIN IMMEDIATE", false),
+        ] {
+            let told = catch_unwind(AssertUnwindSafe(|| Database::new().explain(text)));
+            assert_eq!(told.is_ok(), is_one, "{text}");
+        }
+    }
+}
