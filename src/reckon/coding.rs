@@ -81,10 +81,11 @@ impl Rollup {
             rollup.levels = Some(Levels { min: min?, max: max?, sum: sum?, last: last? });
         }
         for _ in 0..reader.varint()? {
-            rollup.quantiles.push((reader.double()?, reader.double()?));
+            rollup.quantiles.push((reader.double()? + 0.0, reader.double()?));
         }
         let sorted = rollup.quantiles.is_sorted_by(|(a, _), (b, _)| a < b);
-        (reader.rest.is_empty() && sorted).then_some(rollup)
+        let known = rollup.quantiles.iter().all(|(quantile, value)| !quantile.is_nan() && !value.is_nan());
+        (reader.rest.is_empty() && sorted && known).then_some(rollup)
     }
 }
 

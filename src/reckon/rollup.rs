@@ -268,9 +268,11 @@ pub(super) fn join_levels(levels: &mut Option<Levels>, later: Option<Levels>) {
 /// Keeps of each quantile the largest value; those without a value are left out.
 pub(super) fn join_quantiles(quantiles: &mut Vec<(f64, f64)>, others: &[(f64, f64)]) {
     for (quantile, value) in others.iter().filter(|(quantile, value)| !quantile.is_nan() && !value.is_nan()) {
-        match quantiles.binary_search_by(|(known, _)| known.total_cmp(quantile)) {
+        // Zero is one quantile, whatever its sign.
+        let quantile = *quantile + 0.0;
+        match quantiles.binary_search_by(|(known, _)| known.total_cmp(&quantile)) {
             Ok(place) => quantiles[place].1 = quantiles[place].1.max(*value),
-            Err(place) => quantiles.insert(place, (*quantile, *value)),
+            Err(place) => quantiles.insert(place, (quantile, *value)),
         }
     }
 }

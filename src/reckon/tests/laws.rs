@@ -246,3 +246,20 @@ fn an_hour_of_points_is_small() {
     assert!(size(&Rollup::of(HISTOGRAM, &histograms)) < 350);
     assert!(size(&Rollup::of(HISTOGRAM_DELTA, &histograms)) < 250);
 }
+
+#[test]
+fn quantiles_of_any_number_come_back() {
+    let strange = [(-0.0, 1.0), (0.5, f64::NAN), (f64::NAN, 2.0)];
+    let mut rollup = Rollup::of(SUMMARY, &[summary(1, 5, &strange), summary(2, 9, &[(0.0, 3.0)])]);
+    assert_eq!(rollup.quantiles(), [(0.0, 3.0)], "zero is one quantile, and what is no number is none");
+    let coded = |rollup: &Rollup| {
+        let mut bytes = Vec::new();
+        rollup.encode(&mut bytes);
+        bytes
+    };
+    assert_eq!(Rollup::decode(&coded(&rollup)).as_ref(), Some(&rollup));
+    for strange in [(f64::NAN, 1.0), (0.5, f64::NAN)] {
+        rollup.quantiles = vec![strange];
+        assert_eq!(Rollup::decode(&coded(&rollup)), None, "nobody wrote {strange:?}");
+    }
+}
