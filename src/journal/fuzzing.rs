@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::disk::{Content, Disk, SegmentFile};
 use super::format::{self, HEADER_BYTES, Header, Prepared, RECORD_BYTES_MIN};
 use super::segment::{self, Item, Scanner};
+use super::space::Room;
 use super::state::Shared;
 use super::{Entry, Lsn, Options, Replay, Sync, recovery};
 use crate::model::batch::Signal;
@@ -137,6 +138,7 @@ fn recovered(disk: &Memory, applied: Lsn) -> BTreeMap<u64, Entry> {
         segment_bytes: 4096,
         bytes_max: 1 << 20,
         pending_bytes_max: 1 << 20,
+        free_bytes_min: 0,
         sync: Sync::Durable,
     };
     let shared = Arc::new(Shared::new(&options, &found.report));
@@ -221,6 +223,10 @@ impl Disk for Memory {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.with(|files| files.remove(path));
         Ok(())
+    }
+
+    fn room(&self, _directory: &Path) -> io::Result<Room> {
+        Ok(Room { free: u64::MAX, whole: u64::MAX })
     }
 
     fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
