@@ -176,7 +176,8 @@ impl Error {
                     None => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
                 }
             }
-            Self::Statement(_) => true,
+            // A value that cannot be written. What the database answers is not what it was told.
+            Self::Statement(error) => matches!(error, sqlx::Error::Encode(_)),
             Self::Lost(error) => error.is_panic(),
             _ => false,
         }
@@ -243,8 +244,8 @@ fn of_sqlite(code: u32, error: sqlx::Error) -> Error {
         // INTERRUPT: only questions are interrupted, when their time is up.
         9 => Error::TimedOut(error),
         13 => Error::Full(error),
-        // PERM, NOMEM, READONLY, IOERR and CANTOPEN.
-        3 | 7 | 8 | 10 | 14 => Error::Disk(error),
+        // PERM, NOMEM, READONLY, IOERR, CANTOPEN, and PROTOCOL: the locks of the log are not to be had.
+        3 | 7 | 8 | 10 | 14 | 15 => Error::Disk(error),
         // CORRUPT and NOTADB.
         11 | 26 => Error::Damaged(error),
         _ => Error::Statement(error),
@@ -258,8 +259,11 @@ fn of_postgres(code: &str, error: sqlx::Error) -> Error {
         (_, "53100") => Error::Full(error),
         // Query cancelled: its time was up.
         (_, "57014") => Error::TimedOut(error),
-        // Connection exceptions; shutting down or starting; a server that only reads; idle for too long.
-        ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "25P03") => Error::Away(error),
+        // Connection exceptions; shutting down or starting; a server that only reads; idle, or in a transaction, for too
+        // long.
+        ("08", _) | (_, "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "25P03" | "25P04") => {
+            Error::Away(error)
+        }
         // Insufficient resources; rolled back for another transaction; a lock that was not to be had.
         ("53" | "40", _) | (_, "55P03") => Error::Busy(error),
         ("58", _) => Error::Disk(error),

@@ -4,6 +4,7 @@ mod flushing;
 mod folds;
 pub(in crate::store) mod home;
 mod points;
+mod refusals;
 mod relocating;
 mod retiring;
 mod series_hours;
