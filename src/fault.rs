@@ -65,6 +65,11 @@ impl Panicked {
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Self { message: text.unwrap_or("without a word").to_owned() }
     }
+
+    /// What it said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 /// Works on; a panic becomes an error, and what was half done is dropped. For work whose state is not used afterwards, or

@@ -12,7 +12,8 @@ pub(super) fn register(metrics: &Metrics, store: &Store, health: &Health, retent
     let checked = health.clone();
     metrics.export_one("db_up", "1 while the database takes what is stored.", Kind::Gauge, move || {
         let report = checked.report();
-        let is_up = report.checks.get("store").is_none_or(|check| check.ok);
+        let is_up =
+            ["store", "database"].iter().all(|part| report.checks.get(*part).is_none_or(|check| check.ok));
         f64::from(u8::from(is_up))
     });
     let pool = store.clone();

@@ -151,7 +151,8 @@ impl Inner {
         };
         // Where the connection is lost, so is what was written; the next commit opens another.
         let undone = writer.connection.roll_back().await;
-        if undone.is_ok() || writer.connection.dialect() == Dialect::Sqlite {
+        let is_connected = undone.is_ok() && !matches!(tried, Err(Error::Away(_)));
+        if is_connected || writer.connection.dialect() == Dialect::Sqlite {
             // SQLite takes back by itself what a failing disk made impossible, and then knows of no transaction.
             *slot = Slot::Ready(writer);
         }
@@ -182,9 +183,14 @@ impl Inner {
     pub(super) async fn writing(&self) -> Result<OwnedMutexGuard<Slot>, Error> {
         let mut slot = Arc::clone(&self.writer).lock_owned().await;
         if let Slot::Ready(writer) = &mut *slot
-            && !writer.is_connected().await
+            && let Err(error) = writer.answers().await
         {
+            let was_silent = writer.connection.is_silent();
             *slot = Slot::InDoubt { lsn: NO_COMMIT, committed: Committed::default() };
+            if was_silent {
+                // Nobody could be reached either, after some time: the caller is told at once.
+                return Err(error);
+            }
         }
         match *slot {
             Slot::InDoubt { lsn, .. } if lsn != NO_COMMIT => return Err(Error::InDoubt),
@@ -215,10 +221,12 @@ impl Writer {
         Ok(Self { connection, making, promoted, partitions, next: HashMap::new(), rollups, series })
     }
 
-    /// Whether the connection still answers; a file always does.
-    async fn is_connected(&mut self) -> bool {
-        self.connection.dialect() == Dialect::Sqlite
-            || self.connection.execute(self.connection.sql("SELECT 1")).await.is_ok()
+    /// Errs where the connection does not answer; a file always does.
+    async fn answers(&mut self) -> Result<(), Error> {
+        match self.connection.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.connection.execute(self.connection.sql("SELECT 1")).await.map(|_| ()),
+        }
     }
 
     async fn transaction(
@@ -247,8 +255,9 @@ impl Writer {
                 }
             }
             Err(error) => match self.connection.roll_back().await {
-                Ok(()) => Err(Failure::Undone(error)),
-                Err(_) => Err(Failure::Lost(error)),
+                // One that is away by its own word, as a server that only reads is, may have another in its place.
+                Ok(()) if !matches!(error, Error::Away(_)) => Err(Failure::Undone(error)),
+                _ => Err(Failure::Lost(error)),
             },
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
@@ -10,6 +11,7 @@ use sqlx::{AssertSqlSafe, Column, Connection as _, Executor, Postgres, SqlSafeSt
 
 use super::error::Error;
 use super::postgres::copy;
+use super::postgres::patience::{Lookout, Patience};
 use super::row::Row;
 use super::sql::{Bound, Dialect, Sql};
 use super::sqlite::insert::Insert;
@@ -23,6 +25,7 @@ const STATEMENTS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Connection {
     kind: Kind,
+    lookout: Option<Lookout>,
     inserts: HashMap<(String, Clash), Arc<Insert>>,
 }
 
@@ -36,22 +39,32 @@ enum Kind {
 #[derive(Debug)]
 pub(super) enum Borrowed<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut PgConnection, Patience<'c>),
 }
 
 impl From<SqliteConnection> for Connection {
     fn from(connection: SqliteConnection) -> Self {
-        Self { kind: Kind::Sqlite(Box::new(connection)), inserts: HashMap::new() }
+        Self { kind: Kind::Sqlite(Box::new(connection)), lookout: None, inserts: HashMap::new() }
     }
 }
 
 impl From<PgConnection> for Connection {
     fn from(connection: PgConnection) -> Self {
-        Self { kind: Kind::Postgres(Box::new(connection)), inserts: HashMap::new() }
+        Self { kind: Kind::Postgres(Box::new(connection)), lookout: None, inserts: HashMap::new() }
     }
 }
 
 impl Connection {
+    /// A connection that is looked after.
+    pub(super) fn watched((connection, lookout): (PgConnection, Lookout)) -> Self {
+        Self { lookout: Some(lookout), ..connection.into() }
+    }
+
+    /// Whether nothing came over it for so long that it was given up.
+    pub(super) fn is_silent(&self) -> bool {
+        self.lookout.as_ref().is_some_and(Lookout::is_silent)
+    }
+
     pub(super) const fn dialect(&self) -> Dialect {
         match self.kind {
             Kind::Sqlite(_) => Dialect::Sqlite,
@@ -67,7 +80,10 @@ impl Connection {
     pub(super) fn borrow(&mut self) -> Borrowed<'_> {
         match &mut self.kind {
             Kind::Sqlite(connection) => Borrowed::Sqlite(connection),
-            Kind::Postgres(connection) => Borrowed::Postgres(connection),
+            Kind::Postgres(connection) => {
+                let patience = self.lookout.as_mut().map_or(Patience::Endless, Patience::Lookout);
+                Borrowed::Postgres(connection, patience)
+            }
         }
     }
 
@@ -117,7 +133,10 @@ impl Connection {
                 };
                 insert.run(connection, rows, bind).await
             }
-            Kind::Postgres(connection) => copy::copy(connection, target, rows, bind).await,
+            Kind::Postgres(connection) => {
+                let mut patience = self.lookout.as_mut().map_or(Patience::Endless, Patience::Lookout);
+                copy::copy((connection, &mut patience), target, rows, bind).await
+            }
         }
     }
 
@@ -158,6 +177,9 @@ impl Connection {
     }
 
     pub(super) async fn close(self) -> Result<(), Error> {
+        if self.lookout.as_ref().is_some_and(Lookout::is_lost) {
+            return Ok(());
+        }
         match self.kind {
             Kind::Sqlite(connection) => connection.close().await?,
             Kind::Postgres(connection) => connection.close().await?,
@@ -170,7 +192,9 @@ impl Borrowed<'_> {
     pub(super) async fn execute(self, sql: Sql) -> Result<u64, Error> {
         Ok(match self {
             Self::Sqlite(connection) => for_sqlite(sql).execute(connection).await?.rows_affected(),
-            Self::Postgres(connection) => for_postgres(sql).execute(connection).await?.rows_affected(),
+            Self::Postgres(connection, mut patience) => {
+                patience.wait(for_postgres(sql).execute(connection)).await?.rows_affected()
+            }
         })
     }
 
@@ -179,7 +203,9 @@ impl Borrowed<'_> {
         let text = AssertSqlSafe(sql.text).into_sql_str();
         let names = match self {
             Self::Sqlite(connection) => names(connection.prepare(text).await?.columns()),
-            Self::Postgres(connection) => names(connection.prepare(text).await?.columns()),
+            Self::Postgres(connection, mut patience) => {
+                names(patience.wait(connection.prepare(text)).await?.columns())
+            }
         };
         Ok(names)
     }
@@ -195,17 +221,20 @@ impl Borrowed<'_> {
             Self::Sqlite(connection) => {
                 let rows =
                     for_sqlite(sql).try_map(|row: SqliteRow| keep(read(Row::Sqlite(&row)), &mut failed));
-                rows.fetch_all(connection).await
+                rows.fetch_all(connection).await.map_err(Error::from)
             }
-            Self::Postgres(connection) => {
-                let rows =
-                    for_postgres(sql).try_map(|row: PgRow| keep(read(Row::Postgres(&row)), &mut failed));
-                rows.fetch_all(connection).await
+            Self::Postgres(connection, mut patience) => {
+                let came = AtomicU64::new(0);
+                let rows = for_postgres(sql).try_map(|row: PgRow| {
+                    came.fetch_add(1, Ordering::Relaxed);
+                    keep(read(Row::Postgres(&row)), &mut failed)
+                });
+                patience.wait_for_rows(rows.fetch_all(connection), &came).await
             }
         };
         match failed {
             Some(error) => Err(error),
-            None => Ok(rows?),
+            None => rows,
         }
     }
 }

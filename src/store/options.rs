@@ -92,7 +92,7 @@ impl Database {
     pub(super) async fn writer(&self) -> Result<Connection, Error> {
         match self {
             Self::Sqlite(file) => Ok(file.writer().await?.into()),
-            Self::Postgres(login) => Ok(lead::connect(login).await?.into()),
+            Self::Postgres(login) => Ok(Connection::watched(lead::connect(login).await?)),
         }
     }
 

@@ -1,19 +1,24 @@
 //! Connections that read, shared by the questions.
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{Executor, Postgres, Sqlite};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Borrowed;
 use super::error::Error;
 use super::options::{Database, Options};
 use super::postgres::login::Login;
+use super::postgres::patience::{Patience, understood};
 use super::sql::Dialect;
+use crate::fault::chain;
 
 /// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only. It does not
 /// notice while it compiles a statement to machine code, which takes seconds for a large one, so it must not.
@@ -28,7 +33,35 @@ const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) enum Pool {
     Sqlite(SqlitePool),
-    Postgres { pool: PgPool, login: Arc<Login>, keeping: AbortOnDropHandle<()> },
+    Postgres { pool: PgPool, login: Arc<Login>, way: Way, keeping: AbortOnDropHandle<()> },
+}
+
+/// How a pool gets to the server. Questions that find it gone look for the way together: each with a connection of its own,
+/// they would open more of them than the pool may.
+#[derive(Debug, Default)]
+pub(super) struct Way(Mutex<Option<Tried>>);
+
+/// When somebody had tried last, and what kept them from it.
+type Tried = (Instant, Option<String>);
+
+impl Way {
+    /// Finds a host that will do, or learns what somebody found who tried meanwhile.
+    async fn find(&self, pool: &PgPool, login: &Login) -> Result<(), Error> {
+        let since = Instant::now();
+        let mut tried = self.0.lock().await;
+        if let Some((at, failure)) = &*tried
+            && *at >= since
+        {
+            return match failure {
+                None => Ok(()),
+                Some(failure) => Err(Error::Away(sqlx::Error::Io(io::Error::other(failure.clone())))),
+            };
+        }
+        let found = login.options().await;
+        *tried = Some((Instant::now(), found.as_ref().err().map(|error| chain(error))));
+        pool.set_connect_options(found?);
+        Ok(())
+    }
 }
 
 /// A connection for the length of one question.
@@ -50,16 +83,22 @@ impl Pool {
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
                     .acquire_timeout(ACQUIRE_MAX)
-                    .min_connections(options.idle_readers.min(connections))
+                    // The pool takes five minutes to open these if need be, and nobody has their places meanwhile: one is
+                    // left for questions.
+                    .min_connections(options.idle_readers.min(connections.saturating_sub(1)))
                     .max_lifetime(bounds.into_iter().flatten().min())
                     .idle_timeout(options.connection_idle_max)
                     .after_connect(|connection, _| {
-                        Box::pin(async move { connection.execute(sqlx::raw_sql(READING)).await.map(|_| ()) })
+                        Box::pin(async move {
+                            // The pool itself would wait for ever.
+                            let told = timeout(ACQUIRE_MAX, connection.execute(sqlx::raw_sql(READING)));
+                            told.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|_| ())
+                        })
                     });
                 let (pool, login) = (options.connect_lazy_with(login.options().await?), Arc::clone(login));
                 let (kept, keeper) = (pool.clone(), Arc::clone(&login));
                 let keeping = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep(&kept).await }));
-                Self::Postgres { pool, login, keeping }
+                Self::Postgres { pool, login, way: Way::default(), keeping }
             }
         })
     }
@@ -68,19 +107,22 @@ impl Pool {
     pub(super) async fn acquire(&self) -> Result<Pooled, Error> {
         Ok(match self {
             Self::Sqlite(pool) => Pooled::Sqlite(pool.acquire().await?),
-            Self::Postgres { pool, login, .. } => Pooled::Postgres(match pool.acquire().await {
-                Err(sqlx::Error::Io(_) | sqlx::Error::Database(_) | sqlx::Error::Tls(_)) => {
-                    // Another host may have taken over, or a token has expired before it was replaced.
-                    pool.set_connect_options(login.options().await?);
-                    pool.acquire().await?
-                }
-                Err(crowded @ sqlx::Error::PoolTimedOut) => {
-                    // Where the server is away it says so; else its connections are all in use.
-                    pool.set_connect_options(login.options().await?);
-                    return Err(crowded.into());
-                }
-                acquired => acquired?,
-            }),
+            Self::Postgres { pool, login, way, .. } => {
+                Pooled::Postgres(match understood(pool.acquire()).await {
+                    Err(crowded @ Error::Crowded(_)) => {
+                        // Where the server is away it says so; else its connections are all in use.
+                        way.find(pool, login).await?;
+                        return Err(crowded);
+                    }
+                    Err(Error::Stopped) => return Err(Error::Stopped),
+                    Err(_) => {
+                        // Another host may have taken over, or a token has expired before it was replaced.
+                        way.find(pool, login).await?;
+                        understood(pool.acquire()).await?
+                    }
+                    Ok(acquired) => acquired,
+                })
+            }
         })
     }
 
@@ -126,7 +168,7 @@ impl Pooled {
     pub(super) fn borrow(&mut self) -> Borrowed<'_> {
         match self {
             Self::Sqlite(connection) => Borrowed::Sqlite(connection),
-            Self::Postgres(connection) => Borrowed::Postgres(connection),
+            Self::Postgres(connection) => Borrowed::Postgres(connection, Patience::Question),
         }
     }
 

@@ -77,7 +77,10 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
     }
     let done = match connection.borrow() {
         Borrowed::Sqlite(connection) => migrator.run_direct(None, connection, false).await,
-        Borrowed::Postgres(connection) => migrator.run_direct(None, connection, false).await,
+        Borrowed::Postgres(connection, mut patience) => {
+            let migrating = migrator.run_direct(None, connection, false);
+            return patience.wait(async { migrating.await.map_err(Error::Migrate) }).await;
+        }
     };
     done.map_err(Error::Migrate)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::rounds::Rounds;
 use crate::clock::Clock;
@@ -11,6 +12,7 @@ use crate::fault::{self, chain};
 use crate::graph::Graph;
 use crate::journal::{Journal, Stats};
 use crate::store::Store;
+use crate::store::error::Error;
 use crate::vitals::health::Health;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -19,8 +21,8 @@ const GRAPH_IDLE: Duration = Duration::from_secs(3 * 3600);
 /// How often the database is asked whether this server may still write: one that lost the lead while nothing came must
 /// not go on saying that it is ready.
 const CHECK_SECONDS: u64 = 5;
-/// How long that may take before it is left to the next time: a commit is under way.
-const CHECK_MAX: Duration = Duration::from_secs(2);
+/// How long a round waits for that, which takes a moment as a rule.
+const CHECK_WAIT: Duration = Duration::from_secs(1);
 /// A sync that takes longer than this is worth a warning.
 const SYNC_MAX: Duration = Duration::from_secs(10);
 
@@ -44,8 +46,9 @@ pub struct Watched {
 pub fn start(watched: Watched, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut rounds = Rounds::new("watch", watched.health.clone());
+        let mut check = Check::default();
         for passed in 0_u64.. {
-            rounds.work(watched.look(passed)).await;
+            rounds.work(watched.look(passed, &mut check)).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(rounds.pause(INTERVAL)) => {}
@@ -56,13 +59,14 @@ pub fn start(watched: Watched, stop: CancellationToken) -> JoinHandle<()> {
 
 impl Watched {
     /// Looks, as it does after so many seconds.
-    async fn look(&self, passed: u64) {
+    async fn look(&self, passed: u64, check: &mut Check) {
         fault::point("upkeep.watched");
         let (ok, detail) = judge(&self.journal.stats(), self.journal_bytes_max);
         self.health.set("journal", ok, detail);
-        if passed.is_multiple_of(CHECK_SECONDS)
-            && let Ok(checked) = tokio::time::timeout(CHECK_MAX, self.store.check()).await
-        {
+        if passed.is_multiple_of(CHECK_SECONDS) {
+            check.begin(&self.store);
+        }
+        if let Some(checked) = check.ended().await {
             let (ok, detail) =
                 checked.map_or_else(|error| (false, chain(&error)), |()| (true, String::new()));
             self.health.set("database", ok, detail);
@@ -70,6 +74,27 @@ impl Watched {
         if passed.is_multiple_of(60) {
             self.graph.evict_idle(self.clock.now().minus(GRAPH_IDLE));
         }
+    }
+}
+
+/// A look at the database: it waits for the commit under way, and for a server that does not answer, so it goes on beside
+/// the rounds.
+#[derive(Default)]
+struct Check(Option<AbortOnDropHandle<Result<(), Error>>>);
+
+impl Check {
+    /// Begins, unless one is under way.
+    fn begin(&mut self, store: &Store) {
+        let store = store.clone();
+        self.0
+            .get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(async move { store.check().await })));
+    }
+
+    /// What was found, once; nothing while it is under way.
+    async fn ended(&mut self) -> Option<Result<(), Error>> {
+        let ended = tokio::time::timeout(CHECK_WAIT, self.0.as_mut()?).await.ok()?;
+        self.0 = None;
+        Some(ended.unwrap_or_else(|error| Err(Error::Lost(error))))
     }
 }
 

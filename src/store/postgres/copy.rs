@@ -5,20 +5,21 @@
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
+use super::patience::Patience;
 use crate::store::error::Error;
 use crate::store::sql::Dialect;
 use crate::store::table::{Clash, Target};
 use crate::store::values::Values;
 
-/// Bytes that are sent at once.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes that are sent at once. Postgres takes each part as a whole, and moves on only then: see [`Lookout`](super::patience::Lookout).
+const CHUNK_BYTES: usize = 1 << 16;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const END: [u8; 2] = (-1_i16).to_be_bytes();
 
 /// Writes all `rows`; `bind` adds the values of one row in the order of the columns. A row whose key comes twice in
 /// one call is an error where rows replace each other.
 pub(in crate::store) async fn copy<T: Sync>(
-    connection: &mut PgConnection,
+    (connection, patience): (&mut PgConnection, &mut Patience<'_>),
     target: &Target,
     rows: &[T],
     bind: impl Fn(&mut Values, &T) + Send,
@@ -29,7 +30,7 @@ pub(in crate::store) async fn copy<T: Sync>(
     let (table, columns) = (target.table, target.table.list(Dialect::Postgres));
     if table.clash == Clash::Never {
         return send(
-            connection,
+            (connection, patience),
             &format!("COPY {} ({columns}) FROM STDIN BINARY", target.name),
             target,
             rows,
@@ -42,8 +43,9 @@ pub(in crate::store) async fn copy<T: Sync>(
         "CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {} WITH NO DATA",
         target.name
     );
-    execute(connection, create).await?;
-    send(connection, &format!("COPY {stage} ({columns}) FROM STDIN BINARY"), target, rows, bind).await?;
+    execute((connection, patience), create).await?;
+    send((connection, patience), &format!("COPY {stage} ({columns}) FROM STDIN BINARY"), target, rows, bind)
+        .await?;
     let name = &target.name;
     let clash = match table.clash {
         Clash::Never => String::new(),
@@ -56,20 +58,23 @@ pub(in crate::store) async fn copy<T: Sync>(
             format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "))
         }
     };
-    execute(connection, format!("INSERT INTO {name} AS t ({columns}) SELECT {columns} FROM {stage} {clash}"))
-        .await?;
-    execute(connection, format!("TRUNCATE {stage}")).await
+    execute(
+        (connection, patience),
+        format!("INSERT INTO {name} AS t ({columns}) SELECT {columns} FROM {stage} {clash}"),
+    )
+    .await?;
+    execute((connection, patience), format!("TRUNCATE {stage}")).await
 }
 
 async fn send<T: Sync>(
-    connection: &mut PgConnection,
+    (connection, patience): (&mut PgConnection, &mut Patience<'_>),
     statement: &str,
     target: &Target,
     rows: &[T],
     bind: impl Fn(&mut Values, &T) + Send,
 ) -> Result<(), Error> {
     let mut values = Values::for_postgres(target.table.columns.iter().map(|(_, kind)| *kind).collect());
-    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut copy = patience.wait(connection.copy_in_raw(statement)).await?;
     let mut chunk = SIGNATURE.to_vec();
     for row in rows {
         bind(&mut values, row);
@@ -77,27 +82,30 @@ async fn send<T: Sync>(
             match values.take_copied() {
                 Ok(bytes) => chunk.extend(bytes),
                 Err(error) => {
-                    copy.abort("a value cannot be written").await?;
+                    patience.wait(copy.abort("a value cannot be written")).await?;
                     return Err(error);
                 }
             }
-            copy.send(std::mem::take(&mut chunk)).await?;
+            patience.wait(copy.send(std::mem::take(&mut chunk))).await?;
         }
     }
     match values.take_copied() {
         Ok(bytes) => chunk.extend(bytes),
         Err(error) => {
-            copy.abort("a value cannot be written").await?;
+            patience.wait(copy.abort("a value cannot be written")).await?;
             return Err(error);
         }
     }
     chunk.extend(END);
-    copy.send(chunk).await?;
-    copy.finish().await?;
+    patience.wait(copy.send(chunk)).await?;
+    patience.wait(copy.finish()).await?;
     Ok(())
 }
 
-async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
-    sqlx::query(AssertSqlSafe(statement)).execute(connection).await?;
+async fn execute(
+    (connection, patience): (&mut PgConnection, &mut Patience<'_>),
+    statement: String,
+) -> Result<(), Error> {
+    patience.wait(sqlx::query(AssertSqlSafe(statement)).execute(connection)).await?;
     Ok(())
 }

@@ -4,10 +4,16 @@
 //! was killed gives the lock back as soon as Postgres notices that its connection is gone. Partitions are made and
 //! given up, and roll-ups added up, over the same connection: by the leader only.
 
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor};
+use tokio::time::timeout;
 
 use super::login::Login;
+use super::patience::{Lookout, understood};
 use crate::store::error::Error;
 
 /// The lock: "otelctxt" in ASCII. Advisory locks are those of one database.
@@ -19,17 +25,25 @@ const WRITING: &str = "SET synchronous_commit = on; SET tcp_keepalives_idle = 5;
      SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '2s'";
 /// What it is told once it leads: readers of a partition may make its removal wait, not for ever.
 const LEADING: &str = "SET lock_timeout = '30s'";
+/// How long all of that may take.
+const LEADS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Connects, and leads. Errs with [`Error::Led`] where another server does.
-pub(in crate::store) async fn connect(login: &Login) -> Result<PgConnection, Error> {
-    let mut connection = login.connect().await?;
+pub(in crate::store) async fn connect(login: &Arc<Login>) -> Result<(PgConnection, Lookout), Error> {
+    let connection = login.connect().await?;
+    let silent = || Error::Away(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
+    timeout(LEADS_WITHIN, understood(lead(login, connection))).await.map_err(|_| silent())?
+}
+
+async fn lead(login: &Arc<Login>, mut connection: PgConnection) -> Result<(PgConnection, Lookout), Error> {
     connection.execute(sqlx::raw_sql(WRITING)).await?;
+    let lookout = Lookout::over(login, &mut connection).await?;
     // Waits a moment: the connection that held the lock may be on its way out.
     let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await;
     match locked.map_err(Error::from) {
         Ok(_) => {
             connection.execute(sqlx::raw_sql(LEADING)).await?;
-            Ok(connection)
+            Ok((connection, lookout))
         }
         Err(error) => {
             // Best effort: the server also notices when the connection just ends.

@@ -9,7 +9,8 @@ use sqlx::{ConnectOptions, Connection, PgPool, Row};
 
 use super::dsn::{Dsn, Host, Mistake, Secret, Target};
 use super::entra::{self, Tokens};
-use crate::fault::Kind;
+use super::patience;
+use crate::fault::{self, Kind};
 
 /// The name under which `pg_stat_activity` shows the server's connections where the DSN names none.
 const APPLICATION_NAME: &str = "otelcontext";
@@ -278,7 +279,7 @@ impl Login {
         let limit = self.dsn.connect_timeout;
         let work = async {
             let mut connection =
-                options.connect().await.map_err(|source| self.failure(host, mode, source))?;
+                connected(&options).await.map_err(|source| self.failure(host, mode, source))?;
             if self.dsn.target == Target::Writable
                 && !writes(&mut connection).await.map_err(|source| self.failure(host, mode, source))?
             {
@@ -390,6 +391,11 @@ fn shown(mode: PgSslMode) -> &'static str {
         PgSslMode::VerifyCa => "verify-ca",
         PgSslMode::VerifyFull => "verify-full",
     }
+}
+
+/// A connection. An error where what listens there is no Postgres.
+async fn connected(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    fault::caught(options.connect()).await.unwrap_or_else(|panicked| Err(patience::nonsense(&panicked)))
 }
 
 /// True where a session of this server can write: it is no standby and not set to read-only.

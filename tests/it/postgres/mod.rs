@@ -3,7 +3,7 @@
 //! In reading order: `server` (Postgres itself), `kept` (either database, asked by programs that share no code with the
 //! server), `door` (an address that outlives a server), `load` (telemetry with ledgers), `laws` (what must be true of a
 //! database afterwards), `oracle` (what is stored against what was sent); then the promises: `endpoint`, `login`, `entra`; `whole`, `schema`, `poison`, `letters`, `crashes`, `points`,
-//! `full`, `outages`, `takeover`, `relocating`, `leavers`.
+//! `full`, `outages`, `slow`, `silent`, `nonsense`, `refusals`, `takeover`, `relocating`, `leavers`.
 
 mod crashes;
 mod endpoint;
@@ -15,12 +15,16 @@ mod leavers;
 mod letters;
 mod load;
 mod login;
+mod nonsense;
 mod oracle;
-mod outages;
+pub(crate) mod outages;
 mod points;
 mod poison;
+mod refusals;
 mod relocating;
 mod schema;
 pub(crate) mod server;
+mod silent;
+mod slow;
 mod takeover;
 mod whole;

@@ -1,6 +1,7 @@
 //! Postgres crashes, or is down for a while: telemetry is acknowledged from the journal, and nothing of it is missing
 //! afterwards.
 
+use loadsim::dice::Dice;
 use prost::Message;
 use reqwest::StatusCode;
 
@@ -27,7 +28,7 @@ async fn pair(more: &[(&str, &str)]) -> (Postgres, String, Server) {
 }
 
 /// Waits until the server says whether its database is up, in its metrics and at `/ready`.
-async fn says(server: &Server, is_up: bool) {
+pub(super) async fn says(server: &Server, is_up: bool) {
     server
         .until("aware of its database", || async {
             let up = server.metric("otelcontext_db_up").await;
@@ -39,7 +40,7 @@ async fn says(server: &Server, is_up: bool) {
 }
 
 /// Waits until so many spans more are acknowledged.
-async fn takes_more(server: &Server, spans: f64) {
+pub(super) async fn takes_more(server: &Server, spans: f64) {
     let before = server.metric(ACCEPTED).await;
     let more = || async { (server.metric(ACCEPTED).await >= before + spans).then_some(()) };
     server.until("taking more", more).await;
@@ -83,46 +84,69 @@ async fn d10_f1_a_crash_and_an_outage_of_postgres_under_load_cost_nothing_that_w
     println!("{stored} spans stored; the slowest acknowledgement took {slowest} ms");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn c2_what_the_journal_has_no_room_for_is_refused_until_postgres_is_back() {
-    let (mut postgres, name, mut server) = pair(&[("JOURNAL_MAX_MB", "128")]).await;
-    tokio::task::block_in_place(|| postgres.stop());
-    let client = reqwest::Client::new();
-    let mut dice = loadsim::dice::Dice::new(5);
-    let (mut sent, mut taken) = (0_u8, Vec::new());
-    // Two mebibytes each, of text that cannot be packed much.
-    let mut send = async |id: u8| {
-        let mut sent = span(id, 1, None, "big", 2);
+/// Sends large requests.
+pub(crate) struct Filler {
+    client: reqwest::Client,
+    dice: Dice,
+    sent: u8,
+}
+
+impl Filler {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { client: reqwest::Client::new(), dice: Dice::new(seed), sent: 0 }
+    }
+
+    /// Sends one span of two mebibytes, of text that cannot be packed much.
+    pub(crate) async fn send(&mut self, server: &Server) -> reqwest::Response {
+        self.sent += 1;
+        let mut sent = span(self.sent, 1, None, "big", 2);
         sent.attributes = (0..40)
             .map(|key| {
-                let words = (0..4_000).map(|_| format!("{:016x}", dice.word()));
+                let words = (0..4_000).map(|_| format!("{:016x}", self.dice.word()));
                 crate::client::text(&format!("key{key}"), &words.collect::<String>()[..60_000])
             })
             .collect();
         let body = request("shop", vec![sent]).encode_to_vec();
-        let sending = client.post(format!("http://{}/v1/traces", server.otlp_http));
+        let sending = self.client.post(format!("http://{}/v1/traces", server.otlp_http));
         let sending = sending.header("content-type", "application/x-protobuf").body(body);
         sending.send().await.unwrap()
-    };
-    let refusal = loop {
-        sent += 1;
-        assert!(sent < 200, "the journal takes more than it may");
-        let answer = send(sent).await;
-        match answer.status() {
-            StatusCode::OK => taken.push(format!("{:02x}", sent).repeat(16)),
-            _ => break answer,
-        }
-    };
-    assert!([429, 503].contains(&refusal.status().as_u16()), "{refusal:?}");
-    assert!(refusal.headers().contains_key("retry-after"), "{refusal:?}");
+    }
+
+    /// The trace that was sent last.
+    pub(super) fn trace(&self) -> String {
+        format!("{:02x}", self.sent).repeat(16)
+    }
+
+    /// Sends until it is told to come again; answers the traces that were taken.
+    pub(super) async fn fill(&mut self, server: &Server) -> Vec<String> {
+        let mut taken = Vec::new();
+        let refusal = loop {
+            assert!(self.sent < 200, "the journal takes more than it may");
+            let answer = self.send(server).await;
+            match answer.status() {
+                StatusCode::OK => taken.push(self.trace()),
+                _ => break answer,
+            }
+        };
+        assert!([429, 503].contains(&refusal.status().as_u16()), "{refusal:?}");
+        assert!(refusal.headers().contains_key("retry-after"), "{refusal:?}");
+        taken
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c2_what_the_journal_has_no_room_for_is_refused_until_postgres_is_back() {
+    let (mut postgres, name, mut server) = pair(&[("JOURNAL_MAX_MB", "128")]).await;
+    tokio::task::block_in_place(|| postgres.stop());
+    let mut filler = Filler::new(5);
+    let mut taken = filler.fill(&server).await;
     assert!(taken.len() > 20, "{} requests were taken", taken.len());
     says(&server, false).await;
     tokio::task::block_in_place(|| postgres.restart());
     says(&server, true).await;
     server.settled().await;
-    sent += 1;
-    assert_eq!(send(sent).await.status(), 200);
-    taken.push(format!("{:02x}", sent).repeat(16));
+    assert_eq!(filler.send(&server).await.status(), 200);
+    taken.push(filler.trace());
     server.settled().await;
     assert_eq!(server.terminate().await, Some(0), "{}", server.log());
     taken.sort_unstable();

@@ -263,7 +263,7 @@ pub(crate) fn process_of(server: &Server) -> PathBuf {
 }
 
 /// The most memory that the server ever used, in bytes.
-fn peak_bytes(server: &Server) -> u64 {
+pub(crate) fn peak_bytes(server: &Server) -> u64 {
     let status = std::fs::read_to_string(process_of(server).join("status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
