@@ -14,6 +14,7 @@ mod door;
 mod graph;
 mod isolation;
 mod mcp;
+mod pinned;
 mod postgres;
 mod retention;
 mod sampling;
