@@ -160,10 +160,12 @@ fn release_commits(name: &str) {
     tokio::task::block_in_place(|| Postgres::shared().sql(name, release));
 }
 
-/// Ends the connection of the leader, once another server waits in the queue for its lock and is the next to have it.
-const CUT: &str = "WITH locks AS (SELECT pid, granted FROM pg_locks WHERE locktype = 'advisory' \
+/// Ends the connection of the leader, once another server waits in the queue for its lock and is the next to have it: one that
+/// has just begun, for each wait ends after two seconds.
+const CUT: &str = "WITH locks AS (SELECT pid, granted, waitstart FROM pg_locks WHERE locktype = 'advisory' \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) \
-     SELECT pg_terminate_backend(pid) FROM locks WHERE granted AND EXISTS (SELECT 1 FROM locks WHERE NOT granted)";
+     SELECT pg_terminate_backend(pid) FROM locks WHERE granted AND EXISTS \
+     (SELECT 1 FROM locks WHERE NOT granted AND clock_timestamp() - waitstart < interval '1 second')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_loses_its_connection_under_load_loses_nothing() {

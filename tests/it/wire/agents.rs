@@ -329,11 +329,10 @@ fn inert(value: &Value, case: &str) {
     }
 }
 
-#[tokio::test]
-async fn j12_large_questions_get_bounded_answers() {
-    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+/// Stores so many log records of 300 bytes each.
+pub(super) async fn store_lines(server: &Server, count: usize) {
     let sample = samples::logs(span(1, 1, None, "", 1).start_time_unix_nano);
-    let many: Vec<_> = (0..2_000)
+    let many: Vec<_> = (0..count)
         .map(|index| {
             let mut log = sample[1].clone();
             log.body = text("", &format!("line {index} {}", "words ".repeat(50))).value;
@@ -343,6 +342,12 @@ async fn j12_large_questions_get_bounded_answers() {
     let body = samples::log_request(many).encode_to_vec();
     accepted(&post(&server.otlp_http, Signal::Logs, &[PROTOBUF], body).await, PROTOBUF, "many");
     server.settled().await;
+}
+
+#[tokio::test]
+async fn j12_large_questions_get_bounded_answers() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    store_lines(&server, 2_000).await;
     let wide = json!({"since": "1970-01-02T00:00:00Z", "limit": 500, "max_tokens": 20_000});
     let mut seen = 0;
     let mut arguments = wide;

@@ -9,11 +9,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::client::{call, request, rows, span, text};
+use crate::client::{call, request, rows, span};
 use crate::server::Server;
 
-use super::samples;
-use super::{PROTOBUF, accepted, is_well, now, peak_bytes, post};
+use super::agents;
+use super::{PROTOBUF, accepted, is_well, peak_bytes, post};
 
 const LISTENERS: usize = 100;
 /// Bytes that a client's side of a connection takes before it is read.
@@ -98,17 +98,7 @@ async fn j14_whoever_wants_to_listen_is_refused_at_once() {
 #[tokio::test]
 async fn j14_answers_that_nobody_reads_hold_up_nothing() {
     let server = Server::start(&[("MCP_CACHE_TTL_MS", "0"), ("API_RATE_LIMIT_RPS", "0")]).await;
-    let sample = samples::logs(now());
-    let many: Vec<_> = (0..500)
-        .map(|index| {
-            let mut log = sample[1].clone();
-            log.body = text("", &format!("line {index} {}", "words ".repeat(50))).value;
-            log
-        })
-        .collect();
-    let body = samples::log_request(many).encode_to_vec();
-    accepted(&post(&server.otlp_http, Signal::Logs, &[PROTOBUF], body).await, PROTOBUF, "many");
-    server.settled().await;
+    agents::store_lines(&server, 500).await;
     let arguments = json!({"since": "1970-01-02T00:00:00Z", "limit": 500, "max_tokens": 20_000});
     let mut answer_bytes = 0;
     // What it takes to answer, when answers are read.
