@@ -6,7 +6,6 @@ use std::any::Any;
 use std::error::Error;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -73,12 +72,12 @@ impl Panicked {
 }
 
 /// Works on; a panic becomes an error, and what was half done is dropped. For work whose state is not used afterwards, or
-/// stays consistent between statements.
+/// stays consistent between statements. It is kept on the heap: futures within futures would fill the stack of a thread.
 ///
 /// # Errors
 /// When `work` panics.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = pin!(work);
+    let mut work = Box::pin(work);
     poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
