@@ -62,13 +62,14 @@ impl Shares {
     /// time is never too much.
     pub(super) fn take(&self, tenant: &TenantId, bytes: u64, share: u64) -> bool {
         let mut tenants = self.lock();
-        let has_others = tenants.has_others(tenant);
-        let Some(held) = tenants.held.get_mut(tenant) else { return true };
-        let grown = held.bytes.saturating_add(bytes);
-        if share < grown && 1 < held.requests && has_others {
+        let Some(&Held { requests, bytes: before }) = tenants.held.get(tenant) else { return true };
+        let grown = before.saturating_add(bytes);
+        if share < grown && 1 < requests && tenants.has_others(tenant) {
             return false;
         }
-        held.bytes = grown;
+        if let Some(held) = tenants.held.get_mut(tenant) {
+            held.bytes = grown;
+        }
         true
     }
 

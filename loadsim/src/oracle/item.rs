@@ -83,21 +83,20 @@ pub fn points(message: &ExportMetricsServiceRequest) -> Vec<Item> {
 
 /// A metric for each of its points.
 fn apart(metric: &Metric) -> Vec<Metric> {
+    let bare = bare(metric);
     /// A metric whose data is `$data` with one of its points.
     macro_rules! each {
-        ($data:ident, $kind:ident) => {
-            $data
-                .data_points
-                .iter()
-                .map(|point| {
-                    let mut point = point.clone();
-                    sort(&mut point.attributes);
-                    let mut one = $data.clone();
-                    one.data_points = vec![point];
-                    Metric { data: Some(metric::Data::$kind(one)), ..bare(metric) }
-                })
-                .collect()
-        };
+        ($data:ident, $kind:ident) => {{
+            let mut rest = $data.clone();
+            let points = std::mem::take(&mut rest.data_points);
+            let each = points.into_iter().map(|mut point| {
+                sort(&mut point.attributes);
+                let mut data = rest.clone();
+                data.data_points.push(point);
+                Metric { data: Some(metric::Data::$kind(data)), ..bare.clone() }
+            });
+            each.collect()
+        }};
     }
     match &metric.data {
         Some(metric::Data::Gauge(data)) => each!(data, Gauge),
