@@ -224,33 +224,33 @@ fn rules_metrics(metrics: &Metrics, pipeline: &pipeline::Handle, receive: &Recei
     metrics.export_one("attributes_truncated", "Attribute values cut.", Kind::Counter, move || {
         (handle.tally().attributes_shortened() + door.attributes().1) as f64
     });
-    let handle = pipeline.clone();
-    metrics.export_one(
+    let export = |name, help, kind, read: fn(&pipeline::Tally) -> f64| {
+        let handle = pipeline.clone();
+        metrics.export_one(name, help, kind, move || read(handle.tally()));
+    };
+    export(
         "ingest_counted_only_records",
         "Log records below STORE_MIN_SEVERITY, counted and not stored.",
         Kind::Counter,
-        move || handle.tally().counted_only_records() as f64,
+        |tally| tally.counted_only_records() as f64,
     );
-    let handle = pipeline.clone();
-    metrics.export_one(
+    export(
         "ingest_sampled_spans",
         "Spans counted and not stored, because of SAMPLING_RATE.",
         Kind::Counter,
-        move || handle.tally().sampled_spans().0 as f64,
+        |tally| tally.sampled_spans().0 as f64,
     );
-    let handle = pipeline.clone();
-    metrics.export_one(
+    export(
         "ingest_held_spans",
         "Spans counted that may still be stored, should their trace be worth it.",
         Kind::Gauge,
-        move || handle.tally().sampled_spans().1 as f64,
+        |tally| tally.sampled_spans().1 as f64,
     );
-    let handle = pipeline.clone();
-    metrics.export_one(
+    export(
         "tsdb_cardinality_overflow",
         "Points that went to an overflow series because there are too many series.",
         Kind::Counter,
-        move || handle.tally().overflowed_points() as f64,
+        |tally| tally.overflowed_points() as f64,
     );
 }
 
