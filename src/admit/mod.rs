@@ -5,13 +5,17 @@
 //! at once and may come again later; nothing ever waits here. Dropping the permit gives its bytes back. While several tenants
 //! send, one of them holds half of it at most, so that there is room for the others.
 //!
+//! [`Recent`] tells whether others send, here and wherever else a share holds beside others alone.
+//!
 //! The size of one request is the other limit: a permit that would grow beyond it is refused for good.
 
+mod recent;
 mod shares;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use self::recent::Recent;
 use self::shares::Shares;
 use crate::fault::Kind;
 use crate::model::tenant::TenantId;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::model::tenant::TenantId;
 
+use super::recent::Recent;
+
 /// How long somebody who sent counts as sending.
 const ACTIVE: Duration = Duration::from_secs(60);
 
@@ -16,7 +18,7 @@ pub(super) struct Shares(Mutex<Tenants>);
 #[derive(Debug, Default)]
 struct Tenants {
     held: HashMap<TenantId, Held>,
-    recent: [Option<(TenantId, Instant)>; 2],
+    recent: Recent<TenantId>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,13 +40,7 @@ impl Shares {
             Some(held) => held.requests += 1,
             None => drop(tenants.held.insert(tenant.clone(), Held { requests: 1, bytes: 0 })),
         }
-        match &mut tenants.recent {
-            [Some((last, seen)), _] if last == tenant => *seen = now,
-            recent => {
-                recent.swap(0, 1);
-                recent[0] = Some((tenant.clone(), now));
-            }
-        }
+        tenants.recent.note(tenant, now);
     }
 
     /// A request of a tenant is over.
@@ -64,7 +60,7 @@ impl Shares {
         let mut tenants = self.lock();
         let Some(&Held { requests, bytes: before }) = tenants.held.get(tenant) else { return true };
         let grown = before.saturating_add(bytes);
-        if share < grown && 1 < requests && tenants.has_others(tenant) {
+        if share < grown && 1 < requests && tenants.recent.has_others(tenant, Instant::now(), ACTIVE) {
             return false;
         }
         if let Some(held) = tenants.held.get_mut(tenant) {
@@ -83,12 +79,5 @@ impl Shares {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.lock().held.is_empty()
-    }
-}
-
-impl Tenants {
-    /// Whether others than `tenant` send too.
-    fn has_others(&self, tenant: &TenantId) -> bool {
-        self.recent.iter().flatten().any(|(other, seen)| other != tenant && seen.elapsed() < ACTIVE)
     }
 }

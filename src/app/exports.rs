@@ -205,6 +205,13 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         move || handle.waiting().1 as f64,
     );
     let handle = pipeline.clone();
+    metrics.export_one(
+        "ingest_pipeline_queue_max_bytes",
+        "Bytes that may wait: INGEST_PIPELINE_MAX_BYTES, or less where they would not be stored within seconds.",
+        Kind::Gauge,
+        move || handle.waiting_bytes_max() as f64,
+    );
+    let handle = pipeline.clone();
     metrics.export("store_commits", "Transactions by result.", Kind::Counter, move || {
         let (good, failed) = handle.tally().commits();
         vec![(label("result", "ok"), good as f64), (label("result", "error"), failed as f64)]

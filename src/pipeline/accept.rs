@@ -102,8 +102,13 @@ impl Handle {
 
     /// Requests and bytes that wait to be stored.
     pub fn waiting(&self) -> (usize, usize) {
-        let depth = self.queue.depth();
+        let (depth, _) = self.queue.depth();
         (depth.requests, depth.bytes)
+    }
+
+    /// Bytes that may wait, by how fast they are stored.
+    pub fn waiting_bytes_max(&self) -> usize {
+        self.queue.depth().1.bytes
     }
 
     /// Refuses new requests from now on and lets the applier finish what waits.

@@ -7,7 +7,7 @@
 //! applier waits and asks again, the queue fills, and new requests are refused as retryable. What it refuses by itself,
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
-//! Reading order: [`options`], [`queue`] (what waits, bounded), [`accept`] (the acknowledgement), [`traits`] and
+//! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] and
 //! [`enrich`] (rows from records), [`apply`] (the applier), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `sampling` (which
 //! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
@@ -18,6 +18,7 @@ mod enrich;
 mod error;
 mod keep;
 mod options;
+mod pace;
 mod poison;
 mod queue;
 mod recall;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use crate::model::time::UnixNanos;
 
 use super::error::Error;
 use super::options::Options;
+use super::pace::Pace;
 use super::shares::{Sender, Shares};
 
 /// One request that waits to be stored.
@@ -53,8 +54,8 @@ pub(super) struct Queue {
     arrived: Notify,
     stopped: CancellationToken,
     most: Depth,
-    /// What a tenant may hold beside others; none where there are no shares.
-    share: Option<Depth>,
+    /// Requests that a tenant may hold beside others, and as large a part of the bytes; none where there are no shares.
+    share: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +63,7 @@ struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     shares: Shares,
+    pace: Pace,
     stopping: bool,
 }
 
@@ -79,11 +81,7 @@ impl Queue {
             arrived: Notify::new(),
             stopped: CancellationToken::new(),
             most: Depth { requests: options.requests_max, bytes: options.bytes_max },
-            share: options.tenant_requests_max.map(|requests| Depth {
-                requests,
-                bytes: (options.bytes_max as f64 * requests as f64 / options.requests_max.max(1) as f64)
-                    as usize,
-            }),
+            share: options.tenant_requests_max,
         }
     }
 
@@ -103,9 +101,10 @@ impl Queue {
         inner.shares.note(&sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
-        let open = self.open();
+        let all = self.most(&inner);
+        let open = open(all);
         let is_late = requests >= open.requests || waiting_bytes > open.bytes;
-        let most = if is_late && !tells { open } else { self.most };
+        let most = if is_late && !tells { open } else { all };
         if requests >= most.requests {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
@@ -114,7 +113,7 @@ impl Queue {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
         }
         if let Some(share) = self.share {
-            inner.shares.check(&sender, bytes, (share, self.most), now)?;
+            inner.shares.check(&sender, bytes, (share_of(all, share), all), now)?;
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
@@ -151,10 +150,14 @@ impl Queue {
         }
     }
 
-    /// How much may wait of what tells of no failure: all but a tenth.
-    const fn open(&self) -> Depth {
-        let Depth { requests, bytes } = self.most;
-        Depth { requests: requests - requests / 10, bytes: bytes - bytes / 10 }
+    /// How much may wait now.
+    fn most(&self, inner: &Inner) -> Depth {
+        Depth { bytes: inner.pace.bytes_max(self.most.bytes), ..self.most }
+    }
+
+    /// As many `bytes` as one commit takes were stored, in so much time.
+    pub(super) fn stored(&self, bytes: usize, took: Duration) {
+        self.lock().pace.note(bytes, took);
     }
 
     /// Waits until something was pushed or the queue was told to stop.
@@ -162,9 +165,10 @@ impl Queue {
         self.arrived.notified().await;
     }
 
-    pub(super) fn depth(&self) -> Depth {
+    /// How much waits, and how much may.
+    pub(super) fn depth(&self) -> (Depth, Depth) {
         let inner = self.lock();
-        Depth { requests: inner.waiting.len(), bytes: inner.bytes }
+        (Depth { requests: inner.waiting.len(), bytes: inner.bytes }, self.most(&inner))
     }
 
     /// Refuses everything from now on; what waits is still applied.
@@ -186,4 +190,16 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How much may wait of what tells of no failure: all but a tenth.
+const fn open(most: Depth) -> Depth {
+    let Depth { requests, bytes } = most;
+    Depth { requests: requests - requests / 10, bytes: bytes - bytes / 10 }
+}
+
+/// So many requests of all that may wait, and as large a part of the bytes.
+fn share_of(most: Depth, requests: usize) -> Depth {
+    let bytes = most.bytes as f64 * requests as f64 / most.requests.max(1) as f64;
+    Depth { requests, bytes: bytes as usize }
 }

@@ -9,6 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::admit::Recent;
 use crate::model::batch::Batch;
 use crate::model::tenant::TenantId;
 
@@ -41,13 +42,12 @@ pub(super) struct Sender {
 #[derive(Debug)]
 struct Holders<K> {
     held: HashMap<K, Depth>,
-    /// The two that sent last.
-    recent: [Option<(K, Instant)>; 2],
+    recent: Recent<K>,
 }
 
 impl<K> Default for Holders<K> {
     fn default() -> Self {
-        Self { held: HashMap::new(), recent: [None, None] }
+        Self { held: HashMap::new(), recent: Recent::default() }
     }
 }
 
@@ -57,13 +57,7 @@ impl<K: Hash + Eq + Clone> Holders<K> {
     fn crowds(&self, key: &K, bytes: usize, most: Depth, now: Instant) -> bool {
         let Some(held) = self.held.get(key) else { return false };
         let beyond = held.requests >= most.requests || held.bytes.saturating_add(bytes) > most.bytes;
-        beyond && self.has_others(key, now)
-    }
-
-    /// Whether others than `key` send too.
-    fn has_others(&self, key: &K, now: Instant) -> bool {
-        let is_active = |seen: Instant| now.saturating_duration_since(seen) < ACTIVE;
-        self.recent.iter().flatten().any(|(other, seen)| other != key && is_active(*seen))
+        beyond && self.recent.has_others(key, now, ACTIVE)
     }
 
     fn add(&mut self, key: &K, bytes: usize) {
@@ -71,21 +65,9 @@ impl<K: Hash + Eq + Clone> Holders<K> {
         *held = Depth { requests: held.requests + 1, bytes: held.bytes + bytes };
     }
 
-    /// `key` would send something.
-    fn note(&mut self, key: &K, now: Instant) {
-        match &mut self.recent {
-            [Some((last, seen)), _] if last == key => *seen = now,
-            recent => {
-                recent.swap(0, 1);
-                recent[0] = Some((key.clone(), now));
-            }
-        }
-    }
-
     /// Whether nobody holds anything, and nobody sent of late.
     fn is_silent(&self, now: Instant) -> bool {
-        let mut seen = self.recent.iter().flatten().map(|(_, seen)| *seen);
-        self.held.is_empty() && seen.all(|seen| now.saturating_duration_since(seen) >= ACTIVE)
+        self.held.is_empty() && self.recent.is_silent(now, ACTIVE)
     }
 
     fn remove(&mut self, key: &K, bytes: usize) {
@@ -116,7 +98,7 @@ impl Shares {
         if self.tenants.crowds(&sender.tenant, bytes, share, now) {
             return Err(Error::TenantCrowds);
         }
-        let whole = if self.tenants.has_others(&sender.tenant, now) { share } else { most };
+        let whole = if self.tenants.recent.has_others(&sender.tenant, now, ACTIVE) { share } else { most };
         let half = Depth { requests: whole.requests.div_ceil(2), bytes: whole.bytes / 2 };
         let services = self.services.get(&sender.tenant);
         match (services, &sender.service) {
@@ -129,11 +111,11 @@ impl Shares {
 
     /// `sender` would send something, and counts as sending from now on, whether or not there is room for it.
     pub(super) fn note(&mut self, sender: &Sender, now: Instant) {
-        self.tenants.note(&sender.tenant, now);
+        self.tenants.recent.note(&sender.tenant, now);
         if let Some(service) = &sender.service
             && (self.services.contains_key(&sender.tenant) || self.has_room(now))
         {
-            self.services.entry(sender.tenant.clone()).or_default().note(service, now);
+            self.services.entry(sender.tenant.clone()).or_default().recent.note(service, now);
         }
     }
 

@@ -28,8 +28,8 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// times.
 const CREDIBLE_RATIO: usize = 16;
 
-/// Plain bytes that are not worth measuring for.
-const CREDIBLE_BYTES: usize = 16 << 20;
+/// Plain bytes that are not worth measuring for; more than is made where a body is received.
+const CREDIBLE_BYTES: usize = 1 << 20;
 
 /// How many times the bytes made so far are set aside when room runs out.
 const GROWTH: usize = 7;
@@ -118,10 +118,14 @@ impl Inflate {
                 (Source::Zstd { decoder, _packed: packed_permit }, announced)
             }
         };
-        // The announced length may lie, so little is set aside for it: beyond that, memory follows the bytes.
-        let credible = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
-        let plain = Vec::with_capacity(usize::try_from(announced).unwrap_or(usize::MAX).min(credible));
-        let credible = credible.max(CREDIBLE_BYTES);
+        // The announced length may lie: one beyond belief has the body measured soon, and none sets much aside.
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        let by_ratio = packed_bytes.saturating_mul(CREDIBLE_RATIO).min(bytes_max);
+        let (room, credible) = match announced <= by_ratio {
+            true => (announced, by_ratio.max(CREDIBLE_BYTES)),
+            false => (by_ratio.min(CREDIBLE_BYTES), CREDIBLE_BYTES),
+        };
+        let plain = Vec::with_capacity(room);
         // Where the limit comes first there is nothing to be saved.
         let unmeasured = (credible < bytes_max).then_some((compression, packed));
         Ok(Self { source, unmeasured, credible, plain, permit: plain_permit })
@@ -137,7 +141,9 @@ impl Inflate {
             if self.credible <= self.plain.len() {
                 self.measure()?;
             }
-            let left = self.permit.request_bytes_max().saturating_sub(self.plain.len());
+            let most =
+                if self.unmeasured.is_some() { self.credible } else { self.permit.request_bytes_max() };
+            let left = most.saturating_sub(self.plain.len());
             let plain = &mut self.plain;
             let made = match &mut self.source {
                 Source::Identity(body) => return Ok(body.len() <= bytes),
@@ -198,7 +204,7 @@ fn make_piece(decoder: &mut impl Read, plain: &mut Vec<u8>, left: usize) -> io::
     }
     let mut byte = [0];
     let made = decoder.read(&mut byte)?;
-    if 0 < left {
+    if 0 < made.min(left) {
         plain.reserve_exact(left.min(plain.len().max(GROWTH_BYTES_MIN) * GROWTH));
         plain.extend_from_slice(&byte[..made]);
     }

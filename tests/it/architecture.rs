@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("search", "model fault"),
     ("store", "model fault clock"),
     // Services: the only modules that see more than one kind of state.
-    ("pipeline", "model fault clock vitals decode encode rules journal letters templates graph store"),
+    ("pipeline", "model fault clock vitals admit decode encode rules journal letters templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
     ("transfer", "model fault clock decode encode journal letters store"),
     ("upkeep", "model fault clock vitals reckon journal graph search store"),

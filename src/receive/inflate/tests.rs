@@ -123,3 +123,23 @@ fn b8_what_comes_out_is_taken_from_the_budget() {
         assert_eq!(budget.held_bytes(), 0);
     }
 }
+
+#[test]
+fn b1_a_body_takes_its_own_length_and_one_that_is_refused_next_to_nothing() {
+    let budget = Budget::new(u64::MAX);
+    let begin = |packed: Vec<u8>| {
+        let packed_permit = budget.permit(BYTES_MAX);
+        Inflate::new(Compression::Gzip, packed.into(), packed_permit, budget.permit(BYTES_MAX)).unwrap()
+    };
+    let noise: Vec<u8> = (0_u32..1 << 18).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let lying = [gzip(&vec![0; 3 << 20]), gzip(b"a few bytes")].concat();
+    let taken = [(gzip(&noise), noise.len()), (gzip(&vec![0; 3 << 20]), 3 << 20), (lying, (3 << 20) + 11)];
+    for (packed, bytes) in taken {
+        let mut inflate = begin(packed);
+        assert!(inflate.run(bytes).unwrap());
+        assert_eq!((inflate.plain.len(), inflate.plain.capacity()), (bytes, bytes));
+    }
+    let mut inflate = begin(gzip(&vec![0; BYTES_MAX + 1]));
+    assert_eq!(inflate.run(usize::MAX).unwrap_err().kind(), Kind::TooLarge);
+    assert!(inflate.plain.capacity() <= CREDIBLE_BYTES, "{}", inflate.plain.capacity());
+}
