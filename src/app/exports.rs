@@ -70,6 +70,7 @@ pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     process_metrics(metrics);
     ingest_metrics(metrics, &parts.pipeline);
     buried_metrics(metrics, &parts.pipeline);
+    queue_metrics(metrics, &parts.pipeline);
     rules_metrics(metrics, &parts.pipeline, &parts.receive);
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
@@ -191,6 +192,15 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         move || handle.tally().replayed_requests() as f64,
     );
     let handle = pipeline.clone();
+    metrics.export("store_commits", "Transactions by result.", Kind::Counter, move || {
+        let (good, failed) = handle.tally().commits();
+        vec![(label("result", "ok"), good as f64), (label("result", "error"), failed as f64)]
+    });
+}
+
+/// What waits to be stored, and how much may.
+fn queue_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
+    let handle = pipeline.clone();
     metrics.export_one(
         "ingest_pipeline_queue_depth",
         "Requests that wait to be stored.",
@@ -211,11 +221,6 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
         Kind::Gauge,
         move || handle.waiting_bytes_max() as f64,
     );
-    let handle = pipeline.clone();
-    metrics.export("store_commits", "Transactions by result.", Kind::Counter, move || {
-        let (good, failed) = handle.tally().commits();
-        vec![(label("result", "ok"), good as f64), (label("result", "error"), failed as f64)]
-    });
 }
 
 /// What the operator's rules left out.

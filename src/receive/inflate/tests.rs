@@ -131,7 +131,8 @@ fn b1_a_body_takes_its_own_length_and_one_that_is_refused_next_to_nothing() {
         let packed_permit = budget.permit(BYTES_MAX);
         Inflate::new(Compression::Gzip, packed.into(), packed_permit, budget.permit(BYTES_MAX)).unwrap()
     };
-    let noise: Vec<u8> = (0_u32..1 << 18).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0_u32..1 << 18).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let lying = [gzip(&vec![0; 3 << 20]), gzip(b"a few bytes")].concat();
     let taken = [(gzip(&noise), noise.len()), (gzip(&vec![0; 3 << 20]), 3 << 20), (lying, (3 << 20) + 11)];
     for (packed, bytes) in taken {
