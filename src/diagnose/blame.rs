@@ -283,6 +283,7 @@ impl Flow<'_, '_> {
             own = now.self_ns() as f64;
         }
         let mut gaps = Vec::new();
+        let mut beside = Vec::new();
         for edge in self.calls_of(at) {
             let slower = edge.now.count as f64 * (edge.now.mean_ns() - edge.before.mean_ns());
             let slower =
@@ -291,6 +292,9 @@ impl Flow<'_, '_> {
                 own -= slower.max(0.0);
                 parts.push((Part::Stays(Blame::Dependency(edge.to)), slower));
             } else {
+                if edge.way == Way::Within && !self.view.operations[edge.to].kind.is_outbound() {
+                    beside.push((parts.len(), self.kept_by(edge.to)));
+                }
                 parts.push((Part::Passes(Matter::Latency, edge.to), slower));
             }
             let more = self.added_calls(edge);
@@ -307,6 +311,8 @@ impl Flow<'_, '_> {
                 ));
             }
         }
+        let excess = now.count as f64 * (now.mean_ns() - before.mean_ns());
+        self.count_once(excess - own.max(0.0), &beside, &mut parts);
         let gap: f64 = gaps.iter().map(|(_, gap)| gap).sum();
         if operation.kind.is_outbound() && !gaps.is_empty() {
             parts.extend(gaps.iter().map(|(to, part)| (Part::Stays(Blame::Way(at, *to)), own * part / gap)));
@@ -315,6 +321,34 @@ impl Flow<'_, '_> {
         }
         parts.retain(|(_, weight)| *weight > 0.0);
         parts
+    }
+
+    /// What part of an operation's growth it would keep: that of its own time.
+    fn kept_by(&self, at: usize) -> f64 {
+        let operation = &self.view.operations[at];
+        let per_call = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
+        let (now, before) = (&operation.now, &operation.before);
+        let own = per_call(now.self_ns(), now.count) - per_call(before.self_ns(), before.count);
+        (own / (now.mean_ns() - before.mean_ns()).max(1.0)).clamp(0.0, 1.0)
+    }
+
+    /// Children that run at the same time are slow for the same reason. Where together they grew by more than `excess`,
+    /// what work inside the service would keep for itself gives way to the calls beside it.
+    fn count_once(&self, excess: f64, beside: &[(usize, f64)], parts: &mut [(Part, f64)]) {
+        let all: f64 = parts.iter().map(|(_, slower)| slower.max(0.0)).sum();
+        let inside: f64 = beside.iter().map(|(at, kept)| parts[*at].1.max(0.0) * kept).sum();
+        let calls = parts.iter().any(|(part, slower)| {
+            *slower > 0.0
+                && matches!(part, Part::Passes(_, to) if self.view.operations[*to].kind.is_outbound())
+        });
+        let twice = (all - excess.max(0.0)).min(inside);
+        if !calls || twice <= 0.0 || inside <= 0.0 {
+            return;
+        }
+        for (at, kept) in beside {
+            let slower = parts[*at].1.max(0.0);
+            parts[*at].1 -= slower * kept * twice / inside;
+        }
     }
 
     /// Calls beyond those that the caller's own traffic explains.

@@ -30,6 +30,10 @@ pub struct Evidence {
     pub templates: Vec<TemplateEvidence>,
     /// Measured series that describe a service, such as its processor share.
     pub series: Vec<SeriesEvidence>,
+    /// Series that would tell something and were too many to be read.
+    pub unread_series: usize,
+    /// What operations did one after the other.
+    pub steps: Vec<StepEvidence>,
     /// Calls between services that only a service graph's metrics know.
     pub calls: Vec<CallEvidence>,
     /// Deployments, flags and other changes in the window or the baseline.
@@ -52,11 +56,27 @@ impl Evidence {
             instances: Vec::new(),
             templates: Vec::new(),
             series: Vec::new(),
+            unread_series: 0,
+            steps: Vec::new(),
             calls: Vec::new(),
             changes: Vec::new(),
             traces: Vec::new(),
             timeline: Vec::new(),
         }
+    }
+}
+
+impl Evidence {
+    /// Takes the baseline away where nothing was seen in it: then there is nothing to compare with.
+    pub fn forget_empty_baseline(&mut self) {
+        let counted = self.operations.iter().map(|it| &it.before);
+        let counted = counted
+            .chain(self.edges.iter().map(|it| &it.before))
+            .chain(self.instances.iter().map(|it| &it.before));
+        let seen = counted.into_iter().any(|before| before.count > 0)
+            || self.series.iter().any(|it| it.before.count > 0)
+            || self.templates.iter().any(|it| it.before > 0);
+        self.baseline = self.baseline.filter(|_| seen);
     }
 }
 
@@ -154,6 +174,10 @@ pub struct SeriesEvidence {
     pub now: Spread,
     /// The baseline.
     pub before: Spread,
+    /// Points of the window above nineteen twentieths of the baseline.
+    pub above: u64,
+    /// Points of the window below one twentieth of the baseline.
+    pub below: u64,
 }
 
 /// A few robust numbers about the points of a series.
@@ -163,14 +187,74 @@ pub struct Spread {
     pub count: u64,
     /// Smallest value.
     pub min: f64,
+    /// Value at one twentieth.
+    pub low: f64,
     /// Value at one quarter.
     pub lower: f64,
     /// Middle value.
     pub median: f64,
     /// Value at three quarters.
     pub upper: f64,
+    /// Value at nineteen twentieths.
+    pub high: f64,
     /// Largest value.
     pub max: f64,
+    /// Mean of all.
+    pub mean: f64,
+}
+
+impl Spread {
+    /// The spread of some values, in any order; quantiles lie between the two nearest.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let Some(last) = values.len().checked_sub(1) else { return Self::default() };
+        let at = |share: f64| {
+            let place = share * last as f64;
+            let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+            low + (high - low) * place.fract()
+        };
+        Self {
+            count: values.len() as u64,
+            min: values[0],
+            low: at(0.05),
+            lower: at(0.25),
+            median: at(0.5),
+            upper: at(0.75),
+            high: at(0.95),
+            max: values[last],
+            mean: values.iter().sum::<f64>() / values.len() as f64,
+        }
+    }
+}
+
+/// Something that happens within a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// The span begins.
+    Begin,
+    /// A log record of this template.
+    Log(TemplateId),
+    /// A child of this operation; where that is a call, of the operation that answered it.
+    Call(OperationId),
+    /// The span ends.
+    End,
+}
+
+/// How often one step directly followed another within the spans of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepEvidence {
+    /// The service.
+    pub service: ServiceId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The step before.
+    pub after: Step,
+    /// The step that followed.
+    pub then: Step,
+    /// In the window: how often `then` followed, of how often `after` was taken.
+    pub now: (u64, u64),
+    /// The same in the baseline.
+    pub before: (u64, u64),
 }
 
 /// Calls from one node to another as a service graph's metrics count them.

@@ -30,6 +30,7 @@ mod series;
 mod signal;
 mod silence;
 mod stats;
+mod steps;
 mod symptom;
 mod template;
 #[cfg(test)]
@@ -57,6 +58,11 @@ impl Default for Options {
     fn default() -> Self {
         Self { causes_max: 8, ruled_out_max: 8 }
     }
+}
+
+/// Whether a metric of this name says something about a service's health or its traffic.
+pub fn is_telling(name: &str) -> bool {
+    series::is_telling(name)
 }
 
 /// Explains what deviates at `symptom`, or the window's worst symptom where no service is given.

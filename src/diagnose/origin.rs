@@ -85,13 +85,20 @@ impl<'t> Tree<'t> {
         (at, met)
     }
 
-    /// Nanoseconds that the span spent outside its children, overlaps counted once.
+    /// Nanoseconds that the span spent outside its children, overlaps counted once. Work inside a service that runs beside
+    /// a call of the same parent waits for that call, whoever of the two is written as the parent.
     fn self_ns(&self, at: usize) -> f64 {
         let span = self.spans[at];
         let end_of = |span: &ExemplarSpan| span.start.0.saturating_add_unsigned(span.duration_ns);
         let (from, to) = (span.start.0, end_of(span));
+        let siblings = self.parents[at].map_or(&[][..], |parent| &self.children[parent]);
+        let beside = siblings.iter().filter(|other| {
+            let other = self.spans[**other];
+            !span.kind.is_outbound() && other.kind.is_outbound() && other.service == span.service
+        });
         let mut parts: Vec<(i64, i64)> = self.children[at]
             .iter()
+            .chain(beside)
             .map(|child| (self.spans[*child].start.0.max(from), end_of(self.spans[*child]).min(to)))
             .filter(|(start, end)| start < end)
             .collect();

@@ -36,12 +36,16 @@ use super::{Options, path};
 const BLAME_WEIGHT: f64 = 0.95;
 /// What a full signal is worth beside a symptom that spans show, and without one.
 const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
+/// The same for an operation that takes another way.
+const STEP_WEIGHT: (f64, f64) = (0.7, 0.9);
 /// What a change is worth; it never stands alone.
 const CHANGE_WEIGHT: f64 = 0.3;
 /// Causes with a smaller score are not worth naming.
 const SCORE_MIN: f64 = 0.03;
 /// Nodes that passed most of their blame on must reach this part of the best score to be named all the same.
 const HEIR_SCORE_MIN: f64 = 0.3;
+/// Severity from which on a symptom counts in full; the worst one does not grow by being alone.
+const SEVERE: f64 = 0.25;
 /// Traces whose votes weigh as much as the roll-ups.
 const VOTES_HALF: f64 = 3.0;
 
@@ -163,7 +167,7 @@ fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
     }
     let worst = accounts.iter().map(|account| account.deviation.severity).fold(0.0, f64::max);
     for account in &mut accounts {
-        account.weight = account.deviation.severity / worst.max(f64::MIN_POSITIVE);
+        account.weight = account.deviation.severity / worst.max(SEVERE);
     }
     accounts.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.deviation.kind.cmp(&b.deviation.kind)));
     accounts
@@ -191,7 +195,9 @@ fn suspects(
             suspects.entry(*service).or_default().signals.clone_from(list);
         }
     }
-    let signal_weight = if accounts.is_empty() { SIGNAL_WEIGHT.1 } else { SIGNAL_WEIGHT.0 };
+    let alone = accounts.is_empty();
+    let signal_weight = if alone { SIGNAL_WEIGHT.1 } else { SIGNAL_WEIGHT.0 };
+    let step_weight = if alone { STEP_WEIGHT.1 } else { STEP_WEIGHT.0 };
     for suspect in suspects.values_mut() {
         let mut by_kind: BTreeMap<SymptomKind, f64> = BTreeMap::new();
         for ((kind, _), share) in &suspect.blames {
@@ -201,6 +207,7 @@ fn suspects(
         let mut innocence: f64 = blamed.product();
         let weigh = |signal: &Signal| match signal.source {
             Source::Change(_) => CHANGE_WEIGHT * (1.0 - innocence),
+            Source::Step(_) => step_weight,
             _ => signal_weight,
         };
         innocence *=

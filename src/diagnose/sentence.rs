@@ -56,6 +56,10 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
             Source::Template(id) => Reference::Template(id),
             Source::Resource(id) | Source::Performance(id) => Reference::Series(id),
             Source::Change(at) => Reference::Change(at),
+            Source::Step(id) => match view.position(id) {
+                Some(at) => reference_of(&view.operations[at]),
+                None => continue,
+            },
         };
         diagnosis.proof.push(Proof { reference, text: signal.text.clone() });
     }
@@ -294,11 +298,7 @@ fn surge(view: &View<'_>, operation: &Operation<'_>) -> Option<f64> {
 fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, diagnosis: &mut Diagnosis) {
     let at = blame.operation();
     let operation = &view.operations[at];
-    let reference = Reference::Operation {
-        id: operation.id,
-        before: Summary::from(&*operation.before),
-        now: Summary::from(&*operation.now),
-    };
+    let reference = reference_of(operation);
     let text = match kind {
         SymptomKind::Errors => errors_text(&operation.now, &operation.before),
         SymptomKind::Latency => format!(
@@ -440,5 +440,13 @@ pub(super) fn time_text(nanos: f64) -> String {
         nanos if nanos >= 1e9 => format!("{} s", short(nanos / 1e9)),
         nanos if nanos >= 1e6 => format!("{} ms", short(nanos / 1e6)),
         nanos => format!("{} µs", short(nanos / 1e3)),
+    }
+}
+
+fn reference_of(operation: &Operation<'_>) -> Reference {
+    Reference::Operation {
+        id: operation.id,
+        before: Summary::from(&*operation.before),
+        now: Summary::from(&*operation.now),
     }
 }

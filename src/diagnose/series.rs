@@ -10,17 +10,23 @@ use crate::model::id::{SeriesId, ServiceId};
 
 use super::evidence::SeriesEvidence;
 use super::signal::{OneKind, Signal, Source, keep_strongest, short};
-use super::stats::saturate;
+use super::stats::{saturate, share_surprise};
 use super::verdict::SymptomKind;
 use super::view::View;
 
 /// Spreads that a series must move.
-const SPREADS_MIN: f64 = 6.0;
+const SPREADS_MIN: f64 = 4.0;
+/// Standard deviations that failures behind a share of success must leave behind.
+const FAILURES_MIN: f64 = 3.0;
+/// What measured troubles are worth of a service that takes hardly any of the traffic.
+const IDLE: f64 = 0.2;
+/// Least spread of a share of success, as part of its level: one in a thousand.
+const SUCCESS_SPREAD: f64 = 0.001;
 /// What an extreme (a maximum or a far percentile) is worth: few requests move it.
 const EXTREME: f64 = 0.6;
 /// What a measure of the machine is worth: services share it.
 const SHARED: f64 = 0.3;
-/// What measured latency or failures are worth of a service whose own spans were counted.
+/// What measured latency or failures are worth where spans are counted, which tell more.
 const COUNTED: f64 = 0.3;
 
 /// What a series is about.
@@ -62,6 +68,11 @@ pub(super) fn traffic(view: &View<'_>) -> BTreeMap<ServiceId, f64> {
     found
 }
 
+/// Whether a series of this name is read at all.
+pub(super) fn is_telling(name: &str) -> bool {
+    meaning_of(name) != Meaning::Neutral
+}
+
 fn meaning_of(name: &str) -> Meaning {
     const RESOURCES: [&str; 14] = [
         "cpu",
@@ -86,7 +97,12 @@ fn meaning_of(name: &str) -> Meaning {
     } else if says(&["error", "fault", "failure", "failed"]) {
         Meaning::Worse(SymptomKind::Errors)
     } else if says(&["latency", "duration", "response_time", "response.time"]) {
-        Meaning::Worse(SymptomKind::Latency)
+        // What a client waits for is another's time.
+        if says(&["client", "outbound", "upstream"]) {
+            Meaning::Neutral
+        } else {
+            Meaning::Worse(SymptomKind::Latency)
+        }
     } else if says(&RESOURCES) && !says(&["available", "free", "idle", "limit_bytes", "request_bytes"]) {
         Meaning::Resource
     } else if says(&["requests", "calls", "request_count", "request.count"]) {
@@ -107,20 +123,20 @@ fn trust_of(name: &str) -> f64 {
 }
 
 /// How far a series moved in its bad direction: in spreads of its baseline, relative to its level, and the level of
-/// the worse half of the window.
+/// the worse half of the window. It must leave nine tenths of its baseline behind, whatever a stray point reached.
 fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)> {
     let (now, before) = (&series.now, &series.before);
     if now.count == 0 || before.count < 3 {
         return None;
     }
     let level = before.median.abs();
-    let usual = (before.upper - before.lower) / 1.349;
+    let usual = ((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
     let (spread, apart, moved, reached) = if meaning == Meaning::Better {
-        let spread = usual.max(0.005 * level);
-        (spread, before.min - now.lower, before.median - now.lower, now.lower)
+        let reached = f64::midpoint(now.median, now.lower);
+        (usual.max(SUCCESS_SPREAD * level), before.low - reached, before.median - reached, reached)
     } else {
         let reached = f64::midpoint(now.median, now.upper);
-        (usual.max(0.05 * level), reached - before.max, reached - before.median, reached)
+        (usual.max(0.05 * level), reached - before.high, reached - before.median, reached)
     };
     let spreads = moved / spread.max(1e-9);
     (apart > 0.0 && spreads > SPREADS_MIN).then(|| (spreads, moved / (level + 1e-9), reached))
@@ -140,6 +156,45 @@ fn weight_of_move(series: &SeriesEvidence, meaning: Meaning, relative: f64) -> f
     }
 }
 
+/// How much a service's measured troubles weigh by how much of the busiest one's traffic it takes.
+fn share_of_traffic(traffic: &BTreeMap<ServiceId, f64>, service: ServiceId) -> f64 {
+    let busiest = traffic.values().copied().fold(0.0, f64::max);
+    match traffic.get(&service) {
+        Some(requests) if busiest > 0.0 => IDLE + (1.0 - IDLE) * (requests / busiest).sqrt(),
+        _ => 1.0,
+    }
+}
+
+/// Failures that a share of success stands for where the requests are measured too: standard deviations beyond the
+/// baseline's, the part that fails more than before, and the level of the window.
+fn failures(series: &SeriesEvidence, requests: Option<&SeriesEvidence>) -> Option<(f64, f64, f64)> {
+    let requests = requests?;
+    let whole = if series.unit == "%" { 100.0 } else { 1.0 };
+    let (now, before) = (&series.now, &series.before);
+    let is_share = [now.max, before.max].iter().all(|most| *most <= whole) && now.min.min(before.min) >= 0.0;
+    if now.count == 0 || before.count < 3 || !is_share {
+        return None;
+    }
+    let tries =
+        [(now, &requests.now), (before, &requests.before)].map(|(share, it)| it.mean * share.count as f64);
+    let failing = [now, before].map(|share| 1.0 - share.mean / whole);
+    let surprise = share_surprise(failing[0] * tries[0], tries[0], failing[1] * tries[1], tries[1]);
+    let more = failing[0] - failing[1];
+    (more > 0.0 && surprise > FAILURES_MIN).then_some((surprise, more, now.mean))
+}
+
+/// The series that counts each service's requests.
+fn requests_of<'a>(view: &View<'a>) -> BTreeMap<ServiceId, &'a SeriesEvidence> {
+    let mut found: BTreeMap<ServiceId, &SeriesEvidence> = BTreeMap::new();
+    for series in view.evidence.series.iter().filter(|series| meaning_of(&series.name) == Meaning::Traffic) {
+        let known = found.entry(series.service).or_insert(series);
+        if (known.before.mean, series.id) < (series.before.mean, known.id) {
+            *known = series;
+        }
+    }
+    found
+}
+
 fn moved(
     view: &View<'_>,
     source: fn(SeriesId) -> Source,
@@ -147,16 +202,31 @@ fn moved(
     wanted: impl Fn(Meaning) -> bool,
 ) -> OneKind {
     let mut found = BTreeMap::new();
+    let (traffic, requests) = (traffic(view), requests_of(view));
     for series in view.evidence.series.iter().filter(|series| view.nodes.contains_key(&series.service)) {
         let meaning = meaning_of(&series.name);
-        let Some((spreads, relative, reached)) = movement(series, meaning).filter(|_| wanted(meaning)) else {
+        if !wanted(meaning) {
             continue;
+        }
+        let counted = requests.get(&series.service).copied().filter(|_| meaning == Meaning::Better);
+        let (strength, reached) = if counted.is_some() {
+            let Some((surprise, more, reached)) = failures(series, counted) else { continue };
+            (saturate(surprise - FAILURES_MIN + 1.0, 2.0) * (0.5 + 0.5 * saturate(more, 0.05)), reached)
+        } else {
+            let Some((spreads, relative, reached)) = movement(series, meaning) else { continue };
+            let beyond = if meaning == Meaning::Better { series.below } else { series.above };
+            let tries = series.before.count as f64;
+            let lasting = share_surprise(beyond as f64, series.now.count as f64, 0.05 * tries, tries);
+            let strength = saturate(spreads - 2.0, 6.0)
+                * saturate(lasting - 1.0, 1.0)
+                * weight_of_move(series, meaning, relative);
+            (strength, reached)
         };
-        let counted = kind.is_some() && view.operations.iter().any(|it| it.service == series.service);
-        let strength = saturate(spreads - 3.0, 6.0)
-            * weight_of_move(series, meaning, relative)
+        let spans_tell = kind.is_some() && !view.operations.is_empty();
+        let strength = strength
             * trust_of(&series.name)
-            * if counted { COUNTED } else { 1.0 };
+            * if kind.is_some() { share_of_traffic(&traffic, series.service) } else { 1.0 }
+            * if spans_tell { COUNTED } else { 1.0 };
         let unit = if series.unit == "1" { "" } else { &series.unit };
         let text =
             format!("{} went from {} to {} {unit}", series.name, short(series.before.median), short(reached));

@@ -7,19 +7,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::id::{SeriesId, ServiceId, TemplateId};
+use crate::model::id::{OperationId, SeriesId, ServiceId, TemplateId};
 use crate::model::time::UnixNanos;
 
 use super::message::cut;
 use super::silence::reachable;
 use super::verdict::SymptomKind;
 use super::view::View;
-use super::{series, template};
+use super::{series, steps, template};
 
 /// What an inherited signal is worth compared with one's own.
 const INHERITED: f64 = 0.3;
 /// What a signal is worth that the measured symptom does not lead to, or that is of another kind.
 const UNRELATED: f64 = 0.4;
+
+/// What a measured signal is worth that explains nothing else.
+const ALONE: f64 = 0.4;
 
 /// How suspicious a service looks by one kind of signal, and why.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub(super) enum Source {
     /// A measured error share or latency.
     Performance(SeriesId),
     Change(UnixNanos),
+    /// An operation that takes another way.
+    Step(OperationId),
 }
 
 /// All signals.
@@ -63,8 +68,10 @@ impl Signals {
         let measured =
             [SymptomKind::Errors, SymptomKind::Latency].map(|kind| series::performance(view, kind));
         let symptom = symptom(view, &measured, &callees, asked);
+        let measured = measured.map(|kind| explaining(kind, &callees));
         let [errors, latency] = measured;
-        let kinds = [template::signals(view), errors, latency].map(|kind| discounted(kind, &callees));
+        let kinds = [template::signals(view), steps::signals(view), errors, latency]
+            .map(|kind| discounted(kind, &callees));
         let mut by_service: BTreeMap<ServiceId, Vec<Signal>> = BTreeMap::new();
         for kind in kinds.into_iter().chain([series::resources(view), changes(view)]) {
             for (service, signal) in kind {
@@ -128,6 +135,24 @@ fn symptom(
         }
     }
     best.map(|(_, service, signal)| (service, signal.clone()))
+}
+
+/// Weakens measured signals by how much of all that deviates they do not explain: what calls them, and themselves.
+fn explaining(kind: OneKind, callees: &BTreeMap<ServiceId, BTreeSet<ServiceId>>) -> OneKind {
+    let strengths: Vec<(ServiceId, f64)> = kind.iter().map(|(service, it)| (*service, it.strength)).collect();
+    let all: f64 = strengths.iter().map(|(_, strength)| strength).sum();
+    let below: BTreeMap<ServiceId, BTreeSet<ServiceId>> =
+        strengths.iter().map(|(service, _)| (*service, reachable(callees, *service))).collect();
+    let weigh = |(service, mut signal): (ServiceId, Signal)| {
+        let explained: f64 = strengths
+            .iter()
+            .filter(|(caller, _)| *caller == service || below[caller].contains(&service))
+            .map(|(_, strength)| strength)
+            .sum();
+        signal.strength *= ALONE + (1.0 - ALONE) * explained / all.max(f64::MIN_POSITIVE);
+        (service, signal)
+    };
+    kind.into_iter().map(weigh).collect()
 }
 
 /// Weakens the signals of services below which a similarly strong one is seen.

@@ -69,13 +69,31 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     let expected = ratio * caller.now.count as f64;
     let siblings = flow.calls_of(edge.from).filter(|other| other.to != edge.to);
     let inherited: f64 = siblings.map(|other| excess_errors(other.now, other.before)).sum();
-    let lost = expected - edge.now.count as f64 - ratio.max(1.0) * inherited;
+    let mut lost = expected - edge.now.count as f64 - ratio.max(1.0) * inherited;
+    if edge.way == Way::Remote && caller.kind.is_outbound() {
+        // One name often stands for calls to many: calls that went elsewhere are not lost.
+        lost = lost.min(more_unanswered(flow, edge.from));
+    }
     if expected < 10.0 || lost < LOST_SHARE_MIN * expected {
         return None;
     }
     let known = edge.before.count as f64;
     let unlikely = -rate_surprise(expected - lost, expected, known, known);
     (unlikely > SURPRISE_MIN).then_some((lost, expected, unlikely))
+}
+
+/// Calls that nobody answered beyond those of the baseline.
+fn more_unanswered(flow: &Flow<'_, '_>, at: usize) -> f64 {
+    let caller = &flow.view.operations[at];
+    let edges =
+        caller.callees.iter().map(|edge| &flow.view.edges[*edge]).filter(|edge| edge.way == Way::Remote);
+    let (mut now, mut before) = (caller.now.count as f64, caller.before.count as f64);
+    let grown = now / before.max(1.0);
+    for edge in edges {
+        now -= edge.now.count as f64;
+        before -= edge.before.count as f64;
+    }
+    now - grown * before.max(0.0)
 }
 
 /// `from` and all nodes that it reaches.

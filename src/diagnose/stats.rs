@@ -45,6 +45,22 @@ pub(super) fn rate_surprise(count: f64, seconds: f64, count_before: f64, seconds
     if count / seconds < count_before / seconds_before { -root } else { root }
 }
 
+/// How surprising it is that `now.0` of `now.1` cases went one way after `before.0` of `before.1`, with nothing assumed
+/// about either: about standard deviations, never negative.
+pub(super) fn even_surprise(now: (u64, u64), before: (u64, u64)) -> f64 {
+    let (hits, tries) = (now.0 as f64, now.1 as f64);
+    let (hits_before, tries_before) = (before.0 as f64, before.1 as f64);
+    if tries <= 0.0 || tries_before <= 0.0 {
+        return 0.0;
+    }
+    let pooled = (hits + hits_before) / (tries + tries_before);
+    let gain = |hits: f64, tries: f64| {
+        weighted_log(hits, hits / tries / pooled)
+            + weighted_log(tries - hits, (1.0 - hits / tries) / (1.0 - pooled))
+    };
+    (2.0 * (gain(hits, tries) + gain(hits_before, tries_before))).max(0.0).sqrt()
+}
+
 fn weighted_log(weight: f64, ratio: f64) -> f64 {
     if weight > 0.0 && ratio > 0.0 { weight * ratio.ln() } else { 0.0 }
 }

@@ -22,6 +22,8 @@ const FALSE_ALARM_ODDS: f64 = 100.0;
 const ERROR_SHARE_MIN: f64 = 0.004;
 /// Growth of latency that must be exceeded.
 const GROWTH_MIN: f64 = 0.15;
+/// Part of all time that makes a slowness inside half as severe as it is.
+const FELT_HALF: f64 = 0.05;
 /// Calls that silence must be measured against.
 const SILENCE_COUNT_MIN: f64 = 20.0;
 
@@ -68,7 +70,11 @@ pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Dev
             .iter()
             .filter_map(|kind| {
                 let entries: Vec<usize> = all.iter().copied().filter(|at| view.is_entry(*at)).collect();
-                gather(view, *kind, &entries).or_else(|| gather(view, *kind, &surfacing(view, *kind)))
+                gather(view, *kind, &entries).or_else(|| {
+                    let mut inner = gather(view, *kind, &surfacing(view, *kind))?;
+                    inner.severity *= felt(view, &inner, &entries);
+                    Some(inner)
+                })
             })
             .chain(gather(
                 view,
@@ -79,6 +85,16 @@ pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Dev
     };
     found.sort_by(|a, b| b.severity.total_cmp(&a.severity).then(a.kind.cmp(&b.kind)));
     found
+}
+
+/// How much of a deviation that does not surface at the entries could be felt there, 0 to 1: slowness by its part of
+/// all time that requests took.
+fn felt(view: &View<'_>, deviation: &Deviation, entries: &[usize]) -> f64 {
+    let time: f64 = entries.iter().map(|at| view.operations[*at].now.sum_ns as f64).sum();
+    if deviation.kind != SymptomKind::Latency || time <= 0.0 {
+        return 1.0;
+    }
+    saturate(deviation.excess.values().sum::<f64>() / time, FELT_HALF)
 }
 
 /// True for operations that take work from elsewhere.

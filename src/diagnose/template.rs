@@ -31,6 +31,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
         return found;
     }
     let requests = requests_by_service(view);
+    let by_operation = requests_by_operation(view);
     let everything = requests.values().fold((0, 0), |(now, before), it| (now + it.0, before + it.1));
     let templates = view.evidence.templates.iter();
     for template in templates.filter(|template| view.nodes.contains_key(&template.service)) {
@@ -40,7 +41,8 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             Some((now, before)) => (now as f64, before as f64),
             None => (view.window_s, view.baseline_s),
         };
-        let Some((strength, text)) = strength(view, template, exposure) else { continue };
+        let of_service = by_operation.get(&template.service).map_or(&[][..], Vec::as_slice);
+        let Some((strength, text)) = strength(view, template, exposure, of_service) else { continue };
         let source = Source::Template(template.id);
         let signal = Signal { strength, source, kind: None, levels: (0.0, 0.0), text };
         keep_strongest(&mut found, template.service, signal);
@@ -61,10 +63,40 @@ fn requests_by_service(view: &View<'_>) -> BTreeMap<ServiceId, (u64, u64)> {
     requests
 }
 
-/// How suspicious the pattern is after so many requests now and before, and why.
-fn strength(view: &View<'_>, template: &TemplateEvidence, exposure: (f64, f64)) -> Option<(f64, String)> {
+/// Requests that each operation took in the window and in the baseline, by service.
+fn requests_by_operation(view: &View<'_>) -> BTreeMap<ServiceId, Vec<(f64, f64)>> {
+    let mut found: BTreeMap<ServiceId, Vec<(f64, f64)>> = BTreeMap::new();
+    for (at, operation) in view.operations.iter().enumerate() {
+        if operation.node_kind == NodeKind::Service && (operation.kind.is_inbound() || view.is_entry(at)) {
+            let counts = (operation.now.count as f64, operation.before.count as f64);
+            found.entry(operation.service).or_default().push(counts);
+        }
+    }
+    found
+}
+
+/// The surprise that is left when the pattern is counted against the operation that explains it best: of those that were
+/// called at least half as often as it was logged.
+fn least_surprise(template: &TemplateEvidence, exposure: (f64, f64), operations: &[(f64, f64)]) -> f64 {
     let (now, before) = (template.now as f64, template.before as f64);
-    let surprise = rate_surprise(now, exposure.0, before, exposure.1);
+    let whole = rate_surprise(now, exposure.0, before, exposure.1);
+    let logged = now.max(before);
+    let likely = operations.iter().filter(|it| 2.0 * (it.0 + it.1) >= logged && it.1 > 0.0 && it.0 > 0.0);
+    likely
+        .map(|it| rate_surprise(now, it.0, before, it.1))
+        .filter(|surprise| surprise.signum() == whole.signum() || surprise.abs() < whole.abs())
+        .fold(whole, |least, surprise| if surprise.abs() < least.abs() { surprise } else { least })
+}
+
+/// How suspicious the pattern is after so many requests now and before, and why.
+fn strength(
+    view: &View<'_>,
+    template: &TemplateEvidence,
+    exposure: (f64, f64),
+    operations: &[(f64, f64)],
+) -> Option<(f64, String)> {
+    let (now, before) = (template.now as f64, template.before as f64);
+    let surprise = least_surprise(template, exposure, operations);
     let fresh = template.before == 0 && template.first_seen >= view.evidence.baseline?.from;
     let weight = match template.severity {
         severity if severity >= Severity::ERROR => 1.0,

@@ -101,6 +101,18 @@ impl Query {
         comparison: Comparison,
     ) -> Result<Evidence, Error> {
         let Some(known) = self.known(tenant).await? else { return Ok(Evidence::empty(comparison.now)) };
+        let mut evidence = self.counted(tenant, comparison, known).await?;
+        evidence.forget_empty_baseline();
+        Ok(evidence)
+    }
+
+    /// What spans tell about a window and its baseline, both cut to `known`.
+    pub(super) async fn counted(
+        &self,
+        tenant: TenantNumber,
+        comparison: Comparison,
+        known: Window,
+    ) -> Result<Evidence, Error> {
         let mut evidence = Evidence::empty(window::clipped(comparison.now, known).unwrap_or(comparison.now));
         let baseline = window::clipped(comparison.before, known);
         let now = self.sums(tenant, evidence.window).await?;
@@ -108,7 +120,7 @@ impl Query {
             Some(window) => self.sums(tenant, window).await?,
             None => Sums::new(),
         };
-        evidence.baseline = baseline.filter(|_| !before.is_empty());
+        evidence.baseline = baseline;
         self.describe(now, before, &mut evidence);
         Ok(evidence)
     }

@@ -78,6 +78,7 @@ impl Query {
             attributes: question.attributes,
             before: question.before.map(|(time, id)| LogPlace { time, id }),
             limit: question.limit,
+            with_detail: true,
         };
         let page = self.store.logs(tenant, &ask).await?;
         let next = page.next.map(|place| (place.time, place.id));

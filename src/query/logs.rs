@@ -76,10 +76,35 @@ impl Query {
             attributes: Vec::new(),
             before: question.before.map(|(time, id)| LogPlace { time, id }),
             limit,
+            with_detail: true,
         };
         let page = self.store.logs(tenant, &ask).await?;
         let next = page.next.map(|place| (place.time, place.id));
         Ok(LogsFound { records: page.items, total: None, next, not_indexed: 0 })
+    }
+
+    /// The newest records of all services that the text describes; none where words are not searched.
+    pub(super) async fn events(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<StoredLog>, Error> {
+        if self.index.is_none() {
+            return Ok(Vec::new());
+        }
+        let question = LogQuestion {
+            window,
+            text: text.to_owned(),
+            severity_min: Severity::default(),
+            service: None,
+            trace: None,
+            template: None,
+            before: None,
+            limit,
+        };
+        Ok(self.searched(tenant, question, Vec::new(), limit).await?.records)
     }
 
     /// Finds by words. The index knows no traces: those are looked at record by record.

@@ -3,6 +3,7 @@
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
 use crate::diagnose::verdict::Verdict;
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 
@@ -56,8 +57,8 @@ impl Query {
             }
             None => window::around_trouble(asked, &slices),
         };
-        let mut evidence = self.evidence(tenant, comparison).await?;
-        self.exemplify(tenant, symptom.as_slice(), &mut evidence).await?;
+        // On the heap: so much waits in there that a thread's stack would be short of it.
+        let mut evidence = Box::pin(self.all_evidence(tenant, comparison, symptom)).await?;
         evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };
@@ -66,5 +67,29 @@ impl Query {
         });
         let verdict = work.await.map_err(|_| Error::Abandoned)?;
         Ok(Explanation { verdict, comparison, traces, nodes })
+    }
+
+    /// What spans, logs, metrics and events tell.
+    async fn all_evidence(
+        &self,
+        tenant: TenantNumber,
+        comparison: Comparison,
+        symptom: Option<ServiceId>,
+    ) -> Result<Evidence, Error> {
+        let measures = self.measures(tenant).await?;
+        let measured = measures.since().map(|since| Window::new(since, self.clock.now().max(since)));
+        let known = match (self.known(tenant).await?, measured) {
+            (Some(a), Some(b)) => Window::new(a.from.min(b.from), a.to.max(b.to)),
+            (Some(known), None) | (None, Some(known)) => known,
+            (None, None) => return Ok(Evidence::empty(comparison.now)),
+        };
+        let mut evidence = self.counted(tenant, comparison, known).await?;
+        self.exemplify(tenant, symptom.as_slice(), &mut evidence).await?;
+        Box::pin(self.measure(tenant, measures, &mut evidence)).await?;
+        let since = evidence.baseline.map_or(evidence.window.from, |baseline| baseline.from);
+        Box::pin(self.changes(tenant, since, &mut evidence)).await?;
+        evidence.forget_empty_baseline();
+        Box::pin(self.steps(tenant, &mut evidence)).await?;
+        Ok(evidence)
     }
 }

@@ -72,6 +72,7 @@ fn of_trace(trace: TraceId) -> LogAsk {
         attributes: Vec::new(),
         before: None,
         limit: LOGS_MAX,
+        with_detail: true,
     }
 }
 

@@ -118,6 +118,7 @@ impl Query {
             attributes: Vec::new(),
             before: None,
             limit: TRACE_LOGS_MAX,
+            with_detail: true,
         };
         let page = self.store.logs(tenant, &ask).await?;
         let mut logs = page.items;

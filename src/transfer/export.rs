@@ -238,6 +238,7 @@ impl Export<'_> {
             attributes: Vec::new(),
             before,
             limit,
+            with_detail: true,
         };
         let page = self.store.logs(self.tenant, &ask).await?;
         Ok((page.items.into_iter().map(|stored| stored.row).collect(), page.next))

@@ -148,10 +148,13 @@ fn metrics_and_logs_alone_give_candidates() {
     let spread = |value: f64| Spread {
         count: 10,
         min: 0.9 * value,
+        low: 0.92 * value,
         lower: 0.97 * value,
         median: value,
         upper: 1.03 * value,
+        high: 1.08 * value,
         max: 1.1 * value,
+        mean: value,
     };
     let mut series = |id: u32, service, before, now| {
         let name = "node.latency.avg".to_owned();
@@ -163,6 +166,8 @@ fn metrics_and_logs_alone_give_candidates() {
             unit: "s".to_owned(),
             now,
             before,
+            above: 10,
+            below: 0,
         });
     };
     series(1, front, 0.3, 0.9);

@@ -9,7 +9,7 @@
 
 mod hours;
 pub mod labels;
-mod reading;
+pub(super) mod reading;
 pub mod refusal;
 #[cfg(test)]
 mod tests;

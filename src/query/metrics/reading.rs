@@ -20,7 +20,7 @@ use crate::reckon::steps::Plan;
 
 /// How many points are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pages {
+pub(in crate::query) struct Pages {
     /// Points of one page; a single series must have fewer.
     pub(super) page_points: usize,
     /// Hours of one page; a single series may have no more.
@@ -31,7 +31,7 @@ pub(super) struct Pages {
 
 impl Pages {
     /// What a question may read: a page holds some tens of megabytes.
-    pub(super) const OF_A_QUESTION: Self =
+    pub(in crate::query) const OF_A_QUESTION: Self =
         Self { page_points: 100_000, page_hours: 20_000, points: POINTS_MAX };
 }
 
@@ -39,11 +39,11 @@ const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::me
 const _: () = assert!(Pages::OF_A_QUESTION.page_hours < crate::store::read::metric_hours::HOURS_MAX);
 
 /// What was gathered: for each group and step, none where no series has points.
-pub(super) type Groups = Vec<Vec<Option<Gathered>>>;
+pub(in crate::query) type Groups = Vec<Vec<Option<Gathered>>>;
 
 /// The series of one kind and unit, in groups.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(in crate::query) struct Part {
     /// Why they do not answer the function.
     pub(super) unfit: Option<&'static str>,
     nature: Nature,
@@ -67,12 +67,12 @@ struct Member {
 
 impl Part {
     /// No series yet; `nature` is that of the first.
-    pub(super) const fn new(unfit: Option<&'static str>, nature: Nature) -> Self {
+    pub(in crate::query) const fn new(unfit: Option<&'static str>, nature: Nature) -> Self {
         Self { unfit, nature, groups: BTreeMap::new(), members: Vec::new() }
     }
 
     /// Adds a series to the group of its labels.
-    pub(super) fn add(&mut self, labels: Vec<String>, series: SeriesId, nature: Nature) {
+    pub(in crate::query) fn add(&mut self, labels: Vec<String>, series: SeriesId, nature: Nature) {
         let number = self.groups.len();
         let group = self.groups.entry(labels).or_insert(Group { number, series: 0 });
         group.series += 1;
@@ -80,12 +80,12 @@ impl Part {
     }
 
     /// How many groups there are.
-    pub(super) fn groups(&self) -> usize {
+    pub(in crate::query) fn groups(&self) -> usize {
         self.groups.len()
     }
 
     /// The labels of each group and how many series it has, in the order of [`Groups`].
-    pub(super) fn into_labels(self) -> Vec<(Vec<String>, usize)> {
+    pub(in crate::query) fn into_labels(self) -> Vec<(Vec<String>, usize)> {
         let mut groups: Vec<(Vec<String>, Group)> = self.groups.into_iter().collect();
         groups.sort_by_key(|(_, group)| group.number);
         groups.into_iter().map(|(labels, group)| (labels, group.series)).collect()
@@ -97,7 +97,7 @@ impl Query {
     ///
     /// # Errors
     /// [`Refusal::TooManyPoints`] beyond `pages`; [`Error::Store`] when the store does not answer.
-    pub(super) async fn reckon(
+    pub(in crate::query) async fn reckon(
         &self,
         tenant: TenantNumber,
         part: &Part,

@@ -43,6 +43,8 @@ pub struct LogAsk {
     pub before: Option<LogPlace>,
     /// How many; [`LOGS_MAX`] at most.
     pub limit: usize,
+    /// Whether their details are wanted too; they may be left empty otherwise.
+    pub with_detail: bool,
 }
 
 /// A place in the order of log records: the greatest comes first.
@@ -105,7 +107,7 @@ impl Store {
         found.truncate(limit);
         let next =
             found.last().filter(|_| more).map(|found| LogPlace { time: found.row.time, id: found.number() });
-        if ask.attributes.is_empty() {
+        if ask.attributes.is_empty() && ask.with_detail {
             details::load(&mut reader, &mut found).await?;
         }
         reader.finish().await?;

@@ -117,6 +117,7 @@ impl Stored {
             attributes: Vec::new(),
             before: None,
             limit: ITEMS_MAX,
+            with_detail: true,
         };
         let mut logs = Vec::new();
         for row in self.store.logs(tenant, &ask).await.unwrap().items.into_iter().rev().map(|log| log.row) {

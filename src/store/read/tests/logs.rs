@@ -37,6 +37,7 @@ fn asks() -> impl Strategy<Value = LogAsk> {
             attributes,
             before: None,
             limit,
+            with_detail: true,
         },
     )
 }

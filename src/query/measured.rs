@@ -1,0 +1,268 @@
+//! What was measured about a window: series that describe services, calls that a service graph's metrics count, and
+//! changes that were sent as events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::diagnose;
+use crate::diagnose::evidence::{CallEvidence, ChangeEvidence, Evidence, Node, SeriesEvidence, Spread};
+use crate::model::id::{SeriesId, ServiceId, TenantNumber};
+use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
+use crate::reckon::nature::Accrual;
+use crate::reckon::steps::Plan;
+use crate::reckon::{Function, Nature};
+use crate::store::read::metrics::{SERIES_MAX, SeriesAsk, StoredSeries};
+
+use super::error::Error;
+use super::handle::Query;
+use super::metrics::reading::{Pages, Part};
+use super::metrics::refusal::Refusal;
+use super::window;
+
+/// What a service graph calls the number of calls (OpenTelemetry Collector, `servicegraph` connector).
+const CALLS: &str = "traces_service_graph_request_total";
+/// Series that are read at a time.
+const SERIES_AT_ONCE: usize = 256;
+/// Steps that a series is read in, at most.
+const STEPS_MAX: u64 = 1_440;
+/// Lengths of a step, in seconds: the first that makes no more steps than that.
+const STEPS_SECONDS: [i64; 4] = [10, 60, 600, 3_600];
+/// How far before the first step points are looked for, so that what the first of a counter counted is known.
+const LOOK_BACK: Duration = Duration::from_secs(300);
+/// How far before the window series are looked at, where they go back so far: many are sent once in five minutes.
+const SERIES_BASELINE: Duration = Duration::from_secs(3 * 3600);
+/// Events that are taken for changes (semantic conventions where there are some).
+const CHANGES: &str = "event.name:IN [deployment deployment.started deployment.finished feature_flag.change \
+                       vcs.commit vcs.change config.change configuration.change release rollout]";
+/// Changes that are looked at, the newest.
+const CHANGES_MAX: usize = 200;
+/// Attributes that say what was changed, the most telling first.
+const CHANGED: [&str; 4] =
+    ["service.version", "feature_flag.key", "vcs.ref.head.revision", "deployment.environment.name"];
+
+/// The telling series of a tenant.
+#[derive(Default)]
+pub(super) struct Measures {
+    series: Vec<StoredSeries>,
+    calls: Vec<StoredSeries>,
+    /// Whether there are more than were read.
+    more: bool,
+}
+
+impl Measures {
+    /// When the first of them was first seen.
+    pub(super) fn since(&self) -> Option<UnixNanos> {
+        self.series.iter().chain(&self.calls).map(|series| series.first_seen).min()
+    }
+}
+
+impl Query {
+    /// Which series tell something about a service's health.
+    pub(super) async fn measures(&self, tenant: TenantNumber) -> Result<Measures, Error> {
+        let mut measures = Measures::default();
+        let names: BTreeSet<String> = self
+            .store
+            .metric_names(tenant, None)
+            .await?
+            .into_iter()
+            .map(|metric| metric.name)
+            .filter(|name| name == CALLS || diagnose::is_telling(name))
+            .collect();
+        for name in names {
+            let is_calls = name == CALLS;
+            let list = if is_calls { &mut measures.calls } else { &mut measures.series };
+            let limit = SERIES_MAX.saturating_sub(list.len());
+            let ask = SeriesAsk { name: Some(name), services: Vec::new(), limit };
+            let found = self.store.series(tenant, &ask).await?;
+            measures.more |= found.len() == limit;
+            list.extend(found);
+        }
+        Ok(measures)
+    }
+
+    /// Adds what was measured in the window of `evidence` and in its baseline.
+    pub(super) async fn measure(
+        &self,
+        tenant: TenantNumber,
+        measures: Measures,
+        evidence: &mut Evidence,
+    ) -> Result<(), Error> {
+        let before = evidence.baseline.map_or(evidence.window.from, |baseline| baseline.from);
+        let long_before = evidence.window.from.minus(SERIES_BASELINE);
+        let plan = plan(before.min(long_before.max(measures.since().unwrap_or(before))), evidence.window);
+        let split = split(&plan, evidence.window);
+        let Measures { series, calls, more } = measures;
+        let mut unread = 0;
+        for (series, values) in self.values(tenant, series, plan, level_of, &mut unread).await? {
+            let (before, now) = values.split_at(split.min(values.len()));
+            let points = now.iter().flatten();
+            let (before, now) = (spread(before), spread(now));
+            let (above, below) =
+                (points.clone().filter(|it| **it > before.high), points.filter(|it| **it < before.low));
+            let (above, below) = (above.count() as u64, below.count() as u64);
+            if now.count == 0 && before.count == 0 {
+                continue;
+            }
+            evidence.series.push(SeriesEvidence {
+                id: series.id,
+                service: series.service,
+                name: named(&series),
+                unit: series.definition.unit.to_string(),
+                now,
+                before,
+                above,
+                below,
+            });
+        }
+        let mut by_ends: BTreeMap<(ServiceId, ServiceId), (f64, f64)> = BTreeMap::new();
+        for (series, values) in self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await? {
+            let end = |key| self.named_node(tenant, series.attributes.text(key)?);
+            let (Some(from), Some(to)) = (end("client"), end("server")) else { continue };
+            let (before, now) = values.split_at(split.min(values.len()));
+            let sums = by_ends.entry((from, to)).or_default();
+            sums.0 += now.iter().flatten().sum::<f64>();
+            sums.1 += before.iter().flatten().sum::<f64>();
+        }
+        let calls =
+            by_ends.into_iter().map(|((from, to), (now, before))| CallEvidence { from, to, now, before });
+        evidence.calls.extend(calls);
+        evidence.unread_series = if more { SERIES_MAX } else { 0 } + unread;
+        self.add_nodes(evidence);
+        Ok(())
+    }
+
+    /// Adds the changes from the beginning of the baseline on.
+    pub(super) async fn changes(
+        &self,
+        tenant: TenantNumber,
+        since: UnixNanos,
+        evidence: &mut Evidence,
+    ) -> Result<(), Error> {
+        let window = Window::new(since, evidence.window.to);
+        let found = self.events(tenant, window, CHANGES, CHANGES_MAX).await?;
+        for log in found {
+            let detail = &log.row.detail;
+            let attributes: BTreeMap<&str, String> =
+                detail.attributes().map(|(key, value)| (key, value.render())).collect();
+            let what: Vec<&str> =
+                CHANGED.iter().filter_map(|key| attributes.get(key).map(String::as_str)).collect();
+            let body = detail.body_text();
+            let unsaid = what.into_iter().filter(|what| !body.contains(what));
+            let text: Vec<&str> = std::iter::once(body.as_str()).chain(unsaid).collect();
+            evidence.changes.push(ChangeEvidence {
+                at: log.row.time,
+                service: Some(log.row.service),
+                kind: detail.event_name().to_owned(),
+                text: text.join(", "),
+            });
+        }
+        Ok(())
+    }
+
+    /// One value for each step of each series; series whose points are too many to read are left out and counted.
+    async fn values(
+        &self,
+        tenant: TenantNumber,
+        series: Vec<StoredSeries>,
+        plan: Plan,
+        function: fn(Nature) -> Function,
+        unread: &mut usize,
+    ) -> Result<Vec<(StoredSeries, Vec<Option<f64>>)>, Error> {
+        let mut by_nature: BTreeMap<Nature, Vec<StoredSeries>> = BTreeMap::new();
+        for series in series {
+            by_nature.entry(nature(&series)).or_default().push(series);
+        }
+        let mut found = Vec::new();
+        for (nature, series) in by_nature {
+            for some in series.chunks(SERIES_AT_ONCE) {
+                let mut part = Part::new(None, nature);
+                for series in some {
+                    part.add(vec![series.id.0.to_string()], series.id, nature);
+                }
+                let groups = match Box::pin(self.reckon(tenant, &part, plan, Pages::OF_A_QUESTION)).await {
+                    Ok(groups) => groups,
+                    Err(Error::Metrics(Refusal::TooManyPoints { .. })) => {
+                        *unread += some.len();
+                        continue;
+                    }
+                    Err(other) => return Err(other),
+                };
+                let by_id: BTreeMap<SeriesId, &StoredSeries> = some.iter().map(|it| (it.id, it)).collect();
+                for ((labels, _), steps) in part.into_labels().into_iter().zip(groups) {
+                    let id = labels.first().and_then(|id| id.parse().ok()).map(SeriesId);
+                    let Some(series) = id.and_then(|id| by_id.get(&id)) else { continue };
+                    let value = |gathered: &Option<_>| {
+                        let gathered: &crate::reckon::gather::Gathered = gathered.as_ref()?;
+                        gathered.answer(function(nature)).filter(|value| value.is_finite())
+                    };
+                    found.push(((*series).clone(), steps.iter().map(value).collect()));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn named_node(&self, tenant: TenantNumber, name: &str) -> Option<ServiceId> {
+        let mut found = self.names().find_services(tenant, name);
+        found.sort_by_key(|service| service.kind);
+        found.first().map(|service| service.id)
+    }
+
+    /// Adds the nodes that only logs, series or a service graph's metrics know.
+    pub(super) fn add_nodes(&self, evidence: &mut Evidence) {
+        let mut known: BTreeSet<ServiceId> = evidence.nodes.iter().map(|node| node.id).collect();
+        let series = evidence.series.iter().map(|series| series.service);
+        let calls = evidence.calls.iter().flat_map(|call| [call.from, call.to]);
+        let logs = evidence.templates.iter().map(|template| template.service);
+        for id in series.chain(calls).chain(logs) {
+            if known.insert(id)
+                && let Some(info) = self.names().service_info(id)
+            {
+                evidence.nodes.push(Node { id: info.id, name: info.name.to_string(), kind: info.kind });
+            }
+        }
+        evidence.nodes.sort_by_key(|node| node.id);
+    }
+}
+
+fn nature(series: &StoredSeries) -> Nature {
+    let definition = &series.definition;
+    Nature { kind: definition.kind, temporality: definition.temporality, monotonic: definition.monotonic }
+}
+
+/// What of a series is compared: the level of gauges, the rate of counters, the mean of distributions.
+fn level_of(nature: Nature) -> Function {
+    match nature.accrual() {
+        Accrual::Total | Accrual::Delta if nature.is_number() => Function::Rate,
+        _ => Function::Average,
+    }
+}
+
+/// The name of the metric, and the attributes that tell its series apart.
+fn named(series: &StoredSeries) -> String {
+    let name = &series.definition.name;
+    let attributes: Vec<String> =
+        series.attributes.iter().map(|(key, value)| format!("{key}={}", value.render())).collect();
+    if attributes.is_empty() { name.to_string() } else { format!("{name}{{{}}}", attributes.join(", ")) }
+}
+
+/// Steps from `from` to the end of `window`.
+fn plan(from: UnixNanos, window: Window) -> Plan {
+    let length = Window::new(from, window.to).length().as_secs();
+    let fits = |seconds: &i64| length / seconds.unsigned_abs() <= STEPS_MAX;
+    let seconds = STEPS_SECONDS.into_iter().find(fits).unwrap_or(STEPS_SECONDS[3]);
+    let whole = window::whole_buckets(Window::new(from, window.to), seconds);
+    let step_ns = seconds * NANOS_PER_SECOND;
+    let steps = (whole.length().as_secs() / seconds.unsigned_abs()) as usize;
+    Plan { from: whole.from, step_ns, steps, window_steps: 1, known_from: whole.from.minus(LOOK_BACK) }
+}
+
+/// The first step that is the window's rather than the baseline's.
+fn split(plan: &Plan, window: Window) -> usize {
+    let before = window.from.0.saturating_sub(plan.from.0).max(0);
+    usize::try_from(before / plan.step_ns).unwrap_or(usize::MAX)
+}
+
+fn spread(values: &[Option<f64>]) -> Spread {
+    Spread::of(values.iter().flatten().copied().collect())
+}
