@@ -14,7 +14,7 @@
 //! `surprise` is how many standard deviations the symptom is away from its baseline, `volume` the requests it
 //! rests on. Ties are broken by name, then by id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::ServiceId;
 
@@ -36,6 +36,8 @@ use super::{Options, path};
 const BLAME_WEIGHT: f64 = 0.95;
 /// What a full signal is worth beside a symptom that spans show, and without one.
 const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
+/// Part of the blame for calls no longer made that goes to a callee that surely answers otherwise.
+const ANSWERED_OTHERWISE: f64 = 0.9;
 /// The same for an operation that takes another way.
 const STEP_WEIGHT: (f64, f64) = (0.7, 0.9);
 /// What a change is worth; it never stands alone.
@@ -181,8 +183,9 @@ fn suspects(
 ) -> BTreeMap<ServiceId, Suspect> {
     let mut suspects: BTreeMap<ServiceId, Suspect> = BTreeMap::new();
     let ways = Ways::new(view);
+    let answers = Answers::new(view, signals);
     for account in accounts {
-        for ((service, blame), share) in seated(view, &account.ledger, &ways) {
+        for ((service, blame), share) in answers.passed_on(seated(view, &account.ledger, &ways)) {
             let suspect = suspects.entry(service).or_default();
             *suspect.blames.entry((account.deviation.kind, blame)).or_default() += share * account.weight;
         }
@@ -217,8 +220,48 @@ fn suspects(
     suspects
 }
 
+/// Blames by node and place.
+type Seats = BTreeMap<(ServiceId, Blame), f64>;
+
+/// Services that others may be answered otherwise by: they take another way than they used to.
+struct Answers {
+    callees: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
+    /// The operation of each, and how strongly it shows.
+    changed: BTreeMap<ServiceId, (usize, f64)>,
+}
+
+impl Answers {
+    fn new(view: &View<'_>, signals: &Signals) -> Self {
+        let changed = signals.by_service.iter().filter_map(|(service, list)| {
+            list.iter().find_map(|signal| match signal.source {
+                Source::Step(operation) => Some((*service, (view.position(operation)?, signal.strength))),
+                _ => None,
+            })
+        });
+        Self { callees: view.callees_by_service(), changed: changed.collect() }
+    }
+
+    /// Moves blame for calls that are no longer made to a callee that takes another way itself: who gets another answer
+    /// goes on otherwise.
+    fn passed_on(&self, seats: Seats) -> Seats {
+        let mut moved = Seats::new();
+        for ((service, blame), share) in seats {
+            let below = self.callees.get(&service).into_iter().flatten();
+            let changed = below.filter_map(|callee| Some((*callee, *self.changed.get(callee)?)));
+            let heir = changed.max_by(|(a, x), (b, y)| x.1.total_cmp(&y.1).then(b.cmp(a)));
+            let heir = heir.filter(|_| matches!(blame, Blame::FewerCalls(..)));
+            let given = heir.map_or(0.0, |(_, (_, strength))| ANSWERED_OTHERWISE * saturate(strength, 0.1));
+            if let Some((heir, (at, _))) = heir {
+                *moved.entry((heir, Blame::Operation(at))).or_default() += share * given;
+            }
+            *moved.entry((service, blame)).or_default() += share * (1.0 - given);
+        }
+        moved
+    }
+}
+
 /// Blames by node; the way between two nodes is charged to one of them.
-fn seated(view: &View<'_>, ledger: &Ledger, ways: &Ways) -> BTreeMap<(ServiceId, Blame), f64> {
+fn seated(view: &View<'_>, ledger: &Ledger, ways: &Ways) -> Seats {
     let service = |at: usize| view.operations[at].service;
     let mut by_ends: BTreeMap<(ServiceId, ServiceId), f64> = BTreeMap::new();
     for (blame, share) in &ledger.shares {

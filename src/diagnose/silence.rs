@@ -58,7 +58,11 @@ pub(super) fn missing_calls(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> 
 fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     let caller = &flow.view.operations[edge.from];
     let deferred = edge.way == Way::Deferred && caller.kind != SpanKind::PRODUCER;
+    let callee = &flow.view.operations[edge.to];
+    // Which way the code takes inside a service is told by its steps.
+    let inside = edge.way == Way::Within && !callee.kind.is_outbound();
     if edge.way == Way::Answered
+        || inside
         || deferred
         || edge.before.count < COUNT_MIN
         || caller.before.count < COUNT_MIN

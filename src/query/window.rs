@@ -1,5 +1,6 @@
 //! Which time a question is about, and what it is compared with.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::diagnose::anomaly;
@@ -16,6 +17,11 @@ const BASELINE_MAX: Duration = Duration::from_secs(6 * 3600);
 const RAGGED_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Onsets this close to the worst one's belong to the same trouble.
 const SAME_TROUBLE: Duration = Duration::from_secs(120);
+
+/// Part of the time of the busiest subject that one must take for its slowness to be felt.
+const FELT_MIN: f64 = 0.05;
+/// Trouble that was over sooner than this does not end the window: it may have been a first sign.
+const TROUBLE_MIN: Duration = Duration::from_secs(120);
 
 /// Steps of a timeline at most.
 const STEPS_MAX: i64 = 240;
@@ -41,8 +47,16 @@ pub fn plain(asked: Window) -> Comparison {
 /// the better baseline. `slices` must reach back before the window; width is that of their buckets.
 pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
     let found = anomaly::anomalies(slices, &anomaly::Options::default());
-    let inside: Vec<&Anomaly> =
-        found.iter().filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly)).collect();
+    let times = times_within(asked, slices);
+    let longest = times.values().copied().max().unwrap_or(0) as f64;
+    let is_felt = |anomaly: &Anomaly| {
+        let own = times.get(&anomaly.subject).copied().unwrap_or(0) as f64;
+        anomaly.kind != AnomalyKind::Latency || own >= FELT_MIN * longest
+    };
+    let inside: Vec<&Anomaly> = found
+        .iter()
+        .filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly) && is_felt(anomaly))
+        .collect();
     let rank = |anomaly: &Anomaly| (anomaly.kind != AnomalyKind::Silence, anomaly.severity);
     let worst = inside.iter().max_by(|a, b| {
         let ((a_loud, a_severity), (b_loud, b_severity)) = (rank(a), rank(b));
@@ -59,9 +73,21 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
         return plain(asked);
     }
     let end = together.iter().map(|anomaly| anomaly.end.unwrap_or(asked.to)).max().unwrap_or(asked.to);
-    let end = if end > onset { end.min(asked.to) } else { asked.to };
+    let is_over = end < asked.to && end >= onset.plus(TROUBLE_MIN);
+    let end = if is_over { end } else { asked.to };
     let length = Duration::max(asked.length(), BASELINE_MIN).min(BASELINE_MAX);
     Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) }
+}
+
+/// How much time each subject took within `window`.
+fn times_within(window: Window, slices: &[Slice]) -> BTreeMap<Subject, u64> {
+    let mut times: BTreeMap<Subject, u64> = BTreeMap::new();
+    let (from, to) = (window.from.seconds(), window.to.seconds());
+    for slice in slices.iter().filter(|slice| from < slice.bucket_s + slice.width_s && slice.bucket_s < to) {
+        let sum = times.entry(slice.subject).or_default();
+        *sum = sum.saturating_add(slice.sum_ns);
+    }
+    times
 }
 
 fn overlaps(anomaly: &Anomaly, window: Window) -> bool {
