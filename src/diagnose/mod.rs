@@ -29,6 +29,7 @@ mod sentence;
 mod series;
 mod signal;
 mod silence;
+pub mod split;
 mod stats;
 mod steps;
 mod symptom;

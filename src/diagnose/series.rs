@@ -123,7 +123,7 @@ fn trust_of(name: &str) -> f64 {
 }
 
 /// How far a series moved in its bad direction: in spreads of its baseline, relative to its level, and the level of
-/// the worse half of the window. It must leave nine tenths of its baseline behind, whatever a stray point reached.
+/// the worst quarter of the window. It must leave nine tenths of its baseline behind, whatever a stray point reached.
 fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)> {
     let (now, before) = (&series.now, &series.before);
     if now.count == 0 || before.count < 3 {
@@ -132,10 +132,10 @@ fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)
     let level = before.median.abs();
     let usual = ((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
     let (spread, apart, moved, reached) = if meaning == Meaning::Better {
-        let reached = f64::midpoint(now.median, now.lower);
+        let reached = f64::midpoint(now.lower, now.low);
         (usual.max(SUCCESS_SPREAD * level), before.low - reached, before.median - reached, reached)
     } else {
-        let reached = f64::midpoint(now.median, now.upper);
+        let reached = f64::midpoint(now.upper, now.high);
         (usual.max(0.05 * level), reached - before.high, reached - before.median, reached)
     };
     let spreads = moved / spread.max(1e-9);
@@ -161,6 +161,7 @@ fn share_of_traffic(traffic: &BTreeMap<ServiceId, f64>, service: ServiceId) -> f
     let busiest = traffic.values().copied().fold(0.0, f64::max);
     match traffic.get(&service) {
         Some(requests) if busiest > 0.0 => IDLE + (1.0 - IDLE) * (requests / busiest).sqrt(),
+        None if busiest > 0.0 => IDLE,
         _ => 1.0,
     }
 }
@@ -181,6 +182,17 @@ fn failures(series: &SeriesEvidence, requests: Option<&SeriesEvidence>) -> Optio
     let surprise = share_surprise(failing[0] * tries[0], tries[0], failing[1] * tries[1], tries[1]);
     let more = failing[0] - failing[1];
     (more > 0.0 && surprise > FAILURES_MIN).then_some((surprise, more, now.mean))
+}
+
+/// How many seconds the unit of a series is, by the unit or by how the name ends.
+fn seconds_of(series: &SeriesEvidence) -> Option<f64> {
+    let name = series.name.split('{').next().unwrap_or_default();
+    let ends = |word: &str| {
+        series.unit == word || name.ends_with(&format!("_{word}")) || name.ends_with(&format!(".{word}"))
+    };
+    let units =
+        [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("milliseconds", 1e-3), ("s", 1.0), ("seconds", 1.0)];
+    units.into_iter().find(|(word, _)| ends(word)).map(|(_, seconds)| seconds)
 }
 
 /// The series that counts each service's requests.
@@ -232,7 +244,10 @@ fn moved(
             format!("{} went from {} to {} {unit}", series.name, short(series.before.median), short(reached));
         let levels = (series.before.median, reached);
         let text = text.trim_end().to_owned();
-        let signal = Signal { strength, source: source(series.id), kind, levels, text };
+        let slower_s = seconds_of(series)
+            .filter(|_| kind == Some(SymptomKind::Latency))
+            .map(|it| it * (levels.1 - levels.0));
+        let signal = Signal { strength, source: source(series.id), kind, slower_s, levels, text };
         keep_strongest(&mut found, series.service, signal);
     }
     found

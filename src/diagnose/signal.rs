@@ -21,6 +21,8 @@ const INHERITED: f64 = 0.3;
 /// What a signal is worth that the measured symptom does not lead to, or that is of another kind.
 const UNRELATED: f64 = 0.4;
 
+/// Part of a service's slowness that a callee's must make to explain it.
+const EXPLAINS_MIN: f64 = 0.3;
 /// What a measured signal is worth that explains nothing else.
 const ALONE: f64 = 0.4;
 
@@ -32,6 +34,8 @@ pub(super) struct Signal {
     pub(super) source: Source,
     /// The kind of symptom that it measures, if it measures one.
     pub(super) kind: Option<SymptomKind>,
+    /// How many seconds slower, for measured latencies.
+    pub(super) slower_s: Option<f64>,
     /// Level in the baseline and in the window, for measured series.
     pub(super) levels: (f64, f64),
     pub(super) text: String,
@@ -157,13 +161,17 @@ fn explaining(kind: OneKind, callees: &BTreeMap<ServiceId, BTreeSet<ServiceId>>)
 
 /// Weakens the signals of services below which a similarly strong one is seen.
 fn discounted(kind: OneKind, callees: &BTreeMap<ServiceId, BTreeSet<ServiceId>>) -> OneKind {
-    let strengths: BTreeMap<ServiceId, f64> =
-        kind.iter().map(|(service, signal)| (*service, signal.strength)).collect();
+    let known: BTreeMap<ServiceId, (f64, Option<f64>)> =
+        kind.iter().map(|(service, signal)| (*service, (signal.strength, signal.slower_s))).collect();
     let below: BTreeMap<ServiceId, BTreeSet<ServiceId>> =
-        strengths.keys().map(|service| (*service, reachable(callees, *service))).collect();
+        known.keys().map(|service| (*service, reachable(callees, *service))).collect();
     let weaken = |(service, mut signal): (ServiceId, Signal)| {
-        let deeper = strengths.iter().any(|(other, strength)| {
+        let deeper = known.iter().any(|(other, (strength, slower_s))| {
+            // A few milliseconds more below do not explain a second.
+            let accounts =
+                slower_s.zip(signal.slower_s).is_none_or(|(theirs, own)| theirs >= EXPLAINS_MIN * own);
             *other != service
+                && accounts
                 && *strength >= 0.5 * signal.strength
                 && below[&service].contains(other)
                 && !below[other].contains(&service)
@@ -185,7 +193,7 @@ fn changes(view: &View<'_>) -> OneKind {
         };
         let text = format!("{}: {}", change.kind, cut(&change.text, 100));
         let source = Source::Change(change.at);
-        let signal = Signal { strength: 0.5, source, kind: None, levels: (0.0, 0.0), text };
+        let signal = Signal { strength: 0.5, source, kind: None, slower_s: None, levels: (0.0, 0.0), text };
         keep_strongest(&mut found, service, signal);
     }
     found

@@ -16,7 +16,7 @@ use super::view::View;
 /// Standard deviations that a share must leave behind; hundreds of pairs are compared.
 const SURPRISE_MIN: f64 = 3.5;
 /// Change of a share that must be exceeded.
-const CHANGE_MIN: f64 = 0.2;
+const CHANGE_MIN: f64 = 0.1;
 
 /// The strongest change of way of each service.
 pub(super) fn signals(view: &View<'_>) -> OneKind {
@@ -32,6 +32,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             strength: saturate(surprise - SURPRISE_MIN + 0.5, 2.0) * change,
             source: Source::Step(step.operation),
             kind: None,
+            slower_s: None,
             levels: (share(step.before), share(step.now)),
             text: words(view, step),
         };

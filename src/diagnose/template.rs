@@ -44,7 +44,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
         let of_service = by_operation.get(&template.service).map_or(&[][..], Vec::as_slice);
         let Some((strength, text)) = strength(view, template, exposure, of_service) else { continue };
         let source = Source::Template(template.id);
-        let signal = Signal { strength, source, kind: None, levels: (0.0, 0.0), text };
+        let signal = Signal { strength, source, kind: None, slower_s: None, levels: (0.0, 0.0), text };
         keep_strongest(&mut found, template.service, signal);
     }
     found

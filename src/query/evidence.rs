@@ -1,13 +1,14 @@
 //! Everything known about a window, in the form `diagnose` reads.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::diagnose::evidence::{
     EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node,
     OperationEvidence, Slice, TemplateEvidence,
 };
+use crate::diagnose::split::Track;
 use crate::fault;
-use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::span::Status;
@@ -221,6 +222,26 @@ impl Query {
         templates.truncate(TEMPLATES_MAX);
         evidence.templates = templates;
         Ok(())
+    }
+
+    /// The share of each template among its service's log records, minute by minute, as tracks.
+    pub(super) async fn log_tracks(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Track>, Error> {
+        let window = window::whole_buckets(window, COARSE_SECONDS);
+        let cells = self.store.timeline(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await?;
+        let mut all: BTreeMap<(ServiceId, i64), u64> = BTreeMap::new();
+        let mut own: BTreeMap<(ServiceId, TemplateId), BTreeMap<i64, u64>> = BTreeMap::new();
+        for (bucket_s, subject, cell) in cells {
+            let Subject::Logs(service, template, _) = subject else { continue };
+            *all.entry((service, bucket_s)).or_default() += cell.count;
+            *own.entry((service, template)).or_default().entry(bucket_s).or_default() += cell.count;
+        }
+        let track = |((service, _), counts): (&(ServiceId, TemplateId), &BTreeMap<i64, u64>)| {
+            let minutes = all.range((*service, i64::MIN)..=(*service, i64::MAX));
+            Track::Share(
+                minutes.map(|((_, at), of)| (*at, counts.get(at).copied().unwrap_or(0), *of)).collect(),
+            )
+        };
+        Ok(own.iter().map(track).collect())
     }
 
     async fn exemplars(

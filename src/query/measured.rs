@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{CallEvidence, ChangeEvidence, Evidence, Node, SeriesEvidence, Spread};
+use crate::diagnose::split::Track;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::reckon::nature::Accrual;
@@ -129,6 +130,24 @@ impl Query {
         evidence.unread_series = if more { SERIES_MAX } else { 0 } + unread;
         self.add_nodes(evidence);
         Ok(())
+    }
+
+    /// The telling series of `window` as tracks.
+    pub(super) async fn tracks(
+        &self,
+        tenant: TenantNumber,
+        measures: &Measures,
+        window: Window,
+    ) -> Result<Vec<Track>, Error> {
+        let plan = plan(window.from, window);
+        let mut unread = 0;
+        let found = self.values(tenant, measures.series.clone(), plan, level_of, &mut unread).await?;
+        let time = |step: usize| (plan.from.0 + plan.step_ns * step as i64) / NANOS_PER_SECOND;
+        let track = |(_, values): (StoredSeries, Vec<Option<f64>>)| {
+            let points = values.iter().enumerate().filter_map(|(step, value)| Some((time(step), (*value)?)));
+            Track::Level(points.collect())
+        };
+        Ok(found.into_iter().map(track).collect())
     }
 
     /// Adds the changes from the beginning of the baseline on.

@@ -1,15 +1,19 @@
 //! Why something is wrong.
 
+use std::collections::BTreeMap;
+
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
+use crate::diagnose::split::{Track, split};
 use crate::diagnose::verdict::Verdict;
 use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 
 use super::error::Error;
 use super::handle::Query;
-use super::window::{self, Comparison};
+use super::window::{self, Comparison, Trouble};
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
@@ -46,7 +50,7 @@ impl Query {
             return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
         let slices = self.slices(tenant, Window::new(window::plain(asked).before.from, asked.to)).await?;
-        let comparison = match symptom {
+        let trouble = match symptom {
             Some(symptom) => {
                 let own: Vec<Slice> = slices
                     .iter()
@@ -57,6 +61,7 @@ impl Query {
             }
             None => window::around_trouble(asked, &slices),
         };
+        let comparison = Box::pin(self.around_change(tenant, asked, trouble, &slices)).await?;
         // On the heap: so much waits in there that a thread's stack would be short of it.
         let mut evidence = Box::pin(self.all_evidence(tenant, comparison, symptom)).await?;
         evidence.timeline = slices;
@@ -67,6 +72,34 @@ impl Query {
         });
         let verdict = work.await.map_err(|_| Error::Abandoned)?;
         Ok(Explanation { verdict, comparison, traces, nodes })
+    }
+
+    /// The comparison around trouble, or where it is not plain and nothing before the window is known the one around the instant in it at which most changed.
+    async fn around_change(
+        &self,
+        tenant: TenantNumber,
+        asked: Window,
+        trouble: Trouble,
+        slices: &[Slice],
+    ) -> Result<Comparison, Error> {
+        let comparison = trouble.comparison;
+        if trouble.is_plain {
+            return Ok(comparison);
+        }
+        let measures = self.measures(tenant).await?;
+        let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
+        let first = counted.into_iter().chain(measures.since()).min();
+        let is_known = |first: UnixNanos| first < asked.from.minus(asked.length() / 4);
+        if first.is_none_or(is_known) {
+            return Ok(comparison);
+        }
+        let mut tracks = self.tracks(tenant, &measures, asked).await?;
+        tracks.extend(self.log_tracks(tenant, asked).await?);
+        tracks.extend(span_tracks(asked, slices));
+        let work = tokio::task::spawn_blocking(move || split(asked, &tracks));
+        let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };
+        let length = asked.length().max(comparison.before.length());
+        Ok(Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) })
     }
 
     /// What spans, logs, metrics and events tell.
@@ -92,4 +125,21 @@ impl Query {
         Box::pin(self.steps(tenant, &mut evidence)).await?;
         Ok(evidence)
     }
+}
+
+/// How long each instance's requests took, and the share that failed, as tracks.
+fn span_tracks(window: Window, slices: &[Slice]) -> Vec<Track> {
+    let mut by_subject: BTreeMap<Subject, Vec<&Slice>> = BTreeMap::new();
+    let (from, to) = (window.from.seconds(), window.to.seconds());
+    let counted = slices.iter().filter(|slice| slice.count > 0 && (from..to).contains(&slice.bucket_s));
+    for slice in counted.filter(|slice| matches!(slice.subject, Subject::Instance(..))) {
+        by_subject.entry(slice.subject).or_default().push(slice);
+    }
+    let tracks = by_subject.into_values().flat_map(|mut slices| {
+        slices.sort_by_key(|slice| slice.bucket_s);
+        let mean = |slice: &&Slice| (slice.bucket_s, slice.sum_ns as f64 / slice.count as f64);
+        let failed = |slice: &&Slice| (slice.bucket_s, slice.errors, slice.count);
+        [Track::Level(slices.iter().map(mean).collect()), Track::Share(slices.iter().map(failed).collect())]
+    });
+    tracks.collect()
 }

@@ -18,6 +18,8 @@ const RAGGED_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Onsets this close to the worst one's belong to the same trouble.
 const SAME_TROUBLE: Duration = Duration::from_secs(120);
 
+/// Severity from which on trouble is plain to see.
+const PLAIN_MIN: f64 = 0.5;
 /// Part of the time of the busiest subject that one must take for its slowness to be felt.
 const FELT_MIN: f64 = 0.05;
 /// Trouble that was over sooner than this does not end the window: it may have been a first sign.
@@ -37,6 +39,15 @@ pub struct Comparison {
     pub before: Window,
 }
 
+/// A comparison around trouble that was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it suggests to compare; the plain comparison where nothing began inside the window.
+    pub comparison: Comparison,
+    /// Whether it is plain to see, and lasts to the end of the window.
+    pub is_plain: bool,
+}
+
 /// The window and the time just before it, as long as the window within bounds.
 pub fn plain(asked: Window) -> Comparison {
     let length = asked.length().clamp(BASELINE_MIN, BASELINE_MAX);
@@ -45,7 +56,8 @@ pub fn plain(asked: Window) -> Comparison {
 
 /// The comparison that shows the trouble inside `asked`: where something began within it, what lies before that is
 /// the better baseline. `slices` must reach back before the window; width is that of their buckets.
-pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
+pub fn around_trouble(asked: Window, slices: &[Slice]) -> Trouble {
+    let none = Trouble { comparison: plain(asked), is_plain: false };
     let found = anomaly::anomalies(slices, &anomaly::Options::default());
     let times = times_within(asked, slices);
     let longest = times.values().copied().max().unwrap_or(0) as f64;
@@ -62,21 +74,31 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Comparison {
         let ((a_loud, a_severity), (b_loud, b_severity)) = (rank(a), rank(b));
         a_loud.cmp(&b_loud).then(a_severity.total_cmp(&b_severity)).then(b.onset.cmp(&a.onset))
     });
-    let Some(worst) = worst else { return plain(asked) };
+    let Some(worst) = worst else { return none };
     // What began together is one trouble, and lasts until the last of it is over.
     let together: Vec<&&Anomaly> = inside
         .iter()
         .filter(|anomaly| anomaly.onset.plus(SAME_TROUBLE) >= worst.onset && rank(anomaly).0 == rank(worst).0)
         .collect();
     let onset = together.iter().map(|anomaly| anomaly.onset).min().unwrap_or(worst.onset);
-    if onset <= asked.from {
-        return plain(asked);
+    let known_before = slices.iter().any(|slice| slice.bucket_s < asked.from.seconds() - quarter_s(asked));
+    let late = asked.from.plus(asked.length() / 2);
+    if onset <= asked.from || known_before && onset < late {
+        // Who asks for a window that is mostly trouble means all of it.
+        return none;
     }
     let end = together.iter().map(|anomaly| anomaly.end.unwrap_or(asked.to)).max().unwrap_or(asked.to);
     let is_over = end < asked.to && end >= onset.plus(TROUBLE_MIN);
     let end = if is_over { end } else { asked.to };
     let length = Duration::max(asked.length(), BASELINE_MIN).min(BASELINE_MAX);
-    Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) }
+    let comparison =
+        Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) };
+    Trouble { comparison, is_plain: !is_over && worst.end.is_none() && worst.severity >= PLAIN_MIN }
+}
+
+/// A quarter of a window's length in seconds.
+fn quarter_s(window: Window) -> i64 {
+    i64::try_from(window.length().as_secs() / 4).unwrap_or(i64::MAX)
 }
 
 /// How much time each subject took within `window`.
@@ -196,7 +218,7 @@ mod tests {
     #[test]
     fn a_quiet_window_is_compared_with_the_time_before() {
         let asked = Window::new(UnixNanos::from_seconds(10_000), UnixNanos::from_seconds(10_060));
-        let comparison = around_trouble(asked, &[]);
+        let comparison = around_trouble(asked, &[]).comparison;
         assert_eq!(comparison.now, asked);
         assert_eq!(comparison.before.to, asked.from);
         assert_eq!(comparison.before.length(), BASELINE_MIN);
