@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
+use loadsim::incidents::evaluate;
+use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
@@ -27,6 +29,49 @@ enum Command {
     Conformance(Conformance),
     /// Compares ledgers with what is stored: everything acknowledged present, once, unaltered, with its tenant.
     Check(Check),
+    /// Sends a recorded incident as OTLP, so that it ends now, and prints its windows as JSON.
+    Replay(Replay),
+    /// Sends each recorded incident of a folder to a fresh server, asks it for the cause over MCP, and scores the answers.
+    Evaluate(Evaluate),
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// The folder of the case.
+    case: PathBuf,
+    /// Where OTLP/HTTP is, as http://host:port.
+    #[arg(long, default_value = "http://localhost:4318")]
+    endpoint: String,
+    /// When the incident ends: now, keep (as it was recorded), or seconds since 1970.
+    #[arg(long, default_value = "now")]
+    end_at: EndAt,
+    /// Tenant to send as; the server's default when not given.
+    #[arg(long, default_value = "")]
+    tenant_id: String,
+    /// The server's key.
+    #[arg(long, env = "API_KEY", default_value = "", hide_env_values = true)]
+    api_key: String,
+}
+
+#[derive(Debug, Args)]
+struct Evaluate {
+    /// The folder of cases, with their answers in truth*.json.
+    folder: PathBuf,
+    /// The server's program.
+    #[arg(long)]
+    server: PathBuf,
+    /// Only cases whose name begins with this; may be given several times.
+    #[arg(long)]
+    only: Vec<String>,
+    /// How many seconds ago the incidents end; another number cuts time into other buckets.
+    #[arg(long, default_value_t = 0)]
+    ended: u64,
+    /// Writes the tables in Markdown.
+    #[arg(long)]
+    document: Option<PathBuf>,
+    /// Writes the answers as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +205,8 @@ async fn main() -> Result<()> {
     match Arguments::parse() {
         Arguments { command: Some(Command::Conformance(arguments)), .. } => conform(arguments).await,
         Arguments { command: Some(Command::Check(arguments)), .. } => check(&arguments),
+        Arguments { command: Some(Command::Replay(arguments)), .. } => replay(arguments).await,
+        Arguments { command: Some(Command::Evaluate(arguments)), .. } => evaluate(arguments).await,
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -202,6 +249,37 @@ async fn conform(arguments: Conformance) -> Result<()> {
     }
     let failed = report.failed().count();
     anyhow::ensure!(failed == 0, "{failed} of {} executions failed", report.outcomes.len());
+    Ok(())
+}
+
+async fn replay(arguments: Replay) -> Result<()> {
+    let Replay { case, endpoint, end_at, tenant_id: tenant, api_key } = arguments;
+    let sent = replay::replay(&case, end_at, &Target { endpoint, api_key, tenant }).await?;
+    println!("{}", serde_json::to_string_pretty(&sent)?);
+    Ok(())
+}
+
+async fn evaluate(arguments: Evaluate) -> Result<()> {
+    let options = evaluate::Options {
+        folder: arguments.folder,
+        program: std::path::absolute(&arguments.server)?,
+        only: arguments.only,
+        ended_s: arguments.ended,
+    };
+    let report = evaluate::evaluate(&options, |answer| {
+        let rank = answer.rank.map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
+        eprintln!("{}, told {}: {} named {rank}", answer.case, answer.way.words(), answer.cause);
+    })
+    .await?;
+    let document = report.document();
+    match arguments.document {
+        Some(path) => std::fs::write(&path, document).with_context(|| path.display().to_string())?,
+        None => print!("{document}"),
+    }
+    if let Some(path) = arguments.report {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(&path, json).with_context(|| path.display().to_string())?;
+    }
     Ok(())
 }
 

@@ -60,7 +60,8 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     let deferred = edge.way == Way::Deferred && caller.kind != SpanKind::PRODUCER;
     let callee = &flow.view.operations[edge.to];
     // Which way the code takes inside a service is told by its steps.
-    let inside = edge.way == Way::Within && !callee.kind.is_outbound();
+    let told = !flow.view.evidence.steps.is_empty();
+    let inside = told && edge.way == Way::Within && !callee.kind.is_outbound();
     if edge.way == Way::Answered
         || inside
         || deferred

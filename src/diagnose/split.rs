@@ -11,8 +11,8 @@ use super::stats::even_surprise;
 
 /// What a vote must exceed.
 const VOTE_MIN: f64 = 9.0;
-/// What a vote is worth at most.
-const VOTE_MAX: f64 = 100.0;
+/// From where on a vote grows ever slower.
+const VOTE_SCALE: f64 = 100.0;
 /// What all votes must come to.
 const VOTES_MIN: f64 = 30.0;
 /// Part of the votes that a later instant must have to be the one.
@@ -94,7 +94,7 @@ fn vote(track: &Track, at: i64) -> f64 {
             even_surprise(sum(&points[cut..]), sum(&points[..cut])).powi(2)
         }
     };
-    if strength > VOTE_MIN { strength.min(VOTE_MAX) - VOTE_MIN } else { 0.0 }
+    if strength > VOTE_MIN { VOTE_SCALE * ((strength - VOTE_MIN) / VOTE_SCALE).ln_1p() } else { 0.0 }
 }
 
 /// The square of Welch's t of two halves; a fiftieth of the level is noise at least.
