@@ -12,6 +12,7 @@ use crate::model::time::UnixNanos;
 
 use super::message::cut;
 use super::silence::reachable;
+use super::stats::saturate;
 use super::verdict::SymptomKind;
 use super::view::View;
 use super::{series, steps, template};
@@ -21,6 +22,8 @@ const INHERITED: f64 = 0.3;
 /// What a signal is worth that the measured symptom does not lead to, or that is of another kind.
 const UNRELATED: f64 = 0.4;
 
+/// Part of the symptom's slowness that makes another one count half.
+const EXPLAINS_HALF: f64 = 0.1;
 /// Part of a service's slowness that a callee's must make to explain it.
 const EXPLAINS_MIN: f64 = 0.3;
 /// What a measured signal is worth that explains nothing else.
@@ -97,6 +100,9 @@ impl Signals {
                 if !within.contains(service) || signal.kind.is_some() && signal.kind != symptom.kind {
                     signal.strength *= UNRELATED;
                 }
+                if let Some((own, theirs)) = signal.slower_s.zip(symptom.slower_s).filter(|it| it.1 > 0.0) {
+                    signal.strength *= saturate(own.max(0.0) / theirs, EXPLAINS_HALF);
+                }
             }
             list.sort_by(|a, b| b.strength.total_cmp(&a.strength).then(a.source.cmp(&b.source)));
         }
@@ -127,9 +133,10 @@ fn symptom(
         _ => 1.0,
     };
     let mut best: Option<(f64, ServiceId, &Signal)> = None;
+    let deviating = measured.iter().flat_map(BTreeMap::keys);
+    let below: BTreeSet<ServiceId> =
+        deviating.flat_map(|service| callees.get(service).into_iter().flatten()).copied().collect();
     for kind in measured {
-        let below: BTreeSet<ServiceId> =
-            kind.keys().flat_map(|service| callees.get(service).into_iter().flatten()).copied().collect();
         for (service, signal) in kind {
             let surfaces = asked.map_or(!below.contains(service), |asked| asked == *service);
             let score = signal.strength * weight(service);

@@ -82,6 +82,7 @@ pub(super) async fn send(case: &Case, end_at: EndAt, target: &Target) -> Result<
         EndAt::Ago(seconds) => (now_s - i64::try_from(seconds)?) * 1_000_000_000 - end_ns,
         EndAt::Seconds(seconds) => seconds * 1_000_000_000 - end_ns,
     };
+    crate::send::encrypt();
     let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
     let requests = case.requests(offset_ns)?;
     for request in &requests {

@@ -27,6 +27,8 @@ pub(super) struct Server {
 impl Server {
     /// Starts `program` and waits until it is ready.
     pub(super) async fn start(program: &Path, number: usize) -> Result<Self> {
+        crate::send::encrypt();
+        let client = Client::builder().timeout(PATIENCE).build()?;
         let folder = std::env::temp_dir().join(format!("loadsim-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let mut child = Command::new(program)
@@ -59,7 +61,6 @@ impl Server {
             drop(child.kill());
             bail!("{} did not say where it listens", program.display());
         };
-        let client = Client::builder().timeout(PATIENCE).build()?;
         let server = Self { child, folder, client, otlp, http };
         let ready = format!("{}/ready", server.http);
         server.until(async |client| Ok(client.get(&ready).send().await?.status().is_success())).await?;
