@@ -7,10 +7,10 @@
 //!
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
-//! `template` and `series` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with measured
-//! series); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
+//! `template`, `steps` and `series` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with ways
+//! taken and measured series); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
-//! their own questions.
+//! their own questions, and [`mod@split`], which finds the window where nothing else does.
 //!
 //! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
 
