@@ -133,6 +133,9 @@ fn coverage_of(view: &View<'_>) -> Vec<String> {
     } else if view.traces.is_empty() {
         notes.push("No exemplar traces were kept: the answer rests on roll-ups.".to_owned());
     }
+    if view.evidence.unread_series > 0 {
+        notes.push(format!("{} measured series were too many to be read.", view.evidence.unread_series));
+    }
     notes
 }
 

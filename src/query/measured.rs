@@ -9,6 +9,7 @@ use crate::diagnose::evidence::{CallEvidence, ChangeEvidence, Evidence, Node, Se
 use crate::diagnose::split::Track;
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
+use crate::reckon::gather::Gathered;
 use crate::reckon::nature::Accrual;
 use crate::reckon::steps::Plan;
 use crate::reckon::{Function, Nature};
@@ -42,7 +43,7 @@ const CHANGED: [&str; 4] =
     ["service.version", "feature_flag.key", "vcs.ref.head.revision", "deployment.environment.name"];
 
 /// The telling series of a tenant.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Measures {
     series: Vec<StoredSeries>,
     calls: Vec<StoredSeries>,
@@ -210,9 +211,8 @@ impl Query {
                 for ((labels, _), steps) in part.into_labels().into_iter().zip(groups) {
                     let id = labels.first().and_then(|id| id.parse().ok()).map(SeriesId);
                     let Some(series) = id.and_then(|id| by_id.get(&id)) else { continue };
-                    let value = |gathered: &Option<_>| {
-                        let gathered: &crate::reckon::gather::Gathered = gathered.as_ref()?;
-                        gathered.answer(function(nature)).filter(|value| value.is_finite())
+                    let value = |gathered: &Option<Gathered>| {
+                        gathered.as_ref()?.answer(function(nature)).filter(|value| value.is_finite())
                     };
                     found.push(((*series).clone(), steps.iter().map(value).collect()));
                 }

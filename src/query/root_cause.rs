@@ -13,6 +13,7 @@ use crate::model::time::{UnixNanos, Window};
 
 use super::error::Error;
 use super::handle::Query;
+use super::measured::Measures;
 use super::window::{self, Comparison, Trouble};
 
 /// The answer with the windows it rests on.
@@ -61,9 +62,10 @@ impl Query {
             }
             None => window::around_trouble(asked, &slices),
         };
-        let comparison = Box::pin(self.around_change(tenant, asked, trouble, &slices)).await?;
+        let measures = self.measures(tenant).await?;
+        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, &measures))).await?;
         // On the heap: so much waits in there that a thread's stack would be short of it.
-        let mut evidence = Box::pin(self.all_evidence(tenant, comparison, symptom)).await?;
+        let mut evidence = Box::pin(self.all_evidence(tenant, comparison, symptom, measures)).await?;
         evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };
@@ -74,26 +76,26 @@ impl Query {
         Ok(Explanation { verdict, comparison, traces, nodes })
     }
 
-    /// The comparison around trouble, or where it is not plain and nothing before the window is known the one around the instant in it at which most changed.
+    /// The comparison around trouble that is plain to see. Where there is none, and nothing before the window is known, the
+    /// one around the instant in it at which most changed.
     async fn around_change(
         &self,
         tenant: TenantNumber,
         asked: Window,
         trouble: Trouble,
-        slices: &[Slice],
+        (slices, measures): (&[Slice], &Measures),
     ) -> Result<Comparison, Error> {
         let comparison = trouble.comparison;
         if trouble.is_plain {
             return Ok(comparison);
         }
-        let measures = self.measures(tenant).await?;
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
         let first = counted.into_iter().chain(measures.since()).min();
         let is_known = |first: UnixNanos| first < asked.from.minus(asked.length() / 4);
         if first.is_none_or(is_known) {
             return Ok(comparison);
         }
-        let mut tracks = self.tracks(tenant, &measures, asked).await?;
+        let mut tracks = self.tracks(tenant, measures, asked).await?;
         tracks.extend(self.log_tracks(tenant, asked).await?);
         tracks.extend(span_tracks(asked, slices));
         let work = tokio::task::spawn_blocking(move || split(asked, &tracks));
@@ -108,8 +110,8 @@ impl Query {
         tenant: TenantNumber,
         comparison: Comparison,
         symptom: Option<ServiceId>,
+        measures: Measures,
     ) -> Result<Evidence, Error> {
-        let measures = self.measures(tenant).await?;
         let measured = measures.since().map(|since| Window::new(since, self.clock.now().max(since)));
         let known = match (self.known(tenant).await?, measured) {
             (Some(a), Some(b)) => Window::new(a.from.min(b.from), a.to.max(b.to)),
