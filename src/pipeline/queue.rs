@@ -101,19 +101,20 @@ impl Queue {
         inner.shares.note(&sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
-        let all = self.most(&inner);
-        let open = open(all);
-        let is_late = requests >= open.requests || waiting_bytes > open.bytes;
-        let most = if is_late && !tells { open } else { all };
+        let (all, paced) = (self.most, self.most(&inner));
+        let is_late = requests >= open(all).requests
+            || waiting_bytes > open(all).bytes
+            || inner.bytes > open(paced).bytes;
+        let (most, soon) = if is_late && !tells { (open(all), open(paced)) } else { (all, paced) };
         if requests >= most.requests {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
-        // One request is always let in, or a body larger than the bound could never be.
-        if inner.bytes > 0 && waiting_bytes > most.bytes {
+        // One request is always let in, or a body larger than the bound could never be; and one more than is stored soon.
+        if inner.bytes > 0 && (waiting_bytes > most.bytes || inner.bytes > soon.bytes) {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
         }
         if let Some(share) = self.share {
-            inner.shares.check(&sender, bytes, (share_of(all, share), all), now)?;
+            inner.shares.check(&sender, bytes, (share_of(paced, share), paced), now)?;
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
