@@ -135,7 +135,7 @@ fn process_metrics(metrics: &Metrics) {
     );
     metrics.export_one("process_open_fds", "Open file descriptors.", Kind::Gauge, process::open_files);
     metrics.export_one("process_max_fds", "File descriptors that may be open.", Kind::Gauge, || {
-        process::open_files_max().map_or(f64::INFINITY, |most| most as f64)
+        process::open_files_max().map_or(0.0, |most| most as f64)
     });
     metrics.export("build_info", "The version that runs.", Kind::Gauge, || {
         vec![(label("version", env!("CARGO_PKG_VERSION")), 1.0)]
@@ -216,10 +216,17 @@ fn queue_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
     );
     let handle = pipeline.clone();
     metrics.export_one(
-        "ingest_pipeline_queue_max_bytes",
-        "Bytes that may wait: INGEST_PIPELINE_MAX_BYTES, or less where they would not be stored within seconds.",
+        "ingest_pipeline_queue_items",
+        "Items that wait to be stored.",
         Kind::Gauge,
-        move || handle.waiting_bytes_max() as f64,
+        move || handle.waiting_items().0 as f64,
+    );
+    let handle = pipeline.clone();
+    metrics.export_one(
+        "ingest_pipeline_queue_max_items",
+        "Items that may wait, as many as are stored within six seconds; 0 until that is known.",
+        Kind::Gauge,
+        move || handle.waiting_items().1.map_or(0.0, |most| most as f64),
     );
 }
 

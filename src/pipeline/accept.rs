@@ -102,13 +102,14 @@ impl Handle {
 
     /// Requests and bytes that wait to be stored.
     pub fn waiting(&self) -> (usize, usize) {
-        let (depth, _) = self.queue.depth();
+        let depth = self.queue.depth();
         (depth.requests, depth.bytes)
     }
 
-    /// Bytes that may wait, by how fast they are stored.
-    pub fn waiting_bytes_max(&self) -> usize {
-        self.queue.depth().1.bytes
+    /// Items that wait to be stored, and how many may, by how fast they are stored; none where that is not known yet.
+    pub fn waiting_items(&self) -> (usize, Option<usize>) {
+        let (items, most) = self.queue.items();
+        (items, Some(most).filter(|most| *most < usize::MAX))
     }
 
     /// Refuses new requests from now on and lets the applier finish what waits.

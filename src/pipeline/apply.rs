@@ -161,19 +161,18 @@ impl<S: Keep> Applier<S> {
             if !waiting.is_empty() {
                 let began = Instant::now();
                 let items: usize = waiting.iter().map(|request| request.batch.items()).sum();
-                let bytes = waiting.iter().map(|request| request.bytes).sum();
                 if !self.apply(waiting).await {
                     return;
                 }
                 if items >= self.options.commit_items_max {
-                    self.queue.stored(bytes, began.elapsed());
+                    self.queue.stored(items, began.elapsed());
                 } else if !self.queue.is_stopping() {
                     self.gather(began).await;
                 }
                 continue;
             }
             if self.queue.is_stopping()
-                && (self.queue.depth().0.requests == 0 || self.journal.stats().poisoned.is_some())
+                && (self.queue.depth().requests == 0 || self.journal.stats().poisoned.is_some())
             {
                 break;
             }

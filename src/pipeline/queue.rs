@@ -62,6 +62,7 @@ pub(super) struct Queue {
 struct Inner {
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    items: usize,
     shares: Shares,
     pace: Pace,
     stopping: bool,
@@ -101,23 +102,25 @@ impl Queue {
         inner.shares.note(&sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
-        let (all, paced) = (self.most, self.most(&inner));
-        let is_late = requests >= open(all).requests
-            || waiting_bytes > open(all).bytes
-            || inner.bytes > open(paced).bytes;
-        let (most, soon) = if is_late && !tells { (open(all), open(paced)) } else { (all, paced) };
-        if requests >= most.requests {
+        let soon = inner.pace.items_max();
+        let is_late = requests >= open(self.most).requests
+            || waiting_bytes > open(self.most).bytes
+            || inner.items > soon - soon / 10;
+        let (most, soon) =
+            if is_late && !tells { (open(self.most), soon - soon / 10) } else { (self.most, soon) };
+        if requests >= most.requests || inner.items > soon {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
-        // One request is always let in, or a body larger than the bound could never be; and one more than is stored soon.
-        if inner.bytes > 0 && (waiting_bytes > most.bytes || inner.bytes > soon.bytes) {
+        // One request is always let in, or a body larger than the bound could never be.
+        if inner.bytes > 0 && waiting_bytes > most.bytes {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
         }
         if let Some(share) = self.share {
-            inner.shares.check(&sender, bytes, (share_of(paced, share), paced), now)?;
+            inner.shares.check(&sender, bytes, (share_of(self.most, share), self.most), now)?;
         }
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
+        inner.items += batch.items();
         inner.shares.add(&sender, bytes);
         inner.waiting.push_back(Waiting { lsn: appended.lsn, sender, batch, bytes, source });
         drop(inner);
@@ -133,6 +136,7 @@ impl Queue {
         while items < items_max && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
             let Some(front) = inner.waiting.pop_front() else { break };
             inner.bytes -= front.bytes;
+            inner.items -= front.batch.items();
             inner.shares.remove(&front.sender, front.bytes);
             items += front.batch.items();
             taken.push(front);
@@ -147,18 +151,14 @@ impl Queue {
             && let Some(waiting) = inner.waiting.remove(index)
         {
             inner.bytes -= waiting.bytes;
+            inner.items -= waiting.batch.items();
             inner.shares.remove(&waiting.sender, waiting.bytes);
         }
     }
 
-    /// How much may wait now.
-    fn most(&self, inner: &Inner) -> Depth {
-        Depth { bytes: inner.pace.bytes_max(self.most.bytes), ..self.most }
-    }
-
-    /// As many `bytes` as one commit takes were stored, in so much time.
-    pub(super) fn stored(&self, bytes: usize, took: Duration) {
-        self.lock().pace.note(bytes, took);
+    /// As many `items` as one commit takes were stored, in so much time.
+    pub(super) fn stored(&self, items: usize, took: Duration) {
+        self.lock().pace.note(items, took);
     }
 
     /// Waits until something was pushed or the queue was told to stop.
@@ -166,10 +166,15 @@ impl Queue {
         self.arrived.notified().await;
     }
 
-    /// How much waits, and how much may.
-    pub(super) fn depth(&self) -> (Depth, Depth) {
+    pub(super) fn depth(&self) -> Depth {
         let inner = self.lock();
-        (Depth { requests: inner.waiting.len(), bytes: inner.bytes }, self.most(&inner))
+        Depth { requests: inner.waiting.len(), bytes: inner.bytes }
+    }
+
+    /// Items that wait, and that may wait before a request is refused; any number where nothing is known yet.
+    pub(super) fn items(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.items, inner.pace.items_max())
     }
 
     /// Refuses everything from now on; what waits is still applied.
