@@ -102,13 +102,9 @@ impl Queue {
         inner.shares.note(&sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
-        let soon = inner.pace.items_max();
-        let is_late = requests >= open(self.most).requests
-            || waiting_bytes > open(self.most).bytes
-            || inner.items > soon - soon / 10;
-        let (most, soon) =
-            if is_late && !tells { (open(self.most), soon - soon / 10) } else { (self.most, soon) };
-        if requests >= most.requests || inner.items > soon {
+        let is_late = requests >= open(self.most).requests || waiting_bytes > open(self.most).bytes;
+        let most = if is_late && !tells { open(self.most) } else { self.most };
+        if requests >= most.requests || self.waits_long(&inner, &sender, tells, now) {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
         // One request is always let in, or a body larger than the bound could never be.
@@ -126,6 +122,19 @@ impl Queue {
         drop(inner);
         self.arrived.notify_one();
         Ok(appended)
+    }
+
+    /// Whether more waits than is stored soon, and it is for this sender to wait: who is alone or holds more than its share
+    /// of what waits; beyond twice as much, everybody who holds anything.
+    fn waits_long(&self, inner: &Inner, sender: &Sender, tells: bool, now: Instant) -> bool {
+        let soon = inner.pace.items_max();
+        let soon = if tells { soon } else { soon - soon / 10 };
+        if inner.items <= soon {
+            return false;
+        }
+        let share = self.share.map_or(0.0, |share| share as f64 / self.most.requests.max(1) as f64);
+        let part = inner.shares.part_of(sender, inner.bytes, now);
+        part > share || inner.items > soon.saturating_mul(2) && part > 0.0
     }
 
     /// Takes requests from the front while they are durable, until they hold `items_max` items.

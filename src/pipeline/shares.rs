@@ -109,6 +109,22 @@ impl Shares {
         }
     }
 
+    /// What part of `all` bytes that wait the tenant of `sender` holds; where no other tenant sends, what its service holds;
+    /// all of it where no other service does either.
+    pub(super) fn part_of(&self, sender: &Sender, all: usize, now: Instant) -> f64 {
+        let held = if self.tenants.recent.has_others(&sender.tenant, now, ACTIVE) {
+            self.tenants.held.get(&sender.tenant)
+        } else {
+            match (self.services.get(&sender.tenant), &sender.service) {
+                (Some(services), Some(service)) if services.recent.has_others(service, now, ACTIVE) => {
+                    services.held.get(service)
+                }
+                _ => return 1.0,
+            }
+        };
+        held.map_or(0, |held| held.bytes) as f64 / all.max(1) as f64
+    }
+
     /// `sender` would send something, and counts as sending from now on, whether or not there is room for it.
     pub(super) fn note(&mut self, sender: &Sender, now: Instant) {
         self.tenants.recent.note(&sender.tenant, now);
@@ -192,6 +208,22 @@ mod tests {
         }
         assert!(shares.check(&noisy, 1, MOST, now).is_err());
         shares.check(&noisy, 1, MOST, now + ACTIVE).unwrap();
+    }
+
+    #[test]
+    fn a_part_is_what_a_tenant_or_a_service_holds_beside_others() {
+        let (now, mut shares) = (Instant::now(), Shares::default());
+        let (noisy, quiet) = (sender("noisy", None), sender("quiet", None));
+        add(&mut shares, &noisy, 90, now);
+        assert_eq!(shares.part_of(&noisy, 90, now), 1.0, "alone");
+        shares.note(&quiet, now);
+        assert_eq!((shares.part_of(&noisy, 100, now), shares.part_of(&quiet, 100, now)), (0.9, 0.0));
+        assert_eq!(shares.part_of(&quiet, 0, now), 0.0);
+        let mut shares = Shares::default();
+        let [loud, calm] = [Some("loud"), Some("calm")].map(|service| sender("t", service));
+        add(&mut shares, &loud, 75, now);
+        add(&mut shares, &calm, 25, now);
+        assert_eq!((shares.part_of(&loud, 100, now), shares.part_of(&calm, 100, now)), (0.75, 0.25));
     }
 
     #[test]
