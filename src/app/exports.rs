@@ -135,7 +135,7 @@ fn process_metrics(metrics: &Metrics) {
     );
     metrics.export_one("process_open_fds", "Open file descriptors.", Kind::Gauge, process::open_files);
     metrics.export_one("process_max_fds", "File descriptors that may be open.", Kind::Gauge, || {
-        process::open_files_max().map_or(0.0, |most| most as f64)
+        process::open_files_max().map_or(f64::INFINITY, |most| most as f64)
     });
     metrics.export("build_info", "The version that runs.", Kind::Gauge, || {
         vec![(label("version", env!("CARGO_PKG_VERSION")), 1.0)]
