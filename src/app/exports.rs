@@ -200,33 +200,23 @@ fn ingest_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
 
 /// What waits to be stored, and how much may.
 fn queue_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
-    let handle = pipeline.clone();
-    metrics.export_one(
-        "ingest_pipeline_queue_depth",
-        "Requests that wait to be stored.",
-        Kind::Gauge,
-        move || handle.waiting().0 as f64,
-    );
-    let handle = pipeline.clone();
-    metrics.export_one(
-        "ingest_pipeline_queue_bytes",
-        "Bytes that wait to be stored.",
-        Kind::Gauge,
-        move || handle.waiting().1 as f64,
-    );
-    let handle = pipeline.clone();
-    metrics.export_one(
-        "ingest_pipeline_queue_items",
-        "Items that wait to be stored.",
-        Kind::Gauge,
-        move || handle.waiting_items().0 as f64,
-    );
-    let handle = pipeline.clone();
-    metrics.export_one(
+    let export = |name, help, read: fn(&pipeline::Handle) -> f64| {
+        let handle = pipeline.clone();
+        metrics.export_one(name, help, Kind::Gauge, move || read(&handle));
+    };
+    export("ingest_pipeline_queue_depth", "Requests that wait to be stored.", |pipeline| {
+        pipeline.waiting().0 as f64
+    });
+    export("ingest_pipeline_queue_bytes", "Bytes that wait to be stored.", |pipeline| {
+        pipeline.waiting().1 as f64
+    });
+    export("ingest_pipeline_queue_items", "Items that wait to be stored.", |pipeline| {
+        pipeline.waiting_items().0 as f64
+    });
+    export(
         "ingest_pipeline_queue_max_items",
         "Items that may wait, as many as are stored within six seconds; 0 until that is known.",
-        Kind::Gauge,
-        move || handle.waiting_items().1.map_or(0.0, |most| most as f64),
+        |pipeline| pipeline.waiting_items().1.map_or(0.0, |most| most as f64),
     );
 }
 

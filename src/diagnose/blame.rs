@@ -12,7 +12,7 @@ use crate::model::span::SpanKind;
 
 use super::message::{Hint, Hints};
 use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise};
-use super::view::{Edge, View, Way};
+use super::view::{Edge, Operation, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.
 const STEPS_MAX: usize = 48;
@@ -276,9 +276,7 @@ impl Flow<'_, '_> {
         let operation = &self.view.operations[at];
         let (now, before) = (&operation.now, &operation.before);
         let mut parts = Vec::new();
-        let per_call = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
-        let mut own = now.count as f64
-            * (per_call(now.self_ns(), now.count) - per_call(before.self_ns(), before.count));
+        let mut own = now.count as f64 * own_growth(operation);
         if before.count == 0 {
             own = now.self_ns() as f64;
         }
@@ -326,10 +324,8 @@ impl Flow<'_, '_> {
     /// What part of an operation's growth it would keep: that of its own time.
     fn kept_by(&self, at: usize) -> f64 {
         let operation = &self.view.operations[at];
-        let per_call = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
-        let (now, before) = (&operation.now, &operation.before);
-        let own = per_call(now.self_ns(), now.count) - per_call(before.self_ns(), before.count);
-        (own / (now.mean_ns() - before.mean_ns()).max(1.0)).clamp(0.0, 1.0)
+        let grown = operation.now.mean_ns() - operation.before.mean_ns();
+        (own_growth(operation) / grown.max(1.0)).clamp(0.0, 1.0)
     }
 
     /// Children that run at the same time are slow for the same reason. Where together they grew by more than `excess`,
@@ -375,4 +371,14 @@ impl Flow<'_, '_> {
                 }
         })
     }
+}
+
+/// How much more of its own time an operation takes for each request.
+fn own_growth(operation: &Operation<'_>) -> f64 {
+    per_call(operation.now.self_ns(), operation.now.count)
+        - per_call(operation.before.self_ns(), operation.before.count)
+}
+
+fn per_call(sum: u64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum as f64 / count as f64 }
 }

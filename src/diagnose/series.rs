@@ -57,14 +57,18 @@ pub(super) fn performance(view: &View<'_>, kind: SymptomKind) -> OneKind {
     moved(view, Source::Performance, Some(kind), wanted)
 }
 
-/// The traffic that series measure, by service; the largest where there are several.
-pub(super) fn traffic(view: &View<'_>) -> BTreeMap<ServiceId, f64> {
+/// The root of each service's part of the busiest one's traffic, as far as series measure it; the largest where there are
+/// several. Empty where there is no traffic.
+pub(super) fn parts_of_traffic(view: &View<'_>) -> BTreeMap<ServiceId, f64> {
     let mut found: BTreeMap<ServiceId, f64> = BTreeMap::new();
     for series in view.evidence.series.iter().filter(|series| meaning_of(&series.name) == Meaning::Traffic) {
         let level = if series.before.count > 0 { series.before.median } else { series.now.median };
         let known = found.entry(series.service).or_default();
         *known = known.max(level);
     }
+    let busiest = found.values().copied().fold(0.0, f64::max);
+    found.retain(|_, _| busiest > 0.0);
+    found.values_mut().for_each(|requests| *requests = (*requests / busiest).sqrt());
     found
 }
 
@@ -156,14 +160,12 @@ fn weight_of_move(series: &SeriesEvidence, meaning: Meaning, relative: f64) -> f
     }
 }
 
-/// How much a service's measured troubles weigh by how much of the busiest one's traffic it takes.
-fn share_of_traffic(traffic: &BTreeMap<ServiceId, f64>, service: ServiceId) -> f64 {
-    let busiest = traffic.values().copied().fold(0.0, f64::max);
-    match traffic.get(&service) {
-        Some(requests) if busiest > 0.0 => IDLE + (1.0 - IDLE) * (requests / busiest).sqrt(),
-        None if busiest > 0.0 => IDLE,
-        _ => 1.0,
+/// How much a service's measured troubles weigh by its part of the traffic.
+fn weight_of_traffic(parts: &BTreeMap<ServiceId, f64>, service: ServiceId) -> f64 {
+    if parts.is_empty() {
+        return 1.0;
     }
+    IDLE + (1.0 - IDLE) * parts.get(&service).copied().unwrap_or(0.0)
 }
 
 /// Failures that a share of success stands for where the requests are measured too: standard deviations beyond the
@@ -214,7 +216,7 @@ fn moved(
     wanted: impl Fn(Meaning) -> bool,
 ) -> OneKind {
     let mut found = BTreeMap::new();
-    let (traffic, requests) = (traffic(view), requests_of(view));
+    let (parts, requests) = (parts_of_traffic(view), requests_of(view));
     for series in view.evidence.series.iter().filter(|series| view.nodes.contains_key(&series.service)) {
         let meaning = meaning_of(&series.name);
         if !wanted(meaning) {
@@ -237,7 +239,7 @@ fn moved(
         let spans_tell = kind.is_some() && !view.operations.is_empty();
         let strength = strength
             * trust_of(&series.name)
-            * if kind.is_some() { share_of_traffic(&traffic, series.service) } else { 1.0 }
+            * if kind.is_some() { weight_of_traffic(&parts, series.service) } else { 1.0 }
             * if spans_tell { COUNTED } else { 1.0 };
         let unit = if series.unit == "1" { "" } else { &series.unit };
         let text =

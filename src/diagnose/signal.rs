@@ -126,12 +126,8 @@ fn symptom(
     callees: &BTreeMap<ServiceId, BTreeSet<ServiceId>>,
     asked: Option<ServiceId>,
 ) -> Option<(ServiceId, Signal)> {
-    let traffic = series::traffic(view);
-    let busiest = traffic.values().copied().fold(0.0, f64::max);
-    let weight = |service: &ServiceId| match traffic.get(service) {
-        Some(requests) if busiest > 0.0 => (requests / busiest).sqrt(),
-        _ => 1.0,
-    };
+    let parts = series::parts_of_traffic(view);
+    let weight = |service: &ServiceId| parts.get(service).copied().unwrap_or(1.0);
     let mut best: Option<(f64, ServiceId, &Signal)> = None;
     let deviating = measured.iter().flat_map(BTreeMap::keys);
     let below: BTreeSet<ServiceId> =

@@ -23,12 +23,7 @@ pub(super) fn share_surprise(failed: f64, tries: f64, failed_before: f64, tries_
         return 0.0;
     }
     let (failed_before, tries_before) = (failed_before + PRIOR_FAILURES, tries_before + PRIOR_TRIES);
-    let pooled = (failed + failed_before) / (tries + tries_before);
-    let gain = |failed: f64, tries: f64| {
-        weighted_log(failed, failed / tries / pooled)
-            + weighted_log(tries - failed, (1.0 - failed / tries) / (1.0 - pooled))
-    };
-    let root = (2.0 * (gain(failed, tries) + gain(failed_before, tries_before))).max(0.0).sqrt();
+    let root = root_of_gain((failed, tries), (failed_before, tries_before));
     if failed / tries < failed_before / tries_before { -root } else { root }
 }
 
@@ -53,6 +48,11 @@ pub(super) fn even_surprise(now: (u64, u64), before: (u64, u64)) -> f64 {
     if tries <= 0.0 || tries_before <= 0.0 {
         return 0.0;
     }
+    root_of_gain((hits, tries), (hits_before, tries_before))
+}
+
+/// The root of twice the likelihood that two shares gain by not being the same.
+fn root_of_gain((hits, tries): (f64, f64), (hits_before, tries_before): (f64, f64)) -> f64 {
     let pooled = (hits + hits_before) / (tries + tries_before);
     let gain = |hits: f64, tries: f64| {
         weighted_log(hits, hits / tries / pooled)
