@@ -21,6 +21,9 @@ use crate::traffic::{Role, Span, Traffic};
 /// Upper bounds of the latency histogram, in seconds.
 const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
+/// The memory that each instance of a service has.
+const MEMORY_BYTES: f64 = 5e8;
+
 /// The sender of some telemetry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Sender {
@@ -118,11 +121,12 @@ pub fn metrics(
             })),
             ..Metric::default()
         };
+        let (cpu, memory) = traffic.usage(sender.service, sender.instance, to_ns, dice);
         let metrics = vec![
             requests,
             histogram(&taken, from_ns, to_ns),
-            gauge("process.memory.usage", "By", 2e8 + 5e7 * dice.share()),
-            gauge("process.cpu.utilization", "1", 0.1 + 0.2 * dice.share()),
+            gauge("process.memory.usage", "By", memory * MEMORY_BYTES),
+            gauge("process.cpu.utilization", "1", cpu),
         ];
         resource_metrics.push(ResourceMetrics {
             resource: Some(resource(traffic, &sender)),

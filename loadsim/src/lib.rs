@@ -4,18 +4,22 @@
 //! requests through it, with [`fault::Fault`]s; [`encode`] turns what happened into OTLP; [`send`] delivers it over
 //! gRPC or HTTP and retries as an SDK would; [`ledger`] sums up what was sent, acknowledged and refused; [`run`]
 //! does all of it at a fixed rate and [`report`] says how it went. [`oracle`] keeps on disk what was sent and answered, and
-//! compares it with what is stored. [`incidents`] sends recorded incidents again and asks a server for their cause. The same seed gives the same traffic. [`conformance`] is
-//! apart from all that: it tries the rules of OTLP on a server.
+//! compares it with what is stored. [`incidents`] sends recorded incidents again and asks a server for their cause;
+//! [`planted`] does so with faults of its own. The same seed gives the same traffic. [`conformance`] is apart from all that: it
+//! tries the rules of OTLP on a server.
 
 pub mod conformance;
 pub mod dice;
+mod effect;
 pub mod encode;
 pub mod fault;
 pub mod incidents;
 pub mod ledger;
 pub mod oracle;
+pub mod planted;
 pub mod report;
 pub mod run;
 pub mod send;
+pub mod templates;
 pub mod topology;
 pub mod traffic;

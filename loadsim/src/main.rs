@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
 use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
+use loadsim::planted::suite;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
 
@@ -33,6 +35,30 @@ enum Command {
     Replay(Replay),
     /// Sends each recorded incident of a folder to a fresh server, asks it for the cause over MCP, and scores the answers.
     Evaluate(Evaluate),
+    /// Plants faults of every kind in generated systems, asks a fresh server about each over MCP, and scores the answers.
+    Plant(Plant),
+}
+
+#[derive(Debug, Args)]
+struct Plant {
+    /// The server's program.
+    #[arg(long)]
+    server: PathBuf,
+    /// Systems for each kind of fault; twice as many without a fault.
+    #[arg(long, default_value_t = 10)]
+    runs: u64,
+    /// Repeats a suite.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only this kind of fault, or quiet; may be given several times.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Writes the tables in Markdown.
+    #[arg(long)]
+    document: Option<PathBuf>,
+    /// Writes the answers as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -160,8 +186,8 @@ struct Play {
     /// Log records for each request handled without failure.
     #[arg(long, default_value_t = 0.2)]
     chatter: f64,
-    /// A fault after the warm-up: error, latency, dead-dependency or bad-version.
-    #[arg(long)]
+    /// A fault after the warm-up.
+    #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>()))]
     fault: Option<Kind>,
     /// The service that the fault hits; chosen by the seed when not given.
     #[arg(long, requires = "fault")]
@@ -207,6 +233,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Check(arguments)), .. } => check(&arguments),
         Arguments { command: Some(Command::Replay(arguments)), .. } => replay(arguments).await,
         Arguments { command: Some(Command::Evaluate(arguments)), .. } => evaluate(arguments).await,
+        Arguments { command: Some(Command::Plant(arguments)), .. } => plant(arguments).await,
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -271,13 +298,38 @@ async fn evaluate(arguments: Evaluate) -> Result<()> {
         eprintln!("{}, told {}: {} named {rank}", answer.case, answer.way.words(), answer.cause);
     })
     .await?;
-    let document = report.document();
-    match arguments.document {
+    write(&report.document(), &report, arguments.document, arguments.report)
+}
+
+async fn plant(arguments: Plant) -> Result<()> {
+    let options = suite::Options {
+        program: std::path::absolute(&arguments.server)?,
+        runs: arguments.runs,
+        seed: arguments.seed,
+        only: arguments.only,
+    };
+    let report = suite::run(&options, |outcome| {
+        let rank = outcome.rank().map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
+        let level = if outcome.is_level_right() { ", its level too" } else { "" };
+        eprintln!("{}, seed {}: {:?} named {rank}{level}", outcome.kind, outcome.seed, outcome.wanted);
+    })
+    .await?;
+    write(&report.document(), &report, arguments.document, arguments.report)
+}
+
+/// Writes tables and answers where they are wanted; the tables to standard output where they are wanted nowhere.
+fn write(
+    document: &str,
+    report: &impl serde::Serialize,
+    to_document: Option<PathBuf>,
+    to_report: Option<PathBuf>,
+) -> Result<()> {
+    match to_document {
         Some(path) => std::fs::write(&path, document).with_context(|| path.display().to_string())?,
         None => print!("{document}"),
     }
-    if let Some(path) = arguments.report {
-        let json = serde_json::to_string_pretty(&report)?;
+    if let Some(path) = to_report {
+        let json = serde_json::to_string_pretty(report)?;
         std::fs::write(&path, json).with_context(|| path.display().to_string())?;
     }
     Ok(())

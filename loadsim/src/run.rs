@@ -113,7 +113,9 @@ fn fault(options: &Options, topology: &Topology, kind: Kind, name: Option<&str>)
         None => Dice::new(options.seed).branch(3).below(topology.services.len()),
     };
     let from = unix_nanos() + u64::try_from(options.warmup.as_nanos())?;
-    Ok(Fault { kind, service, from_ns: from, until_ns: u64::MAX })
+    let fault = Fault::of(kind, service, from);
+    fault.fits(topology).map_err(anyhow::Error::msg)?;
+    Ok(fault)
 }
 
 async fn phase(
@@ -133,7 +135,7 @@ async fn phase(
     }
     let mut dice = Dice::new(options.seed).branch(4);
     let (began, started_ns) = (Instant::now(), unix_nanos());
-    let (mut made, mut step, mut told) = (0.0, 0_u32, 0);
+    let (mut made, mut wanted, mut step, mut told) = (0.0, 0.0, 0_u32, 0);
     let mut since_metrics: (Vec<Span>, u64, Instant) =
         (Vec::new(), instant(options, length, 0, started_ns), began);
     while STEP * step < length {
@@ -141,8 +143,8 @@ async fn phase(
         tokio::time::sleep_until(due.into()).await;
         step += 1;
         let mut spans = Vec::new();
-        let wanted = options.spans_per_second * (STEP * step).as_secs_f64();
         let now = instant(options, length, step, started_ns);
+        wanted += options.spans_per_second * STEP.as_secs_f64() * traffic.load(now);
         while made + (spans.len() as f64) < wanted {
             traffic.request(now + dice.word() % STEP.as_nanos() as u64, &mut spans);
         }

@@ -1,7 +1,8 @@
 //! Requests played through a topology: what every service would have recorded.
 
 use crate::dice::Dice;
-use crate::fault::{self, BAD_VERSION, Fault, Kind};
+use crate::effect::{Effects, Place};
+use crate::fault::{self, Fault};
 use crate::topology::{Call, Topology};
 
 /// Deepest call chain; seeded systems stay below.
@@ -62,7 +63,7 @@ pub struct Failure {
 #[derive(Debug, Clone)]
 pub struct Traffic {
     topology: Topology,
-    faults: Vec<Fault>,
+    effects: Effects,
     dice: Dice,
 }
 
@@ -78,7 +79,7 @@ struct Visit {
 impl Traffic {
     /// Traffic through `topology` with `faults`; repeatable by `seed`.
     pub fn new(topology: Topology, faults: Vec<Fault>, seed: u64) -> Self {
-        Self { topology, faults, dice: Dice::new(seed).branch(2) }
+        Self { topology, effects: Effects(faults), dice: Dice::new(seed).branch(2) }
     }
 
     /// The system.
@@ -88,34 +89,16 @@ impl Traffic {
 
     /// Plays one request that arrives at `at_ns`; appends its spans, callers before callees.
     pub fn request(&mut self, at_ns: u64, spans: &mut Vec<Span>) {
-        let entry = self.dice.below(self.topology.entries.len());
-        let (service, operation) = self.topology.entries[entry];
+        let (service, operation) = self.entry(at_ns);
+        if self.effects.is_down(service, at_ns) {
+            return;
+        }
         let mut trace_id = [0; 16];
         trace_id[..8].copy_from_slice(&self.dice.word().to_be_bytes());
         trace_id[8..].copy_from_slice(&(self.dice.word() | 1).to_be_bytes());
         let visit =
             Visit { service, operation, parent_id: None, start_ns: at_ns, role: Role::Server, depth: 0 };
         Play { traffic: self, trace_id, spans }.visit(visit);
-    }
-
-    fn own_failure(&mut self, service: usize, instance: usize, at_ns: u64) -> Option<Failure> {
-        if self.has(Kind::Error, service, at_ns) && self.dice.chance(0.5) {
-            let message = format!("invalid state in ledger entry {}", self.dice.below(10_000));
-            return Some(Failure { kind: "IllegalStateException", message, own: true });
-        }
-        if self.has(Kind::BadVersion, service, at_ns) && instance == 0 && self.dice.chance(0.9) {
-            let message = "cannot read property 'amount' of undefined".to_owned();
-            return Some(Failure { kind: "TypeError", message, own: true });
-        }
-        None
-    }
-
-    /// True while a fault keeps what `call` reaches from answering anybody.
-    fn is_dead(&self, call: &Call, at_ns: u64) -> bool {
-        let Some(reached) = fault::node_name(call) else { return false };
-        let mut dead =
-            self.faults.iter().filter(|fault| fault.kind == Kind::DeadDependency && fault.is_active(at_ns));
-        dead.any(|fault| fault::dependency_of(&self.topology, fault.service).as_ref() == Some(&reached))
     }
 
     fn describe(&self, call: &Call) -> (String, Role) {
@@ -133,19 +116,35 @@ impl Traffic {
         }
     }
 
-    fn has(&self, kind: Kind, service: usize, at_ns: u64) -> bool {
-        self.faults
-            .iter()
-            .any(|fault| fault.kind == kind && fault.service == service && fault.is_active(at_ns))
-    }
-
     /// The version that an instance of a service runs at an instant.
     pub fn version(&self, service: usize, instance: usize, at_ns: u64) -> &str {
-        if instance == 0 && self.has(Kind::BadVersion, service, at_ns) {
-            BAD_VERSION
-        } else {
-            &self.topology.services[service].version
+        let bad = self.effects.version(service, instance, at_ns);
+        bad.unwrap_or(&self.topology.services[service].version)
+    }
+
+    /// The parts of its processors and of its memory that an instance of a service uses at an instant.
+    pub(crate) fn usage(&self, service: usize, instance: usize, at_ns: u64, dice: &mut Dice) -> (f64, f64) {
+        self.effects.usage(service, instance, at_ns, dice)
+    }
+
+    /// How many times as many requests as usual arrive from outside at an instant.
+    pub fn load(&self, at_ns: u64) -> f64 {
+        let entries = &self.topology.entries;
+        let arriving: f64 = entries.iter().map(|entry| self.effects.arrivals(*entry, at_ns)).sum();
+        arriving / entries.len().max(1) as f64
+    }
+
+    /// Where the next request arrives.
+    fn entry(&mut self, at_ns: u64) -> (usize, usize) {
+        let entries = &self.topology.entries;
+        let mut left = self.dice.share() * self.load(at_ns) * entries.len() as f64;
+        for entry in entries {
+            left -= self.effects.arrivals(*entry, at_ns);
+            if left < 0.0 {
+                return *entry;
+            }
         }
+        entries[entries.len() - 1]
     }
 }
 
@@ -166,15 +165,13 @@ impl Play<'_> {
         let calls = here.operations[operation].calls.clone();
         let instance = self.traffic.dice.below(here.instances);
         let position = self.begin((service, instance), parent_id, (name, role), start_ns);
-        let mut own_ns = self.traffic.dice.latency(typical_ns);
-        let mut failure = self.traffic.own_failure(service, instance, start_ns);
-        if self.traffic.has(Kind::Latency, service, start_ns) {
-            own_ns = own_ns.saturating_mul(20);
-        }
+        let place = Place { service, operation, instance, at_ns: start_ns };
+        let own_ns = self.traffic.dice.latency(typical_ns * self.traffic.effects.slowness(place));
+        let mut failure = self.traffic.effects.failure(place, &mut self.traffic.dice);
         let mut spent_ns = own_ns / 2;
         if depth < DEPTH_MAX && failure.is_none() {
             for call in &calls {
-                let (took_ns, failed) = self.call(call, position, start_ns + spent_ns, depth);
+                let (took_ns, failed) = self.calls(call, position, start_ns + spent_ns, depth);
                 spent_ns += took_ns;
                 if let Some(failed) = failed {
                     failure = Some(Failure { own: false, ..failed });
@@ -185,38 +182,67 @@ impl Play<'_> {
         self.end(position, spent_ns + own_ns / 2, failure)
     }
 
+    /// Plays a call from the span at `caller` until it succeeds or is given up.
+    fn calls(&mut self, call: &Call, caller: usize, start_ns: u64, depth: usize) -> (u64, Option<Failure>) {
+        let tries = match call {
+            Call::Service { service, .. } => self.traffic.effects.tries(*service, start_ns),
+            _ => 1,
+        };
+        let (mut spent_ns, mut failure) = (0, None);
+        for _ in 0..tries {
+            let (took_ns, failed) = self.call(call, caller, start_ns + spent_ns, depth);
+            spent_ns += took_ns;
+            failure = failed;
+            if failure.is_none() {
+                break;
+            }
+        }
+        (spent_ns, failure)
+    }
+
     /// Plays one call from the span at `caller`: the client's span and whatever it reaches.
     fn call(&mut self, call: &Call, caller: usize, start_ns: u64, depth: usize) -> (u64, Option<Failure>) {
         let network_ns = self.traffic.dice.latency(0.3e6);
         let Span { service, instance, span_id, .. } = self.spans[caller];
         let described = self.traffic.describe(call);
         let position = self.begin((service, instance), Some(span_id), described, start_ns);
-        if self.traffic.is_dead(call, start_ns) {
+        let traffic = &mut *self.traffic;
+        if traffic.effects.is_dead(&traffic.topology, call, start_ns) {
             let message = format!("connection to {} timed out", fault::node_name(call).unwrap_or_default());
             let failure = Failure { kind: "TimeoutError", message, own: true };
-            let waited_ns = self.traffic.dice.latency(TIMEOUT_NS);
+            let waited_ns = traffic.dice.latency(TIMEOUT_NS);
             return self.end(position, waited_ns, Some(failure));
         }
+        let slowness = traffic.effects.dependency_slowness(&traffic.topology, call, start_ns);
         let parent_id = Some(self.spans[position].span_id);
         let (took_ns, failure) = match call {
-            Call::Service { service, operation } => {
+            Call::Service { service: callee, .. } if traffic.effects.is_down(*callee, start_ns) => {
+                let message = format!("connection to {} refused", traffic.topology.services[*callee].name);
+                (network_ns, Some(Failure { kind: "ConnectException", message, own: true }))
+            }
+            Call::Service { service: callee, operation } => {
+                let network_ns = network_ns + traffic.effects.delay_ns(service, *callee, start_ns);
                 let start_ns = start_ns + network_ns / 2;
-                let (service, operation) = (*service, *operation);
+                let (service, operation) = (*callee, *operation);
                 let visit =
                     Visit { service, operation, parent_id, start_ns, role: Role::Server, depth: depth + 1 };
                 let (took_ns, failure) = self.visit(visit);
                 (took_ns + network_ns, failure.map(|failure| Failure { own: false, ..failure }))
             }
-            Call::Queue { destination, service, operation } => {
-                let start_ns = start_ns + network_ns + self.traffic.dice.latency(20e6);
-                let (service, operation) = (*service, *operation);
+            Call::Queue { service: consumer, .. } if traffic.effects.is_down(*consumer, start_ns) => {
+                (network_ns, None)
+            }
+            Call::Queue { destination, service: consumer, operation } => {
+                let waited_ns = traffic.dice.latency(20e6) + traffic.effects.wait_ns(*consumer, start_ns);
+                let start_ns = start_ns + network_ns + waited_ns;
+                let (service, operation) = (*consumer, *operation);
                 let role = Role::Consumer(destination.clone());
                 // The producer does not wait for the consumer and does not see it fail.
                 self.visit(Visit { service, operation, parent_id, start_ns, role, depth: depth + 1 });
                 (network_ns, None)
             }
-            Call::Database { .. } => (self.traffic.dice.latency(2e6), None),
-            Call::External { .. } => (self.traffic.dice.latency(40e6), None),
+            Call::Database { .. } => (traffic.dice.latency(2e6 * slowness), None),
+            Call::External { .. } => (traffic.dice.latency(40e6 * slowness), None),
         };
         self.end(position, took_ns, failure)
     }

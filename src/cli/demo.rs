@@ -41,8 +41,8 @@ pub(super) struct Arguments {
     /// Stop after the answer; status 0 only if the planted fault was ranked first.
     #[arg(long)]
     exit: bool,
-    /// What goes wrong: error, latency, dead-dependency or bad-version.
-    #[arg(long, default_value = "bad-version")]
+    /// What goes wrong.
+    #[arg(long, default_value = "bad-version", value_parser = fault())]
     fault: Kind,
     /// The service where it goes wrong.
     #[arg(long, default_value = "payment")]
@@ -50,6 +50,12 @@ pub(super) struct Arguments {
     /// Repeats a demo.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// The faults by name, so that the help lists them.
+fn fault() -> impl clap::builder::TypedValueParser<Value = Kind> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>())
 }
 
 /// Plays the demo.
@@ -118,7 +124,8 @@ async fn play(arguments: &Arguments, mut loaded: Loaded) -> Result<bool> {
     })?;
     let now = unix_nanos();
     let from_ns = now - nanos(FAULTY);
-    let fault = Fault { kind: arguments.fault, service, from_ns, until_ns: u64::MAX };
+    let fault = Fault::of(arguments.fault, service, from_ns);
+    fault.fits(&topology).map_err(anyhow::Error::msg)?;
     let culprit = fault.culprit(&topology);
     eprintln!(
         "Playing {} minutes of a small shop; for the last {}, `{}` has a fault: {}.",
@@ -181,7 +188,8 @@ async fn send(
     while slice_from < now {
         let slice_to = slice_from + nanos(SLICE);
         let mut spans: Vec<Span> = Vec::new();
-        for _ in 0..REQUESTS_PER_SECOND * SLICE.as_secs() {
+        let requests = (REQUESTS_PER_SECOND * SLICE.as_secs()) as f64 * traffic.load(slice_from);
+        for _ in 0..requests.round() as u64 {
             traffic.request(slice_from + dice.word() % nanos(SLICE), &mut spans);
         }
         sent += spans.len();

@@ -99,6 +99,9 @@ enum Command {
     Templates {
         /// The file.
         file: PathBuf,
+        /// Mines it so many times, and tells how many lines a second that were.
+        #[arg(long, default_value_t = 1)]
+        passes: u32,
     },
 }
 
@@ -124,7 +127,7 @@ pub fn run() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
-        Command::Templates { file } => templates::run(&file),
+        Command::Templates { file, passes } => templates::run(&file, passes),
     };
     match outcome {
         Ok(Ending::Good) => ExitCode::SUCCESS,

@@ -127,10 +127,7 @@ async fn ask(folder: &Path, truth: &Truth, options: &Options, number: usize) -> 
 }
 
 fn answer(truth: &Truth, way: Way, content: &Value) -> Answer {
-    let tables = content["tables"].as_array().into_iter().flatten();
-    let causes =
-        tables.filter(|table| table["name"] == "causes").filter_map(|table| table["rows"].as_array());
-    let rows: Vec<&Value> = causes.flatten().collect();
+    let rows = causes(content);
     let name = |row: &&Value| row[1].as_str().unwrap_or_default().to_owned();
     let ranking: Vec<String> = rows.iter().map(name).collect();
     let first = rows.first().copied().unwrap_or(&Value::Null);
@@ -147,7 +144,15 @@ fn answer(truth: &Truth, way: Way, content: &Value) -> Answer {
     }
 }
 
-fn instant(nanoseconds: i64) -> Result<String> {
+/// The causes that an answer names: the rows of that table.
+pub(crate) fn causes(content: &Value) -> Vec<&Value> {
+    let tables = content["tables"].as_array().into_iter().flatten();
+    let causes =
+        tables.filter(|table| table["name"] == "causes").filter_map(|table| table["rows"].as_array());
+    causes.flatten().collect()
+}
+
+pub(crate) fn instant(nanoseconds: i64) -> Result<String> {
     Ok(OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())?.format(&Rfc3339)?)
 }
 

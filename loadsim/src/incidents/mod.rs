@@ -11,5 +11,5 @@ mod case;
 pub mod evaluate;
 pub mod replay;
 mod score;
-mod server;
+pub(crate) mod server;
 mod tables;

@@ -15,18 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that runs; it ends, and its folder goes, when this is dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
     client: Client,
     /// The base URL of OTLP/HTTP.
-    pub(super) otlp: String,
+    pub(crate) otlp: String,
     http: String,
 }
 
 impl Server {
     /// Starts `program` and waits until it is ready.
-    pub(super) async fn start(program: &Path, number: usize) -> Result<Self> {
+    pub(crate) async fn start(program: &Path, number: usize) -> Result<Self> {
         crate::send::encrypt();
         let client = Client::builder().timeout(PATIENCE).build()?;
         let folder = std::env::temp_dir().join(format!("loadsim-{}-{number}", std::process::id()));
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// Waits until everything that was taken is stored.
-    pub(super) async fn stored(&self) -> Result<()> {
+    pub(crate) async fn stored(&self) -> Result<()> {
         let url = format!("{}/metrics", self.http);
         self.until(async |client| {
             let text = client.get(&url).send().await?.text().await?;
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Calls a tool over MCP; answers its structured content.
-    pub(super) async fn ask(&self, tool: &str, arguments: Value) -> Result<Value> {
+    pub(crate) async fn ask(&self, tool: &str, arguments: Value) -> Result<Value> {
         let call = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {"name": tool, "arguments": arguments},

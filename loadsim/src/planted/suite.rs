@@ -1,0 +1,151 @@
+//! Plants every kind of fault in several systems, and asks a fresh server about each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::hurt::hurt;
+pub use super::judge::{Impact, Outcome};
+use super::plant::{Planted, plant};
+use super::play::{FAULTY, WELL, play};
+use crate::fault::Kind;
+use crate::incidents::evaluate::{causes, instant};
+use crate::incidents::server::Server;
+use crate::run::unix_nanos;
+use crate::send::{self, Protocol, Sender};
+
+/// What is asked about where only something recent is told.
+const RECENT: Duration = Duration::from_secs(30 * 60);
+/// Rows of an answer that are read.
+const ROWS: u64 = 500;
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The server's program.
+    pub program: PathBuf,
+    /// Runs of each kind of fault, and twice as many without.
+    pub runs: u64,
+    /// Repeats the suite.
+    pub seed: u64,
+    /// Only these kinds, by name, `quiet` among them; all where there are none.
+    pub only: Vec<String>,
+}
+
+/// All answers.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// By kind, run and way of asking.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Runs the suite; `each` is shown every answer.
+///
+/// # Errors
+/// When the server does not start, or refuses something.
+pub async fn run(options: &Options, mut each: impl FnMut(&Outcome)) -> Result<Report> {
+    let kinds = Kind::ALL.into_iter().map(Some).chain([None, None]);
+    let mut report = Report::default();
+    let mut number = 0;
+    for (index, kind) in kinds.enumerate() {
+        let name = kind.map_or("quiet", Kind::name);
+        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+            continue;
+        }
+        for run in 0..options.runs {
+            number += 1;
+            let seed = options.seed * 10_007 + index as u64 * 1_009 + run;
+            let outcomes = one(options, kind, seed, number).await;
+            let outcomes = outcomes.with_context(|| format!("{name}, seed {seed}"))?;
+            outcomes.iter().for_each(&mut each);
+            report.outcomes.extend(outcomes);
+        }
+    }
+    Ok(report)
+}
+
+async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) -> Result<Vec<Outcome>> {
+    let now_ns = unix_nanos();
+    let from_ns = now_ns - FAULTY.as_nanos() as u64;
+    let planted = plant(kind, seed, from_ns).context("no system has a place for the fault")?;
+    let server = Server::start(&options.program, number).await?;
+    let sender = Sender::new(&send::Options {
+        endpoint: server.otlp.clone(),
+        protocol: Protocol::Http,
+        tenant: String::new(),
+        api_key: String::new(),
+        timeout: Duration::from_secs(30),
+        retry_for: Duration::from_secs(60),
+    })?;
+    play(&planted, now_ns, &sender).await?;
+    server.stored().await?;
+    let mut outcomes = Vec::new();
+    for (is_recent, long) in [(false, FAULTY), (true, RECENT)] {
+        let window = json!({
+            "since": instant((now_ns - long.as_nanos() as u64).try_into()?)?,
+            "until": instant(now_ns.try_into()?)?,
+            "max_tokens": 20_000,
+        });
+        let content = server.ask("root_cause_analysis", window).await?;
+        outcomes.push(outcome(&planted, is_recent, &content));
+    }
+    if let Some(outcome) = outcomes.first_mut() {
+        outcome.impact = impact(&planted, now_ns, &server).await?;
+    }
+    Ok(outcomes)
+}
+
+fn outcome(planted: &Planted, is_recent: bool, content: &Value) -> Outcome {
+    let rows = causes(content);
+    let text = |row: &Value, column: usize| row[column].as_str().unwrap_or_default().to_owned();
+    let first = rows.first().copied().unwrap_or(&Value::Null);
+    Outcome {
+        kind: planted.kind.map_or("quiet", Kind::name).to_owned(),
+        seed: planted.seed,
+        is_recent,
+        wanted: planted.truth.names.clone(),
+        wanted_levels: planted.truth.levels.iter().map(|level| (*level).to_owned()).collect(),
+        ranking: rows.iter().map(|row| text(row, 1)).collect(),
+        said: text(first, 2),
+        level: [text(first, 4), text(first, 5)],
+        confidence: first[3].as_f64().unwrap_or(0.0),
+        abstains: content["verdict"] == "insufficient_evidence",
+        impact: None,
+    }
+}
+
+/// Asks who is hurt by what is wrong; not where the culprit is whom users call.
+async fn impact(planted: &Planted, now_ns: u64, server: &Server) -> Result<Option<Impact>> {
+    let Some(fault) = planted.fault.as_ref().filter(|fault| fault.kind != Kind::MissingTraffic) else {
+        return Ok(None);
+    };
+    let node = fault.culprit(&planted.topology);
+    let truth = hurt(planted, &node);
+    let ask = json!({
+        "service": node,
+        "depth": 10,
+        "limit": ROWS,
+        "since": instant((now_ns - (WELL + FAULTY).as_nanos() as u64).try_into()?)?,
+        "until": instant(now_ns.try_into()?)?,
+        "max_tokens": 20_000,
+    });
+    let content = server.ask("impact_analysis", ask).await?;
+    let tables = content["tables"].as_array().into_iter().flatten();
+    let rows =
+        tables.filter(|table| table["name"] == "affected").filter_map(|table| table["rows"].as_array());
+    let told: std::collections::BTreeSet<_> = rows
+        .flatten()
+        .map(|row| [&row[0], &row[1]].map(|cell| cell.as_str().unwrap_or_default().to_owned()))
+        .map(|[service, operation]| (service, operation))
+        .filter(|(service, _)| *service != node)
+        .collect();
+    let words = |it: &(String, String)| format!("{} {}", it.0, it.1);
+    Ok(Some(Impact {
+        right: told.intersection(&truth).count(),
+        wrong: told.difference(&truth).map(words).collect(),
+        missed: truth.difference(&told).map(words).collect(),
+    }))
+}
