@@ -3,7 +3,9 @@
 //! The share of an operation's requests that pass through the failing service is the sum over its calls of
 //! calls per request times the callee's own share, at most 1. Shares are raised from nothing round by round
 //! until they stand, so cycles are harmless. Calls per request are the larger of window and baseline: a dead
-//! service gets no calls now, and its callers suffer all the same.
+//! service gets no calls now, and its callers suffer all the same. Who reads from a queue is not waited for.
+//!
+//! Of operations of which enough requests were read whole, those tell the share instead.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,12 +20,28 @@ use super::view::{Edge, View, Way};
 const ROUNDS_MAX: usize = 64;
 /// Operations with a smaller share are not affected.
 const SHARE_MIN: f64 = 0.001;
+/// Requests of an operation that must have been read whole to tell its share.
+const REQUESTS_MIN: u64 = 20;
+
+/// Requests of an operation that were read whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passing {
+    /// How many.
+    pub requests: u64,
+    /// How many of them pass through the failing node.
+    pub through: u64,
+}
 
 /// Operations affected when `failing`, or just its `operation`, fails: entry points first, then by falling share.
 ///
 /// The failing service's own operations are listed only where users call them directly. Services that only a
-/// service graph's metrics know are listed without an operation.
-pub fn impact(evidence: &Evidence, failing: ServiceId, operation: Option<OperationId>) -> Impact {
+/// service graph's metrics know are listed without an operation. `seen` are requests that were read whole, by operation.
+pub fn impact(
+    evidence: &Evidence,
+    failing: ServiceId,
+    operation: Option<OperationId>,
+    seen: &BTreeMap<OperationId, Passing>,
+) -> Impact {
     let view = View::new(evidence);
     let mut coverage = Vec::new();
     if !view.nodes.contains_key(&failing) {
@@ -38,13 +56,17 @@ pub fn impact(evidence: &Evidence, failing: ServiceId, operation: Option<Operati
     let mut affected = Vec::new();
     for (at, it) in view.operations.iter().enumerate() {
         let entry = view.is_entry(at);
-        if shares[at] < SHARE_MIN || it.service == failing && !entry || !speaks_for_service(&view, at) {
+        let share = match seen.get(&it.id).filter(|seen| seen.requests >= REQUESTS_MIN) {
+            Some(seen) => seen.through as f64 / seen.requests as f64,
+            None => shares[at],
+        };
+        if share < SHARE_MIN || it.service == failing && !entry || !speaks_for_service(&view, at) {
             continue;
         }
         affected.push(Affected {
             service: it.service,
             operation: Some(it.id),
-            share: shares[at].min(1.0),
+            share: share.min(1.0),
             observed_errors: it.now.error_ratio(),
             distance: distances.get(&at).copied().unwrap_or(0),
             entry,
@@ -86,7 +108,7 @@ fn shares(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> Vec<f64> {
             }
             let calls = view.operations[at].callees.iter().map(|edge| &view.edges[*edge]);
             let sum: f64 = calls
-                .filter(|edge| edge.to != at)
+                .filter(|edge| edge.to != at && edge.way != Way::Deferred)
                 .map(|edge| calls_per_request(view, edge) * shares[edge.to])
                 .sum();
             let raised = sum.min(1.0).max(starved(view, at, &shares));

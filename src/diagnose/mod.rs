@@ -38,6 +38,7 @@ mod template;
 mod tests;
 pub mod verdict;
 mod view;
+mod waiting;
 mod ways;
 
 use crate::model::id::ServiceId;

@@ -29,6 +29,7 @@ use super::stats::saturate;
 use super::symptom::{Deviation, deviations};
 use super::verdict::{Outcome, Symptom, SymptomKind, Verdict};
 use super::view::View;
+use super::waiting::longer_waits;
 use super::ways::Ways;
 use super::{Options, path};
 
@@ -168,6 +169,9 @@ fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
         accounts.push(Account { deviation, ledger, citations, weight: 0.0 });
     }
     if let Some((deviation, ledger)) = missing_calls(flow, symptom) {
+        accounts.push(Account { deviation, ledger, citations: BTreeMap::new(), weight: 0.0 });
+    }
+    if let Some((deviation, ledger)) = longer_waits(flow.view, symptom) {
         accounts.push(Account { deviation, ledger, citations: BTreeMap::new(), weight: 0.0 });
     }
     let worst = accounts.iter().map(|account| account.deviation.severity).fold(0.0, f64::max);
@@ -331,14 +335,14 @@ fn symptom_of(
     };
     let operation = &view.operations[account.deviation.worst];
     let kind = account.deviation.kind;
-    let (before, now) = match kind {
+    let (before, now) = account.deviation.levels.unwrap_or(match kind {
         SymptomKind::Errors => (operation.before.error_ratio(), operation.now.error_ratio()),
         SymptomKind::Latency => (operation.before.mean_ns(), operation.now.mean_ns()),
         SymptomKind::Silence => (
             operation.before.count as f64 / view.baseline_s.max(1.0),
             operation.now.count as f64 / view.window_s.max(1.0),
         ),
-    };
+    });
     let onset = onset_of(view, account.deviation.worst, kind);
     Some(Symptom { service: operation.service, operation: Some(operation.id), kind, before, now, onset })
 }

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 
 use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
+use crate::model::span::SpanKind;
 
 use super::blame::Blame;
 use super::concentration::{Seat, rolled_out, seat_of};
 use super::onset::onset_of;
 use super::origin::first_failing;
 use super::rank::{Account, Suspect};
+use super::series::is_used_up;
 use super::signal::{Source, short};
 use super::stats::rate_surprise;
 use super::symptom::deviates;
 use super::verdict::{Cause, Fault, Level, Proof, Reference, RuledOut, Summary, SymptomKind};
 use super::view::{Operation, View};
+use super::waiting::wait_ns;
 
+/// Strength from which on a resource's use is taken for the reason of what its service suffers.
+const SATURATED_MIN: f64 = 0.25;
 /// References that one cause cites at most.
 const PROOF_MAX: usize = 8;
 
@@ -48,6 +53,7 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         _ => of_signals(view, &finding),
     };
     let kind = strongest.map(|((kind, _), _)| *kind);
+    saturated(view, finding.suspect, &mut diagnosis);
     if let Some(((kind, blame), _)) = strongest {
         cite(view, accounts, *kind, *blame, &mut diagnosis);
     }
@@ -81,6 +87,25 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
     }
 }
 
+/// A service that fails or is slow by itself while a resource of it is used up suffers from that.
+fn saturated(view: &View<'_>, suspect: &Suspect, diagnosis: &mut Diagnosis) {
+    if !matches!(diagnosis.level, Level::Service | Level::Operation)
+        || !matches!(diagnosis.fault, Fault::Errors | Fault::Latency)
+    {
+        return;
+    }
+    let used_up = suspect.signals.iter().find(|signal| match signal.source {
+        Source::Resource(id) => signal.strength >= SATURATED_MIN && is_used_up(view, id, signal.levels.1),
+        _ => false,
+    });
+    let Some(signal) = used_up else { return };
+    (diagnosis.level, diagnosis.fault) = (Level::Resource, Fault::Saturation);
+    if !diagnosis.sentence.contains(&signal.text) {
+        diagnosis.sentence.pop();
+        diagnosis.sentence.push_str(&format!(", while {}.", signal.text));
+    }
+}
+
 fn of_signals(view: &View<'_>, finding: &Finding<'_>) -> Diagnosis {
     let name = view.node_name(finding.service);
     let signal = finding.suspect.signals.first();
@@ -110,6 +135,11 @@ fn of_blame(view: &View<'_>, kind: SymptomKind, blame: Blame, share: f64) -> Dia
     let (level, fault, sentence) = match blame {
         Blame::Operation(_) => return of_operation(view, kind, at, share),
         Blame::Dependency(_) => return of_dependency(view, kind, at),
+        Blame::Way(from, to) if view.operations[to].kind == SpanKind::CONSUMER => {
+            let ends = format!("between {} and {}", other(from), other(to));
+            let waits = waits_text(view, from, to);
+            (Level::Edge, Fault::Latency, format!("Queue: messages wait longer {ends}{waits}."))
+        }
         Blame::Way(from, to) => {
             let what = if kind == SymptomKind::Errors { "calls are lost" } else { "calls spend more time" };
             let fault = if kind == SymptomKind::Errors { Fault::Unreachable } else { Fault::Latency };
@@ -292,7 +322,7 @@ fn surge(view: &View<'_>, operation: &Operation<'_>) -> Option<f64> {
     let (now, before) =
         entries.fold((0, 0), |(now, before), it| (now + it.now.count, before + it.before.count));
     growth(now, before).filter(|growth| *growth > 1.5)?;
-    growth(operation.now.count, operation.before.count).filter(|growth| *growth > 1.8)
+    growth(operation.now.count, operation.before.count).filter(|growth| *growth > 1.4)
 }
 
 fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, diagnosis: &mut Diagnosis) {
@@ -402,6 +432,15 @@ fn self_text(operation: &Operation<'_>) -> String {
 
 fn calls_text(operation: &Operation<'_>) -> String {
     format!("{} calls in the window, {} in the baseline", operation.now.count, operation.before.count)
+}
+
+/// How long messages wait on an edge, now and before.
+fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    edge.map_or_else(String::new, |edge| {
+        let [now, before] = [edge.now, edge.before].map(|cell| time_text(wait_ns(cell)));
+        format!(": {now} each, {before} before")
+    })
 }
 
 fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {

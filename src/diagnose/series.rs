@@ -28,6 +28,8 @@ const EXTREME: f64 = 0.6;
 const SHARED: f64 = 0.3;
 /// What measured latency or failures are worth where spans are counted, which tell more.
 const COUNTED: f64 = 0.3;
+/// Part of a bounded resource from which on it is used up.
+const USED_UP: f64 = 0.8;
 
 /// What a series is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +146,16 @@ fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)
     };
     let spreads = moved / spread.max(1e-9);
     (apart > 0.0 && spreads > SPREADS_MIN).then(|| (spreads, moved / (level + 1e-9), reached))
+}
+
+/// Whether nothing is left of a resource at `level`; of those whose bound is not known, always.
+pub(super) fn is_used_up(view: &View<'_>, id: SeriesId, level: f64) -> bool {
+    let series = view.evidence.series.iter().find(|series| series.id == id);
+    series.is_none_or(|series| match (series.unit.as_str(), series.name.contains("utilization")) {
+        ("%", _) => level >= 100.0 * USED_UP,
+        (_, true) => level >= USED_UP,
+        _ => true,
+    })
 }
 
 /// How much of a bounded measure's range the move covers; unbounded measures are judged by their growth.

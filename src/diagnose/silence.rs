@@ -14,6 +14,7 @@ use super::stats::{excess_errors, rate_surprise, saturate};
 use super::symptom::Deviation;
 use super::verdict::SymptomKind;
 use super::view::{Edge, Way};
+use super::waiting::grown;
 
 /// Calls of the baseline that a ratio must rest on.
 const COUNT_MIN: u64 = 20;
@@ -49,8 +50,15 @@ pub(super) fn missing_calls(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> 
     ledger.normalize();
     let worst = *excess.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)))?.0;
     let severity = saturate(lost_total / expected_total, 0.5);
-    let deviation =
-        Deviation { kind: SymptomKind::Silence, excess, worst, surprise, severity, volume: expected_total };
+    let deviation = Deviation {
+        kind: SymptomKind::Silence,
+        excess,
+        worst,
+        levels: None,
+        surprise,
+        severity,
+        volume: expected_total,
+    };
     Some((deviation, ledger))
 }
 
@@ -65,6 +73,8 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     if edge.way == Way::Answered
         || inside
         || deferred
+        // What waits comes late.
+        || grown(flow.view, edge).is_some()
         || edge.before.count < COUNT_MIN
         || caller.before.count < COUNT_MIN
     {
@@ -74,10 +84,20 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     let expected = ratio * caller.now.count as f64;
     let siblings = flow.calls_of(edge.from).filter(|other| other.to != edge.to);
     let inherited: f64 = siblings.map(|other| excess_errors(other.now, other.before)).sum();
-    let mut lost = expected - edge.now.count as f64 - ratio.max(1.0) * inherited;
-    if edge.way == Way::Remote && caller.kind.is_outbound() {
-        // One name often stands for calls to many: calls that went elsewhere are not lost.
-        lost = lost.min(more_unanswered(flow, edge.from));
+    // One name often stands for calls to many: one that fails ends the request before the others are made.
+    let first_of_many = (ratio - 1.0).max(0.0) * excess_errors(edge.now, edge.before);
+    let mut lost = expected - edge.now.count as f64;
+    lost -= match edge.way {
+        // A request that failed by itself got no further.
+        Way::Within | Way::Dependency => {
+            let own = excess_errors(&caller.now, &caller.before);
+            (ratio.max(1.0) * inherited + first_of_many).max(ratio * own)
+        }
+        _ => ratio.max(1.0) * inherited,
+    };
+    if caller.kind.is_outbound() && matches!(edge.way, Way::Remote | Way::Dependency) {
+        // Calls that went elsewhere are not lost.
+        lost = lost.min(more_unanswered(flow, edge.from, edge.way));
     }
     if expected < 10.0 || lost < LOST_SHARE_MIN * expected {
         return None;
@@ -88,10 +108,9 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
 }
 
 /// Calls that nobody answered beyond those of the baseline.
-fn more_unanswered(flow: &Flow<'_, '_>, at: usize) -> f64 {
+fn more_unanswered(flow: &Flow<'_, '_>, at: usize, way: Way) -> f64 {
     let caller = &flow.view.operations[at];
-    let edges =
-        caller.callees.iter().map(|edge| &flow.view.edges[*edge]).filter(|edge| edge.way == Way::Remote);
+    let edges = caller.callees.iter().map(|edge| &flow.view.edges[*edge]).filter(|edge| edge.way == way);
     let (mut now, mut before) = (caller.now.count as f64, caller.before.count as f64);
     let grown = now / before.max(1.0);
     for edge in edges {

@@ -35,6 +35,8 @@ pub(super) struct Deviation {
     pub(super) excess: BTreeMap<usize, f64>,
     /// The operation that shows it most.
     pub(super) worst: usize,
+    /// The measure in the baseline and in the window, where that operation's own roll-ups do not tell it.
+    pub(super) levels: Option<(f64, f64)>,
     /// Standard deviations of the worst.
     pub(super) surprise: f64,
     /// 0 to 1: how bad it is for those who notice it.
@@ -129,6 +131,7 @@ fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviati
     Some(Deviation {
         kind,
         worst: *worst.0,
+        levels: None,
         surprise: singles.values().map(|single| single.surprise).fold(0.0, f64::max),
         severity: singles.values().map(|single| single.severity * single.volume).sum::<f64>()
             / volume.max(1.0),

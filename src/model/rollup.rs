@@ -53,9 +53,9 @@ pub enum Seen {
         /// Whether it failed.
         error: bool,
     },
-    /// Time that an operation spent waiting for a child.
+    /// Time that an operation spent waiting for a child, or a message in a queue.
     Children {
-        /// The child's duration, cut to its parent's.
+        /// The child's duration, cut to its parent's; or how long the message waited.
         duration_ns: u64,
     },
     /// A call counted earlier on this edge to an external host turned out to be answered by an instrumented
@@ -74,7 +74,7 @@ pub struct Cell {
     pub sum_ns: u64,
     /// Longest duration.
     pub max_ns: u64,
-    /// Time spent waiting for children (operations), or that callers waited (edges).
+    /// Time spent waiting for children (operations), or that callers waited, or messages until they were done (edges).
     pub other_ns: u64,
     /// Calls that an instrumented service answered (edges to external hosts).
     pub answered: u64,

@@ -11,7 +11,7 @@ use crate::fault;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
-use crate::model::span::Status;
+use crate::model::span::{SpanKind, Status};
 use crate::model::time::Window;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::summaries::{TraceAsk, TraceOrder};
@@ -75,24 +75,61 @@ impl Query {
         let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
             return Ok(Vec::new());
         };
-        let width = window::step_for(window);
         let wanted = |subject: &Subject| matches!(subject, Subject::Instance(..) | Subject::Operation(_));
         let kinds = [RollupKind::Operation, RollupKind::Instance];
+        let (width, cells) = self.timeline(tenant, window, &kinds, wanted).await?;
+        Ok(cells
+            .into_iter()
+            .map(|(bucket_s, subject, cell)| slice(subject, bucket_s, width, &cell))
+            .collect())
+    }
+
+    /// How long messages waited for each consumer, bucket by bucket, as tracks.
+    pub(super) async fn wait_tracks(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+    ) -> Result<Vec<Track>, Error> {
+        let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
+            return Ok(Vec::new());
+        };
+        let store = self.store.clone();
+        let wanted = move |subject: &Subject| match subject {
+            Subject::Edge(_, to) => {
+                store.names().operation_info(*to).is_some_and(|info| info.kind == SpanKind::CONSUMER)
+            }
+            _ => false,
+        };
+        let (_, cells) = self.timeline(tenant, window, &[RollupKind::Edge], wanted).await?;
+        let mut tracks: BTreeMap<Subject, Vec<(i64, f64)>> = BTreeMap::new();
+        for (bucket_s, subject, cell) in cells.into_iter().filter(|(.., cell)| cell.count > 0) {
+            let waited = cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count as f64;
+            tracks.entry(subject).or_default().push((bucket_s, waited));
+        }
+        Ok(tracks.into_values().map(Track::Level).collect())
+    }
+
+    /// The cells of the subjects that are wanted, and the width of their buckets in seconds.
+    async fn timeline(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        kinds: &[RollupKind],
+        wanted: impl Fn(&Subject) -> bool + Clone + Send + 'static,
+    ) -> Result<(i64, Vec<(i64, Subject, Cell)>), Error> {
+        let width = window::step_for(window);
         let cells = if width <= COARSE_SECONDS
             && self.graph.covers(tenant, window).is_some_and(|covered| covered <= width)
         {
             let graph = self.graph.clone();
             let work = tokio::task::spawn_blocking(move || graph.series(tenant, window, width, wanted));
-            work.await.map_err(|_| Error::Abandoned)?
+            return Ok((width, work.await.map_err(|_| Error::Abandoned)?));
         } else if width < COARSE_SECONDS {
-            self.store.rollups(tenant, width, window, &kinds).await?
+            self.store.rollups(tenant, width, window, kinds).await?
         } else {
-            self.store.timeline(tenant, width, window, &kinds).await?
+            self.store.timeline(tenant, width, window, kinds).await?
         };
-        Ok(cells
-            .into_iter()
-            .map(|(bucket_s, subject, cell)| slice(subject, bucket_s, width, &cell))
-            .collect())
+        Ok((width, cells.into_iter().filter(|(_, subject, _)| wanted(subject)).collect()))
     }
 
     /// Everything about a window and its baseline, both cut to the time that is known.

@@ -43,7 +43,9 @@ impl Query {
         };
         let comparison = window::plain(asked);
         let evidence = self.evidence(tenant, comparison).await?;
-        let mut impact = impact::impact(&evidence, info.id, operation);
+        let windows: Vec<Window> = evidence.baseline.into_iter().chain([evidence.window]).collect();
+        let seen = self.passing(tenant, &windows, (info.id, operation)).await?;
+        let mut impact = impact::impact(&evidence, info.id, operation, &seen);
         impact.affected.retain(|affected| affected.distance <= depth);
         Ok(impact)
     }

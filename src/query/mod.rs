@@ -22,6 +22,7 @@ pub mod logs;
 mod measured;
 pub mod metrics;
 pub mod names;
+mod passing;
 pub mod root_cause;
 pub mod service_health;
 pub mod service_map;

@@ -97,6 +97,7 @@ impl Query {
         }
         let mut tracks = self.tracks(tenant, measures, asked).await?;
         tracks.extend(self.log_tracks(tenant, asked).await?);
+        tracks.extend(self.wait_tracks(tenant, asked).await?);
         tracks.extend(span_tracks(asked, slices));
         let work = tokio::task::spawn_blocking(move || split(asked, &tracks));
         let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };

@@ -7,10 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::diagnose::evidence::{Evidence, Step, StepEvidence};
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
-use crate::model::log::Severity;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
-use crate::store::read::spans::{SpanAsk, SpanOrder};
+use crate::store::read::spans::SpanAsk;
 use crate::store::rows::SpanRow;
 
 use super::error::Error;
@@ -49,33 +48,12 @@ impl Query {
         tenant: TenantNumber,
         window: Window,
     ) -> Result<(Vec<SpanRow>, Vec<StoredLog>), Error> {
-        let spans = SpanAsk {
-            window,
-            services: Vec::new(),
-            operations: Vec::new(),
-            failed: false,
-            duration_min_ns: None,
-            attributes: Vec::new(),
-            order: SpanOrder::Newest,
-            limit: LOOKED_AT_MAX,
-            with_detail: false,
-        };
+        let spans = SpanAsk::newest(window, LOOKED_AT_MAX);
         let spans = self.store.spans(tenant, &spans).await?;
         // Records before the spans that are known belong to others.
         let from =
             spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(window.from, |last| last.start);
-        let logs = LogAsk {
-            window: Window::new(from, window.to),
-            severity_min: Severity::default(),
-            services: Vec::new(),
-            templates: Vec::new(),
-            trace: None,
-            span: None,
-            attributes: Vec::new(),
-            before: None,
-            limit: LOOKED_AT_MAX,
-            with_detail: false,
-        };
+        let logs = LogAsk::newest(Window::new(from, window.to), LOOKED_AT_MAX);
         let logs = self.store.logs(tenant, &logs).await?.items;
         Ok((spans, logs))
     }

@@ -257,7 +257,7 @@ impl Joiner {
         let mut links: Vec<_> = followed_links(arrival).collect();
         links.sort_unstable();
         links.dedup();
-        let pending = PendingLink::of(span);
+        let pending = PendingLink::of(span, links.len());
         let links_max = self.trace_spans_max.min(PENDING_LINKS_MAX);
         for (trace, linked) in links {
             self.memory.update((arrival.tenant, trace), |remembered| match remembered.find(linked) {

@@ -3,6 +3,7 @@
 //! Each rule looks at facts of the spans alone, never at the order in which they came; this is what makes the
 //! sums independent of arrival.
 
+use crate::model::id::OperationId;
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Seen, Subject};
 use crate::model::span::SpanKind;
@@ -45,7 +46,8 @@ pub(super) fn pair(parent: &mut Remembered, child: &Known, emit: &mut impl FnMut
     let crosses = caller.service != child.service;
     // An outbound span and the span it reaches in another service are two views of one call.
     let one_call = crosses && caller.kind.is_outbound();
-    if !queue_between(caller, on_queue(child), child.kind) {
+    let queue = queue_between(caller, queue_of(child), child.kind);
+    if queue.is_none() {
         let seen = Seen::Call {
             duration_ns: child.duration_ns,
             caller_ns: if one_call { caller.duration_ns } else { child.duration_ns },
@@ -53,7 +55,11 @@ pub(super) fn pair(parent: &mut Remembered, child: &Known, emit: &mut impl FnMut
         };
         emit(Subject::Edge(caller.operation, child.operation), child.start, seen);
     }
-    let handed_over = caller.kind == SpanKind::PRODUCER && child.kind == SpanKind::CONSUMER;
+    let handed_over = is_handed_over(caller, child.kind);
+    if handed_over {
+        let edge = Subject::Edge(queue.unwrap_or(caller.operation), child.operation);
+        wait(edge, (waited_ns(caller, child.start), 1), child.start, emit);
+    }
     let overlap_ns = if handed_over { 0 } else { overlap_ns(caller, child) };
     // No overlap adds nothing to a cell that the parent's own observation has made anyway.
     if overlap_ns > 0 {
@@ -73,21 +79,53 @@ pub(super) fn pair(parent: &mut Remembered, child: &Known, emit: &mut impl FnMut
 
 /// What a link adds once the span it points to is known.
 pub(super) fn link(linked: &Known, link: &PendingLink, emit: &mut impl FnMut(Subject, UnixNanos, Seen)) {
-    if !queue_between(linked, link.on_queue, link.kind) {
+    let queue = queue_between(linked, link.queue, link.kind);
+    if queue.is_none() {
         let seen =
             Seen::Call { duration_ns: link.duration_ns, caller_ns: link.duration_ns, error: link.error };
         emit(Subject::Edge(linked.operation, link.operation), link.start, seen);
     }
+    if is_handed_over(linked, link.kind) {
+        let edge = Subject::Edge(queue.unwrap_or(linked.operation), link.operation);
+        // Past the queue each link is a call of its own; out of it a span that takes many messages is one.
+        let shared_by = if queue.is_some() { link.shared_by } else { 1 };
+        wait(edge, (waited_ns(linked, link.start), shared_by), link.start, emit);
+    }
 }
 
-/// True when the span's dependency is a queue.
-pub(super) fn on_queue(span: &Known) -> bool {
-    span.dependency.is_some_and(|dependency| dependency.kind == NodeKind::Queue)
+/// The queue's operation, where the span's dependency is one.
+pub(super) fn queue_of(span: &Known) -> Option<OperationId> {
+    span.dependency
+        .filter(|dependency| dependency.kind == NodeKind::Queue)
+        .map(|dependency| dependency.operation)
 }
 
-/// True when a queue stands between the two: its own edges tell the way, so there is no edge past it.
-fn queue_between(from: &Known, to_on_queue: bool, to_kind: SpanKind) -> bool {
-    to_kind == SpanKind::CONSUMER && to_on_queue && on_queue(from)
+/// The operation of the queue that stands between the two: its own edges tell the way, so there is no edge past it.
+fn queue_between(from: &Known, to_queue: Option<OperationId>, to_kind: SpanKind) -> Option<OperationId> {
+    to_queue.filter(|_| to_kind == SpanKind::CONSUMER && queue_of(from).is_some())
+}
+
+fn is_handed_over(sender: &Known, taker: SpanKind) -> bool {
+    sender.kind == SpanKind::PRODUCER && taker == SpanKind::CONSUMER
+}
+
+/// How long a message waited: from the end of the span that sent it to the beginning of the one that took it.
+fn waited_ns(sender: &Known, taken: UnixNanos) -> u64 {
+    u64::try_from(taken.0.saturating_sub(sender.start.0.saturating_add_unsigned(sender.duration_ns)))
+        .unwrap_or(0)
+}
+
+/// Adds what a message waited to what callers of the edge waited, a part of it where a span took several.
+fn wait(
+    edge: Subject,
+    (waited_ns, parts): (u64, u64),
+    taken: UnixNanos,
+    emit: &mut impl FnMut(Subject, UnixNanos, Seen),
+) {
+    // No wait adds nothing to a cell that the call itself has made anyway.
+    if waited_ns / parts > 0 {
+        emit(edge, taken, Seen::Children { duration_ns: waited_ns / parts });
+    }
 }
 
 fn overlap_ns(one: &Known, other: &Known) -> u64 {

@@ -121,8 +121,14 @@ fn a_queue_stands_between_producer_and_consumer() {
     let sums = sums_of(&[taken.clone(), sent.clone()]);
     assert!(!sums.contains_key(&edge(10, 20)));
     assert_eq!(sums[&edge(10, 902)].count, 1);
-    assert_eq!(sums[&edge(902, 20)].other_ns, 100);
+    // Sent until 100, taken at 5 by a clock that is behind.
+    assert_eq!((sums[&edge(902, 20)].sum_ns, sums[&edge(902, 20)].other_ns), (100, 100));
     assert_eq!(sums[&operation(10)].other_ns, 0, "a producer does not wait for consumers");
+    // Taken 50 after it was sent, it waited for 50.
+    let later = on(NodeKind::Queue, arrival(150, Some(0), 2, SpanKind::CONSUMER));
+    for order in [[&sent, &later], [&later, &sent]] {
+        assert_eq!(sums_of(&order.map(Clone::clone))[&edge(902, 20)].other_ns, 150);
+    }
     // The queue's own operation counts what was put into it, not what was taken out.
     assert_eq!(sums[&operation(902)].count, 1);
     // Without a name for the queue the two are joined directly.

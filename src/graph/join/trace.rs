@@ -33,8 +33,10 @@ pub(super) struct PendingLink {
     pub(super) kind: SpanKind,
     /// Whether it failed.
     pub(super) error: bool,
-    /// Whether its dependency is a queue.
-    pub(super) on_queue: bool,
+    /// The queue's operation, where its dependency is one.
+    pub(super) queue: Option<OperationId>,
+    /// The links of its span, itself included.
+    pub(super) shared_by: u64,
     /// When it began.
     pub(super) start: UnixNanos,
     /// How long it took.
@@ -42,13 +44,14 @@ pub(super) struct PendingLink {
 }
 
 impl PendingLink {
-    /// The facts of `span` that its links need.
-    pub(super) fn of(span: &Known) -> Self {
+    /// The facts of `span` that each of its `shared_by` links needs.
+    pub(super) fn of(span: &Known, shared_by: usize) -> Self {
         Self {
             operation: span.operation,
             kind: span.kind,
             error: span.error,
-            on_queue: rules::on_queue(span),
+            queue: rules::queue_of(span),
+            shared_by: shared_by.max(1) as u64,
             start: span.start,
             duration_ns: span.duration_ns,
         }

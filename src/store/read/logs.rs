@@ -47,6 +47,24 @@ pub struct LogAsk {
     pub with_detail: bool,
 }
 
+impl LogAsk {
+    /// The newest `limit` records of `window`, without their details.
+    pub fn newest(window: Window, limit: usize) -> Self {
+        Self {
+            window,
+            severity_min: Severity::default(),
+            services: Vec::new(),
+            templates: Vec::new(),
+            trace: None,
+            span: None,
+            attributes: Vec::new(),
+            before: None,
+            limit,
+            with_detail: false,
+        }
+    }
+}
+
 /// A place in the order of log records: the greatest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPlace {

@@ -59,6 +59,23 @@ pub enum SpanOrder {
     Slowest,
 }
 
+impl SpanAsk {
+    /// The newest `limit` spans of `window`, without their details.
+    pub const fn newest(window: Window, limit: usize) -> Self {
+        Self {
+            window,
+            services: Vec::new(),
+            operations: Vec::new(),
+            failed: false,
+            duration_min_ns: None,
+            attributes: Vec::new(),
+            order: SpanOrder::Newest,
+            limit,
+            with_detail: false,
+        }
+    }
+}
+
 impl Store {
     /// The spans that `ask` describes, in its order.
     ///
