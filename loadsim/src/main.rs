@@ -89,9 +89,9 @@ struct Evaluate {
     /// Only cases whose name begins with this; may be given several times.
     #[arg(long)]
     only: Vec<String>,
-    /// How many seconds ago the incidents end; another number cuts time into other buckets.
-    #[arg(long, default_value_t = 0)]
-    ended: u64,
+    /// At which second of a minute the incidents end, for time is counted in buckets; may be given several times.
+    #[arg(long, default_values_t = [0_u8, 20, 40], value_parser = clap::value_parser!(u8).range(..60))]
+    second: Vec<u8>,
     /// Writes the tables in Markdown.
     #[arg(long)]
     document: Option<PathBuf>,
@@ -291,7 +291,7 @@ async fn evaluate(arguments: Evaluate) -> Result<()> {
         folder: arguments.folder,
         program: std::path::absolute(&arguments.server)?,
         only: arguments.only,
-        ended_s: arguments.ended,
+        seconds: arguments.second,
     };
     let report = evaluate::evaluate(&options, |answer| {
         let rank = answer.rank.map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));

@@ -50,6 +50,11 @@ pub fn split(window: Window, tracks: &[Track]) -> Option<UnixNanos> {
     Some(at)
 }
 
+/// How much changed at an instant; comparable between instants for the same tracks.
+pub fn votes(tracks: &[Track], at: UnixNanos) -> f64 {
+    tracks.iter().map(|track| vote(track, at.seconds())).sum()
+}
+
 /// Where the votes are highest.
 fn most_changed(window: Window, tracks: &[Track]) -> Option<(f64, UnixNanos)> {
     let (from, to) = (window.from.seconds(), window.to.seconds());

@@ -163,14 +163,15 @@ impl Query {
         Ok(evidence)
     }
 
-    /// Adds what only an explanation needs: log templates, and traces that failed or were slow.
+    /// Adds what only an explanation needs: log templates of the time `told`, and traces that failed or were slow.
     pub(super) async fn exemplify(
         &self,
         tenant: TenantNumber,
+        told: Window,
         services: &[ServiceId],
         evidence: &mut Evidence,
     ) -> Result<(), Error> {
-        self.templates(tenant, evidence).await?;
+        self.templates(tenant, told, evidence).await?;
         evidence.traces = self.exemplars(tenant, evidence, services).await?;
         Ok(())
     }
@@ -214,9 +215,14 @@ impl Query {
     }
 
     /// Log records are counted a minute at a time: the minute in which the window begins is the window's.
-    async fn templates(&self, tenant: TenantNumber, evidence: &mut Evidence) -> Result<(), Error> {
+    async fn templates(
+        &self,
+        tenant: TenantNumber,
+        told: Window,
+        evidence: &mut Evidence,
+    ) -> Result<(), Error> {
         let kinds = [RollupKind::Logs];
-        let now = window::whole_buckets(evidence.window, COARSE_SECONDS);
+        let now = window::whole_buckets(told, COARSE_SECONDS);
         let before = evidence.baseline.map(|baseline| Window::new(baseline.from, now.from));
         let now = self.store.merged_rollups(tenant, COARSE_SECONDS, now, &kinds).await?;
         let before = match before {

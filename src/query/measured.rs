@@ -82,17 +82,18 @@ impl Query {
         Ok(measures)
     }
 
-    /// Adds what was measured in the window of `evidence` and in its baseline.
+    /// Adds what was measured in `window` and in the baseline of `evidence`.
     pub(super) async fn measure(
         &self,
         tenant: TenantNumber,
         measures: Measures,
+        window: Window,
         evidence: &mut Evidence,
     ) -> Result<(), Error> {
-        let before = evidence.baseline.map_or(evidence.window.from, |baseline| baseline.from);
-        let long_before = evidence.window.from.minus(SERIES_BASELINE);
-        let plan = plan(before.min(long_before.max(measures.since().unwrap_or(before))), evidence.window);
-        let split = split(&plan, evidence.window);
+        let before = evidence.baseline.map_or(window.from, |baseline| baseline.from);
+        let long_before = window.from.minus(SERIES_BASELINE);
+        let plan = plan(before.min(long_before.max(measures.since().unwrap_or(before))), window);
+        let split = split(&plan, window);
         let Measures { series, calls, more } = measures;
         let mut unread = 0;
         for (series, values) in self.values(tenant, series, plan, level_of, &mut unread).await? {

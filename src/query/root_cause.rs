@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
-use crate::diagnose::split::{Track, split};
-use crate::diagnose::verdict::Verdict;
+use crate::diagnose::split::{Track, split, votes};
+use crate::diagnose::verdict::{Outcome, Verdict};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
@@ -15,6 +15,9 @@ use super::error::Error;
 use super::handle::Query;
 use super::measured::Measures;
 use super::window::{self, Comparison, Trouble};
+
+/// Part of what changed most that must have changed where the window begins, for it to be meant as it was asked for.
+const AS_ASKED_PART: f64 = 0.5;
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
@@ -27,6 +30,17 @@ pub struct Explanation {
     pub traces: usize,
     /// Services, databases, queues and hosts that were looked at.
     pub nodes: usize,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    asked: Window,
+    /// Until when logs and metrics are followed.
+    until: UnixNanos,
+    symptom: Option<ServiceId>,
+    /// Whether a silence of everybody is trouble too.
+    is_whole: bool,
 }
 
 impl Query {
@@ -51,6 +65,34 @@ impl Query {
             return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
         let slices = self.slices(tenant, Window::new(window::plain(asked).before.from, asked.to)).await?;
+        let heard = window::heard(asked, &slices);
+        let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
+        let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
+        if heard != asked {
+            if found.verdict.outcome == Outcome::InsufficientEvidence {
+                // Where nothing else is wrong, that nobody calls any more is.
+                let ask = Ask { asked, is_whole: true, ..ask };
+                let whole = Box::pin(self.explained(tenant, ask, slices)).await?;
+                if whole.verdict.outcome != Outcome::InsufficientEvidence {
+                    return Ok(whole);
+                }
+            }
+            let seconds = asked.to.since(heard.to).as_secs();
+            found.verdict.coverage.push(format!(
+                "No span of any service was received in the last {seconds} s of the window: spans tell about the time before."
+            ));
+        }
+        Ok(found)
+    }
+
+    async fn explained(
+        &self,
+        tenant: TenantNumber,
+        ask: Ask,
+        mut slices: Vec<Slice>,
+    ) -> Result<Explanation, Error> {
+        let Ask { asked, until, symptom, is_whole } = ask;
+        slices.retain(|slice| slice.bucket_s < asked.to.seconds());
         let trouble = match symptom {
             Some(symptom) => {
                 let own: Vec<Slice> = slices
@@ -58,14 +100,16 @@ impl Query {
                     .filter(|slice| self.node_of(slice.subject) == Some(symptom))
                     .copied()
                     .collect();
-                window::around_trouble(asked, &own)
+                window::around_trouble(asked, &own, is_whole)
             }
-            None => window::around_trouble(asked, &slices),
+            None => window::around_trouble(asked, &slices, is_whole),
         };
         let measures = self.measures(tenant).await?;
         let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, &measures))).await?;
         // On the heap: so much waits in there that a thread's stack would be short of it.
-        let mut evidence = Box::pin(self.all_evidence(tenant, comparison, symptom, measures)).await?;
+        let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
+        let mut evidence =
+            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, measures)).await?;
         evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };
@@ -92,14 +136,21 @@ impl Query {
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
         let first = counted.into_iter().chain(measures.since()).min();
         let is_known = |first: UnixNanos| first < asked.from.minus(asked.length() / 4);
-        if first.is_none_or(is_known) {
+        if first.is_none() {
             return Ok(comparison);
         }
-        let mut tracks = self.tracks(tenant, measures, asked).await?;
-        tracks.extend(self.log_tracks(tenant, asked).await?);
-        tracks.extend(self.wait_tracks(tenant, asked).await?);
-        tracks.extend(span_tracks(asked, slices));
-        let work = tokio::task::spawn_blocking(move || split(asked, &tracks));
+        let known = first.is_some_and(is_known);
+        // Where the time before is known, the change must lie inside the window all the same.
+        let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
+        let mut tracks = self.tracks(tenant, measures, within).await?;
+        tracks.extend(self.log_tracks(tenant, within).await?);
+        tracks.extend(self.wait_tracks(tenant, within).await?);
+        tracks.extend(span_tracks(within, slices));
+        let work = tokio::task::spawn_blocking(move || {
+            let at = split(within, &tracks)?;
+            let as_asked = known && votes(&tracks, asked.from) >= AS_ASKED_PART * votes(&tracks, at);
+            (at > asked.from && !as_asked).then_some(at)
+        });
         let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };
         let length = asked.length().max(comparison.before.length());
         Ok(Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) })
@@ -109,7 +160,7 @@ impl Query {
     async fn all_evidence(
         &self,
         tenant: TenantNumber,
-        comparison: Comparison,
+        (comparison, until): (Comparison, UnixNanos),
         symptom: Option<ServiceId>,
         measures: Measures,
     ) -> Result<Evidence, Error> {
@@ -120,8 +171,9 @@ impl Query {
             (None, None) => return Ok(Evidence::empty(comparison.now)),
         };
         let mut evidence = self.counted(tenant, comparison, known).await?;
-        self.exemplify(tenant, symptom.as_slice(), &mut evidence).await?;
-        Box::pin(self.measure(tenant, measures, &mut evidence)).await?;
+        let told = Window::new(evidence.window.from, until.max(evidence.window.to));
+        self.exemplify(tenant, told, symptom.as_slice(), &mut evidence).await?;
+        Box::pin(self.measure(tenant, measures, told, &mut evidence)).await?;
         let since = evidence.baseline.map_or(evidence.window.from, |baseline| baseline.from);
         Box::pin(self.changes(tenant, since, &mut evidence)).await?;
         evidence.forget_empty_baseline();

@@ -1,6 +1,6 @@
 //! Which time a question is about, and what it is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::diagnose::anomaly;
@@ -24,6 +24,10 @@ const PLAIN_MIN: f64 = 0.5;
 const FELT_MIN: f64 = 0.05;
 /// Trouble that was over sooner than this does not end the window: it may have been a first sign.
 const TROUBLE_MIN: Duration = Duration::from_secs(120);
+/// How late telemetry may come: whoever sent nothing for so long may not have been heard yet.
+const LATE_MAX: Duration = Duration::from_secs(30);
+/// Part of a silence in which nobody at all was heard from which on it is one of telemetry.
+const UNHEARD_MIN: f64 = 0.8;
 
 /// Steps of a timeline at most.
 const STEPS_MAX: i64 = 240;
@@ -56,7 +60,8 @@ pub fn plain(asked: Window) -> Comparison {
 
 /// The comparison that shows the trouble inside `asked`: where something began within it, what lies before that is
 /// the better baseline. `slices` must reach back before the window; width is that of their buckets.
-pub fn around_trouble(asked: Window, slices: &[Slice]) -> Trouble {
+/// A silence of everybody is trouble only where `is_whole` says so: more often it is telemetry that is missing.
+pub fn around_trouble(asked: Window, slices: &[Slice], is_whole: bool) -> Trouble {
     let none = Trouble { comparison: plain(asked), is_plain: false };
     let found = anomaly::anomalies(slices, &anomaly::Options::default());
     let times = times_within(asked, slices);
@@ -68,6 +73,7 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Trouble {
     let inside: Vec<&Anomaly> = found
         .iter()
         .filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly) && is_felt(anomaly))
+        .filter(|anomaly| is_whole || !is_unheard(anomaly, asked, slices))
         .collect();
     let rank = |anomaly: &Anomaly| (anomaly.kind != AnomalyKind::Silence, anomaly.severity);
     let worst = inside.iter().max_by(|a, b| {
@@ -94,6 +100,31 @@ pub fn around_trouble(asked: Window, slices: &[Slice]) -> Trouble {
     let comparison =
         Comparison { now: Window::new(onset, end), before: Window::new(onset.minus(length), onset) };
     Trouble { comparison, is_plain: !is_over && worst.end.is_none() && worst.severity >= PLAIN_MIN }
+}
+
+/// The window up to the last span of any service, where none came for longer than telemetry is late.
+pub fn heard(asked: Window, slices: &[Slice]) -> Window {
+    let counted = slices.iter().filter(|slice| slice.count > 0 && slice.bucket_s < asked.to.seconds());
+    let last = counted.map(|slice| UnixNanos::from_seconds(slice.bucket_s + slice.width_s)).max();
+    match last {
+        Some(last) if asked.from < last && last.plus(LATE_MAX) < asked.to => Window::new(asked.from, last),
+        _ => asked,
+    }
+}
+
+/// True for a silence in which nobody else was heard either: what was not received says nothing about a service.
+fn is_unheard(anomaly: &Anomaly, asked: Window, slices: &[Slice]) -> bool {
+    if anomaly.kind != AnomalyKind::Silence {
+        return false;
+    }
+    let (from, to) = (anomaly.onset.seconds(), anomaly.end.unwrap_or(asked.to).seconds());
+    let width_s = slices.iter().map(|slice| slice.width_s).min().unwrap_or(FINE_SECONDS);
+    let heard: BTreeSet<i64> = slices
+        .iter()
+        .filter(|slice| slice.count > 0 && (from..to).contains(&slice.bucket_s))
+        .map(|slice| slice.bucket_s)
+        .collect();
+    (heard.len() as i64 * width_s) as f64 <= (1.0 - UNHEARD_MIN) * (to - from) as f64
 }
 
 /// A quarter of a window's length in seconds.
@@ -218,7 +249,7 @@ mod tests {
     #[test]
     fn a_quiet_window_is_compared_with_the_time_before() {
         let asked = Window::new(UnixNanos::from_seconds(10_000), UnixNanos::from_seconds(10_060));
-        let comparison = around_trouble(asked, &[]).comparison;
+        let comparison = around_trouble(asked, &[], false).comparison;
         assert_eq!(comparison.now, asked);
         assert_eq!(comparison.before.to, asked.from);
         assert_eq!(comparison.before.length(), BASELINE_MIN);

@@ -1,7 +1,7 @@
 //! Asks a fresh server about each recorded incident, and counts how often it names the cause.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -26,8 +26,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Only cases whose name begins with one of these; all where there are none.
     pub only: Vec<String>,
-    /// How many seconds ago the cases end.
-    pub ended_s: u64,
+    /// At which seconds of a minute the cases end: each case is sent and asked about once for each.
+    pub seconds: Vec<u8>,
 }
 
 /// What the server is told.
@@ -58,6 +58,8 @@ impl Way {
 pub struct Answer {
     /// The case.
     pub case: String,
+    /// At which second of a minute it ended.
+    pub second: u8,
     /// What was told.
     pub way: Way,
     /// The service that is the cause.
@@ -93,20 +95,23 @@ pub async fn evaluate(options: &Options, mut each: impl FnMut(&Answer)) -> Resul
         options.only.is_empty() || options.only.iter().any(|beginning| name.starts_with(beginning.as_str()))
     };
     let mut answers = Vec::new();
-    for (number, truth) in truths.values().filter(|truth| wanted(&truth.id)).enumerate() {
-        let folder = options.folder.join(&truth.id);
-        let asked = ask(&folder, truth, options, number).await.with_context(|| truth.id.clone())?;
-        asked.iter().for_each(&mut each);
-        answers.extend(asked);
+    let mut number = 0;
+    for truth in truths.values().filter(|truth| wanted(&truth.id)) {
+        let case = Case::open(&options.folder.join(&truth.id))?;
+        for second in &options.seconds {
+            number += 1;
+            let server = Server::start(&options.program, number).await?;
+            let asked = ask(&case, truth, (&server, *second)).await.with_context(|| truth.id.clone())?;
+            asked.iter().for_each(&mut each);
+            answers.extend(asked);
+        }
     }
     Ok(Report { answers })
 }
 
-async fn ask(folder: &Path, truth: &Truth, options: &Options, number: usize) -> Result<Vec<Answer>> {
-    let case = Case::open(folder)?;
-    let server = Server::start(&options.program, number).await?;
+async fn ask(case: &Case, truth: &Truth, (server, second): (&Server, u8)) -> Result<Vec<Answer>> {
     let target = Target { endpoint: server.otlp.clone(), api_key: String::new(), tenant: String::new() };
-    let sent = send(&case, EndAt::Ago(options.ended_s), &target).await?;
+    let sent = send(case, EndAt::Second(second), &target).await?;
     server.stored().await?;
     let (from, to) = sent.fault_window_ns;
     let window = |from: i64| {
@@ -121,18 +126,19 @@ async fn ask(folder: &Path, truth: &Truth, options: &Options, number: usize) -> 
     let mut answers = Vec::new();
     for (way, arguments) in ways {
         let content = server.ask("root_cause_analysis", arguments).await?;
-        answers.push(answer(truth, way, &content));
+        answers.push(answer(truth, (way, second), &content));
     }
     Ok(answers)
 }
 
-fn answer(truth: &Truth, way: Way, content: &Value) -> Answer {
+fn answer(truth: &Truth, (way, second): (Way, u8), content: &Value) -> Answer {
     let rows = causes(content);
     let name = |row: &&Value| row[1].as_str().unwrap_or_default().to_owned();
     let ranking: Vec<String> = rows.iter().map(name).collect();
     let first = rows.first().copied().unwrap_or(&Value::Null);
     Answer {
         case: truth.id.clone(),
+        second,
         way,
         cause: truth.root_cause_service.clone(),
         group: [&truth.suite, &truth.fault_class, &truth.fault_type].map(Clone::clone),

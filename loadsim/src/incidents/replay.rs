@@ -18,8 +18,10 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Where the case ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndAt {
-    /// Now, or so many seconds ago.
-    Ago(u64),
+    /// Now.
+    Now,
+    /// At this second of a minute, the last time that it was that.
+    Second(u8),
     /// When it was recorded.
     Recorded,
     /// So many seconds since 1970.
@@ -31,7 +33,7 @@ impl std::str::FromStr for EndAt {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "now" => Ok(Self::Ago(0)),
+            "now" => Ok(Self::Now),
             "keep" => Ok(Self::Recorded),
             _ => text.parse().map(Self::Seconds).map_err(|_| "now, keep, or seconds since 1970".to_owned()),
         }
@@ -79,7 +81,10 @@ pub(super) async fn send(case: &Case, end_at: EndAt, target: &Target) -> Result<
     let now_s = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
     let offset_ns = match end_at {
         EndAt::Recorded => 0,
-        EndAt::Ago(seconds) => (now_s - i64::try_from(seconds)?) * 1_000_000_000 - end_ns,
+        EndAt::Now => now_s * 1_000_000_000 - end_ns,
+        EndAt::Second(second) => {
+            (now_s - (now_s - i64::from(second)).rem_euclid(60)) * 1_000_000_000 - end_ns
+        }
         EndAt::Seconds(seconds) => seconds * 1_000_000_000 - end_ns,
     };
     crate::send::encrypt();

@@ -25,14 +25,14 @@ impl Report {
             "### Misses\n\nCases whose cause was not named first, told the window of the fault.\n\n",
         );
         text.push_str(
-            "| case | fault | cause | its rank | named first | because |\n|---|---|---|---|---|---|\n",
+            "| case | at second | fault | cause | its rank | named first | because |\n|---|---|---|---|---|---|---|\n",
         );
         for miss in self.answers.iter().filter(|answer| answer.way == Way::Window && answer.rank != Some(1)) {
-            let Answer { case, cause, group: [_, _, fault], .. } = miss;
+            let Answer { case, second, cause, group: [_, _, fault], .. } = miss;
             let rank = miss.rank.map_or_else(|| "–".to_owned(), |rank| rank.to_string());
             let first = miss.ranking.first().map_or("–", String::as_str);
             let said: String = miss.said.replace('|', "/").chars().take(QUOTED_MAX).collect();
-            writeln!(text, "| {case} | {fault} | {cause} | {rank} | {first} | {said} |").ok();
+            writeln!(text, "| {case} | {second} | {fault} | {cause} | {rank} | {first} | {said} |").ok();
         }
         text
     }
