@@ -17,7 +17,7 @@ use super::measured::Measures;
 use super::window::{self, Comparison, Trouble};
 
 /// Part of what changed most that must have changed where the window begins, for it to be meant as it was asked for.
-const AS_ASKED_PART: f64 = 0.5;
+const AS_ASKED_PART: f64 = 0.8;
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
