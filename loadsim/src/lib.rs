@@ -8,6 +8,7 @@
 //! [`planted`] does so with faults of its own. The same seed gives the same traffic. [`conformance`] is apart from all that: it
 //! tries the rules of OTLP on a server.
 
+pub mod accuracy;
 pub mod conformance;
 pub mod dice;
 mod effect;

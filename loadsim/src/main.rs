@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
+use loadsim::accuracy;
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
 use loadsim::incidents::evaluate;
@@ -14,6 +15,9 @@ use loadsim::oracle::check::{self, Stored};
 use loadsim::planted::suite;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
+
+/// At which seconds of a minute recorded incidents end unless others are given.
+const SECONDS: [u8; 3] = [0, 20, 40];
 
 /// Plays the telemetry of a seeded system of services at a fixed rate and accounts for every item.
 #[derive(Debug, Parser)]
@@ -37,6 +41,30 @@ enum Command {
     Evaluate(Evaluate),
     /// Plants faults of every kind in generated systems, asks a fresh server about each over MCP, and scores the answers.
     Plant(Plant),
+    /// Measures recorded incidents, planted faults and log templates, and writes the document about them.
+    Accuracy(Accuracy),
+}
+
+#[derive(Debug, Args)]
+struct Accuracy {
+    /// The folder of the data: rca/dev and loghub/dev in it.
+    #[arg(long)]
+    data: PathBuf,
+    /// The server's program.
+    #[arg(long)]
+    server: PathBuf,
+    /// The document to write.
+    #[arg(long)]
+    document: PathBuf,
+    /// At which second of a minute recorded incidents end; may be given several times.
+    #[arg(long, default_values_t = SECONDS, value_parser = clap::value_parser!(u8).range(..60))]
+    second: Vec<u8>,
+    /// Systems for each kind of planted fault; twice as many without a fault.
+    #[arg(long, default_value_t = 10)]
+    runs: u64,
+    /// Repeats the planted faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -90,7 +118,7 @@ struct Evaluate {
     #[arg(long)]
     only: Vec<String>,
     /// At which second of a minute the incidents end, for time is counted in buckets; may be given several times.
-    #[arg(long, default_values_t = [0_u8, 20, 40], value_parser = clap::value_parser!(u8).range(..60))]
+    #[arg(long, default_values_t = SECONDS, value_parser = clap::value_parser!(u8).range(..60))]
     second: Vec<u8>,
     /// Writes the tables in Markdown.
     #[arg(long)]
@@ -234,6 +262,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Replay(arguments)), .. } => replay(arguments).await,
         Arguments { command: Some(Command::Evaluate(arguments)), .. } => evaluate(arguments).await,
         Arguments { command: Some(Command::Plant(arguments)), .. } => plant(arguments).await,
+        Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -293,11 +322,7 @@ async fn evaluate(arguments: Evaluate) -> Result<()> {
         only: arguments.only,
         seconds: arguments.second,
     };
-    let report = evaluate::evaluate(&options, |answer| {
-        let rank = answer.rank.map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
-        eprintln!("{}, told {}: {} named {rank}", answer.case, answer.way.words(), answer.cause);
-    })
-    .await?;
+    let report = evaluate::evaluate(&options, |answer| eprintln!("{answer}")).await?;
     write(&report.document(), &report, arguments.document, arguments.report)
 }
 
@@ -308,13 +333,20 @@ async fn plant(arguments: Plant) -> Result<()> {
         seed: arguments.seed,
         only: arguments.only,
     };
-    let report = suite::run(&options, |outcome| {
-        let rank = outcome.rank().map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
-        let level = if outcome.is_level_right() { ", its level too" } else { "" };
-        eprintln!("{}, seed {}: {:?} named {rank}{level}", outcome.kind, outcome.seed, outcome.wanted);
-    })
-    .await?;
+    let report = suite::run(&options, |outcome| eprintln!("{outcome}")).await?;
     write(&report.document(), &report, arguments.document, arguments.report)
+}
+
+async fn accuracy(arguments: Accuracy) -> Result<()> {
+    let options = accuracy::Options {
+        data: arguments.data,
+        program: std::path::absolute(&arguments.server)?,
+        seconds: arguments.second,
+        runs: arguments.runs,
+        seed: arguments.seed,
+    };
+    let document = accuracy::document(&options, |line| eprintln!("{line}")).await?;
+    std::fs::write(&arguments.document, document).with_context(|| arguments.document.display().to_string())
 }
 
 /// Writes tables and answers where they are wanted; the tables to standard output where they are wanted nowhere.

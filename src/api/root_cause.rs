@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Right;
-use crate::diagnose::verdict::{Cause, Proof, Reference, RuledOut, Symptom, SymptomKind};
+use crate::diagnose::verdict::{Cause, Proof, RankedChange, Reference, RuledOut, Symptom, SymptomKind};
 use crate::query::Query;
 
 use super::answer::{Answer, Page, WindowView, counted, laid_out};
@@ -85,6 +85,8 @@ struct VerdictView {
     symptom: Option<SymptomView>,
     /// What the window was compared with.
     baseline: WindowView,
+    /// Changes that were sent as events and may have brought it about, most probable first.
+    changes: Vec<ChangeView>,
     /// Suspects that were examined and dismissed, most suspicious first.
     ruled_out: Vec<RuledOutView>,
     /// What the answer does not rest on, in full sentences.
@@ -117,6 +119,27 @@ struct SymptomView {
     onset: Option<String>,
 }
 
+/// A change that may have brought about what is wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SuspectedChange)]
+struct ChangeView {
+    /// When it was made.
+    #[schema(format = DateTime)]
+    at: String,
+    /// The service in which it came into effect, where that is known.
+    service: Option<String>,
+    /// The event's name, such as `deployment`.
+    kind: String,
+    /// What changed.
+    change: String,
+    /// The revision that was committed or deployed, where it is known.
+    revision: Option<String>,
+    /// How well it fits the place, the time and the words of the trouble, 0 to 1.
+    score: f64,
+    /// Why it is suspected, in a few words.
+    because: String,
+}
+
 /// A suspect that was dismissed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RuledOut)]
@@ -144,6 +167,7 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
             verdict: verdict.outcome.name(),
             symptom: verdict.symptom.as_ref().map(|symptom| SymptomView::new(query, symptom)),
             baseline: found.comparison.before.into(),
+            changes: verdict.changes.iter().map(|change| ChangeView::new(query, change)).collect(),
             ruled_out: verdict.ruled_out.iter().map(ruled_out).collect(),
             coverage: verdict.coverage.clone(),
             nodes_examined: found.nodes,
@@ -151,6 +175,20 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
         })
     })
     .await
+}
+
+impl ChangeView {
+    fn new(query: &Query, change: &RankedChange) -> Self {
+        Self {
+            at: rfc3339(change.at),
+            service: change.service.map(|id| query.service_name(id)),
+            kind: change.kind.clone(),
+            change: change.text.clone(),
+            revision: Some(change.revision.clone()).filter(|revision| !revision.is_empty()),
+            score: change.score,
+            because: change.reason.clone(),
+        }
+    }
 }
 
 impl CauseView {

@@ -281,6 +281,10 @@ pub struct ChangeEvidence {
     pub kind: String,
     /// What changed, in a few words: the version, the flag, the revision.
     pub text: String,
+    /// The revision that was committed or deployed; empty where none is known.
+    pub revision: String,
+    /// The files that changed; empty where they are not known.
+    pub files: String,
 }
 
 /// A trace of the window that failed or was slow.

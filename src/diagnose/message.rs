@@ -84,6 +84,12 @@ pub(super) fn hint_of(span: &ExemplarSpan) -> Hint {
     }
 }
 
+/// True for a text that says that the other side did not answer.
+pub(super) fn is_unreachable(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    UNREACHABLE.iter().any(|word| text.contains(word))
+}
+
 /// The prevailing hint of each operation's failing spans, by the operation's position.
 pub(super) struct Hints(BTreeMap<usize, [u32; 3]>);
 

@@ -16,6 +16,7 @@
 
 pub mod anomaly;
 mod blame;
+mod change;
 mod concentration;
 pub mod evidence;
 pub mod health;

@@ -8,10 +8,12 @@
 //! score      = 1 − Π (1 − weight · line)
 //! certainty  = (surprise − 2) / (surprise − 2 + 2) · volume / (volume + 10)
 //! margin     = (score − score of the next) / score                            (0 for all but the first)
-//! confidence = score · certainty · (0.7 + 0.3 · margin) · (0.7 without a baseline)
+//! raw        = score · certainty · (0.7 + 0.3 · margin) · (0.7 without a baseline)
+//! confidence = 6 · raw / (1 + 5 · raw)
 //! ```
 //!
-//! `surprise` is how many standard deviations the symptom is away from its baseline, `volume` the requests it
+//! The last line makes the odds six times as high: fitted to how often the first cause is right among planted and recorded
+//! faults (docs/ACCURACY.md). `surprise` is how many standard deviations the symptom is away from its baseline, `volume` the requests it
 //! rests on. Ties are broken by name, then by id.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +33,7 @@ use super::verdict::{Outcome, Symptom, SymptomKind, Verdict};
 use super::view::View;
 use super::waiting::longer_waits;
 use super::ways::Ways;
-use super::{Options, path};
+use super::{Options, change, path};
 
 /// What a full share of blame is worth.
 const BLAME_WEIGHT: f64 = 0.95;
@@ -49,6 +51,12 @@ const SCORE_MIN: f64 = 0.03;
 const HEIR_SCORE_MIN: f64 = 0.3;
 /// Severity from which on a symptom counts in full; the worst one does not grow by being alone.
 const SEVERE: f64 = 0.25;
+/// How much higher the odds of the first cause are than its raw confidence says.
+const ODDS: f64 = 6.0;
+/// Confidence from which on a cause is found, and from which on causes are candidates.
+const FOUND_MIN: f64 = 0.85;
+/// See [`FOUND_MIN`].
+const CANDIDATES_MIN: f64 = 0.35;
 /// Traces whose votes weigh as much as the roll-ups.
 const VOTES_HALF: f64 = 3.0;
 
@@ -113,7 +121,7 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
         .map(|(rank, (service, suspect))| {
             let next = order.get(1).map_or(0.0, |(_, next)| next.score);
             let margin = if rank == 0 { (suspect.score - next) / suspect.score } else { 0.0 };
-            let confidence = (suspect.score * certainty * (0.7 + 0.3 * margin)).clamp(0.0, 1.0);
+            let confidence = calibrated(suspect.score * certainty * (0.7 + 0.3 * margin));
             let finding = Finding { service: **service, suspect, confidence, path: paths.from(**service) };
             describe(view, &accounts, finding)
         })
@@ -121,7 +129,11 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     let outcome = outcome_of(&order, causes.first().map_or(0.0, |cause| cause.confidence), &accounts);
     let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).collect();
     let ruled_out = dismissed(view, &accounts, &named, target, options.ruled_out_max);
-    Verdict { outcome, symptom: shown, causes, ruled_out, coverage }
+    let onsets =
+        [shown.as_ref().and_then(|symptom| symptom.onset), causes.first().and_then(|cause| cause.onset)];
+    let onset = onsets.into_iter().flatten().min().unwrap_or(view.evidence.window.from);
+    let changes = change::ranked(view, &causes, onset);
+    Verdict { outcome, symptom: shown, causes, changes, ruled_out, coverage }
 }
 
 fn coverage_of(view: &View<'_>) -> Vec<String> {
@@ -297,6 +309,12 @@ fn inherits(accounts: &[Account], service: ServiceId) -> bool {
     })
 }
 
+/// As often right as it says.
+fn calibrated(raw: f64) -> f64 {
+    let raw = raw.clamp(0.0, 1.0);
+    ODDS * raw / (1.0 + (ODDS - 1.0) * raw)
+}
+
 fn certainty(view: &View<'_>, accounts: &[Account]) -> f64 {
     let baseline = if view.has_baseline() { 1.0 } else { 0.7 };
     let of =
@@ -308,9 +326,9 @@ fn certainty(view: &View<'_>, accounts: &[Account]) -> f64 {
 fn outcome_of(order: &[(&ServiceId, &Suspect)], confidence: f64, accounts: &[Account]) -> Outcome {
     let Some((_, first)) = order.first() else { return Outcome::InsufficientEvidence };
     let next = order.get(1).map_or(0.0, |(_, next)| next.score);
-    if !accounts.is_empty() && confidence >= 0.5 && first.score >= 1.4 * next {
+    if !accounts.is_empty() && confidence >= FOUND_MIN && first.score >= 1.4 * next {
         Outcome::CauseFound
-    } else if confidence >= 0.15 {
+    } else if confidence >= CANDIDATES_MIN {
         Outcome::Candidates
     } else {
         Outcome::InsufficientEvidence

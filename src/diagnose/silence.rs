@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::ServiceId;
+use crate::model::node::NodeKind;
 use crate::model::span::SpanKind;
 
 use super::blame::{Blame, Flow, Ledger};
@@ -95,7 +96,8 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
         }
         _ => ratio.max(1.0) * inherited,
     };
-    if caller.kind.is_outbound() && matches!(edge.way, Way::Remote | Way::Dependency) {
+    let calls_many = caller.kind.is_outbound() && matches!(edge.way, Way::Remote | Way::Dependency);
+    if calls_many || caller.node_kind == NodeKind::Queue {
         // Calls that went elsewhere are not lost.
         lost = lost.min(more_unanswered(flow, edge.from, edge.way));
     }

@@ -3,17 +3,17 @@
 //! Records are counted against the requests that the service took in the same time, so that a service that is called
 //! less, or a window that was recorded less completely, does not look silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::ServiceId;
 use crate::model::log::Severity;
 use crate::model::node::NodeKind;
 
 use super::evidence::TemplateEvidence;
-use super::message::cut;
+use super::message::{cut, is_unreachable};
 use super::signal::{OneKind, Signal, Source, keep_strongest};
-use super::stats::{rate_surprise, saturate};
-use super::view::View;
+use super::stats::{error_surprise, rate_surprise, saturate};
+use super::view::{Operation, View};
 
 /// Standard deviations that a growing pattern must leave behind.
 const GROWN_MIN: f64 = 4.0;
@@ -24,6 +24,9 @@ const EXPECTED_MIN: f64 = 8.0;
 /// Requests of the baseline that a service's own traffic must rest on to be counted against.
 const REQUESTS_MIN: u64 = 20;
 
+/// What a pattern is worth that says that others do not answer, where spans tell the same.
+const OF_OTHERS: f64 = 0.3;
+
 /// The strongest pattern of each service.
 pub(super) fn signals(view: &View<'_>) -> OneKind {
     let mut found = BTreeMap::new();
@@ -32,6 +35,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
     }
     let requests = requests_by_service(view);
     let by_operation = requests_by_operation(view);
+    let told = calling_in_vain(view);
     let everything = requests.values().fold((0, 0), |(now, before), it| (now + it.0, before + it.1));
     let templates = view.evidence.templates.iter();
     for template in templates.filter(|template| view.nodes.contains_key(&template.service)) {
@@ -42,12 +46,21 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             None => (view.window_s, view.baseline_s),
         };
         let of_service = by_operation.get(&template.service).map_or(&[][..], Vec::as_slice);
-        let Some((strength, text)) = strength(view, template, exposure, of_service) else { continue };
+        let Some((mut strength, text)) = strength(view, template, exposure, of_service) else { continue };
+        if told.contains(&template.service) && is_unreachable(&template.text) {
+            strength *= OF_OTHERS;
+        }
         let source = Source::Template(template.id);
         let signal = Signal { strength, source, kind: None, slower_s: None, levels: (0.0, 0.0), text };
         keep_strongest(&mut found, template.service, signal);
     }
     found
+}
+
+/// Services whose spans show that calls of theirs fail as they did not before.
+fn calling_in_vain(view: &View<'_>) -> BTreeSet<ServiceId> {
+    let fails = |it: &&Operation<'_>| it.kind.is_outbound() && error_surprise(&it.now, &it.before) > 3.0;
+    view.operations.iter().filter(fails).map(|operation| operation.service).collect()
 }
 
 /// Requests that each service took in the window and in the baseline.

@@ -13,6 +13,8 @@ pub struct Verdict {
     pub symptom: Option<Symptom>,
     /// Causes, most probable first; with [`Outcome::InsufficientEvidence`] weak leads or nothing.
     pub causes: Vec<Cause>,
+    /// Changes that may have brought it about, most probable first.
+    pub changes: Vec<RankedChange>,
     /// Suspects that were examined and dismissed, most suspicious first.
     pub ruled_out: Vec<RuledOut>,
     /// What the answer does not rest on: full sentences.
@@ -153,6 +155,25 @@ impl Fault {
         ["errors", "latency", "unreachable", "silence", "bad_version", "bad_instance", "surge", "saturation"]
             [self as usize]
     }
+}
+
+/// A change that may have brought about what is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedChange {
+    /// When it was made.
+    pub at: UnixNanos,
+    /// The service in which it came into effect, where that is known.
+    pub service: Option<ServiceId>,
+    /// The event's name, such as `deployment`.
+    pub kind: String,
+    /// What changed.
+    pub text: String,
+    /// The revision that was committed or deployed; empty where none is known.
+    pub revision: String,
+    /// 0 to 1; see `change` for the formula.
+    pub score: f64,
+    /// Why it is suspected, in a few words.
+    pub reason: String,
 }
 
 /// A suspect that was dismissed.

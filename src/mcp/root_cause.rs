@@ -47,6 +47,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
         .map(|(index, cause)| row(query, index, cause, &found, &mut answer))
         .collect();
     page::put(&mut answer, Table::new("causes", columns), rows, (from, ask.limit));
+    if !verdict.changes.is_empty() {
+        answer.tables.push(changes(query, &found));
+    }
     answer.ruled_out = verdict
         .ruled_out
         .iter()
@@ -71,6 +74,25 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
     }
     answer.next = next(query, &found);
     Ok(answer)
+}
+
+/// What was changed, and may have brought it about.
+fn changes(query: &Query, found: &Explanation) -> Table {
+    let mut table =
+        Table::new("changes", ["rank", "at", "service", "kind", "change", "revision", "score", "because"]);
+    for (index, change) in found.verdict.changes.iter().enumerate() {
+        table.rows.push(vec![
+            json!(index + 1),
+            cells::relative(change.at, found.comparison.now.to),
+            json!(change.service.map(|id| query.service_name(id))),
+            json!(change.kind),
+            json!(change.text),
+            json!((!change.revision.is_empty()).then_some(&change.revision)),
+            cells::rounded(change.score),
+            json!(change.reason),
+        ]);
+    }
+    table
 }
 
 fn summary(query: &Query, found: &Explanation) -> String {

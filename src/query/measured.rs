@@ -38,9 +38,12 @@ const CHANGES: &str = "event.name:IN [deployment deployment.started deployment.f
                        vcs.commit vcs.change config.change configuration.change release rollout]";
 /// Changes that are looked at, the newest.
 const CHANGES_MAX: usize = 200;
+/// The attribute that names a revision (semantic conventions).
+const REVISION: &str = "vcs.ref.head.revision";
+/// The attribute that lists the files of a change.
+const FILES: &str = "vcs.change.files";
 /// Attributes that say what was changed, the most telling first.
-const CHANGED: [&str; 4] =
-    ["service.version", "feature_flag.key", "vcs.ref.head.revision", "deployment.environment.name"];
+const CHANGED: [&str; 4] = ["service.version", "feature_flag.key", REVISION, "deployment.environment.name"];
 
 /// The telling series of a tenant.
 #[derive(Debug, Default)]
@@ -175,6 +178,8 @@ impl Query {
                 service: Some(log.row.service),
                 kind: detail.event_name().to_owned(),
                 text: text.join(", "),
+                revision: attributes.get(REVISION).cloned().unwrap_or_default(),
+                files: attributes.get(FILES).cloned().unwrap_or_default(),
             });
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Asks a fresh server about each recorded incident, and counts how often it names the cause.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -76,6 +77,15 @@ pub struct Answer {
     pub verdict: String,
     /// The place of the cause among them.
     pub rank: Option<usize>,
+    /// Where a change is to blame: whether it was named, and its place among those that were.
+    pub change: Option<Option<usize>>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rank = self.rank.map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
+        write!(f, "{}, told {}: {} named {rank}", self.case, self.way.words(), self.cause)
+    }
 }
 
 /// All answers.
@@ -132,7 +142,7 @@ async fn ask(case: &Case, truth: &Truth, (server, second): (&Server, u8)) -> Res
 }
 
 fn answer(truth: &Truth, (way, second): (Way, u8), content: &Value) -> Answer {
-    let rows = causes(content);
+    let rows = table(content, "causes");
     let name = |row: &&Value| row[1].as_str().unwrap_or_default().to_owned();
     let ranking: Vec<String> = rows.iter().map(name).collect();
     let first = rows.first().copied().unwrap_or(&Value::Null);
@@ -143,6 +153,14 @@ fn answer(truth: &Truth, (way, second): (Way, u8), content: &Value) -> Answer {
         cause: truth.root_cause_service.clone(),
         group: [&truth.suite, &truth.fault_class, &truth.fault_type].map(Clone::clone),
         rank: rank_of(&truth.root_cause_service, &ranking),
+        change: truth.root_cause_commit.as_deref().filter(|revision| *revision != "none").map(|revision| {
+            // A deployment and the commit that it carries are one change.
+            let changes: Vec<String> = table(content, "changes")
+                .iter()
+                .filter_map(|row| row[5].as_str().map(str::to_owned))
+                .collect();
+            rank_of(revision, &changes)
+        }),
         ranking,
         said: first[2].as_str().unwrap_or_default().to_owned(),
         confidence: first[3].as_f64().unwrap_or(0.0),
@@ -150,12 +168,11 @@ fn answer(truth: &Truth, (way, second): (Way, u8), content: &Value) -> Answer {
     }
 }
 
-/// The causes that an answer names: the rows of that table.
-pub(crate) fn causes(content: &Value) -> Vec<&Value> {
+/// The rows of a table of an answer.
+pub(crate) fn table<'a>(content: &'a Value, name: &str) -> Vec<&'a Value> {
     let tables = content["tables"].as_array().into_iter().flatten();
-    let causes =
-        tables.filter(|table| table["name"] == "causes").filter_map(|table| table["rows"].as_array());
-    causes.flatten().collect()
+    let rows = tables.filter(|table| table["name"] == name).filter_map(|table| table["rows"].as_array());
+    rows.flatten().collect()
 }
 
 pub(crate) fn instant(nanoseconds: i64) -> Result<String> {

@@ -14,6 +14,9 @@ pub(super) struct Truth {
     pub(super) root_cause_service: String,
     pub(super) fault_type: String,
     pub(super) fault_class: String,
+    /// The revision that is to blame, where a change is; `none` where none is.
+    #[serde(default)]
+    pub(super) root_cause_commit: Option<String>,
 }
 
 /// Shares of cases.

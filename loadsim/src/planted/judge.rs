@@ -1,5 +1,7 @@
 //! How good answers are, by kind of fault and in sum.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// What the server said about one run.
@@ -54,6 +56,14 @@ impl Outcome {
     /// True for a run without fault.
     pub const fn is_quiet(&self) -> bool {
         self.wanted.is_empty()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rank = self.rank().map_or_else(|| "not".to_owned(), |rank| format!("{rank}."));
+        let level = if self.is_level_right() { ", its level too" } else { "" };
+        write!(f, "{}, seed {}: {:?} named {rank}{level}", self.kind, self.seed, self.wanted)
     }
 }
 

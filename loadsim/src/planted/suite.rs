@@ -12,7 +12,7 @@ pub use super::judge::{Impact, Outcome};
 use super::plant::{Planted, plant};
 use super::play::{FAULTY, WELL, play};
 use crate::fault::Kind;
-use crate::incidents::evaluate::{causes, instant};
+use crate::incidents::evaluate::{instant, table};
 use crate::incidents::server::Server;
 use crate::run::unix_nanos;
 use crate::send::{self, Protocol, Sender};
@@ -99,7 +99,7 @@ async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) ->
 }
 
 fn outcome(planted: &Planted, is_recent: bool, content: &Value) -> Outcome {
-    let rows = causes(content);
+    let rows = table(content, "causes");
     let text = |row: &Value, column: usize| row[column].as_str().unwrap_or_default().to_owned();
     let first = rows.first().copied().unwrap_or(&Value::Null);
     Outcome {
@@ -133,11 +133,8 @@ async fn impact(planted: &Planted, now_ns: u64, server: &Server) -> Result<Optio
         "max_tokens": 20_000,
     });
     let content = server.ask("impact_analysis", ask).await?;
-    let tables = content["tables"].as_array().into_iter().flatten();
-    let rows =
-        tables.filter(|table| table["name"] == "affected").filter_map(|table| table["rows"].as_array());
-    let told: std::collections::BTreeSet<_> = rows
-        .flatten()
+    let told: std::collections::BTreeSet<_> = table(&content, "affected")
+        .into_iter()
         .map(|row| [&row[0], &row[1]].map(|cell| cell.as_str().unwrap_or_default().to_owned()))
         .map(|[service, operation]| (service, operation))
         .filter(|(service, _)| *service != node)

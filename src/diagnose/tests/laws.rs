@@ -2,6 +2,7 @@
 //! an episode is one anomaly.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
@@ -138,6 +139,29 @@ fn roll_ups_suffice_and_so_do_torn_traces() {
     }
 }
 
+/// A deployment of `back` with a commit of an hour before, and another commit of that time.
+fn add_changes(evidence: &mut Evidence, back: ServiceId) {
+    let change = ChangeEvidence {
+        at: evidence.window.from,
+        service: Some(back),
+        kind: "deployment".to_owned(),
+        text: "v2".to_owned(),
+        revision: "abc".to_owned(),
+        files: String::new(),
+    };
+    let commit = ChangeEvidence {
+        at: evidence.window.from.minus(Duration::from_secs(3_600)),
+        service: None,
+        kind: "vcs.commit".to_owned(),
+        text: "Read dates in the new way".to_owned(),
+        revision: "abc".to_owned(),
+        files: "lib/parse.go".to_owned(),
+    };
+    let other =
+        ChangeEvidence { revision: "def".to_owned(), files: "lib/color.go".to_owned(), ..commit.clone() };
+    evidence.changes.extend([other, change, commit]);
+}
+
 #[test]
 fn metrics_and_logs_alone_give_candidates() {
     let window = Window::new(UnixNanos::from_seconds(2_000), UnixNanos::from_seconds(2_600));
@@ -195,14 +219,11 @@ fn metrics_and_logs_alone_give_candidates() {
         now: 40,
         before: 0,
     });
-    let change = ChangeEvidence {
-        at: window.from,
-        service: Some(back),
-        kind: "deployment".to_owned(),
-        text: "v2".to_owned(),
-    };
-    evidence.changes.push(change);
+    add_changes(&mut evidence, back);
     let verdict = root_cause(&evidence, Some(front), &Options::default());
+    // The commit came into effect with the deployment, and speaks of what fails.
+    assert_eq!((verdict.changes[0].kind.as_str(), verdict.changes[0].service), ("vcs.commit", Some(back)));
+    assert!(verdict.changes[0].reason.ends_with("speak of parse"), "{:?}", verdict.changes);
     assert_eq!(verdict.causes[0].service, back);
     assert!(verdict.causes[0].proof.iter().any(|proof| matches!(proof.reference, Reference::Change(_))));
 }
