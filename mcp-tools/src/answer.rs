@@ -74,7 +74,7 @@ pub struct Window {
     pub from: String,
     /// Its end.
     pub to: String,
-    /// The server's clock when it answered.
+    /// Until when telemetry counts: the server's clock when it answered, or `until` where that is earlier.
     pub as_of: String,
 }
 

@@ -5,7 +5,7 @@
 //! carries it.
 //!
 //! ```text
-//! score = place · (0.4 · 1 / (1 + age / 30 min) + 0.6 · common / (common + 1)) · (0.6 where it says that nothing changes)
+//! score = place · (0.4 · 1 / (1 + age / 30 min) + 0.6 · common / (common + 1)) · (0.3 where no program changes)
 //! ```
 //!
 //! `place` is the suspicion of the service next to the first one's, and 0.4 of the first one's where the change names no
@@ -21,7 +21,7 @@ use crate::model::time::UnixNanos;
 use super::evidence::ChangeEvidence;
 use super::message::cut;
 use super::stats::saturate;
-use super::verdict::{Cause, RankedChange};
+use super::verdict::{Cause, RankedChange, Reference};
 use super::view::View;
 
 /// How old a change is that counts half.
@@ -34,10 +34,10 @@ const AFTERWARDS: f64 = 0.2;
 const ELSEWHERE: f64 = 0.4;
 /// Parts of the score for when it came and for what it speaks of.
 const PARTS: (f64, f64) = (0.4, 0.6);
-/// What a change counts that says that it changes nothing (Conventional Commits: types other than `feat` and `fix`).
-const HARMLESS: f64 = 0.6;
+/// What a change counts that says that it changes no program (types of Conventional Commits).
+const HARMLESS: f64 = 0.3;
 /// Words that say so.
-const HARMLESS_TYPES: [&str; 6] = ["refactor", "chore", "docs", "style", "test", "ci"];
+const HARMLESS_TYPES: [&str; 4] = ["docs", "style", "test", "ci"];
 /// Characters of the shortest word that tells something.
 const WORD_MIN: usize = 4;
 /// Changes that are named at most.
@@ -82,6 +82,9 @@ pub(super) fn ranked(view: &View<'_>, causes: &[Cause], onset: UnixNanos) -> Vec
         }
     }
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.at.cmp(&a.at)).then(a.text.cmp(&b.text)));
+    // A deployment and the commit that it carries are one change.
+    let mut seen = BTreeSet::new();
+    found.retain(|change| change.revision.is_empty() || seen.insert(change.revision.clone()));
     found.truncate(CHANGES_MAX);
     found
 }
@@ -144,10 +147,11 @@ fn is_harmless(text: &str) -> bool {
     HARMLESS_TYPES.contains(&kind.as_str())
 }
 
-/// The words of the first cause and of the log patterns of its service that are new.
+/// The words of what shows the first cause, and of the log patterns of its service that are new.
 fn told(view: &View<'_>, first: &Cause) -> BTreeSet<String> {
-    let mut text = first.sentence.clone();
-    for proof in &first.proof {
+    let mut text = String::new();
+    // A change does not speak for itself.
+    for proof in first.proof.iter().filter(|proof| !matches!(proof.reference, Reference::Change(_))) {
         text.push(' ');
         text.push_str(&proof.text);
     }
@@ -211,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_type_says_that_nothing_changes() {
-        assert!(is_harmless("refactor: tidy") && is_harmless("chore(deps): bump") && is_harmless("docs!: x"));
-        assert!(!is_harmless("fix: leak") && !is_harmless("Lower the limit"));
+        assert!(is_harmless("test: golden files") && is_harmless("ci(lint): pin") && is_harmless("docs!: x"));
+        assert!(!is_harmless("refactor: tidy") && !is_harmless("Lower the limit"));
     }
 }

@@ -21,6 +21,8 @@ const LATER_PART: f64 = 0.9;
 const LATER_MAX: usize = 1;
 /// Points that each half of a track must have.
 const HALF_MIN: usize = 2;
+/// Part of what changed most that must have changed where the asked window begins, for it to be meant as it was asked for.
+const AS_ASKED_PART: f64 = 0.8;
 /// Seconds between two instants in question.
 const STEP_S: i64 = 10;
 /// Part of the window that each side must keep.
@@ -36,33 +38,30 @@ pub enum Track {
 }
 
 /// The instant within `window` at which most changed, or a later one at which nearly as much did; none where nothing did
-/// beyond chance.
-pub fn split(window: Window, tracks: &[Track]) -> Option<UnixNanos> {
-    let (mut votes, mut at) = most_changed(window, tracks)?;
+/// beyond chance, nor before `since` or where nearly as much changed there.
+pub fn split(window: Window, tracks: &[Track], since: Option<UnixNanos>) -> Option<UnixNanos> {
+    let summed: Vec<Summed> = tracks.iter().map(Summed::new).collect();
+    let (mut votes, mut at) = most_changed(window, &summed, i64::MIN)?;
     for _ in 0..LATER_MAX {
         let rest = Window::new(at, window.to);
-        let later: Vec<Track> = tracks.iter().map(|track| track.since(at.seconds())).collect();
-        match most_changed(rest, &later) {
+        match most_changed(rest, &summed, at.seconds()) {
             Some((more, then)) if more >= LATER_PART * votes => (votes, at) = (more, then),
             _ => break,
         }
     }
-    Some(at)
+    let Some(since) = since else { return Some(at) };
+    let votes = |at: UnixNanos| summed.iter().map(|track| track.vote(i64::MIN, at.seconds())).sum::<f64>();
+    (at > since && votes(since) < AS_ASKED_PART * votes(at)).then_some(at)
 }
 
-/// How much changed at an instant; comparable between instants for the same tracks.
-pub fn votes(tracks: &[Track], at: UnixNanos) -> f64 {
-    tracks.iter().map(|track| vote(track, at.seconds())).sum()
-}
-
-/// Where the votes are highest.
-fn most_changed(window: Window, tracks: &[Track]) -> Option<(f64, UnixNanos)> {
+/// Where the votes are highest, among what comes from `since` on.
+fn most_changed(window: Window, tracks: &[Summed], since: i64) -> Option<(f64, UnixNanos)> {
     let (from, to) = (window.from.seconds(), window.to.seconds());
     let side = (((to - from) as f64 * SIDE_MIN) as i64).max(2 * STEP_S);
     let mut best: Option<(f64, i64)> = None;
     let mut at = (from + side).div_euclid(STEP_S) * STEP_S;
     while at <= to - side {
-        let votes: f64 = tracks.iter().map(|track| vote(track, at)).sum();
+        let votes: f64 = tracks.iter().map(|track| track.vote(since, at)).sum();
         if best.is_none_or(|(most, _)| votes > most) {
             best = Some((votes, at));
         }
@@ -71,52 +70,81 @@ fn most_changed(window: Window, tracks: &[Track]) -> Option<(f64, UnixNanos)> {
     best.filter(|(votes, _)| *votes >= VOTES_MIN).map(|(votes, at)| (votes, UnixNanos::from_seconds(at)))
 }
 
-impl Track {
-    /// What comes from `at` on.
-    fn since(&self, at: i64) -> Self {
-        match self {
-            Self::Level(points) => {
-                Self::Level(points[points.partition_point(|point| point.0 < at)..].to_vec())
+/// A track with running sums, so that a vote looks at no point.
+enum Summed {
+    /// Times; and of the points before each, and of all, the sums of what they are above the first and of its squares.
+    Level { times: Vec<i64>, first: f64, sums: Vec<(f64, f64)> },
+    /// Times; and of the points before each, and of all, so many of so many.
+    Share { times: Vec<i64>, sums: Vec<(u64, u64)> },
+}
+
+impl Summed {
+    fn new(track: &Track) -> Self {
+        match track {
+            Track::Level(points) => {
+                let first = points.first().map_or(0.0, |point| point.1);
+                let mut sums = vec![(0.0, 0.0)];
+                let (mut sum, mut squares) = (0.0, 0.0);
+                for (_, value) in points {
+                    sum += value - first;
+                    squares += (value - first).powi(2);
+                    sums.push((sum, squares));
+                }
+                Self::Level { times: points.iter().map(|point| point.0).collect(), first, sums }
             }
-            Self::Share(points) => {
-                Self::Share(points[points.partition_point(|point| point.0 < at)..].to_vec())
+            Track::Share(points) => {
+                let mut sums = vec![(0, 0)];
+                let (mut some, mut all) = (0, 0);
+                for (_, part, whole) in points {
+                    (some, all) = (some + part, all + whole);
+                    sums.push((some, all));
+                }
+                Self::Share { times: points.iter().map(|point| point.0).collect(), sums }
             }
         }
     }
-}
 
-fn vote(track: &Track, at: i64) -> f64 {
-    let strength = match track {
-        Track::Level(points) => {
-            let cut = points.partition_point(|point| point.0 < at);
-            squared_t(&points[..cut], &points[cut..])
-        }
-        Track::Share(points) => {
-            let sum = |points: &[(i64, u64, u64)]| {
-                points.iter().fold((0, 0), |sum, it| (sum.0 + it.1, sum.1 + it.2))
-            };
-            let cut = points.partition_point(|point| point.0 < at);
-            even_surprise(sum(&points[cut..]), sum(&points[..cut])).powi(2)
-        }
-    };
-    if strength > VOTE_MIN { VOTE_SCALE * ((strength - VOTE_MIN) / VOTE_SCALE).ln_1p() } else { 0.0 }
-}
-
-/// The square of Welch's t of two halves; a fiftieth of the level is noise at least.
-fn squared_t(before: &[(i64, f64)], after: &[(i64, f64)]) -> f64 {
-    if before.len().min(after.len()) < HALF_MIN {
-        return 0.0;
+    /// How much what comes from `at` on differs from what comes between `since` and it.
+    fn vote(&self, since: i64, at: i64) -> f64 {
+        let strength = match self {
+            Self::Level { times, first, sums } => {
+                let (from, cut) = bounds(times, since, at);
+                if (cut - from).min(times.len() - cut) < HALF_MIN {
+                    return 0.0;
+                }
+                let half = |from: usize, to: usize| {
+                    let (sum, squares) = (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);
+                    mean_and_noise((to - from) as f64, sum, squares, *first)
+                };
+                squared_t(half(from, cut), half(cut, times.len()))
+            }
+            Self::Share { times, sums } => {
+                let (from, cut) = bounds(times, since, at);
+                let half = |from: usize, to: usize| (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);
+                even_surprise(half(cut, times.len()), half(from, cut)).powi(2)
+            }
+        };
+        if strength > VOTE_MIN { VOTE_SCALE * ((strength - VOTE_MIN) / VOTE_SCALE).ln_1p() } else { 0.0 }
     }
-    let ((mean_before, noise_before), (mean, noise)) = (mean_and_noise(before), mean_and_noise(after));
+}
+
+/// The positions of the first point from `since` on, and of the first from `at` on.
+fn bounds(times: &[i64], since: i64, at: i64) -> (usize, usize) {
+    let from = times.partition_point(|time| *time < since);
+    (from, times.partition_point(|time| *time < at).max(from))
+}
+
+/// The square of Welch's t of two halves, of which the mean and the square of its error are known.
+fn squared_t((mean_before, noise_before): (f64, f64), (mean, noise): (f64, f64)) -> f64 {
     (mean - mean_before).powi(2) / (noise_before + noise).max(f64::MIN_POSITIVE)
 }
 
-/// The mean and the square of its error.
-fn mean_and_noise(points: &[(i64, f64)]) -> (f64, f64) {
-    let count = points.len() as f64;
-    let mean = points.iter().map(|point| point.1).sum::<f64>() / count;
-    let squares = points.iter().map(|point| (point.1 - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (count - 1.0).max(1.0)).max((0.02 * mean).powi(2)) / count)
+/// The mean and the square of its error; a fiftieth of the level is noise at least. The sums are of what is above `first`.
+fn mean_and_noise(count: f64, sum: f64, squares: f64, first: f64) -> (f64, f64) {
+    let above = sum / count;
+    let spread = (squares - sum * above).max(0.0) / (count - 1.0).max(1.0);
+    let mean = first + above;
+    (mean, spread.max((0.02 * mean).powi(2)) / count)
 }
 
 #[cfg(test)]
@@ -139,9 +167,9 @@ mod tests {
         let share =
             Track::Share((0..30).map(|minute| (60 * minute, if minute < 20 { 9 } else { 1 }, 10)).collect());
         let quiet = Track::Level(wavering(0, 1_800, 100.0));
-        let found = split(window(), &[quiet.clone(), stepping(1_200, 180.0), share]).unwrap();
+        let found = split(window(), &[quiet.clone(), stepping(1_200, 180.0), share], None).unwrap();
         assert!((1_140..=1_200).contains(&found.seconds()), "{}", found.seconds());
-        assert_eq!(split(window(), &[quiet]), None);
-        assert_eq!(split(window(), &[]), None);
+        assert_eq!(split(window(), &[quiet], None), None);
+        assert_eq!(split(window(), &[], None), None);
     }
 }

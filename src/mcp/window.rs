@@ -5,7 +5,7 @@ use mcp_tools::{Answer, Fault, TimeRange};
 use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
 
-/// A window with the instant at which it was asked for.
+/// A window with the instant until which telemetry counts: a question about the past has the same answer later on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     pub(super) window: Window,
@@ -15,16 +15,16 @@ pub(super) struct Asked {
 impl Asked {
     /// Resolves relative times against the server's clock.
     pub(super) fn resolve(query: &Query, range: &TimeRange) -> Result<Self, Fault> {
-        let as_of = query.clock().now();
-        let (from, to) = range.resolve(as_of.0)?;
-        if from >= as_of.0 {
+        let now = query.clock().now();
+        let (from, to) = range.resolve(now.0)?;
+        if from >= now.0 {
             return Err(Fault::invalid(
                 "the window lies in the future; give a `since` before now, such as `15m`",
             ));
         }
         // What has not happened yet would look like silence.
-        let to = to.min(as_of.0);
-        Ok(Self { window: Window::new(UnixNanos(from), UnixNanos(to)), as_of })
+        let as_of = UnixNanos(to).min(now);
+        Ok(Self { window: Window::new(UnixNanos(from), as_of), as_of })
     }
 
     /// An empty answer about this window.

@@ -24,7 +24,7 @@ use super::window::{self, Comparison, Part};
 /// Failing traces, and as many slow ones, that are looked into.
 const EXEMPLARS_MAX: usize = 30;
 /// Requests among which the slowest are looked for.
-const SLOW_AMONG_MAX: u64 = 100_000;
+const SLOW_AMONG_MAX: u64 = 30_000;
 /// Spans of one exemplar that are read.
 const EXEMPLAR_SPANS_MAX: usize = 1_000;
 /// Templates that are handed on, most frequent first.
@@ -153,27 +153,16 @@ impl Query {
     ) -> Result<Evidence, Error> {
         let mut evidence = Evidence::empty(window::clipped(comparison.now, known).unwrap_or(comparison.now));
         let baseline = window::clipped(comparison.before, known);
-        let now = self.sums(tenant, evidence.window).await?;
-        let before = match baseline {
-            Some(window) => self.sums(tenant, window).await?,
-            None => Sums::new(),
+        let before = async {
+            match baseline {
+                Some(window) => self.sums(tenant, window).await,
+                None => Ok(Sums::new()),
+            }
         };
+        let (now, before) = tokio::try_join!(self.sums(tenant, evidence.window), before)?;
         evidence.baseline = baseline;
         self.describe(now, before, &mut evidence);
         Ok(evidence)
-    }
-
-    /// Adds what only an explanation needs: log templates of the time `told`, and traces that failed or were slow.
-    pub(super) async fn exemplify(
-        &self,
-        tenant: TenantNumber,
-        told: Window,
-        services: &[ServiceId],
-        evidence: &mut Evidence,
-    ) -> Result<(), Error> {
-        self.templates(tenant, told, evidence).await?;
-        evidence.traces = self.exemplars(tenant, evidence, services).await?;
-        Ok(())
     }
 
     fn describe(&self, mut now: Sums, mut before: Sums, evidence: &mut Evidence) {
@@ -214,16 +203,17 @@ impl Query {
         evidence.nodes.sort_by_key(|node| node.id);
     }
 
-    /// Log records are counted a minute at a time: the minute in which the window begins is the window's.
-    async fn templates(
+    /// The patterns of the log records of a window and of its baseline. They are counted a minute at a time: the minute in
+    /// which the window begins is the window's.
+    pub(super) async fn templates(
         &self,
         tenant: TenantNumber,
         told: Window,
-        evidence: &mut Evidence,
-    ) -> Result<(), Error> {
+        baseline: Option<Window>,
+    ) -> Result<Vec<TemplateEvidence>, Error> {
         let kinds = [RollupKind::Logs];
         let now = window::whole_buckets(told, COARSE_SECONDS);
-        let before = evidence.baseline.map(|baseline| Window::new(baseline.from, now.from));
+        let before = baseline.map(|baseline| Window::new(baseline.from, now.from));
         let now = self.store.merged_rollups(tenant, COARSE_SECONDS, now, &kinds).await?;
         let before = match before {
             Some(window) => self.store.merged_rollups(tenant, COARSE_SECONDS, window, &kinds).await?,
@@ -263,8 +253,7 @@ impl Query {
             )
         });
         templates.truncate(TEMPLATES_MAX);
-        evidence.templates = templates;
-        Ok(())
+        Ok(templates)
     }
 
     /// The share of each template among its service's log records, minute by minute, as tracks.
@@ -287,7 +276,8 @@ impl Query {
         Ok(own.iter().map(track).collect())
     }
 
-    async fn exemplars(
+    /// Traces that failed, and slow ones.
+    pub(super) async fn exemplars(
         &self,
         tenant: TenantNumber,
         evidence: &Evidence,

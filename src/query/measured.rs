@@ -54,6 +54,15 @@ pub(super) struct Measures {
     more: bool,
 }
 
+/// What they tell of a window and its baseline.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    pub(super) series: Vec<SeriesEvidence>,
+    pub(super) calls: Vec<CallEvidence>,
+    /// Series that were too many to be read.
+    pub(super) unread: usize,
+}
+
 impl Measures {
     /// When the first of them was first seen.
     pub(super) fn since(&self) -> Option<UnixNanos> {
@@ -85,15 +94,15 @@ impl Query {
         Ok(measures)
     }
 
-    /// Adds what was measured in `window` and in the baseline of `evidence`.
+    /// What was measured in `window`, and since `before` in the time before it.
     pub(super) async fn measure(
         &self,
         tenant: TenantNumber,
         measures: Measures,
         window: Window,
-        evidence: &mut Evidence,
-    ) -> Result<(), Error> {
-        let before = evidence.baseline.map_or(window.from, |baseline| baseline.from);
+        before: UnixNanos,
+    ) -> Result<Measured, Error> {
+        let mut measured = Measured::default();
         let long_before = window.from.minus(SERIES_BASELINE);
         let plan = plan(before.min(long_before.max(measures.since().unwrap_or(before))), window);
         let split = split(&plan, window);
@@ -109,7 +118,7 @@ impl Query {
             if now.count == 0 && before.count == 0 {
                 continue;
             }
-            evidence.series.push(SeriesEvidence {
+            measured.series.push(SeriesEvidence {
                 id: series.id,
                 service: series.service,
                 name: named(&series),
@@ -131,10 +140,9 @@ impl Query {
         }
         let calls =
             by_ends.into_iter().map(|((from, to), (now, before))| CallEvidence { from, to, now, before });
-        evidence.calls.extend(calls);
-        evidence.unread_series = if more { SERIES_MAX } else { 0 } + unread;
-        self.add_nodes(evidence);
-        Ok(())
+        measured.calls = calls.collect();
+        measured.unread = if more { SERIES_MAX } else { 0 } + unread;
+        Ok(measured)
     }
 
     /// The telling series of `window` as tracks.
@@ -155,14 +163,13 @@ impl Query {
         Ok(found.into_iter().map(track).collect())
     }
 
-    /// Adds the changes from the beginning of the baseline on.
+    /// The changes of `window`.
     pub(super) async fn changes(
         &self,
         tenant: TenantNumber,
-        since: UnixNanos,
-        evidence: &mut Evidence,
-    ) -> Result<(), Error> {
-        let window = Window::new(since, evidence.window.to);
+        window: Window,
+    ) -> Result<Vec<ChangeEvidence>, Error> {
+        let mut changes = Vec::new();
         let found = self.events(tenant, window, CHANGES, CHANGES_MAX).await?;
         for log in found {
             let detail = &log.row.detail;
@@ -173,7 +180,7 @@ impl Query {
             let body = detail.body_text();
             let unsaid = what.into_iter().filter(|what| !body.contains(what));
             let text: Vec<&str> = std::iter::once(body.as_str()).chain(unsaid).collect();
-            evidence.changes.push(ChangeEvidence {
+            changes.push(ChangeEvidence {
                 at: log.row.time,
                 service: Some(log.row.service),
                 kind: detail.event_name().to_owned(),
@@ -182,7 +189,7 @@ impl Query {
                 files: attributes.get(FILES).cloned().unwrap_or_default(),
             });
         }
-        Ok(())
+        Ok(changes)
     }
 
     /// One value for each step of each series; series whose points are too many to read are left out and counted.

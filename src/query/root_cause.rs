@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
-use crate::diagnose::split::{Track, split, votes};
+use crate::diagnose::split::{Track, split};
 use crate::diagnose::verdict::{Outcome, Verdict};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
@@ -15,9 +15,6 @@ use super::error::Error;
 use super::handle::Query;
 use super::measured::Measures;
 use super::window::{self, Comparison, Trouble};
-
-/// Part of what changed most that must have changed where the window begins, for it to be meant as it was asked for.
-const AS_ASKED_PART: f64 = 0.8;
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
@@ -142,15 +139,13 @@ impl Query {
         let known = first.is_some_and(is_known);
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
-        let mut tracks = self.tracks(tenant, measures, within).await?;
-        tracks.extend(self.log_tracks(tenant, within).await?);
-        tracks.extend(self.wait_tracks(tenant, within).await?);
-        tracks.extend(span_tracks(within, slices));
-        let work = tokio::task::spawn_blocking(move || {
-            let at = split(within, &tracks)?;
-            let as_asked = known && votes(&tracks, asked.from) >= AS_ASKED_PART * votes(&tracks, at);
-            (at > asked.from && !as_asked).then_some(at)
-        });
+        let (mut tracks, logs, waits) = tokio::try_join!(
+            Box::pin(self.tracks(tenant, measures, within)),
+            self.log_tracks(tenant, within),
+            self.wait_tracks(tenant, within),
+        )?;
+        tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
+        let work = tokio::task::spawn_blocking(move || split(within, &tracks, known.then_some(asked.from)));
         let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };
         let length = asked.length().max(comparison.before.length());
         Ok(Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) })
@@ -171,13 +166,26 @@ impl Query {
             (None, None) => return Ok(Evidence::empty(comparison.now)),
         };
         let mut evidence = self.counted(tenant, comparison, known).await?;
-        let told = Window::new(evidence.window.from, until.max(evidence.window.to));
-        self.exemplify(tenant, told, symptom.as_slice(), &mut evidence).await?;
-        Box::pin(self.measure(tenant, measures, told, &mut evidence)).await?;
-        let since = evidence.baseline.map_or(evidence.window.from, |baseline| baseline.from);
-        Box::pin(self.changes(tenant, since, &mut evidence)).await?;
+        let (window, baseline) = (evidence.window, evidence.baseline);
+        let told = Window::new(window.from, until.max(window.to));
+        let since = baseline.map_or(window.from, |baseline| baseline.from);
+        let has_spans = !evidence.operations.is_empty();
+        let (templates, traces, measured, changes, steps) = tokio::try_join!(
+            self.templates(tenant, told, baseline),
+            Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
+            Box::pin(self.measure(tenant, measures, told, since)),
+            Box::pin(self.changes(tenant, Window::new(since, told.to))),
+            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans))),
+        )?;
+        (evidence.templates, evidence.traces) = (templates, traces);
+        (evidence.series, evidence.calls, evidence.unread_series) =
+            (measured.series, measured.calls, measured.unread);
+        evidence.changes = changes;
+        self.add_nodes(&mut evidence);
         evidence.forget_empty_baseline();
-        Box::pin(self.steps(tenant, &mut evidence)).await?;
+        if evidence.baseline.is_some() {
+            evidence.steps = steps;
+        }
         Ok(evidence)
     }
 }

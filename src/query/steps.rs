@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::diagnose::evidence::{Evidence, Step, StepEvidence};
+use crate::diagnose::evidence::{Step, StepEvidence};
 use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
@@ -16,7 +16,7 @@ use super::error::Error;
 use super::handle::Query;
 
 /// Spans, and log records, of each window that are looked at: the newest.
-const LOOKED_AT_MAX: usize = 10_000;
+const LOOKED_AT_MAX: usize = 8_000;
 /// Steps of one span that are counted.
 const STEPS_MAX: usize = 200;
 /// Times that an operation must have taken a step, in both windows, for what follows it to be compared.
@@ -28,19 +28,22 @@ type Place = (ServiceId, OperationId, Step);
 type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 
 impl Query {
-    /// Adds what operations did step by step, where there is a baseline to compare it with.
-    pub(super) async fn steps(&self, tenant: TenantNumber, evidence: &mut Evidence) -> Result<(), Error> {
-        let Some(baseline) = evidence.baseline.filter(|_| !evidence.operations.is_empty()) else {
-            return Ok(());
-        };
-        let now = self.newest(tenant, evidence.window).await?;
-        let before = self.newest(tenant, baseline).await?;
-        let windows = (evidence.window, baseline);
-        let work = tokio::task::spawn_blocking(move || {
-            compared(&counts(now, windows.0), &counts(before, windows.1))
-        });
-        evidence.steps = work.await.map_err(|_| Error::Abandoned)?;
-        Ok(())
+    /// What operations did step by step, where there is a baseline to compare it with.
+    pub(super) async fn steps(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        baseline: Option<Window>,
+    ) -> Result<Vec<StepEvidence>, Error> {
+        let Some(baseline) = baseline else { return Ok(Vec::new()) };
+        let (now, before) =
+            tokio::try_join!(self.counted_steps(tenant, window), self.counted_steps(tenant, baseline))?;
+        Ok(compared(&now, &before))
+    }
+
+    async fn counted_steps(&self, tenant: TenantNumber, window: Window) -> Result<Counts, Error> {
+        let newest = self.newest(tenant, window).await?;
+        tokio::task::spawn_blocking(move || counts(newest, window)).await.map_err(|_| Error::Abandoned)
     }
 
     async fn newest(

@@ -15,6 +15,7 @@ mod graph;
 mod isolation;
 mod mcp;
 mod pinned;
+mod planted;
 mod postgres;
 mod retention;
 mod sampling;
