@@ -159,7 +159,7 @@ impl Query {
                 None => Ok(Sums::new()),
             }
         };
-        let (now, before) = tokio::try_join!(self.sums(tenant, evidence.window), before)?;
+        let (now, before) = tokio::try_join!(Box::pin(self.sums(tenant, evidence.window)), Box::pin(before))?;
         evidence.baseline = baseline;
         self.describe(now, before, &mut evidence);
         Ok(evidence)

@@ -141,8 +141,8 @@ impl Query {
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
         let (mut tracks, logs, waits) = tokio::try_join!(
             Box::pin(self.tracks(tenant, measures, within)),
-            self.log_tracks(tenant, within),
-            self.wait_tracks(tenant, within),
+            Box::pin(self.log_tracks(tenant, within)),
+            Box::pin(self.wait_tracks(tenant, within)),
         )?;
         tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
         let work = tokio::task::spawn_blocking(move || split(within, &tracks, known.then_some(asked.from)));
@@ -165,13 +165,13 @@ impl Query {
             (Some(known), None) | (None, Some(known)) => known,
             (None, None) => return Ok(Evidence::empty(comparison.now)),
         };
-        let mut evidence = self.counted(tenant, comparison, known).await?;
+        let mut evidence = Box::pin(self.counted(tenant, comparison, known)).await?;
         let (window, baseline) = (evidence.window, evidence.baseline);
         let told = Window::new(window.from, until.max(window.to));
         let since = baseline.map_or(window.from, |baseline| baseline.from);
         let has_spans = !evidence.operations.is_empty();
         let (templates, traces, measured, changes, steps) = tokio::try_join!(
-            self.templates(tenant, told, baseline),
+            Box::pin(self.templates(tenant, told, baseline)),
             Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
             Box::pin(self.measure(tenant, measures, told, since)),
             Box::pin(self.changes(tenant, Window::new(since, told.to))),

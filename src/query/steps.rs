@@ -36,8 +36,10 @@ impl Query {
         baseline: Option<Window>,
     ) -> Result<Vec<StepEvidence>, Error> {
         let Some(baseline) = baseline else { return Ok(Vec::new()) };
-        let (now, before) =
-            tokio::try_join!(self.counted_steps(tenant, window), self.counted_steps(tenant, baseline))?;
+        let (now, before) = tokio::try_join!(
+            Box::pin(self.counted_steps(tenant, window)),
+            Box::pin(self.counted_steps(tenant, baseline)),
+        )?;
         Ok(compared(&now, &before))
     }
 
