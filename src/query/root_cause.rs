@@ -66,7 +66,11 @@ impl Query {
         let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
         let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
         if heard != asked {
-            if found.verdict.outcome == Outcome::InsufficientEvidence {
+            let silent = window::around_trouble(asked, &slices, true).comparison.now;
+            if found.verdict.outcome == Outcome::InsufficientEvidence
+                && silent.from >= heard.from
+                && silent != asked
+            {
                 // Where nothing else is wrong, that nobody calls any more is.
                 let ask = Ask { asked, is_whole: true, ..ask };
                 let whole = Box::pin(self.explained(tenant, ask, slices)).await?;

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::handle::Query;
 
 /// Spans, and log records, of each window that are looked at: the newest.
-const LOOKED_AT_MAX: usize = 8_000;
+const LOOKED_AT_MAX: usize = 10_000;
 /// Steps of one span that are counted.
 const STEPS_MAX: usize = 200;
 /// Times that an operation must have taken a step, in both windows, for what follows it to be compared.

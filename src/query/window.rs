@@ -26,8 +26,8 @@ const FELT_MIN: f64 = 0.05;
 const TROUBLE_MIN: Duration = Duration::from_secs(120);
 /// How late telemetry may come: whoever sent nothing for so long may not have been heard yet.
 const LATE_MAX: Duration = Duration::from_secs(30);
-/// Part of the time in which spans must have come for them to come steadily.
-const STEADY_MIN: f64 = 0.5;
+/// Spans of a window that must have come before it is a matter of note that none comes any more.
+const SPANS_MIN: u64 = 500;
 /// Part of a silence in which nobody at all was heard from which on it is one of telemetry.
 const UNHEARD_MIN: f64 = 0.8;
 
@@ -107,14 +107,15 @@ pub fn around_trouble(asked: Window, slices: &[Slice], is_whole: bool) -> Troubl
 /// The window up to the last span of any service, where none came for longer than telemetry is late.
 pub fn heard(asked: Window, slices: &[Slice]) -> Window {
     let (from, to) = (asked.from.seconds(), asked.to.seconds());
-    let counted = slices.iter().filter(|slice| slice.count > 0 && (from..to).contains(&slice.bucket_s));
-    let ends: BTreeSet<i64> = counted.map(|slice| slice.bucket_s + slice.width_s).collect();
-    let (Some(first), Some(last)) = (ends.first(), ends.last()) else { return asked };
-    let width_s = slices.iter().map(|slice| slice.width_s).min().unwrap_or(FINE_SECONDS);
-    // Where spans come only now and then, that none came for a while says nothing.
-    let steady = (ends.len() as i64 * width_s) as f64 >= STEADY_MIN * (last + width_s - first) as f64;
-    let last = UnixNanos::from_seconds(*last);
-    if steady && last.plus(LATE_MAX) < asked.to { Window::new(asked.from, last) } else { asked }
+    let heard = slices.iter().filter(|slice| slice.count > 0 && (from..to).contains(&slice.bucket_s));
+    let of_operations = heard.clone().filter(|slice| matches!(slice.subject, Subject::Operation(_)));
+    let spans: u64 = of_operations.map(|slice| slice.count).sum();
+    let last = heard.map(|slice| UnixNanos::from_seconds(slice.bucket_s + slice.width_s)).max();
+    match last {
+        // Where spans come only now and then, that none came for a while says nothing.
+        Some(last) if spans >= SPANS_MIN && last.plus(LATE_MAX) < asked.to => Window::new(asked.from, last),
+        _ => asked,
+    }
 }
 
 /// True for a silence in which nobody else was heard either: what was not received says nothing about a service.
