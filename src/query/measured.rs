@@ -47,7 +47,7 @@ const CHANGED: [&str; 4] = ["service.version", "feature_flag.key", REVISION, "de
 
 /// The telling series of a tenant.
 #[derive(Debug, Default)]
-pub(super) struct Measures {
+struct Measures {
     series: Vec<StoredSeries>,
     calls: Vec<StoredSeries>,
     /// Whether there are more than were read.
@@ -63,16 +63,44 @@ pub(super) struct Measured {
     pub(super) unread: usize,
 }
 
-impl Measures {
+/// The telling series as they were read: one value for each step.
+#[derive(Debug)]
+pub(super) struct Readings {
     /// When the first of them was first seen.
-    pub(super) fn since(&self) -> Option<UnixNanos> {
-        self.series.iter().chain(&self.calls).map(|series| series.first_seen).min()
+    pub(super) since: Option<UnixNanos>,
+    plan: Plan,
+    series: Vec<(StoredSeries, Vec<Option<f64>>)>,
+    calls: Vec<(StoredSeries, Vec<Option<f64>>)>,
+    unread: usize,
+}
+
+impl Readings {
+    /// The series of `window` as tracks.
+    pub(super) fn tracks(&self, window: Window) -> Vec<Track> {
+        let (start, end) = (self.step(window.from), self.end(window.to));
+        let time = |step: usize| (self.plan.from.0 + self.plan.step_ns * step as i64) / NANOS_PER_SECOND;
+        let track = |(_, values): &(StoredSeries, Vec<Option<f64>>)| {
+            let points = part(values, start, end).iter().enumerate();
+            Track::Level(points.filter_map(|(step, value)| Some((time(start + step), (*value)?))).collect())
+        };
+        self.series.iter().map(track).collect()
+    }
+
+    /// The first step that lies behind an instant as a whole.
+    fn end(&self, at: UnixNanos) -> usize {
+        self.step(UnixNanos(at.0.saturating_add(self.plan.step_ns - 1)))
+    }
+
+    /// The step that an instant lies in, or the first one.
+    fn step(&self, at: UnixNanos) -> usize {
+        let since = at.0.saturating_sub(self.plan.from.0).max(0);
+        usize::try_from(since / self.plan.step_ns).unwrap_or(usize::MAX)
     }
 }
 
 impl Query {
     /// Which series tell something about a service's health.
-    pub(super) async fn measures(&self, tenant: TenantNumber) -> Result<Measures, Error> {
+    async fn measures(&self, tenant: TenantNumber) -> Result<Measures, Error> {
         let mut measures = Measures::default();
         let names: BTreeSet<String> = self
             .store
@@ -94,22 +122,36 @@ impl Query {
         Ok(measures)
     }
 
-    /// What was measured in `window`, and since `before` in the time before it.
-    pub(super) async fn measure(
+    /// The telling series from `before` to `until`, and further back where they go back so far.
+    pub(super) async fn readings(
         &self,
         tenant: TenantNumber,
-        measures: Measures,
+        (before, asked, until): (UnixNanos, UnixNanos, UnixNanos),
+    ) -> Result<Readings, Error> {
+        let Measures { series, calls, more } = self.measures(tenant).await?;
+        let since = series.iter().chain(&calls).map(|series| series.first_seen).min();
+        let long_before = asked.minus(SERIES_BASELINE).max(since.unwrap_or(before));
+        let plan = plan(Window::new(before.min(long_before), until));
+        let mut unread = if more { SERIES_MAX } else { 0 };
+        let series = self.values(tenant, series, plan, level_of, &mut unread).await?;
+        let calls = self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await?;
+        Ok(Readings { since, plan, series, calls, unread })
+    }
+
+    /// What was measured in `window`, and since `before` in the time before it.
+    pub(super) fn measured(
+        &self,
+        tenant: TenantNumber,
+        readings: &Readings,
         window: Window,
         before: UnixNanos,
-    ) -> Result<Measured, Error> {
-        let mut measured = Measured::default();
-        let long_before = window.from.minus(SERIES_BASELINE);
-        let plan = plan(before.min(long_before.max(measures.since().unwrap_or(before))), window);
-        let split = split(&plan, window);
-        let Measures { series, calls, more } = measures;
-        let mut unread = 0;
-        for (series, values) in self.values(tenant, series, plan, level_of, &mut unread).await? {
-            let (before, now) = values.split_at(split.min(values.len()));
+    ) -> Measured {
+        let mut measured = Measured { unread: readings.unread, ..Measured::default() };
+        let long_before = window.from.minus(SERIES_BASELINE).max(readings.since.unwrap_or(before));
+        let [start, split, end] =
+            [before.min(long_before), window.from, window.to].map(|at| readings.step(at));
+        for (series, values) in &readings.series {
+            let (before, now) = (part(values, start, split), part(values, split, end));
             let points = now.iter().flatten();
             let (before, now) = (spread(before), spread(now));
             let (above, below) =
@@ -121,7 +163,7 @@ impl Query {
             measured.series.push(SeriesEvidence {
                 id: series.id,
                 service: series.service,
-                name: named(&series),
+                name: named(series),
                 unit: series.definition.unit.to_string(),
                 now,
                 before,
@@ -130,37 +172,17 @@ impl Query {
             });
         }
         let mut by_ends: BTreeMap<(ServiceId, ServiceId), (f64, f64)> = BTreeMap::new();
-        for (series, values) in self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await? {
-            let end = |key| self.named_node(tenant, series.attributes.text(key)?);
-            let (Some(from), Some(to)) = (end("client"), end("server")) else { continue };
-            let (before, now) = values.split_at(split.min(values.len()));
+        for (series, values) in &readings.calls {
+            let node = |key| self.named_node(tenant, series.attributes.text(key)?);
+            let (Some(from), Some(to)) = (node("client"), node("server")) else { continue };
             let sums = by_ends.entry((from, to)).or_default();
-            sums.0 += now.iter().flatten().sum::<f64>();
-            sums.1 += before.iter().flatten().sum::<f64>();
+            sums.0 += part(values, split, end).iter().flatten().sum::<f64>();
+            sums.1 += part(values, start, split).iter().flatten().sum::<f64>();
         }
         let calls =
             by_ends.into_iter().map(|((from, to), (now, before))| CallEvidence { from, to, now, before });
         measured.calls = calls.collect();
-        measured.unread = if more { SERIES_MAX } else { 0 } + unread;
-        Ok(measured)
-    }
-
-    /// The telling series of `window` as tracks.
-    pub(super) async fn tracks(
-        &self,
-        tenant: TenantNumber,
-        measures: &Measures,
-        window: Window,
-    ) -> Result<Vec<Track>, Error> {
-        let plan = plan(window.from, window);
-        let mut unread = 0;
-        let found = self.values(tenant, measures.series.clone(), plan, level_of, &mut unread).await?;
-        let time = |step: usize| (plan.from.0 + plan.step_ns * step as i64) / NANOS_PER_SECOND;
-        let track = |(_, values): (StoredSeries, Vec<Option<f64>>)| {
-            let points = values.iter().enumerate().filter_map(|(step, value)| Some((time(step), (*value)?)));
-            Track::Level(points.collect())
-        };
-        Ok(found.into_iter().map(track).collect())
+        measured
     }
 
     /// The changes of `window`.
@@ -278,21 +300,21 @@ fn named(series: &StoredSeries) -> String {
     if attributes.is_empty() { name.to_string() } else { format!("{name}{{{}}}", attributes.join(", ")) }
 }
 
-/// Steps from `from` to the end of `window`.
-fn plan(from: UnixNanos, window: Window) -> Plan {
-    let length = Window::new(from, window.to).length().as_secs();
+/// Steps that cover `window`.
+fn plan(window: Window) -> Plan {
+    let length = window.length().as_secs();
     let fits = |seconds: &i64| length / seconds.unsigned_abs() <= STEPS_MAX;
     let seconds = STEPS_SECONDS.into_iter().find(fits).unwrap_or(STEPS_SECONDS[3]);
-    let whole = window::whole_buckets(Window::new(from, window.to), seconds);
+    let whole = window::whole_buckets(window, seconds);
     let step_ns = seconds * NANOS_PER_SECOND;
     let steps = (whole.length().as_secs() / seconds.unsigned_abs()) as usize;
     Plan { from: whole.from, step_ns, steps, window_steps: 1, known_from: whole.from.minus(LOOK_BACK) }
 }
 
-/// The first step that is the window's rather than the baseline's.
-fn split(plan: &Plan, window: Window) -> usize {
-    let before = window.from.0.saturating_sub(plan.from.0).max(0);
-    usize::try_from(before / plan.step_ns).unwrap_or(usize::MAX)
+/// The values of the steps from `start` to `end`, or those of them that there are.
+fn part(values: &[Option<f64>], start: usize, end: usize) -> &[Option<f64>] {
+    let end = end.min(values.len());
+    &values[start.min(end)..end]
 }
 
 fn spread(values: &[Option<f64>]) -> Spread {

@@ -13,7 +13,7 @@ use crate::model::time::{UnixNanos, Window};
 
 use super::error::Error;
 use super::handle::Query;
-use super::measured::Measures;
+use super::measured::Readings;
 use super::window::{self, Comparison, Trouble};
 
 /// The answer with the windows it rests on.
@@ -105,12 +105,13 @@ impl Query {
             }
             None => window::around_trouble(asked, &slices, is_whole),
         };
-        let measures = self.measures(tenant).await?;
-        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, &measures))).await?;
+        let times = (trouble.comparison.before.from.min(window::plain(asked).before.from), asked.from, until);
+        let readings = Box::pin(self.readings(tenant, times)).await?;
+        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, &readings))).await?;
         // On the heap: so much waits in there that a thread's stack would be short of it.
         let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
         let mut evidence =
-            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, measures)).await?;
+            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, &readings)).await?;
         evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };
@@ -128,14 +129,14 @@ impl Query {
         tenant: TenantNumber,
         asked: Window,
         trouble: Trouble,
-        (slices, measures): (&[Slice], &Measures),
+        (slices, readings): (&[Slice], &Readings),
     ) -> Result<Comparison, Error> {
         let comparison = trouble.comparison;
         if trouble.is_plain {
             return Ok(comparison);
         }
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
-        let first = counted.into_iter().chain(measures.since()).min();
+        let first = counted.into_iter().chain(readings.since).min();
         let is_known = |first: UnixNanos| first < asked.from.minus(asked.length() / 4);
         if first.is_none() {
             return Ok(comparison);
@@ -143,11 +144,11 @@ impl Query {
         let known = first.is_some_and(is_known);
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
-        let (mut tracks, logs, waits) = tokio::try_join!(
-            Box::pin(self.tracks(tenant, measures, within)),
+        let (logs, waits) = tokio::try_join!(
             Box::pin(self.log_tracks(tenant, within)),
             Box::pin(self.wait_tracks(tenant, within)),
         )?;
+        let mut tracks = readings.tracks(within);
         tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
         let work = tokio::task::spawn_blocking(move || split(within, &tracks, known.then_some(asked.from)));
         let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };
@@ -161,9 +162,9 @@ impl Query {
         tenant: TenantNumber,
         (comparison, until): (Comparison, UnixNanos),
         symptom: Option<ServiceId>,
-        measures: Measures,
+        readings: &Readings,
     ) -> Result<Evidence, Error> {
-        let measured = measures.since().map(|since| Window::new(since, self.clock.now().max(since)));
+        let measured = readings.since.map(|since| Window::new(since, self.clock.now().max(since)));
         let known = match (self.known(tenant).await?, measured) {
             (Some(a), Some(b)) => Window::new(a.from.min(b.from), a.to.max(b.to)),
             (Some(known), None) | (None, Some(known)) => known,
@@ -174,14 +175,14 @@ impl Query {
         let told = Window::new(window.from, until.max(window.to));
         let since = baseline.map_or(window.from, |baseline| baseline.from);
         let has_spans = !evidence.operations.is_empty();
-        let (templates, traces, measured, changes, steps) = tokio::try_join!(
+        let (templates, traces, changes, steps) = tokio::try_join!(
             Box::pin(self.templates(tenant, told, baseline)),
             Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
-            Box::pin(self.measure(tenant, measures, told, since)),
             Box::pin(self.changes(tenant, Window::new(since, told.to))),
             Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans))),
         )?;
         (evidence.templates, evidence.traces) = (templates, traces);
+        let measured = self.measured(tenant, readings, told, since);
         (evidence.series, evidence.calls, evidence.unread_series) =
             (measured.series, measured.calls, measured.unread);
         evidence.changes = changes;

@@ -18,6 +18,8 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 const CHECKPOINT_PAGES_QUIET: u32 = 1_024;
 /// Rows of a commit from which on throughput counts for more than the wait.
 const BUSY_ROWS: usize = 10_000;
+/// Rows that a reader may be ahead of who takes them: each time one waits for the other, threads change.
+const ROWS_AHEAD: usize = 1_024;
 /// How long a connection waits for another process that holds a lock.
 pub(in crate::store) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The first release in which a reset of the write-ahead log cannot lose a checkpointed page.
@@ -72,7 +74,10 @@ impl File {
 
     /// Readers open the file for writing, as the write-ahead log asks, and are kept from doing so.
     pub(in crate::store) fn reading(&self) -> SqliteConnectOptions {
-        self.connection().pragma("wal_autocheckpoint", "0").pragma("query_only", "true")
+        self.connection()
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("query_only", "true")
+            .row_buffer_size(ROWS_AHEAD)
     }
 
     fn opening(&self) -> impl Fn(sqlx::Error) -> Error {
