@@ -1,6 +1,7 @@
 //! Why something is wrong.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
@@ -15,6 +16,9 @@ use super::error::Error;
 use super::handle::Query;
 use super::measured::Readings;
 use super::window::{self, Comparison, Trouble};
+
+/// How long before the last span a silence may seem to begin: buckets are that long.
+const SILENCE_SLACK: Duration = Duration::from_secs(60);
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
@@ -66,11 +70,9 @@ impl Query {
         let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
         let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
         if heard != asked {
-            let silent = window::around_trouble(asked, &slices, true).comparison.now;
-            if found.verdict.outcome == Outcome::InsufficientEvidence
-                && silent.from >= heard.from
-                && silent != asked
-            {
+            let silence = window::around_trouble(asked, &slices, true).comparison.now;
+            let is_silent = silence.from.plus(SILENCE_SLACK) >= heard.to;
+            if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent {
                 // Where nothing else is wrong, that nobody calls any more is.
                 let ask = Ask { asked, is_whole: true, ..ask };
                 let whole = Box::pin(self.explained(tenant, ask, slices)).await?;
