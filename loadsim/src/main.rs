@@ -60,7 +60,7 @@ struct Accuracy {
     #[arg(long, default_values_t = SECONDS, value_parser = clap::value_parser!(u8).range(..60))]
     second: Vec<u8>,
     /// Systems for each kind of planted fault; twice as many without a fault.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 6)]
     runs: u64,
     /// Repeats the planted faults.
     #[arg(long, default_value_t = 1)]
@@ -73,7 +73,7 @@ struct Plant {
     #[arg(long)]
     server: PathBuf,
     /// Systems for each kind of fault; twice as many without a fault.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 6)]
     runs: u64,
     /// Repeats a suite.
     #[arg(long, default_value_t = 1)]

@@ -141,7 +141,7 @@ impl Case {
     }
 
     /// What was deployed, switched and committed, as events.
-    fn changes(&self, offset_ns: i64) -> Result<Vec<Request>> {
+    pub(super) fn changes(&self, offset_ns: i64) -> Result<Vec<Request>> {
         let path = self.folder.join("changes.json");
         if !path.exists() {
             return Ok(Vec::new());

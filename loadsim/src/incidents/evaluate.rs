@@ -18,6 +18,9 @@ use super::server::Server;
 /// What is asked about in [`Way::Recent`]: so much time up to the end.
 const RECENT_NS: i64 = 30 * 60 * 1_000_000_000;
 
+/// Finds what was deployed, switched and committed.
+const EVENTS: &str = "event.name:IN [deployment feature_flag.change vcs.commit]";
+
 /// What to evaluate.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -124,6 +127,12 @@ async fn ask(case: &Case, truth: &Truth, (server, second): (&Server, u8)) -> Res
     let sent = send(case, EndAt::Second(second), &target).await?;
     server.stored().await?;
     let (from, to) = sent.fault_window_ns;
+    let changes = case.changes(sent.offset_ns)?;
+    if let Some(last) = changes.iter().map(|change| change.at_ns).filter(|at_ns| *at_ns < to).max() {
+        // The full-text index, by which they are found, comes a moment behind the store.
+        let ask = json!({"query": EVENTS, "since": instant(last)?, "until": instant(to)?});
+        server.found("search_logs", &ask).await?;
+    }
     let window = |from: i64| {
         Ok::<_, anyhow::Error>(json!({"since": instant(from)?, "until": instant(to)?, "max_tokens": 20_000}))
     };

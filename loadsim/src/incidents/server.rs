@@ -96,6 +96,15 @@ impl Server {
         Ok(content)
     }
 
+    /// Asks a tool until its first table has a row.
+    pub(crate) async fn found(&self, tool: &str, arguments: &Value) -> Result<()> {
+        self.until(async |_| {
+            let content = self.ask(tool, arguments.clone()).await?;
+            Ok(content["tables"][0]["rows"].as_array().is_some_and(|rows| !rows.is_empty()))
+        })
+        .await
+    }
+
     async fn until(&self, is_so: impl AsyncFn(&Client) -> Result<bool>) -> Result<()> {
         let began = Instant::now();
         while !is_so(&self.client).await.unwrap_or(false) {
