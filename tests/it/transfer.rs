@@ -33,7 +33,7 @@ use otelcontext::model::resource::{Instrumentation, Resource};
 use otelcontext::model::span::{Span, Status};
 use otelcontext::model::time::{UnixNanos, Window};
 use otelcontext::store::Store;
-use otelcontext::store::read::spans::{SpanAsk, SpanOrder};
+use otelcontext::store::read::spans::SpanAsk;
 use prost::Message;
 use serde_json::Value as Json;
 use sqlx::ConnectOptions;
@@ -74,17 +74,7 @@ async fn stored(database: &Path, tenant: &str) -> HashMap<(String, String), usiz
     let mut found = HashMap::new();
     let mut to = i64::MAX;
     loop {
-        let ask = SpanAsk {
-            window: Window { from: UnixNanos(0), to: UnixNanos(to) },
-            services: Vec::new(),
-            operations: Vec::new(),
-            failed: false,
-            duration_min_ns: None,
-            attributes: Vec::new(),
-            order: SpanOrder::Newest,
-            limit: 10_000,
-            with_detail: false,
-        };
+        let ask = SpanAsk::newest(Window { from: UnixNanos(0), to: UnixNanos(to) }, 10_000);
         let mut rows = store.spans(tenant, &ask).await.unwrap();
         let last = rows.last().map(|row| row.start).filter(|_| rows.len() == 10_000);
         if let Some(last) = last {

@@ -9,7 +9,7 @@ use otelcontext::model::rollup::COARSE_SECONDS;
 use otelcontext::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use otelcontext::store::Store;
 use otelcontext::store::read::rollups::RollupKind;
-use otelcontext::store::read::spans::{SpanAsk, SpanOrder};
+use otelcontext::store::read::spans::SpanAsk;
 use otelcontext::store::rows::SpanRow;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
@@ -206,16 +206,6 @@ impl Asker {
     }
 
     fn spans(&self, window: Window) -> SpanAsk {
-        SpanAsk {
-            window,
-            services: Vec::new(),
-            operations: Vec::new(),
-            failed: false,
-            duration_min_ns: None,
-            attributes: Vec::new(),
-            order: SpanOrder::Newest,
-            limit: 50,
-            with_detail: true,
-        }
+        SpanAsk { with_detail: true, ..SpanAsk::newest(window, 50) }
     }
 }

@@ -11,7 +11,6 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otelcontext::model::id::{InstrumentationId, ResourceId, TenantNumber};
-use otelcontext::model::log::Severity;
 use otelcontext::model::metric::{MetricKind, Point, PointValue};
 use otelcontext::model::packed::Attributes;
 use otelcontext::model::packed::value::Value;
@@ -22,7 +21,7 @@ use otelcontext::store::options::Options;
 use otelcontext::store::read::counts::Counts;
 use otelcontext::store::read::logs::LogAsk;
 use otelcontext::store::read::metrics::{SeriesAsk, StoredSeries};
-use otelcontext::store::read::spans::{SpanAsk, SpanOrder};
+use otelcontext::store::read::spans::SpanAsk;
 use prost::Message;
 
 use crate::server::Server;
@@ -75,17 +74,7 @@ impl Stored {
     /// Every span of `tenant`, by its own time.
     pub(super) async fn spans(&self, tenant: &str) -> Vec<(Sender, Span)> {
         let Some(tenant) = self.tenant(tenant) else { return Vec::new() };
-        let ask = SpanAsk {
-            window: ALWAYS,
-            services: Vec::new(),
-            operations: Vec::new(),
-            failed: false,
-            duration_min_ns: None,
-            attributes: Vec::new(),
-            order: SpanOrder::Newest,
-            limit: ITEMS_MAX,
-            with_detail: true,
-        };
+        let ask = SpanAsk { with_detail: true, ..SpanAsk::newest(ALWAYS, ITEMS_MAX) };
         let names = self.store.names();
         let mut spans = Vec::new();
         for row in self.store.spans(tenant, &ask).await.unwrap().into_iter().rev() {
@@ -107,18 +96,7 @@ impl Stored {
     /// Every log record of `tenant`, by its own time.
     pub(super) async fn logs(&self, tenant: &str) -> Vec<(Sender, LogRecord)> {
         let Some(tenant) = self.tenant(tenant) else { return Vec::new() };
-        let ask = LogAsk {
-            window: ALWAYS,
-            severity_min: Severity(0),
-            services: Vec::new(),
-            templates: Vec::new(),
-            trace: None,
-            span: None,
-            attributes: Vec::new(),
-            before: None,
-            limit: ITEMS_MAX,
-            with_detail: true,
-        };
+        let ask = LogAsk { with_detail: true, ..LogAsk::newest(ALWAYS, ITEMS_MAX) };
         let mut logs = Vec::new();
         for row in self.store.logs(tenant, &ask).await.unwrap().items.into_iter().rev().map(|log| log.row) {
             let mut log = LogRecord::decode(row.detail.as_bytes().clone()).unwrap();
