@@ -300,13 +300,8 @@ impl Flow<'_, '_> {
                 parts.push((Part::Stays(Blame::MoreCalls(at, edge.to)), more * edge.before.mean_ns()));
             }
             if edge.way == Way::Remote {
-                let gap = |cell: &crate::model::rollup::Cell| {
-                    per_call(cell.other_ns.saturating_sub(cell.sum_ns), cell.count)
-                };
-                gaps.push((
-                    edge.to,
-                    (edge.now.count as f64 * (gap(edge.now) - gap(edge.before))).max(0.0) + 1.0,
-                ));
+                let more_ns = edge.now.count as f64 * (edge.now.gap_ns() - edge.before.gap_ns());
+                gaps.push((edge.to, more_ns.max(0.0) + 1.0));
             }
         }
         let excess = now.count as f64 * (now.mean_ns() - before.mean_ns());
@@ -375,10 +370,5 @@ impl Flow<'_, '_> {
 
 /// How much more of its own time an operation takes for each request.
 fn own_growth(operation: &Operation<'_>) -> f64 {
-    per_call(operation.now.self_ns(), operation.now.count)
-        - per_call(operation.before.self_ns(), operation.before.count)
-}
-
-fn per_call(sum: u64, count: u64) -> f64 {
-    if count == 0 { 0.0 } else { sum as f64 / count as f64 }
+    operation.now.self_mean_ns() - operation.before.self_mean_ns()
 }

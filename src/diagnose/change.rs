@@ -49,22 +49,23 @@ const SHOWN_MAX: usize = 120;
 
 /// The changes that may have brought about `causes`, which show from `onset` on; the most probable first.
 pub(super) fn ranked(view: &View<'_>, causes: &[Cause], onset: UnixNanos) -> Vec<RankedChange> {
-    let changes: Vec<&ChangeEvidence> = view.evidence.changes.iter().collect();
+    let changes = &view.evidence.changes;
     let Some(first) = causes.first().filter(|_| !changes.is_empty()) else { return Vec::new() };
     let suspicion = suspicion(view, causes);
-    let words: Vec<BTreeSet<String>> = changes.iter().map(|change| words_of(&spoken(change))).collect();
+    let texts: Vec<String> = changes.iter().map(spoken).collect();
+    let words: Vec<BTreeSet<String>> = texts.iter().map(|text| words_of(text)).collect();
     let mut having: BTreeMap<&str, usize> = BTreeMap::new();
     words.iter().flatten().for_each(|word| *having.entry(word).or_default() += 1);
     let told = told(view, first);
-    let carried = carried(&changes);
+    let carried = carried(changes);
     let mut found: Vec<RankedChange> = Vec::new();
-    for (change, words) in changes.iter().zip(&words) {
+    for ((change, text), words) in changes.iter().zip(&texts).zip(&words) {
         let deployment = carried.get(revision(change).unwrap_or_default()).filter(|_| !is_deployment(change));
         let (at, service) = deployment.copied().unwrap_or((change.at, change.service));
         let common: Vec<&str> =
             words.iter().map(String::as_str).filter(|word| told.contains(*word)).collect();
         let weight: f64 = common.iter().map(|word| 1.0 / having[word] as f64).sum();
-        let place = place(view, &suspicion, service, &spoken(change));
+        let place = place(view, &suspicion, service, text);
         let age = onset.0.saturating_sub(at.0) as f64 / AGE_HALF.as_nanos() as f64;
         let time = if at <= onset.plus(SLACK) { 1.0 / (1.0 + age.max(0.0)) } else { AFTERWARDS };
         let harmless = if is_harmless(&change.text) { HARMLESS } else { 1.0 };
@@ -118,7 +119,7 @@ fn place(
 }
 
 /// When and where revisions were deployed, the first time.
-fn carried<'a>(changes: &[&'a ChangeEvidence]) -> BTreeMap<&'a str, (UnixNanos, Option<ServiceId>)> {
+fn carried(changes: &[ChangeEvidence]) -> BTreeMap<&str, (UnixNanos, Option<ServiceId>)> {
     let mut carried = BTreeMap::new();
     let mut deployments: Vec<_> = changes.iter().filter(|change| is_deployment(change)).collect();
     deployments.sort_by_key(|change| change.at);

@@ -17,7 +17,6 @@ use super::stats::rate_surprise;
 use super::symptom::deviates;
 use super::verdict::{Cause, Fault, Level, Proof, Reference, RuledOut, Summary, SymptomKind};
 use super::view::{Operation, View};
-use super::waiting::wait_ns;
 
 /// Strength from which on a resource's use is taken for the reason of what its service suffers.
 const SATURATED_MIN: f64 = 0.25;
@@ -422,11 +421,10 @@ fn errors_text(now: &Cell, before: &Cell) -> String {
 }
 
 fn self_text(operation: &Operation<'_>) -> String {
-    let own = |cell: &Cell| if cell.count == 0 { 0.0 } else { cell.self_ns() as f64 / cell.count as f64 };
     format!(
         "{} of its own time per call, {} before",
-        time_text(own(&operation.now)),
-        time_text(own(&operation.before))
+        time_text(operation.now.self_mean_ns()),
+        time_text(operation.before.self_mean_ns())
     )
 }
 
@@ -438,22 +436,15 @@ fn calls_text(operation: &Operation<'_>) -> String {
 fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
     let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
     edge.map_or_else(String::new, |edge| {
-        let [now, before] = [edge.now, edge.before].map(|cell| time_text(wait_ns(cell)));
+        let [now, before] = [edge.now, edge.before].map(|cell| time_text(cell.gap_ns()));
         format!(": {now} each, {before} before")
     })
 }
 
 fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {
-    let gap = |cell: &Cell| {
-        if cell.count == 0 {
-            0.0
-        } else {
-            cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count as f64
-        }
-    };
     match view.edges.iter().find(|edge| edge.from == from && edge.to == to) {
-        Some(edge) if gap(edge.now) > 0.0 => {
-            format!(": {} per call, {} before", time_text(gap(edge.now)), time_text(gap(edge.before)))
+        Some(edge) if edge.now.gap_ns() > 0.0 => {
+            format!(": {} per call, {} before", time_text(edge.now.gap_ns()), time_text(edge.before.gap_ns()))
         }
         _ => String::new(),
     }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use crate::model::id::ServiceId;
-use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::blame::{Blame, Ledger};
@@ -25,11 +24,6 @@ const SURPRISE_MIN: f64 = 4.0;
 /// What a wait that nobody sits through weighs next to what callers notice.
 const UNSEEN: f64 = 0.5;
 
-/// How long a message waits on an edge.
-pub(super) fn wait_ns(cell: &Cell) -> f64 {
-    cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count.max(1) as f64
-}
-
 /// By how much messages wait longer on an edge, in standard deviations and as growth; none where they do not. The waits of a
 /// queue are taken to spread as much as they are long.
 pub(super) fn grown(view: &View<'_>, edge: &Edge<'_>) -> Option<(f64, f64)> {
@@ -37,7 +31,7 @@ pub(super) fn grown(view: &View<'_>, edge: &Edge<'_>) -> Option<(f64, f64)> {
     if !taken || edge.now.count.min(edge.before.count) < COUNT_MIN {
         return None;
     }
-    let (now, before) = (wait_ns(edge.now), wait_ns(edge.before));
+    let (now, before) = (edge.now.gap_ns(), edge.before.gap_ns());
     let error = (now * now / edge.now.count as f64 + before * before / edge.before.count as f64).sqrt();
     let surprise = (now - before) / error.max(1.0);
     let growth = now / before.max(1e6) - 1.0;
@@ -57,7 +51,7 @@ pub(super) fn longer_waits(view: &View<'_>, symptom: Option<ServiceId>) -> Optio
         if below.as_ref().is_some_and(|below| !below.contains(&consumer)) {
             continue;
         }
-        let waited = edge.now.count as f64 * (wait_ns(edge.now) - wait_ns(edge.before));
+        let waited = edge.now.count as f64 * (edge.now.gap_ns() - edge.before.gap_ns());
         *ledger.shares.entry(Blame::Way(edge.from, edge.to)).or_default() += waited;
         *ledger.reached.entry(consumer).or_default() += waited;
         *excess.entry(edge.to).or_default() += waited;
@@ -70,7 +64,7 @@ pub(super) fn longer_waits(view: &View<'_>, symptom: Option<ServiceId>) -> Optio
     }
     ledger.normalize();
     let (_, edge) = worst?;
-    let levels = Some((wait_ns(edge.before), wait_ns(edge.now)));
+    let levels = Some((edge.before.gap_ns(), edge.now.gap_ns()));
     let kind = SymptomKind::Latency;
     Some((Deviation { kind, excess, worst: edge.to, levels, surprise, severity, volume }, ledger))
 }

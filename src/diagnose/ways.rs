@@ -37,7 +37,7 @@ impl Ways {
         }
         let measured = sums.iter().filter(|(_, (now, before))| now.count.min(before.count) >= COUNT_MIN);
         let grown: BTreeMap<Ends, f64> =
-            measured.map(|(ends, (now, before))| (*ends, gap_ns(now) - gap_ns(before))).collect();
+            measured.map(|(ends, (now, before))| (*ends, now.gap_ns() - before.gap_ns())).collect();
         let most = grown.values().copied().fold(0.0, f64::max);
         let mut of_service: BTreeMap<ServiceId, BTreeSet<Ends>> = BTreeMap::new();
         for ends in grown.keys() {
@@ -83,9 +83,4 @@ fn add(sum: &mut Cell, cell: &Cell) {
     sum.count += cell.count;
     sum.sum_ns = sum.sum_ns.saturating_add(cell.sum_ns);
     sum.other_ns = sum.other_ns.saturating_add(cell.other_ns);
-}
-
-/// Time on the way for each call: what the caller waited beyond what the callee took.
-fn gap_ns(cell: &Cell) -> f64 {
-    cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count.max(1) as f64
 }

@@ -115,6 +115,17 @@ impl Cell {
         self.sum_ns.saturating_sub(self.other_ns)
     }
 
+    /// Mean time spent in the operation itself, in nanoseconds.
+    pub fn self_mean_ns(&self) -> f64 {
+        ratio(self.self_ns(), self.count)
+    }
+
+    /// What callers of an edge waited beyond what the callee took, or its messages in the queue, for each call in
+    /// nanoseconds; 0 where there was none.
+    pub fn gap_ns(&self) -> f64 {
+        ratio(self.other_ns.saturating_sub(self.sum_ns), self.count)
+    }
+
     /// Failed share of all, 0 to 1.
     pub fn error_ratio(&self) -> f64 {
         ratio(self.errors, self.count)

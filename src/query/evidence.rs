@@ -103,8 +103,7 @@ impl Query {
         let (_, cells) = self.timeline(tenant, window, &[RollupKind::Edge], wanted).await?;
         let mut tracks: BTreeMap<Subject, Vec<(i64, f64)>> = BTreeMap::new();
         for (bucket_s, subject, cell) in cells.into_iter().filter(|(.., cell)| cell.count > 0) {
-            let waited = cell.other_ns.saturating_sub(cell.sum_ns) as f64 / cell.count as f64;
-            tracks.entry(subject).or_default().push((bucket_s, waited));
+            tracks.entry(subject).or_default().push((bucket_s, cell.gap_ns()));
         }
         Ok(tracks.into_values().map(Track::Level).collect())
     }

@@ -68,23 +68,26 @@ impl Query {
         let slices = self.slices(tenant, Window::new(window::plain(asked).before.from, asked.to)).await?;
         let heard = window::heard(asked, &slices);
         let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
-        let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
-        if heard != asked {
-            let silence = window::around_trouble(asked, &slices, true).comparison.now;
-            let is_silent = silence.from.plus(SILENCE_SLACK) >= heard.to;
-            if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent {
-                // Where nothing else is wrong, that nobody calls any more is.
-                let ask = Ask { asked, is_whole: true, ..ask };
-                let whole = Box::pin(self.explained(tenant, ask, slices)).await?;
-                if whole.verdict.outcome != Outcome::InsufficientEvidence {
-                    return Ok(whole);
-                }
-            }
-            let seconds = asked.to.since(heard.to).as_secs();
-            found.verdict.coverage.push(format!(
-                "No span of any service was received in the last {seconds} s of the window: spans tell about the time before."
-            ));
+        if heard == asked {
+            return Box::pin(self.explained(tenant, ask, slices)).await;
         }
+        let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
+        let is_silent = || {
+            let silence = window::around_trouble(asked, &slices, true).comparison.now;
+            silence.from.plus(SILENCE_SLACK) >= heard.to
+        };
+        if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent() {
+            // Where nothing else is wrong, that nobody calls any more is.
+            let ask = Ask { asked, is_whole: true, ..ask };
+            let whole = Box::pin(self.explained(tenant, ask, slices)).await?;
+            if whole.verdict.outcome != Outcome::InsufficientEvidence {
+                return Ok(whole);
+            }
+        }
+        let seconds = asked.to.since(heard.to).as_secs();
+        found.verdict.coverage.push(format!(
+            "No span of any service was received in the last {seconds} s of the window: spans tell about the time before."
+        ));
         Ok(found)
     }
 
