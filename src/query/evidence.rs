@@ -13,6 +13,7 @@ use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::span::{SpanKind, Status};
 use crate::model::time::Window;
+use crate::store::read::exemplars::DetailsOf;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::summaries::{TraceAsk, TraceOrder};
 use crate::store::rows::SpanRow;
@@ -24,7 +25,7 @@ use super::window::{self, Comparison, Part};
 /// Failing traces, and as many slow ones, that are looked into.
 const EXEMPLARS_MAX: usize = 30;
 /// Requests among which the slowest are looked for.
-const SLOW_AMONG_MAX: u64 = 30_000;
+const SLOW_AMONG_MAX: u64 = 10_000;
 /// Spans of one exemplar that are read.
 const EXEMPLAR_SPANS_MAX: usize = 1_000;
 /// Templates that are handed on, most frequent first.
@@ -303,7 +304,7 @@ impl Query {
                 }
             }
         }
-        let traces = self.store.traces_by_key(tenant, &found, EXEMPLAR_SPANS_MAX).await?;
+        let traces = self.store.traces_by_key(tenant, &found, EXEMPLAR_SPANS_MAX, DetailsOf::Failed).await?;
         Ok(traces
             .into_iter()
             .map(|trace| ExemplarTrace {

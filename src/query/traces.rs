@@ -9,7 +9,7 @@ use crate::model::span::Status;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
-use crate::store::read::exemplars::Exemplar;
+use crate::store::read::exemplars::{DetailsOf, Exemplar};
 use crate::store::read::logs::{LogAsk, StoredLog};
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::read::summaries::{TRACES_MAX, TraceAsk, TraceOrder, TracePlace, TraceSummary};
@@ -204,7 +204,8 @@ impl Search<'_> {
             summaries.iter().map(|summary| (summary.key, summary.trace_id)).collect();
         let mut holding = HashSet::new();
         for keys in keys.chunks(READ_AT_ONCE.0) {
-            let traces = self.query.store.traces_by_key(self.tenant, keys, READ_AT_ONCE.1).await?;
+            let traces =
+                self.query.store.traces_by_key(self.tenant, keys, READ_AT_ONCE.1, DetailsOf::All).await?;
             let matching = traces.iter().filter(|trace| trace.spans.iter().any(|span| self.is_wanted(span)));
             holding.extend(matching.map(|trace| trace.trace_id));
         }
@@ -249,7 +250,8 @@ impl Search<'_> {
         let mut whole: HashMap<TraceId, TraceSummary> = HashMap::new();
         for leads in leads.chunks(READ_AT_ONCE.0) {
             let keys: Vec<(TraceKey, TraceId)> = leads.iter().map(|(id, key)| (*key, *id)).collect();
-            for trace in self.query.store.traces_by_key(self.tenant, &keys, READ_AT_ONCE.1).await? {
+            let none = DetailsOf::None;
+            for trace in self.query.store.traces_by_key(self.tenant, &keys, READ_AT_ONCE.1, none).await? {
                 let Some(part) = summary(&trace) else { continue };
                 whole.entry(trace.trace_id).and_modify(|known| join(known, &part)).or_insert(part);
             }

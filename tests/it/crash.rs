@@ -15,6 +15,7 @@ use otelcontext::model::span::SpanKind;
 use otelcontext::model::tenant::TenantId;
 use otelcontext::model::time::{UnixNanos, Window};
 use otelcontext::store::Store;
+use otelcontext::store::read::exemplars::DetailsOf;
 use otelcontext::store::read::summaries::{TraceAsk, TraceOrder};
 use otelcontext::store::rows::SpanRow;
 use serde_json::json;
@@ -101,7 +102,7 @@ async fn everything(store: &Store, tenant: TenantNumber) -> HashMap<TraceId, Vec
         let page = store.trace_summaries(tenant, &ask).await.unwrap();
         for part in page.items.chunks(200) {
             let keys: Vec<_> = part.iter().map(|summary| (summary.key, summary.trace_id)).collect();
-            for trace in store.traces_by_key(tenant, &keys, 10_000).await.unwrap() {
+            for trace in store.traces_by_key(tenant, &keys, 10_000, DetailsOf::All).await.unwrap() {
                 traces.insert(trace.trace_id, trace.spans);
             }
         }

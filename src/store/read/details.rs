@@ -60,7 +60,16 @@ impl Detailed for LogRow {
 
 /// Loads the details of `rows`.
 pub(super) async fn load<T: Detailed>(reader: &mut Reader, rows: &mut [Found<T>]) -> Result<(), Error> {
-    for (block, indexes) in by_block(reader, rows).await? {
+    load_of(reader, rows, |_| true).await
+}
+
+/// Loads the details of those `rows` that are wanted.
+pub(super) async fn load_of<T: Detailed>(
+    reader: &mut Reader,
+    rows: &mut [Found<T>],
+    is_wanted: impl Fn(&Found<T>) -> bool,
+) -> Result<(), Error> {
+    for (block, indexes) in by_block(reader, rows, is_wanted).await? {
         let positions = indexes.iter().map(|index| (rows[*index].id - block.1) as usize).collect();
         let details = open::<T>(reader, block, positions, Vec::new()).await?;
         for (index, detail) in indexes.into_iter().zip(details) {
@@ -79,7 +88,7 @@ pub(super) async fn matching<T: Detailed>(
     mut rows: Vec<Found<T>>,
     attributes: &[(String, String)],
 ) -> Result<Vec<Found<T>>, Error> {
-    let mut groups = by_block(reader, &rows).await?;
+    let mut groups = by_block(reader, &rows, |_| true).await?;
     let days: BTreeSet<Day> = groups.keys().map(|(day, _)| *day).collect();
     for day in days {
         let of_day = groups.range((day, i64::MIN)..=(day, i64::MAX));
@@ -185,9 +194,10 @@ impl Searched {
 async fn by_block<T: Detailed>(
     reader: &mut Reader,
     rows: &[Found<T>],
+    is_wanted: impl Fn(&Found<T>) -> bool,
 ) -> Result<BTreeMap<Place, Vec<usize>>, Error> {
     let mut by_day: BTreeMap<Day, BTreeSet<i64>> = BTreeMap::new();
-    for found in rows {
+    for found in rows.iter().filter(|found| is_wanted(found)) {
         by_day.entry(found.day).or_default().insert(found.id);
     }
     let mut blocks = BTreeSet::new();
@@ -198,7 +208,7 @@ async fn by_block<T: Detailed>(
         blocks.extend(reader.all(reader.sql(sql), |row| Ok((day, row.get::<i64>(0)?))).await?);
     }
     let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
-    for (index, found) in rows.iter().enumerate() {
+    for (index, found) in rows.iter().enumerate().filter(|(_, found)| is_wanted(found)) {
         let block = blocks.range(..=(found.day, found.id)).next_back();
         let block = block.filter(|(day, _)| *day == found.day).ok_or(Error::Unreadable { what: "block" })?;
         groups.entry(*block).or_default().push(index);

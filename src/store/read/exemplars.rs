@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::columns::{self, Found};
 use super::details;
 use crate::model::id::{TenantNumber, TraceId};
+use crate::model::span::Status;
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::day::Day;
@@ -15,23 +16,35 @@ use crate::store::rows::SpanRow;
 /// Most traces of one question.
 pub const EXEMPLARS_MAX: usize = 200;
 
+/// Of which spans the details are read; the others have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailsOf {
+    /// Of all.
+    All,
+    /// Of those that failed.
+    Failed,
+    /// Of none.
+    None,
+}
+
 /// The spans of one of several traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exemplar {
     /// The trace.
     pub trace_id: TraceId,
-    /// Its spans under the key asked for, with their details, by start, then by span id.
+    /// Its spans under the key asked for, by start, then by span id.
     pub spans: Vec<SpanRow>,
 }
 
 impl Store {
     /// The spans of the traces that `keys` name ([`EXEMPLARS_MAX`] at most), each up to `spans_max` of them, in the
-    /// order of `keys`. Costs one statement a day, and reads each block of details once.
+    /// order of `keys`. Costs one statement a day, and reads each block of the details that are wanted once.
     pub async fn traces_by_key(
         &self,
         tenant: TenantNumber,
         keys: &[(TraceKey, TraceId)],
         spans_max: usize,
+        details_of: DetailsOf,
     ) -> Result<Vec<Exemplar>, Error> {
         let keys = &keys[..keys.len().min(EXEMPLARS_MAX)];
         if keys.is_empty() {
@@ -64,7 +77,12 @@ impl Store {
                 *taken <= spans_max
             })
         });
-        details::load(&mut reader, &mut rows).await?;
+        let is_wanted = |found: &Found<SpanRow>| match details_of {
+            DetailsOf::All => true,
+            DetailsOf::Failed => found.row.status == Status::Error,
+            DetailsOf::None => false,
+        };
+        details::load_of(&mut reader, &mut rows, is_wanted).await?;
         reader.finish().await?;
         let mut spans: HashMap<TraceId, Vec<SpanRow>> = HashMap::new();
         for found in rows {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::Page;
 use super::columns::{self, Found};
 use super::details;
+use super::lines;
 use super::reader::{Reader, check_named};
 use super::scan::{Scan, Walk};
 use super::spans::push_in;
@@ -110,6 +111,7 @@ impl Store {
             tables: |dialect, day| format!("{} AS s{} WHERE true", LOGS.on(day), dialect.by_ids()),
             time: "time_ns",
             read: columns::log,
+            lines: (lines::LOGS, lines::log),
             at: |log| log.time,
             walks: &walks,
             tenant,

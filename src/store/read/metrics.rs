@@ -24,8 +24,13 @@ pub const SERIES_MAX: usize = 10_000;
 pub const POINTS_MAX: usize = 200_000;
 /// Most metric names of one answer.
 pub const NAMES_MAX: usize = 10_000;
+/// Series whose points one statement reads: first, and at most.
+const SERIES_AT_ONCE: (usize, usize) = (16, 256);
 /// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
 const FLAG_BITS: i64 = 2;
+
+/// A series of the tenant, with its attributes.
+type Owned = (SeriesId, Attributes);
 
 /// Which series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,23 +134,8 @@ impl Store {
         let owned = reader.all(query, |row| {
             Ok((SeriesId(Columns { row, what: "series" }.number(0)?), attributes(row, 1)?))
         });
-        let mut found = Vec::new();
-        for (id, attributes) in owned.await? {
-            if found.len() >= limit {
-                break;
-            }
-            for window in windows {
-                let left = limit - found.len();
-                if left == 0 {
-                    break;
-                }
-                let points = points_of(&mut reader, id, *window, left).await?;
-                let attributes = || attributes.clone();
-                found.extend(
-                    points.into_iter().map(|point| (id, Point { attributes: attributes(), ..point })),
-                );
-            }
-        }
+        let owned = owned.await?;
+        let found = points_of(&mut reader, &owned, windows, limit).await?;
         reader.finish().await?;
         Ok(found)
     }
@@ -197,31 +187,73 @@ impl Store {
     }
 }
 
+/// The points of `series`, by series and time, up to `limit`.
 async fn points_of(
     reader: &mut Reader,
-    series: SeriesId,
-    window: Window,
+    mut series: &[Owned],
+    windows: &[Window],
     limit: usize,
-) -> Result<Vec<Point>, Error> {
-    let mut points = Vec::new();
-    let mut days = reader.days(Family::Points, window);
-    days.reverse();
-    for day in days {
-        let sql = reader.sql(format!(
-            "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail FROM {} WHERE series_id = {} \
-             AND time_ns >= {} AND time_ns < {} ORDER BY time_ns, seq LIMIT {}",
-            POINTS.on(day),
-            series.0,
-            window.from.0,
-            window.to.0,
-            limit - points.len(),
-        ));
-        points.extend(reader.all(sql, |row| point(row, 0)).await?);
+) -> Result<Vec<(SeriesId, Point)>, Error> {
+    let (mut found, mut at_once) = (Vec::new(), SERIES_AT_ONCE.0);
+    while found.len() < limit && !series.is_empty() {
+        let left = limit - found.len();
+        let (part, rest) = series.split_at(at_once.min(series.len()));
+        let points = points_together(reader, part, windows, left).await?;
+        if points.len() >= left && part.len() > 1 {
+            // Whose end the limit cut off is only known of fewer.
+            at_once = (part.len() / 4).max(1);
+            continue;
+        }
+        let each = points.len() / part.len() + 1;
+        found.extend(points);
+        at_once = ((limit - found.len()) / (2 * each)).clamp(1, SERIES_AT_ONCE.1);
+        series = rest;
+    }
+    Ok(found)
+}
+
+/// The points of `series` by series and time. Where there are as many as `limit` they are the first only of a single series.
+async fn points_together(
+    reader: &mut Reader,
+    series: &[Owned],
+    windows: &[Window],
+    limit: usize,
+) -> Result<Vec<(SeriesId, Point)>, Error> {
+    let mut points: Vec<(usize, Point)> = Vec::new();
+    for window in windows {
+        let mut days = reader.days(Family::Points, *window);
+        days.reverse();
+        for day in days {
+            let mut sql = reader.sql(format!(
+                "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail, series_id FROM {} WHERE series_id",
+                POINTS.on(day),
+            ));
+            sql.push(reader.dialect().is_one_of(series.iter().map(|(id, _)| id.0.into())));
+            sql.push(format_args!(
+                " AND time_ns >= {} AND time_ns < {} ORDER BY series_id, time_ns, seq LIMIT {}",
+                window.from.0,
+                window.to.0,
+                limit - points.len(),
+            ));
+            let found = reader.all(sql, |row| {
+                let columns = Columns { row, what: "metric point" };
+                let id = SeriesId(columns.number(7)?);
+                let place =
+                    series.binary_search_by_key(&id, |(id, _)| *id).map_err(|_| columns.unreadable())?;
+                Ok((place, Point { attributes: series[place].1.clone(), ..point(row, 0)? }))
+            });
+            points.extend(found.await?);
+            if points.len() >= limit {
+                break;
+            }
+        }
         if points.len() >= limit {
             break;
         }
     }
-    Ok(points)
+    // Days and windows follow each other in time, and their order stays.
+    points.sort_by_key(|(place, _)| *place);
+    Ok(points.into_iter().map(|(place, point)| (series[place].0, point)).collect())
 }
 
 fn series(row: Row<'_>) -> Result<StoredSeries, Error> {

@@ -23,6 +23,7 @@ pub mod counts;
 mod details;
 pub mod edges;
 pub mod exemplars;
+mod lines;
 pub mod logs;
 mod long;
 pub mod metric_hours;

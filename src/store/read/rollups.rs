@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::columns::Columns;
+use super::lines::Fields;
 use super::long;
 use super::reader::Reader;
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
@@ -111,17 +112,22 @@ impl Store {
             _ => vec![(COARSE_SECONDS, window)],
         };
         for part in parts {
-            for (bucket, subject, cell) in totals(&mut reader, (tenant, kinds), step, part).await? {
-                // A step that reaches over midnight has cells in two tables.
-                cells.entry((bucket, subject)).or_default().merge(&cell);
-            }
+            totals(&mut reader, (tenant, kinds), step, part, |bucket, subject, cell| {
+                let sum: &mut Cell = cells.entry((bucket, subject)).or_default();
+                sum.count = sum.count.saturating_add(cell.count);
+                sum.errors = sum.errors.saturating_add(cell.errors);
+                sum.sum_ns = sum.sum_ns.saturating_add(cell.sum_ns);
+                sum.other_ns = sum.other_ns.saturating_add(cell.other_ns);
+                if cells.len() > CELLS_MAX {
+                    return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
+                }
+                Ok(())
+            })
+            .await?;
         }
         let cells: Vec<_> =
             cells.into_iter().map(|((bucket, subject), cell)| (bucket, subject, cell)).collect();
         reader.finish().await?;
-        if cells.len() > CELLS_MAX {
-            return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
-        }
         Ok(cells)
     }
 
@@ -186,51 +192,63 @@ impl Store {
     }
 }
 
-/// The totals of the cells of one width in a window, added up over steps.
+/// Hands the totals of the cells of one width in a window to `take`, each with the beginning of its step, which it may
+/// have in common with others.
 async fn totals(
     reader: &mut Reader,
     (tenant, kinds): (TenantNumber, &[RollupKind]),
     step: i64,
     (width, window): (i64, Window),
-) -> Result<Vec<(i64, Subject, Cell)>, Error> {
+    mut take: impl FnMut(i64, Subject, Cell) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
     let family = Family::of_width(width);
     let (from, to) = (window.from.seconds(), window.to.seconds());
-    let mut cells = Vec::new();
+    let dialect = reader.dialect();
+    let (columns, grouped) = match dialect {
+        Dialect::Sqlite => (
+            "bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, other_ns), ';')"
+                .to_owned(),
+            // The order of the table: no sorting.
+            " GROUP BY bucket, kind".to_owned(),
+        ),
+        Dialect::Postgres => (
+            format!(
+                "bucket / {step} * {step}, kind, a, b, c, CAST(sum(count) AS BIGINT), CAST(sum(errors) AS BIGINT), \
+                 CAST(sum(CAST(sum_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION), \
+                 CAST(sum(CAST(other_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION)"
+            ),
+            format!(" GROUP BY 1, 2, 3, 4, 5 LIMIT {}", CELLS_MAX + 1),
+        ),
+    };
     for day in reader.days(family, window) {
         let mut query = reader.sql(format!(
-            "SELECT bucket / {step} * {step}, kind, a, b, c, CAST(sum(count) AS BIGINT), \
-             CAST(sum(errors) AS BIGINT), CAST(sum(CAST(sum_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION), \
-             CAST(sum(CAST(other_ns AS DOUBLE PRECISION)) AS DOUBLE PRECISION) \
-             FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} AND bucket < {to} AND kind",
+            "SELECT {columns} FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} AND bucket < {to} \
+             AND kind",
             family.tables()[0].on(day),
             tenant.0,
         ));
-        query.push(reader.dialect().is_one_of(kinds.iter().map(|kind| *kind as i64)));
-        query.push(format_args!(" GROUP BY 1, 2, 3, 4, 5 LIMIT {}", CELLS_MAX + 1));
-        let found = reader.all(query, |row| {
+        query.push(dialect.is_one_of(kinds.iter().map(|kind| *kind as i64))).push(&grouped);
+        let lines = reader.all(query, |row| {
             let columns = Columns { row, what: "roll-up" };
-            let ids = [columns.number::<u32>(2)?, columns.number::<u32>(3)?, columns.number::<u32>(4)?];
-            let subject = subject(columns.number(1)?, ids).ok_or(UNREADABLE)?;
-            let (sum_ns, other_ns): (f64, f64) = (row.get(7)?, row.get(8)?);
-            let cell = Cell {
-                count: columns.number(5)?,
-                errors: columns.number(6)?,
-                sum_ns: sum_ns as u64,
-                other_ns: other_ns as u64,
-                ..Cell::default()
-            };
-            Ok((columns.number(0)?, subject, cell))
+            let (bucket, kind) = (columns.number::<i64>(0)?, columns.number(1)?);
+            if dialect == Dialect::Postgres {
+                let (subject, cell) = total(&columns, kind)?;
+                return take(bucket, subject, cell);
+            }
+            for text in row.get::<Cow<'_, str>>(2)?.split(';') {
+                let (subject, cell) = read_total(kind, text).ok_or(UNREADABLE)?;
+                take(bucket / step * step, subject, cell)?;
+            }
+            Ok(())
         });
-        cells.extend(found.await?);
+        lines.await?;
     }
     if width == COARSE_SECONDS {
-        let open = open_minutes(reader, (tenant, kinds), (from, to)).await?;
-        cells.extend(open.into_iter().map(|((minute, subject), cell)| {
-            let totals = Cell { max_ns: 0, answered: 0, sketch: Sketch::default(), ..cell };
-            (minute / step * step, subject, totals)
-        }));
+        for ((minute, subject), cell) in open_minutes(reader, (tenant, kinds), (from, to)).await? {
+            take(minute / step * step, subject, cell)?;
+        }
     }
-    Ok(cells)
+    Ok(())
 }
 
 /// The families of roll-ups and their widths in seconds.
@@ -383,15 +401,37 @@ fn cell(columns: &Columns<'_>, kind: i64) -> Result<(Subject, Cell), Error> {
     Ok((subject(kind, ids).ok_or(UNREADABLE)?, cell))
 }
 
+/// Reads totals out of the columns from `a` on.
+fn total(columns: &Columns<'_>, kind: i64) -> Result<(Subject, Cell), Error> {
+    let ids = [columns.number(2)?, columns.number(3)?, columns.number(4)?];
+    let (sum_ns, other_ns): (f64, f64) = (columns.row.get(7)?, columns.row.get(8)?);
+    let cell = Cell {
+        count: columns.number(5)?,
+        errors: columns.number(6)?,
+        sum_ns: sum_ns as u64,
+        other_ns: other_ns as u64,
+        ..Cell::default()
+    };
+    Ok((subject(kind, ids).ok_or(UNREADABLE)?, cell))
+}
+
+/// Reads the text of the totals of one cell.
+fn read_total(kind: i64, text: &str) -> Option<(Subject, Cell)> {
+    let mut fields = Fields(text.split(','));
+    let ids = [fields.number()?, fields.number()?, fields.number()?];
+    let (count, errors) = (fields.number()?, fields.number()?);
+    let (sum_ns, other_ns) = (fields.number()?, fields.number()?);
+    Some((subject(kind, ids)?, Cell { count, errors, sum_ns, other_ns, ..Cell::default() }))
+}
+
 /// Reads the text of one cell; `bytes` is room for its sketch.
 fn read(kind: i64, text: &str, bytes: &mut Vec<u8>) -> Option<(Subject, Cell)> {
-    let mut fields = text.split(',');
-    let mut number = || fields.next()?.parse::<u64>().ok();
-    let (a, b, c) = (number()?, number()?, number()?);
-    let (count, errors, sum_ns, max_ns) = (number()?, number()?, number()?, number()?);
-    let (other_ns, answered) = (number()?, number()?);
-    unhex(fields.next()?, bytes)?;
-    let subject = subject(kind, [u32::try_from(a).ok()?, u32::try_from(b).ok()?, u32::try_from(c).ok()?])?;
+    let mut fields = Fields(text.split(','));
+    let ids = [fields.number()?, fields.number()?, fields.number()?];
+    let (count, errors, sum_ns) = (fields.number()?, fields.number()?, fields.number()?);
+    let (max_ns, other_ns, answered) = (fields.number()?, fields.number()?, fields.number()?);
+    unhex(fields.text()?, bytes)?;
+    let subject = subject(kind, ids)?;
     let sketch = Sketch::decode(bytes)?;
     Some((subject, Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch }))
 }

@@ -8,6 +8,7 @@
 //! Attributes are in no index. What many rows have is soon met on such a walk; what few have is looked for by the
 //! filters of the blocks: see [`sift`].
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -30,6 +31,8 @@ const WALKS_MAX: usize = 200;
 const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (32, 2_048);
+/// Rows from which on SQLite joins them.
+const JOINED_MIN: usize = 256;
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, the
 /// filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
@@ -78,6 +81,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) time: &'static str,
     /// Reads a row of a day.
     pub(super) read: fn(Row<'_>, Day) -> Result<Found<T>, Error>,
+    /// What joins the rows into a text, and what reads one of them out of it; see [`super::lines`].
+    pub(super) lines: (&'static str, fn(&str, Day) -> Option<Found<T>>),
     /// When a row happened.
     pub(super) at: fn(&T) -> UnixNanos,
     /// Where to look.
@@ -175,31 +180,49 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         rows_max: usize,
     ) -> Result<Vec<Found<T>>, Error> {
         let walks_max = (STATEMENT_MAX / (400 + self.conditions.len())).clamp(1, WALKS_MAX);
+        let joins = reader.dialect() == Dialect::Sqlite && rows_max >= JOINED_MIN;
         let mut rows = Vec::new();
         let mut statements = 0;
         for day in reader.days(self.family, band) {
             for walks in self.walks.chunks(walks_max) {
                 // Walks lead to ids; what stands in other tables is read for those alone that are answered.
-                let mut sql = reader.sql(format!("SELECT {} FROM (", self.columns));
+                let columns = if joins { self.lines.0 } else { self.columns };
+                let mut sql = reader.sql(format!("SELECT {columns} FROM ("));
                 for (index, walk) in walks.iter().enumerate() {
                     sql.push(if index == 0 { "" } else { " UNION ALL " });
                     self.push_walk(&mut sql, walk, (day, band));
                 }
                 let (tables, time) = ((self.tables)(reader.dialect(), day), self.time);
                 sql.push(format_args!(
-                    " ORDER BY at DESC, id DESC LIMIT {rows_max}) AS w CROSS JOIN {tables} AND s.id = w.id \
-                     ORDER BY s.{time} DESC, s.id DESC"
+                    " ORDER BY at DESC, id DESC LIMIT {rows_max}) AS w CROSS JOIN {tables} AND s.id = w.id"
                 ));
-                let read = self.read;
-                rows.extend(reader.all(sql, |row| read(row, day)).await?);
+                if joins {
+                    rows.extend(self.joined(reader, sql, day).await?);
+                } else {
+                    sql.push(format_args!(" ORDER BY s.{time} DESC, s.id DESC"));
+                    let read = self.read;
+                    rows.extend(reader.all(sql, |row| read(row, day)).await?);
+                }
                 statements += 1;
             }
         }
-        if statements > 1 {
+        if statements > 1 || joins {
             rows.sort_by_key(|row| Reverse(self.place(row)));
             rows.truncate(rows_max);
         }
         Ok(rows)
+    }
+
+    /// The rows of a statement that joins them into one text.
+    async fn joined(&self, reader: &mut Reader, sql: Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
+        let read = self.lines.1;
+        let texts = reader.all(sql, |row| {
+            let text: Option<Cow<'_, str>> = row.get(0)?;
+            let rows = text.as_deref().into_iter().flat_map(|text| text.split(';'));
+            let rows: Option<Vec<Found<T>>> = rows.map(|row| read(row, day)).collect();
+            rows.ok_or(Error::Unreadable { what: "row" })
+        });
+        Ok(texts.await?.into_iter().flatten().collect())
     }
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {

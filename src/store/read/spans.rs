@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::columns::{self, Found};
 use super::details;
+use super::lines;
 use super::reader::{Reader, check_named};
 use super::scan::{Scan, Walk};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
@@ -160,6 +161,7 @@ async fn newest(
         tables: |dialect, day| columns::span_tables(dialect, day, None),
         time: "start_ns",
         read: columns::span,
+        lines: (lines::SPANS, lines::span),
         at: |span| span.start,
         walks: &walks,
         tenant,

@@ -1,0 +1,92 @@
+//! Many rows in one line of text.
+//!
+//! To pass a row on from SQLite's thread costs as much as to find it, and grows with its columns. Where many are read, the
+//! database joins them into one text: fields separated by commas, rows by semicolons, ids in hexadecimal.
+
+use std::str::{FromStr, Split};
+
+use super::columns::Found;
+use crate::model::id::{
+    InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
+};
+use crate::model::log::{LogDetail, Severity};
+use crate::model::span::{SpanDetail, SpanKind, Status};
+use crate::model::trace_key::TraceKey;
+use crate::store::day::Day;
+use crate::store::rows::{LogRow, SpanRow};
+
+/// Stands for nothing: a field that is NULL is no field to SQLite.
+const NOTHING: &str = "-";
+
+/// What joins the columns `columns::SPAN` of all rows.
+pub(super) const SPANS: &str = "group_concat(concat_ws(',', s.id, s.tenant_id, t.trace_key, hex(t.trace_id), hex(s.span_id), \
+     iif(s.parent_id IS NULL, '-', hex(s.parent_id)), s.service_id, s.operation_id, s.resource_id, s.instrumentation_id, \
+     coalesce(o.kind, 0), s.status, s.entry, s.http_status, coalesce(s.dependency_id, '-'), s.start_ns, s.duration_ns), ';')";
+
+/// What joins the columns `columns::LOG` of all rows.
+pub(super) const LOGS: &str = "group_concat(concat_ws(',', s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, \
+     s.resource_id, s.instrumentation_id, s.template_id, iif(s.trace_id IS NULL, '-', hex(s.trace_id)), \
+     iif(s.span_id IS NULL, '-', hex(s.span_id))), ';')";
+
+/// Reads one row of [`SPANS`].
+pub(super) fn span(text: &str, day: Day) -> Option<Found<SpanRow>> {
+    let mut fields = Fields(text.split(','));
+    let id = fields.number()?;
+    let row = SpanRow {
+        tenant: TenantNumber(fields.number()?),
+        trace_key: TraceKey(fields.number()?),
+        trace_id: TraceId::from_hex(fields.text()?).ok()?,
+        span_id: SpanId::from_hex(fields.text()?).ok()?,
+        parent_id: fields.optional(|text| SpanId::from_hex(text).ok())?,
+        service: ServiceId(fields.number()?),
+        operation: OperationId(fields.number()?),
+        resource: ResourceId(fields.number()?),
+        instrumentation: InstrumentationId(fields.number()?),
+        kind: SpanKind(fields.number()?),
+        status: Status::from_otlp(fields.number()?),
+        entry: fields.number::<u8>()? != 0,
+        http_status: fields.number()?,
+        dependency: fields.optional(|text| text.parse().ok())?.map(ServiceId),
+        start: day.after(fields.number()?),
+        duration_ns: fields.number()?,
+        detail: SpanDetail::default(),
+    };
+    Some(Found { day, id, row })
+}
+
+/// Reads one row of [`LOGS`].
+pub(super) fn log(text: &str, day: Day) -> Option<Found<LogRow>> {
+    let mut fields = Fields(text.split(','));
+    let id = fields.number()?;
+    let row = LogRow {
+        tenant: TenantNumber(fields.number()?),
+        time: day.after(fields.number()?),
+        severity: Severity(fields.number()?),
+        service: ServiceId(fields.number()?),
+        resource: ResourceId(fields.number()?),
+        instrumentation: InstrumentationId(fields.number()?),
+        template: TemplateId(fields.number()?),
+        trace_id: fields.optional(|text| TraceId::from_hex(text).ok())?,
+        span_id: fields.optional(|text| SpanId::from_hex(text).ok())?,
+        detail: LogDetail::default(),
+    };
+    Some(Found { day, id, row })
+}
+
+/// The fields of one row, one after the other.
+pub(super) struct Fields<'a>(pub(super) Split<'a, char>);
+
+impl<'a> Fields<'a> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        self.0.next()
+    }
+
+    pub(super) fn number<T: FromStr>(&mut self) -> Option<T> {
+        self.text()?.parse().ok()
+    }
+
+    fn optional<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+        let text = self.text()?;
+        if text == NOTHING { Some(None) } else { read(text).map(Some) }
+    }
+}
