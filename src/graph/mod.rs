@@ -98,11 +98,13 @@ impl Graph {
 
     /// Takes cells from the store, at start and before anything is recorded for the tenant: buckets of
     /// [`FINE_SECONDS`] and [`COARSE_SECONDS`] in two calls, cells of any other width are ignored. Only whole
-    /// buckets may be given, in any order; windows that begin before the earliest one are not covered.
+    /// buckets may be given, in any order: all of those that begin at `since` or later, in seconds, or all that there are.
+    /// Windows that begin before `since` are not covered.
     pub fn restore(
         &self,
         tenant: TenantNumber,
         width_seconds: i64,
+        since: Option<i64>,
         cells: impl Iterator<Item = (i64, Subject, Cell)>,
     ) {
         let tenant = self.tenant_or_new(tenant);
@@ -112,6 +114,7 @@ impl Graph {
             tenant.restore(width_seconds, bucket, subject, &cell);
         }
         if let Some(ring) = tenant.ring_mut(width_seconds) {
+            ring.complete_from(since.unwrap_or(i64::MIN));
             ring.seal();
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Ring {
     open: i64,
     /// The newest bucket, none while there is nothing.
     newest: Option<i64>,
-    /// The earliest restored bucket: what lies before it may be in the store alone.
+    /// What lies before it may be in the store alone.
     complete_from: i64,
 }
 
@@ -111,11 +111,14 @@ impl Ring {
 
     /// Adds a cell from the store.
     pub(super) fn restore(&mut self, bucket: i64, subject: Subject, cell: &Cell) {
-        let earliest = if self.complete_from == i64::MIN { bucket } else { self.complete_from.min(bucket) };
-        self.complete_from = earliest;
         if let Some(sum) = self.cell(bucket, subject) {
             sum.merge(cell);
         }
+    }
+
+    /// Says that windows are covered that begin at this second or later.
+    pub(super) const fn complete_from(&mut self, seconds: i64) {
+        self.complete_from = seconds;
     }
 
     /// True when there is a newest bucket and it ended before `seconds`.

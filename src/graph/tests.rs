@@ -100,17 +100,22 @@ fn declarations_count_nodes() {
 }
 
 #[test]
-fn restored_cells_are_covered_from_the_earliest_on() {
+fn restored_cells_are_covered_from_where_they_were_read() {
     let graph = Graph::new();
     let cell = Cell { count: 2, sum_ns: 9, ..Cell::default() };
     let cells = [START + 120, START + 60].map(|bucket| (bucket, edge(1, 2), cell.clone()));
-    graph.restore(TENANT, COARSE_SECONDS, cells.into_iter());
-    graph.restore(TENANT, 17, [(START, edge(5, 6), cell.clone())].into_iter());
+    graph.restore(TENANT, COARSE_SECONDS, Some(START + 60), cells.into_iter());
+    graph.restore(TENANT, 17, None, [(START, edge(5, 6), cell.clone())].into_iter());
     assert_eq!(graph.covers(TENANT, window(START + 60, START + 130)), Some(COARSE_SECONDS));
     assert_eq!(graph.covers(TENANT, window(START + 59, START + 130)), None);
     graph.record(&[call(edge(1, 2), START + 60, 5)]);
     assert_eq!(graph.merged(TENANT, window(START, START + 180), COARSE_SECONDS)[&edge(1, 2)].count, 5);
     assert_eq!(graph.counts(TENANT).edges, 1);
+
+    // Where there is nothing before, a window may begin before the first of them.
+    let graph = Graph::new();
+    graph.restore(TENANT, COARSE_SECONDS, None, [(START + 120, edge(1, 2), cell)].into_iter());
+    assert_eq!(graph.covers(TENANT, window(START, START + 130)), Some(COARSE_SECONDS));
 }
 
 #[test]

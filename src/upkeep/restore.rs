@@ -36,6 +36,10 @@ pub async fn graph(store: &Store, graph: &Graph, now: UnixNanos) {
     for tenant in tenants {
         if let Err(error) = restore(store, graph, tenant, now).await {
             warn!(tenant = tenant.0, %error, "the graph of a tenant starts without its past");
+            for width in [COARSE_SECONDS, FINE_SECONDS] {
+                let next = now.bucket_seconds(width) + width;
+                graph.restore(tenant, width, Some(next), std::iter::empty());
+            }
         }
     }
 }
@@ -60,7 +64,8 @@ async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNa
             cells.extend(store.rollups(tenant, width, part, &kinds).await?);
             from = part.to;
         }
-        graph.restore(tenant, width, cells.into_iter());
+        let since = (range.from < first).then_some(first.seconds());
+        graph.restore(tenant, width, since, cells.into_iter());
     }
     Ok(())
 }
