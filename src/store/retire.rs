@@ -13,12 +13,15 @@ use super::error::Error;
 use super::partition::{self, Family, Kept, Partition, Partitions};
 use super::sql::Dialect;
 use super::{Store, catalog};
+use crate::fault::Kind;
 use crate::model::time::UnixNanos;
 
 /// Rows of SQLite that are removed in one step: some milliseconds of work.
 const ROWS_PER_STEP: i64 = 20_000;
 /// How long steps go on before a commit has its turn.
 const TURN: Duration = Duration::from_millis(50);
+/// How often it is begun to read an index, each time for as long as a question may last.
+const READINGS_MAX: u32 = 12;
 /// How long the tables of a retired partition of Postgres are kept: longer than any question that began before.
 const GRACE_SECONDS: i64 = 60;
 
@@ -118,24 +121,52 @@ impl Store {
                 Dialect::Postgres => format!("SELECT count(to_regclass('{table}'))"),
             };
             if connection.first(connection.sql(exists), |row| row.get::<i64>(0)).await? == Some(1) {
-                let sql = format!("SELECT coalesce(max(id) - min(id) + 1, 0) FROM {table}");
+                // Each by itself is read off an end of the table; both at once would read all of it.
+                let sql = format!(
+                    "SELECT coalesce((SELECT max(id) FROM {table}) - (SELECT min(id) FROM {table}) + 1, 0)"
+                );
                 rows += connection.first(connection.sql(sql), |row| row.get::<i64>(0)).await?.unwrap_or(0);
             }
         }
         Ok(rows.unsigned_abs())
     }
 
+    /// Reads the pages of the index that [`Store::reclaim`] removes next, so that the system has them in memory as far as it
+    /// has room: SQLite looks at each of them to remove it, and commits wait meanwhile. May be given up at any time.
+    pub async fn read_ahead(&self) -> Result<(), Error> {
+        let index = {
+            let mut slot = self.inner.writing().await?;
+            let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+            let connection = &mut writer.connection;
+            match (connection.dialect(), retired(connection).await?.first()) {
+                (Dialect::Sqlite, Some((partition, _))) => first_index(connection, *partition).await?,
+                _ => None,
+            }
+        };
+        let Some(Index { table, name, condition }) = index else { return Ok(()) };
+        for _ in 0..READINGS_MAX {
+            let mut reader = self.reader().await?;
+            // Not count(*), which cannot be interrupted.
+            let sql = reader.sql(format!("SELECT sum(1) FROM {table} INDEXED BY {name}{condition}"));
+            match reader.first(sql, |row| row.get::<Option<i64>>(0)).await {
+                Ok(_) => return reader.finish().await,
+                // What was read is in memory, and the next one gets further.
+                Err(error) if error.kind() == Kind::TimedOut => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a little of what was given up before `now`. It takes the writer for [`TURN`] or a step more; to remove a large
-    /// index of SQLite takes as long as it takes to read it.
+    /// index of SQLite takes as long as it takes to read it: see [`Store::read_ahead`].
     pub async fn reclaim(&self, now: UnixNanos) -> Result<Reclaimed, Error> {
         let mut slot = self.inner.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
         let connection = &mut writer.connection;
-        let sql = connection.sql(
-            "SELECT family, day, retired FROM partitions WHERE retired IS NOT NULL ORDER BY retired, day",
-        );
-        let retired = connection.rows(sql, |row| Ok((catalog::partition(row)?, row.get::<i64>(2)?))).await?;
-        let Some((partition, since)) = retired.first().copied() else { return Ok(Reclaimed::Done) };
+        let Some((partition, since)) = retired(connection).await?.first().copied() else {
+            return Ok(Reclaimed::Done);
+        };
         match connection.dialect() {
             Dialect::Postgres => {
                 if now.seconds() < since + GRACE_SECONDS {
@@ -149,6 +180,10 @@ impl Store {
                 // Commits take turns with it, and each may take seconds: a step at a time would never end.
                 let until = Instant::now() + TURN;
                 let turn = async |connection: &mut Connection| {
+                    if let Some(index) = first_index(connection, partition).await? {
+                        connection.execute(connection.sql(format!("DROP INDEX {}", index.name))).await?;
+                        return Ok(());
+                    }
                     while shrink(connection, partition).await? && Instant::now() < until {}
                     Ok(())
                 };
@@ -157,6 +192,38 @@ impl Store {
         }
         Ok(Reclaimed::Step)
     }
+}
+
+/// What was given up and is not removed yet, and since when in seconds; the oldest first.
+async fn retired(connection: &mut Connection) -> Result<Vec<(Partition, i64)>, Error> {
+    let sql = connection
+        .sql("SELECT family, day, retired FROM partitions WHERE retired IS NOT NULL ORDER BY retired, day");
+    connection.rows(sql, |row| Ok((catalog::partition(row)?, row.get::<i64>(2)?))).await
+}
+
+/// An index of SQLite.
+struct Index {
+    table: String,
+    name: String,
+    /// Which rows it has, from ` WHERE ` on; empty for all.
+    condition: String,
+}
+
+/// The first index that the tables of a partition still have.
+async fn first_index(connection: &mut Connection, partition: Partition) -> Result<Option<Index>, Error> {
+    for table in partition.family.tables() {
+        let table = table.on(partition.day);
+        let mut sql = connection.sql(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ",
+        );
+        sql.bind(&table);
+        let found = connection.first(sql, |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?))).await?;
+        if let Some((name, definition)) = found {
+            let condition = definition.find(" WHERE ").map_or("", |at| &definition[at..]).to_owned();
+            return Ok(Some(Index { table, name, condition }));
+        }
+    }
+    Ok(None)
 }
 
 async fn note(
@@ -201,18 +268,11 @@ async fn forget(connection: &mut Connection, partition: Partition) -> Result<(),
     catalog::forget_promoted(connection, partition).await
 }
 
-/// One step on SQLite: an index, or some rows of a table without indexes, or a table that is nearly empty. Dropping a
+/// One step on SQLite, once the indexes are gone: some rows of a table, or a table that is nearly empty. Dropping a
 /// large table at once would look at each of its pages while commits wait. Tells whether there is more to do.
 async fn shrink(connection: &mut Connection, partition: Partition) -> Result<bool, Error> {
     for table in partition.family.tables() {
         let name = table.on(partition.day);
-        let mut sql = connection
-            .sql("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ");
-        sql.bind(&name);
-        if let Some(index) = connection.first(sql, |row| row.get::<String>(0)).await? {
-            connection.execute(connection.sql(format!("DROP INDEX {index}"))).await?;
-            return Ok(true);
-        }
         let mut sql = connection.sql("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ");
         sql.bind(&name);
         let Some(without_rowid) = connection.first(sql, |row| row.get::<bool>(0)).await? else { continue };

@@ -195,7 +195,11 @@ impl Keeper {
 
     /// Gives back the space of what was given up.
     async fn reclaim(&self) -> Result<(), Error> {
-        while !self.stop.is_cancelled() {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                read = self.store.read_ahead() => read?,
+            }
             let outcome = self.store.reclaim(self.clock.now()).await?;
             self.tally.rows_behind.store(self.store.rows_behind().await?, Ordering::Relaxed);
             if outcome != Reclaimed::Step {

@@ -19,14 +19,14 @@ use crate::store::rows::{LogRow, SpanRow};
 const NOTHING: &str = "-";
 
 /// What joins the columns `columns::SPAN` of all rows.
-pub(super) const SPANS: &str = "group_concat(concat_ws(',', s.id, s.tenant_id, t.trace_key, hex(t.trace_id), hex(s.span_id), \
+pub(super) const SPANS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.tenant_id, t.trace_key, hex(t.trace_id), hex(s.span_id), \
      iif(s.parent_id IS NULL, '-', hex(s.parent_id)), s.service_id, s.operation_id, s.resource_id, s.instrumentation_id, \
-     coalesce(o.kind, 0), s.status, s.entry, s.http_status, coalesce(s.dependency_id, '-'), s.start_ns, s.duration_ns), ';')";
+     coalesce(o.kind, 0), s.status, s.entry, s.http_status, coalesce(s.dependency_id, '-'), s.start_ns, s.duration_ns), ';'), '')";
 
 /// What joins the columns `columns::LOG` of all rows.
-pub(super) const LOGS: &str = "group_concat(concat_ws(',', s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, \
+pub(super) const LOGS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, \
      s.resource_id, s.instrumentation_id, s.template_id, iif(s.trace_id IS NULL, '-', hex(s.trace_id)), \
-     iif(s.span_id IS NULL, '-', hex(s.span_id))), ';')";
+     iif(s.span_id IS NULL, '-', hex(s.span_id))), ';'), '')";
 
 /// Reads one row of [`SPANS`].
 pub(super) fn span(text: &str, day: Day) -> Option<Found<SpanRow>> {

@@ -217,8 +217,8 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     async fn joined(&self, reader: &mut Reader, sql: Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
         let read = self.lines.1;
         let texts = reader.all(sql, |row| {
-            let text: Option<Cow<'_, str>> = row.get(0)?;
-            let rows = text.as_deref().into_iter().flat_map(|text| text.split(';'));
+            let text: Cow<'_, str> = row.get(0)?;
+            let rows = text.split(';').filter(|row| !row.is_empty());
             let rows: Option<Vec<Found<T>>> = rows.map(|row| read(row, day)).collect();
             rows.ok_or(Error::Unreadable { what: "row" })
         });
