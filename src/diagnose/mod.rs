@@ -31,6 +31,7 @@ mod series;
 mod signal;
 mod silence;
 pub mod split;
+mod spoken;
 mod stats;
 mod steps;
 mod symptom;

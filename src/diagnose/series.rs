@@ -10,6 +10,7 @@ use crate::model::id::{SeriesId, ServiceId};
 
 use super::evidence::SeriesEvidence;
 use super::signal::{OneKind, Signal, Source, keep_strongest, short};
+use super::spoken::Names;
 use super::stats::{saturate, share_surprise};
 use super::verdict::SymptomKind;
 use super::view::View;
@@ -80,7 +81,7 @@ pub(super) fn is_telling(name: &str) -> bool {
 }
 
 fn meaning_of(name: &str) -> Meaning {
-    const RESOURCES: [&str; 14] = [
+    const RESOURCES: [&str; 15] = [
         "cpu",
         "memory",
         "throttl",
@@ -95,6 +96,7 @@ fn meaning_of(name: &str) -> Meaning {
         "utilization",
         "connections",
         "threads",
+        "restart",
     ];
     let name = name.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
@@ -229,6 +231,7 @@ fn moved(
 ) -> OneKind {
     let mut found = BTreeMap::new();
     let (parts, requests) = (parts_of_traffic(view), requests_of(view));
+    let names = Names::new(view);
     for series in view.evidence.series.iter().filter(|series| view.nodes.contains_key(&series.service)) {
         let meaning = meaning_of(&series.name);
         if !wanted(meaning) {
@@ -261,8 +264,13 @@ fn moved(
         let slower_s = seconds_of(series)
             .filter(|_| kind == Some(SymptomKind::Latency))
             .map(|it| it * (levels.1 - levels.0));
+        let other = names.other_in(&series.name, series.service);
+        let text = match other {
+            Some(_) => format!("{} of {}", text, view.node_name(series.service)),
+            None => text,
+        };
         let signal = Signal { strength, source: source(series.id), kind, slower_s, levels, text };
-        keep_strongest(&mut found, series.service, signal);
+        keep_strongest(&mut found, other.unwrap_or(series.service), signal);
     }
     found
 }

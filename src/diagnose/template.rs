@@ -12,6 +12,7 @@ use crate::model::node::NodeKind;
 use super::evidence::TemplateEvidence;
 use super::message::{cut, is_unreachable};
 use super::signal::{OneKind, Signal, Source, keep_strongest};
+use super::spoken::Names;
 use super::stats::{error_surprise, rate_surprise, saturate};
 use super::view::{Operation, View};
 
@@ -35,7 +36,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
     }
     let requests = requests_by_service(view);
     let by_operation = requests_by_operation(view);
-    let told = calling_in_vain(view);
+    let (told, names) = (calling_in_vain(view), Names::new(view));
     let everything = requests.values().fold((0, 0), |(now, before), it| (now + it.0, before + it.1));
     let templates = view.evidence.templates.iter();
     for template in templates.filter(|template| view.nodes.contains_key(&template.service)) {
@@ -46,13 +47,19 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             None => (view.window_s, view.baseline_s),
         };
         let of_service = by_operation.get(&template.service).map_or(&[][..], Vec::as_slice);
-        let Some((mut strength, text)) = strength(view, template, exposure, of_service) else { continue };
+        let Some((mut strength, mut text)) = strength(view, template, exposure, of_service) else { continue };
         if told.contains(&template.service) && is_unreachable(&template.text) {
             strength *= OF_OTHERS;
         }
+        let grows = template.now as f64 * exposure.1 > template.before as f64 * exposure.0;
+        let complains = grows && (template.severity >= Severity::WARN || is_unreachable(&template.text));
+        let other = names.other_in(&template.text, template.service).filter(|_| complains);
+        if other.is_some() {
+            text = format!("{} has {text}", view.node_name(template.service));
+        }
         let source = Source::Template(template.id);
         let signal = Signal { strength, source, kind: None, slower_s: None, levels: (0.0, 0.0), text };
-        keep_strongest(&mut found, template.service, signal);
+        keep_strongest(&mut found, other.unwrap_or(template.service), signal);
     }
     found
 }

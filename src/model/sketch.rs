@@ -37,8 +37,39 @@ impl Sketch {
             self.buckets.clone_from(&other.buckets);
             return;
         }
+        let mut missing = 0;
+        let mut at = 0;
         for (bucket, count) in &other.buckets {
-            self.add_bucket(*bucket, *count);
+            while self.buckets.get(at).is_some_and(|(known, _)| known < bucket) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at).filter(|(known, _)| known == bucket) {
+                Some((_, sum)) => *sum = sum.saturating_add(*count),
+                None => missing += 1,
+            }
+        }
+        if missing > 0 {
+            self.take_missing(other, missing);
+        }
+    }
+
+    /// Takes over those buckets of `other` that are not here, of which there are so many; from the last to the first, so that
+    /// each moves once.
+    fn take_missing(&mut self, other: &Self, missing: usize) {
+        let (mut from, mut to) = (self.buckets.len(), self.buckets.len() + missing);
+        self.buckets.resize(to, (0, 0));
+        for (bucket, count) in other.buckets.iter().rev() {
+            while from > 0 && self.buckets[from - 1].0 > *bucket {
+                (from, to) = (from - 1, to - 1);
+                self.buckets[to] = self.buckets[from];
+            }
+            if from == 0 || self.buckets[from - 1].0 < *bucket {
+                to -= 1;
+                self.buckets[to] = (*bucket, *count);
+            }
+            if from == to {
+                break;
+            }
         }
     }
 

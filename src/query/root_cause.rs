@@ -65,13 +65,18 @@ impl Query {
             let comparison = window::plain(asked);
             return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
-        let slices = self.slices(tenant, Window::new(window::plain(asked).before.from, asked.to)).await?;
+        // No comparison of this window, or of a part of it that ends sooner, begins before.
+        let since = window::plain(asked).before.from;
+        let (slices, readings) = tokio::try_join!(
+            Box::pin(self.slices(tenant, Window::new(since, asked.to))),
+            Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
+        )?;
         let heard = window::heard(asked, &slices);
         let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
         if heard == asked {
-            return Box::pin(self.explained(tenant, ask, slices)).await;
+            return Box::pin(self.explained(tenant, ask, (slices, &readings))).await;
         }
-        let mut found = Box::pin(self.explained(tenant, ask, slices.clone())).await?;
+        let mut found = Box::pin(self.explained(tenant, ask, (slices.clone(), &readings))).await?;
         let is_silent = || {
             let silence = window::around_trouble(asked, &slices, true).comparison.now;
             silence.from.plus(SILENCE_SLACK) >= heard.to
@@ -79,7 +84,7 @@ impl Query {
         if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent() {
             // Where nothing else is wrong, that nobody calls any more is.
             let ask = Ask { asked, is_whole: true, ..ask };
-            let whole = Box::pin(self.explained(tenant, ask, slices)).await?;
+            let whole = Box::pin(self.explained(tenant, ask, (slices, &readings))).await?;
             if whole.verdict.outcome != Outcome::InsufficientEvidence {
                 return Ok(whole);
             }
@@ -95,28 +100,23 @@ impl Query {
         &self,
         tenant: TenantNumber,
         ask: Ask,
-        mut slices: Vec<Slice>,
+        (mut slices, readings): (Vec<Slice>, &Readings),
     ) -> Result<Explanation, Error> {
         let Ask { asked, until, symptom, is_whole } = ask;
         slices.retain(|slice| slice.bucket_s < asked.to.seconds());
-        let trouble = match symptom {
-            Some(symptom) => {
-                let own: Vec<Slice> = slices
-                    .iter()
-                    .filter(|slice| self.node_of(slice.subject) == Some(symptom))
-                    .copied()
-                    .collect();
-                window::around_trouble(asked, &own, is_whole)
-            }
-            None => window::around_trouble(asked, &slices, is_whole),
-        };
-        let times = (trouble.comparison.before.from.min(window::plain(asked).before.from), asked.from, until);
-        let readings = Box::pin(self.readings(tenant, times)).await?;
-        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, &readings))).await?;
+        let own: Option<Vec<Slice>> = symptom.map(|symptom| {
+            slices.iter().filter(|slice| self.node_of(slice.subject) == Some(symptom)).copied().collect()
+        });
+        let work = tokio::task::spawn_blocking(move || {
+            let trouble = window::around_trouble(asked, own.as_deref().unwrap_or(&slices), is_whole);
+            (slices, trouble)
+        });
+        let (slices, trouble) = work.await.map_err(|_| Error::Abandoned)?;
+        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, readings))).await?;
         // On the heap: so much waits in there that a thread's stack would be short of it.
         let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
         let mut evidence =
-            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, &readings)).await?;
+            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, readings)).await?;
         evidence.timeline = slices;
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,11 @@ use crate::vitals::health::Health;
 
 /// How often it is looked whether something is old.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Pause between two steps of giving space back: commits come first.
+/// Shortest pause between two steps of giving space back: commits come first.
 const STEP_PAUSE: Duration = Duration::from_millis(20);
+/// How many times as long as a step the pause after it lasts: the pages that it touches are written twice, and the journal
+/// shares the disk.
+const PAUSE_TIMES: u32 = 2;
 /// How long a day is kept beyond its age: spans lie on the day on which their trace was first seen.
 const SLACK: Duration = Duration::from_secs(1_800);
 
@@ -200,14 +203,16 @@ impl Keeper {
                 () = self.stop.cancelled() => break,
                 read = self.store.read_ahead() => read?,
             }
+            let begun = Instant::now();
             let outcome = self.store.reclaim(self.clock.now()).await?;
+            let pause = STEP_PAUSE.max(begun.elapsed() * PAUSE_TIMES);
             self.tally.rows_behind.store(self.store.rows_behind().await?, Ordering::Relaxed);
             if outcome != Reclaimed::Step {
                 break;
             }
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = tokio::time::sleep(STEP_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         Ok(())

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::columns::{self, Found};
 use super::details;
+use super::lines;
+use super::reader::Reader;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::span::Status;
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::partition::Family;
+use crate::store::partition::{Family, TRACES};
 use crate::store::rows::SpanRow;
+use crate::store::sql::Dialect;
 
 /// Most traces of one question.
 pub const EXEMPLARS_MAX: usize = 200;
@@ -61,15 +64,8 @@ impl Store {
             if reader.days_between(Family::Spans, (day, day)).is_empty() {
                 continue;
             }
-            let dialect = reader.dialect();
-            let tables = columns::trace_tables(dialect, day);
-            let mut sql = reader.sql(format!("SELECT {} FROM {tables} AND t.trace_key", columns::SPAN));
             let limit = keys.len().saturating_mul(spans_max);
-            sql.push(dialect.is_one_of(keys)).push(format_args!(
-                " AND t.tenant_id = {} ORDER BY s.start_ns, s.span_id, s.id LIMIT {limit}",
-                tenant.0
-            ));
-            rows.extend(reader.all(sql, |row| columns::span(row, day)).await?);
+            rows.extend(spans_of(&mut reader, tenant, (day, keys), limit).await?);
         }
         rows.retain(|found| {
             taken.get_mut(&found.row.trace_id).is_some_and(|taken| {
@@ -92,4 +88,41 @@ impl Store {
             |trace_id: &TraceId| spans.remove(trace_id).map(|spans| Exemplar { trace_id: *trace_id, spans });
         Ok(keys.iter().map(|(_, trace_id)| trace_id).filter_map(exemplar).collect())
     }
+}
+
+/// The spans of the traces that have one of `keys`, by start, then by span id: the first `limit` of them.
+async fn spans_of(
+    reader: &mut Reader,
+    tenant: TenantNumber,
+    (day, keys): (Day, Vec<i64>),
+    limit: usize,
+) -> Result<Vec<Found<SpanRow>>, Error> {
+    let dialect = reader.dialect();
+    let keys = dialect.is_one_of(keys);
+    let tables = columns::trace_tables(dialect, day);
+    if dialect == Dialect::Sqlite {
+        let sql = reader.sql(format!(
+            "SELECT coalesce(sum(spans), 0) FROM {} WHERE trace_key{keys} AND tenant_id = {}",
+            TRACES.on(day),
+            tenant.0
+        ));
+        let spans = reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
+        if spans <= i64::try_from(limit).unwrap_or(i64::MAX) {
+            let sql = reader.sql(format!(
+                "SELECT {} FROM {tables} AND t.trace_key{keys} AND t.tenant_id = {}",
+                lines::SPANS,
+                tenant.0
+            ));
+            let mut rows = lines::read(reader, sql, |text| lines::span(text, day)).await?;
+            rows.sort_by_key(|found| (found.row.start, found.row.span_id, found.id));
+            return Ok(rows);
+        }
+    }
+    let sql = reader.sql(format!(
+        "SELECT {} FROM {tables} AND t.trace_key{keys} AND t.tenant_id = {} \
+         ORDER BY s.start_ns, s.span_id, s.id LIMIT {limit}",
+        columns::SPAN,
+        tenant.0
+    ));
+    reader.all(sql, |row| columns::span(row, day)).await
 }

@@ -3,9 +3,11 @@
 //! To pass a row on from SQLite's thread costs as much as to find it, and grows with its columns. Where many are read, the
 //! database joins them into one text: fields separated by commas, rows by semicolons, ids in hexadecimal.
 
+use std::borrow::Cow;
 use std::str::{FromStr, Split};
 
 use super::columns::Found;
+use super::reader::Reader;
 use crate::model::id::{
     InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
 };
@@ -13,7 +15,9 @@ use crate::model::log::{LogDetail, Severity};
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::trace_key::TraceKey;
 use crate::store::day::Day;
+use crate::store::error::Error;
 use crate::store::rows::{LogRow, SpanRow};
+use crate::store::sql::Sql;
 
 /// Stands for nothing: a field that is NULL is no field to SQLite.
 const NOTHING: &str = "-";
@@ -27,6 +31,24 @@ pub(super) const SPANS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.ten
 pub(super) const LOGS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, \
      s.resource_id, s.instrumentation_id, s.template_id, iif(s.trace_id IS NULL, '-', hex(s.trace_id)), \
      iif(s.span_id IS NULL, '-', hex(s.span_id))), ';'), '')";
+
+/// The rows of a statement that joins them into one text.
+pub(super) async fn read<T: Send>(
+    reader: &mut Reader,
+    sql: Sql,
+    read: impl Fn(&str) -> Option<T> + Send + Sync,
+) -> Result<Vec<T>, Error> {
+    let mut rows = Vec::new();
+    let texts = reader.all(sql, |row| {
+        let text: Cow<'_, str> = row.get(0)?;
+        for row in text.split(';').filter(|row| !row.is_empty()) {
+            rows.push(read(row).ok_or(Error::Unreadable { what: "row" })?);
+        }
+        Ok(())
+    });
+    texts.await?;
+    Ok(rows)
+}
 
 /// Reads one row of [`SPANS`].
 pub(super) fn span(text: &str, day: Day) -> Option<Found<SpanRow>> {

@@ -8,12 +8,12 @@
 //! Attributes are in no index. What many rows have is soon met on such a walk; what few have is looked for by the
 //! filters of the blocks: see [`sift`].
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
+use super::lines;
 use super::reader::Reader;
 use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
@@ -186,23 +186,16 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         for day in reader.days(self.family, band) {
             for walks in self.walks.chunks(walks_max) {
                 // Walks lead to ids; what stands in other tables is read for those alone that are answered.
-                let columns = if joins { self.lines.0 } else { self.columns };
-                let mut sql = reader.sql(format!("SELECT {columns} FROM ("));
+                let mut ids = reader.sql("(");
                 for (index, walk) in walks.iter().enumerate() {
-                    sql.push(if index == 0 { "" } else { " UNION ALL " });
-                    self.push_walk(&mut sql, walk, (day, band));
+                    ids.push(if index == 0 { "" } else { " UNION ALL " });
+                    self.push_walk(&mut ids, walk, (day, band));
                 }
-                let (tables, time) = ((self.tables)(reader.dialect(), day), self.time);
-                sql.push(format_args!(
-                    " ORDER BY at DESC, id DESC LIMIT {rows_max}) AS w CROSS JOIN {tables} AND s.id = w.id"
-                ));
-                if joins {
-                    rows.extend(self.joined(reader, sql, day).await?);
-                } else {
-                    sql.push(format_args!(" ORDER BY s.{time} DESC, s.id DESC"));
-                    let read = self.read;
-                    rows.extend(reader.all(sql, |row| read(row, day)).await?);
-                }
+                ids.push(format_args!(" ORDER BY at DESC, id DESC LIMIT {rows_max}) AS w"));
+                rows.extend(match joins {
+                    true => self.joined(reader, &ids, day).await?,
+                    false => self.one_by_one(reader, &ids, day).await?,
+                });
                 statements += 1;
             }
         }
@@ -213,16 +206,41 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
         Ok(rows)
     }
 
-    /// The rows of a statement that joins them into one text.
-    async fn joined(&self, reader: &mut Reader, sql: Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
-        let read = self.lines.1;
-        let texts = reader.all(sql, |row| {
-            let text: Cow<'_, str> = row.get(0)?;
-            let rows = text.split(';').filter(|row| !row.is_empty());
-            let rows: Option<Vec<Found<T>>> = rows.map(|row| read(row, day)).collect();
-            rows.ok_or(Error::Unreadable { what: "row" })
-        });
-        Ok(texts.await?.into_iter().flatten().collect())
+    /// The rows whose ids a table `w` has.
+    async fn one_by_one(&self, reader: &mut Reader, ids: &Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
+        let (tables, time) = ((self.tables)(reader.dialect(), day), self.time);
+        let sql = reader.sql(format!(
+            "SELECT {} FROM {} CROSS JOIN {tables} AND s.id = w.id ORDER BY s.{time} DESC, s.id DESC",
+            self.columns, ids.text
+        ));
+        let read = self.read;
+        reader.all(sql, |row| read(row, day)).await
+    }
+
+    /// The same as texts, in no order. What arrived together lies together, and is read from one end to the other.
+    async fn joined(&self, reader: &mut Reader, ids: &Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
+        let sql = reader.sql(format!("SELECT coalesce(group_concat(w.id, ';'), '') FROM {}", ids.text));
+        let mut ids: Vec<i64> = lines::read(reader, sql, |text| text.parse().ok()).await?;
+        ids.sort_unstable();
+        let [first, .., last] = ids[..] else { return self.with_ids(reader, &ids, day).await };
+        if last - first >= 2 * ids.len() as i64 {
+            return self.with_ids(reader, &ids, day).await;
+        }
+        let tables = (self.tables)(reader.dialect(), day);
+        let (columns, read) = self.lines;
+        let sql =
+            reader.sql(format!("SELECT {columns} FROM {tables} AND s.id >= {first} AND s.id <= {last}"));
+        let mut rows = lines::read(reader, sql, |text| read(text, day)).await?;
+        rows.retain(|row| ids.binary_search(&row.id).is_ok());
+        Ok(rows)
+    }
+
+    async fn with_ids(&self, reader: &mut Reader, ids: &[i64], day: Day) -> Result<Vec<Found<T>>, Error> {
+        let tables = (self.tables)(reader.dialect(), day);
+        let (columns, read) = self.lines;
+        let mut sql = reader.sql(format!("SELECT {columns} FROM {tables} AND s.id"));
+        sql.push(reader.dialect().is_one_of(ids.iter().copied()));
+        lines::read(reader, sql, |text| read(text, day)).await
     }
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
