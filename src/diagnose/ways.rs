@@ -12,7 +12,7 @@ use crate::model::rollup::Cell;
 use super::view::{View, Way};
 
 /// Calls that a way must have seen in both windows to be measured.
-const COUNT_MIN: u64 = 5;
+const COUNT_MIN: u64 = 3;
 /// Ways whose time grew by this part of the largest growth are slow.
 const SLOW_PART: f64 = 0.25;
 

@@ -112,41 +112,58 @@ impl Query {
             (slices, trouble)
         });
         let (slices, trouble) = work.await.map_err(|_| Error::Abandoned)?;
-        let comparison = Box::pin(self.around_change(tenant, asked, trouble, (&slices, readings))).await?;
-        // On the heap: so much waits in there that a thread's stack would be short of it.
-        let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
-        let mut evidence =
-            Box::pin(self.all_evidence(tenant, (comparison, until), symptom, readings)).await?;
-        evidence.timeline = slices;
-        let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
-        let comparison = Comparison { now: evidence.window, ..comparison };
-        let work = tokio::task::spawn_blocking(move || {
-            diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
-        });
-        let verdict = work.await.map_err(|_| Error::Abandoned)?;
-        Ok(Explanation { verdict, comparison, traces, nodes })
+        let comparisons = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
+        let mut answer: Option<Explanation> = None;
+        for comparison in comparisons {
+            let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
+            // On the heap: so much waits in there that a thread's stack would be short of it.
+            let mut evidence =
+                Box::pin(self.all_evidence(tenant, (comparison, until), symptom, readings)).await?;
+            evidence.timeline.clone_from(&slices);
+            let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
+            let comparison = Comparison { now: evidence.window, ..comparison };
+            let work = tokio::task::spawn_blocking(move || {
+                diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
+            });
+            let verdict = work.await.map_err(|_| Error::Abandoned)?;
+            let explains = verdict.outcome != Outcome::InsufficientEvidence;
+            let found = Explanation { verdict, comparison, traces, nodes };
+            if explains {
+                return Ok(found);
+            }
+            if answer.as_ref().is_none_or(|known| known.verdict.causes.is_empty()) {
+                answer = Some(found);
+            }
+        }
+        answer.ok_or(Error::Abandoned)
     }
 
-    /// The comparison around trouble that is plain to see. Where there is none, and nothing before the window is known, the
-    /// one around the instant in it at which most changed.
-    async fn around_change(
+    /// What may be compared, at least one: the first that shows anything explains the window. That is what lies around
+    /// trouble that is plain to see; where there is none, around the instant in the window at which most changed, and then,
+    /// where the time before is known, the window as it was asked for.
+    async fn comparisons(
         &self,
         tenant: TenantNumber,
         asked: Window,
         trouble: Trouble,
         (slices, readings): (&[Slice], &Readings),
-    ) -> Result<Comparison, Error> {
+    ) -> Result<Vec<Comparison>, Error> {
         let comparison = trouble.comparison;
-        if trouble.is_plain {
-            return Ok(comparison);
-        }
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
-        let first = counted.into_iter().chain(readings.since).min();
-        let is_known = |first: UnixNanos| first < asked.from.minus(asked.length() / 4);
-        if first.is_none() {
-            return Ok(comparison);
+        let Some(first) = counted.into_iter().chain(readings.since).min() else {
+            return Ok(vec![comparison]);
+        };
+        let known = first < asked.from.minus(asked.length() / 4);
+        let as_asked = window::plain(asked);
+        let with_asked = |mut found: Vec<Comparison>| {
+            if known && !found.contains(&as_asked) {
+                found.push(as_asked);
+            }
+            found
+        };
+        if trouble.is_plain {
+            return Ok(with_asked(vec![comparison]));
         }
-        let known = first.is_some_and(is_known);
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
         let (logs, waits) = tokio::try_join!(
@@ -156,9 +173,12 @@ impl Query {
         let mut tracks = readings.tracks(within);
         tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
         let work = tokio::task::spawn_blocking(move || split(within, &tracks, known.then_some(asked.from)));
-        let Some(at) = work.await.map_err(|_| Error::Abandoned)? else { return Ok(comparison) };
+        let Some(at) = work.await.map_err(|_| Error::Abandoned)? else {
+            return Ok(with_asked(vec![comparison]));
+        };
         let length = asked.length().max(comparison.before.length());
-        Ok(Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) })
+        let cut = Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
+        Ok(with_asked(vec![cut]))
     }
 
     /// What spans, logs, metrics and events tell.

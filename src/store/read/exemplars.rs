@@ -64,8 +64,7 @@ impl Store {
             if reader.days_between(Family::Spans, (day, day)).is_empty() {
                 continue;
             }
-            let limit = keys.len().saturating_mul(spans_max);
-            rows.extend(spans_of(&mut reader, tenant, (day, keys), limit).await?);
+            rows.extend(spans_of(&mut reader, tenant, (day, keys), spans_max).await?);
         }
         rows.retain(|found| {
             taken.get_mut(&found.row.trace_id).is_some_and(|taken| {
@@ -90,16 +89,18 @@ impl Store {
     }
 }
 
-/// The spans of the traces that have one of `keys`, by start, then by span id: the first `limit` of them.
+/// The spans of the traces that have one of `keys`, by start, then by span id: the first `spans_max` of each, or more.
 async fn spans_of(
     reader: &mut Reader,
     tenant: TenantNumber,
     (day, keys): (Day, Vec<i64>),
-    limit: usize,
+    spans_max: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let dialect = reader.dialect();
+    let most = i64::try_from(keys.len().saturating_mul(spans_max)).unwrap_or(i64::MAX);
     let keys = dialect.is_one_of(keys);
     let tables = columns::trace_tables(dialect, day);
+    let wanted = format!("{tables} AND t.trace_key{keys} AND t.tenant_id = {}", tenant.0);
     if dialect == Dialect::Sqlite {
         let sql = reader.sql(format!(
             "SELECT coalesce(sum(spans), 0) FROM {} WHERE trace_key{keys} AND tenant_id = {}",
@@ -107,22 +108,18 @@ async fn spans_of(
             tenant.0
         ));
         let spans = reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
-        if spans <= i64::try_from(limit).unwrap_or(i64::MAX) {
-            let sql = reader.sql(format!(
-                "SELECT {} FROM {tables} AND t.trace_key{keys} AND t.tenant_id = {}",
-                lines::SPANS,
-                tenant.0
-            ));
+        if spans <= most {
+            let sql = reader.sql(format!("SELECT {} FROM {wanted}", lines::SPANS));
             let mut rows = lines::read(reader, sql, |text| lines::span(text, day)).await?;
             rows.sort_by_key(|found| (found.row.start, found.row.span_id, found.id));
             return Ok(rows);
         }
     }
+    const ORDER: &str = "ORDER BY s.start_ns, s.span_id, s.id";
     let sql = reader.sql(format!(
-        "SELECT {} FROM {tables} AND t.trace_key{keys} AND t.tenant_id = {} \
-         ORDER BY s.start_ns, s.span_id, s.id LIMIT {limit}",
-        columns::SPAN,
-        tenant.0
+        "SELECT {} FROM {wanted} AND s.id IN (SELECT id FROM (SELECT s.id AS id, row_number() OVER \
+         (PARTITION BY t.id {ORDER}) AS place FROM {wanted}) AS placed WHERE place <= {spans_max}) {ORDER}",
+        columns::SPAN
     ));
     reader.all(sql, |row| columns::span(row, day)).await
 }

@@ -26,7 +26,7 @@ fn asks() -> impl Strategy<Value = LogAsk> {
     let trace = prop_oneof![3 => Just(None), 1 => (0_u64..250).prop_map(|number| Some(trace_id(number)))];
     let span = option::weighted(0.2, (0_u64..20).prop_map(span_id));
     let times = (0_i64..3_600, 0_i64..3_600);
-    (times, severity, services, templates, trace, span, attributes, 1_usize..200).prop_map(
+    (times, severity, services, templates, trace, span, attributes, 1_usize..600).prop_map(
         |(times, severity_min, services, templates, trace, span, attributes, limit)| LogAsk {
             window: window(times.0, times.0 + times.1),
             severity_min,

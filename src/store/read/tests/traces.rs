@@ -6,9 +6,10 @@ use proptest::{option, prop_oneof, sample};
 
 use super::{SERVICES, WORLD, World, trace_id, window};
 use crate::model::id::TraceId;
-use crate::model::span::Status;
+use crate::model::span::{SpanDetail, Status};
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
+use crate::store::read::exemplars::{DetailsOf, EXEMPLARS_MAX};
 use crate::store::read::summaries::{TraceAsk, TraceOrder, TracePlace, TraceSummary};
 use crate::store::rows::{Commit, SpanRow};
 
@@ -133,6 +134,51 @@ fn a_long_trace_is_cut_after_its_first_spans() {
     assert!(whole.spans.len() > 2);
     assert_eq!((cut.total, cut.truncated), (whole.total, true));
     assert_eq!(cut.spans, whole.spans[..2]);
+}
+
+#[test]
+fn several_traces_are_found_at_once_with_the_details_that_are_wanted() {
+    let tenant = WORLD.tenants[1].number;
+    let ask = TraceAsk {
+        window: window(-100_000, 100_000),
+        services: Vec::new(),
+        operations: Vec::new(),
+        failed: None,
+        duration_min_ns: None,
+        order: TraceOrder::Newest,
+        after: None,
+        limit: EXEMPLARS_MAX,
+    };
+    let page = WORLD.ask(async |store| store.trace_summaries(tenant, &ask).await);
+    let keys: Vec<_> = page.items.iter().map(|summary| (summary.key, summary.trace_id)).collect();
+    assert!(keys.len() > 100, "{}", keys.len());
+    for (spans_max, details_of) in [
+        (1_000, DetailsOf::All),
+        (1_000, DetailsOf::Failed),
+        (1_000, DetailsOf::None),
+        (2, DetailsOf::All),
+        (2, DetailsOf::Failed),
+    ] {
+        let found = WORLD.ask(async |store| store.traces_by_key(tenant, &keys, spans_max, details_of).await);
+        assert_eq!(
+            found.iter().map(|trace| trace.trace_id).collect::<Vec<_>>(),
+            keys.iter().map(|(_, id)| *id).collect::<Vec<_>>()
+        );
+        for (trace, key) in found.into_iter().zip(&keys) {
+            let whole = WORLD.ask(async |store| store.trace(tenant, key.1, 1_000).await).unwrap();
+            let mut spans: Vec<SpanRow> =
+                whole.spans.into_iter().filter(|span| span.trace_key == key.0).collect();
+            spans.truncate(spans_max);
+            for span in &mut spans {
+                if details_of == DetailsOf::None
+                    || details_of == DetailsOf::Failed && span.status != Status::Error
+                {
+                    span.detail = SpanDetail::default();
+                }
+            }
+            assert_eq!(trace.spans, spans);
+        }
+    }
 }
 
 #[test]
