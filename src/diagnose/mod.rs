@@ -7,8 +7,8 @@
 //!
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
-//! `template`, `steps` and `series` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with ways
-//! taken and measured series); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
+//! `template`, `steps`, `series` and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
+//! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
 //! their own questions, and [`mod@split`], which finds the window where nothing else does.
 //!

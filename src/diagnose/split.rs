@@ -25,6 +25,10 @@ const HALF_MIN: usize = 2;
 const AS_ASKED_PART: f64 = 0.8;
 /// Seconds between two instants in question.
 const STEP_S: i64 = 10;
+/// Steps before and after an instant that are close to it: a minute.
+const CLOSE_STEPS: i64 = 6;
+/// What the votes of what is known by the step must come to for it to decide between these.
+const REFINED_MIN: f64 = 20.0;
 /// Part of the window that each side must keep.
 const SIDE_MIN: f64 = 0.03;
 
@@ -49,6 +53,7 @@ pub fn split(window: Window, tracks: &[Track], since: Option<UnixNanos>) -> Opti
             _ => break,
         }
     }
+    let at = refined(window, &summed, at);
     let Some(since) = since else { return Some(at) };
     let votes = |at: UnixNanos| summed.iter().map(|track| track.vote(i64::MIN, at.seconds())).sum::<f64>();
     (at > since && votes(since) < AS_ASKED_PART * votes(at)).then_some(at)
@@ -68,6 +73,21 @@ fn most_changed(window: Window, tracks: &[Summed], since: i64) -> Option<(f64, U
         at += STEP_S;
     }
     best.filter(|(votes, _)| *votes >= VOTES_MIN).map(|(votes, at)| (votes, UnixNanos::from_seconds(at)))
+}
+
+/// The instant close to `at` at which most changed of what is known by the step: minutes tell only in which minute.
+fn refined(window: Window, tracks: &[Summed], at: UnixNanos) -> UnixNanos {
+    let fine: Vec<&Summed> = tracks.iter().filter(|track| track.is_fine()).collect();
+    let (from, to) = (window.from.seconds() + 2 * STEP_S, window.to.seconds() - 2 * STEP_S);
+    let near = (-CLOSE_STEPS..=CLOSE_STEPS).map(|steps| at.seconds() + steps * STEP_S);
+    let (mut most, mut when) = (REFINED_MIN, at.seconds());
+    for then in near.filter(|then| (from..=to).contains(then)) {
+        let votes: f64 = fine.iter().map(|track| track.vote(i64::MIN, then)).sum();
+        if votes > most {
+            (most, when) = (votes, then);
+        }
+    }
+    UnixNanos::from_seconds(when)
 }
 
 /// A track with running sums, so that a vote looks at no point.
@@ -102,6 +122,12 @@ impl Summed {
                 Self::Share { times: points.iter().map(|point| point.0).collect(), sums }
             }
         }
+    }
+
+    /// Whether it tells one step from the next.
+    fn is_fine(&self) -> bool {
+        let (Self::Level { times, .. } | Self::Share { times, .. }) = self;
+        times.windows(2).any(|pair| pair[1] - pair[0] <= STEP_S)
     }
 
     /// How much what comes from `at` on differs from what comes between `since` and it.

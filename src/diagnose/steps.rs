@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
+
 use super::evidence::{Step, StepEvidence};
 use super::message::cut;
 use super::signal::{OneKind, Signal, Source, keep_strongest};
@@ -18,9 +21,14 @@ const SURPRISE_MIN: f64 = 3.5;
 /// Change of a share that must be exceeded.
 const CHANGE_MIN: f64 = 0.1;
 
-/// The strongest change of way of each service.
+/// What it is worth against a service that its caller goes on otherwise after it was answered.
+const ANSWERED: f64 = 0.45;
+
+/// The strongest change of way of each service; where it comes after another's answer, that may be the reason, and the
+/// more callers go on otherwise the more so.
 pub(super) fn signals(view: &View<'_>) -> OneKind {
     let mut found = BTreeMap::new();
+    let mut answered: BTreeMap<ServiceId, OneKind> = BTreeMap::new();
     for step in view.evidence.steps.iter().filter(|step| view.nodes.contains_key(&step.service)) {
         let share = |(times, of): (u64, u64)| times as f64 / (of as f64).max(1.0);
         let change = (share(step.now) - share(step.before)).abs();
@@ -36,9 +44,31 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             levels: (share(step.before), share(step.now)),
             text: words(view, step),
         };
+        if let Some((answering, operation)) = answering(view, step) {
+            let own = Signal { source: Source::Step(operation), ..signal.clone() };
+            keep_strongest(answered.entry(answering).or_default(), step.service, own);
+        }
         keep_strongest(&mut found, step.service, signal);
     }
+    for (service, callers) in answered {
+        let innocence: f64 = callers.values().map(|it| 1.0 - ANSWERED * it.strength).product();
+        let worst = callers.iter().max_by(|a, b| a.1.strength.total_cmp(&b.1.strength).then(b.0.cmp(a.0)));
+        if let Some((caller, signal)) = worst {
+            let text =
+                format!("what comes after its answer changed: {} {}", view.node_name(*caller), signal.text);
+            let signal = Signal { strength: 1.0 - innocence, text, ..signal.clone() };
+            keep_strongest(&mut found, service, signal);
+        }
+    }
     found
+}
+
+/// Whose answer a step comes after, if another service's, and its operation.
+fn answering(view: &View<'_>, step: &StepEvidence) -> Option<(ServiceId, OperationId)> {
+    let Step::Call(operation) = step.after else { return None };
+    let called = &view.operations[view.position(operation)?];
+    let is_other = called.service != step.service && called.node_kind == NodeKind::Service;
+    is_other.then_some((called.service, operation))
 }
 
 fn words(view: &View<'_>, step: &StepEvidence) -> String {

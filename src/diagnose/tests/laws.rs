@@ -8,8 +8,8 @@ use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
 use crate::diagnose::anomaly::{self, anomalies};
 use crate::diagnose::evidence::{
-    CallEvidence, ChangeEvidence, Evidence, Node, OperationEvidence, SeriesEvidence, Slice, Spread,
-    TemplateEvidence,
+    CallEvidence, ChangeEvidence, Evidence, Node, OperationEvidence, SeriesEvidence, Slice, Spread, Step,
+    StepEvidence, TemplateEvidence,
 };
 use crate::diagnose::health::{Lengths, health};
 use crate::diagnose::impact::impact;
@@ -226,6 +226,45 @@ fn metrics_and_logs_alone_give_candidates() {
     assert!(verdict.changes[0].reason.ends_with("speak of parse"), "{:?}", verdict.changes);
     assert_eq!(verdict.causes[0].service, back);
     assert!(verdict.causes[0].proof.iter().any(|proof| matches!(proof.reference, Reference::Change(_))));
+}
+
+#[test]
+fn who_is_spoken_of_is_suspected_not_the_speaker() {
+    let mut evidence = simulate(1, 60, Fault::Quiet);
+    let complaint = |service, text: &str| TemplateEvidence {
+        id: TemplateId(1),
+        service: ServiceId(service),
+        severity: Severity::ERROR,
+        text: text.to_owned(),
+        first_seen: evidence.window.from,
+        now: 60,
+        before: 0,
+    };
+    for (text, suspect) in [
+        ("INSERT failed: orders-db is gone", DATABASE),
+        ("orders lost its way", ORDERS),
+        ("orders-db-7 and bank.example are gone", BANK),
+        ("orders-db and bank.example are gone", ORDERS),
+    ] {
+        let templates = vec![complaint(ORDERS, text)];
+        let verdict = root_cause(&Evidence { templates, ..evidence.clone() }, None, &Options::default());
+        assert_eq!(verdict.causes[0].service, ServiceId(suspect), "{text}: {}", verdict.causes[0].sentence);
+        let says = verdict.causes[0].sentence.contains("orders has new log pattern");
+        assert_eq!(says, suspect != ORDERS, "{}", verdict.causes[0].sentence);
+    }
+    // Callers that go on otherwise after they were answered.
+    let step = |service, operation, answer| StepEvidence {
+        service: ServiceId(service),
+        operation: OperationId(operation),
+        after: Step::Call(OperationId(answer)),
+        then: Step::End,
+        now: (2, 60),
+        before: (60, 60),
+    };
+    evidence.steps = vec![step(GATEWAY, 12, 24), step(CHECKOUT, 41, 23)];
+    let verdict = root_cause(&evidence, None, &Options::default());
+    assert_eq!(verdict.causes[0].service, ServiceId(ORDERS), "{}", verdict.causes[0].sentence);
+    assert!(verdict.causes[0].sentence.contains("what comes after its answer changed"));
 }
 
 /// Services that are affected when one fails, by the shop's plan; those it reaches over the queue included.
