@@ -4,13 +4,14 @@
 //! they tell when an operation takes another way than it used to, even where nothing fails and nothing is slow.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::diagnose::evidence::{Step, StepEvidence};
-use crate::model::id::{OperationId, ServiceId, SpanId, TenantNumber, TraceId};
+use crate::model::id::{OperationId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
 use crate::store::read::spans::SpanAsk;
-use crate::store::rows::SpanRow;
+use crate::store::rows::{SpanRow, TemplateRow};
 
 use super::error::Error;
 use super::handle::Query;
@@ -24,6 +25,8 @@ const TIMES_MIN: u64 = 5;
 
 /// An operation, and one of its steps.
 type Place = (ServiceId, OperationId, Step);
+/// For each template the one that stands for its statement.
+type Statements = HashMap<TemplateId, TemplateId>;
 /// How often which step followed at each place.
 type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 
@@ -36,16 +39,24 @@ impl Query {
         baseline: Option<Window>,
     ) -> Result<Vec<StepEvidence>, Error> {
         let Some(baseline) = baseline else { return Ok(Vec::new()) };
+        let statements = Arc::new(statements(&self.store.templates(Some(tenant)).await?));
         let (now, before) = tokio::try_join!(
-            Box::pin(self.counted_steps(tenant, window)),
-            Box::pin(self.counted_steps(tenant, baseline)),
+            Box::pin(self.counted_steps(tenant, window, &statements)),
+            Box::pin(self.counted_steps(tenant, baseline, &statements)),
         )?;
         Ok(compared(&now, &before))
     }
 
-    async fn counted_steps(&self, tenant: TenantNumber, window: Window) -> Result<Counts, Error> {
+    async fn counted_steps(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        statements: &Arc<Statements>,
+    ) -> Result<Counts, Error> {
         let newest = self.newest(tenant, window).await?;
-        tokio::task::spawn_blocking(move || counts(newest, window)).await.map_err(|_| Error::Abandoned)
+        let statements = Arc::clone(statements);
+        let work = tokio::task::spawn_blocking(move || counts(newest, window, &statements));
+        work.await.map_err(|_| Error::Abandoned)
     }
 
     async fn newest(
@@ -64,14 +75,40 @@ impl Query {
     }
 }
 
+/// The first of the templates of one service that differ in nothing but the values that they name: most likely they are
+/// written by one statement, and another value is no other way.
+fn statements(templates: &[TemplateRow]) -> Statements {
+    let mut first: HashMap<(ServiceId, String), TemplateId> = HashMap::new();
+    let mut statements = Statements::new();
+    for template in templates {
+        let key = (template.service, without_values(&template.text));
+        statements.insert(template.id, *first.entry(key).or_insert(template.id));
+    }
+    statements
+}
+
+/// A text without the words that follow a colon, as far as commas join them.
+fn without_values(text: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    let mut is_value = false;
+    for word in text.split_whitespace() {
+        if !is_value {
+            words.push(word);
+        }
+        is_value = if is_value { word.ends_with(',') } else { word.ends_with(':') };
+    }
+    words.join(" ")
+}
+
 /// Counts the steps of the spans that lie wholly in `window` and in what is known of its logs.
-fn counts((spans, logs): (Vec<SpanRow>, Vec<StoredLog>), window: Window) -> Counts {
+fn counts((spans, logs): (Vec<SpanRow>, Vec<StoredLog>), window: Window, statements: &Statements) -> Counts {
     let oldest = logs.last().filter(|_| logs.len() == LOOKED_AT_MAX).map(|last| last.row.time);
     let known_from = oldest.unwrap_or(window.from).max(window.from);
     let mut steps: HashMap<(TraceId, SpanId), Vec<(UnixNanos, Step)>> = HashMap::new();
     for log in &logs {
         if let (Some(trace), Some(span)) = (log.row.trace_id, log.row.span_id) {
-            steps.entry((trace, span)).or_default().push((log.row.time, Step::Log(log.row.template)));
+            let template = statements.get(&log.row.template).copied().unwrap_or(log.row.template);
+            steps.entry((trace, span)).or_default().push((log.row.time, Step::Log(template)));
         }
     }
     let mut called: HashMap<(TraceId, SpanId), OperationId> = HashMap::new();
@@ -130,4 +167,18 @@ fn compared(now: &Counts, before: &Counts) -> Vec<StepEvidence> {
         }));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_make_no_other_statement() {
+        let same = |a: &str, b: &str| without_values(a) == without_values(b);
+        assert!(same("[find][Train type: Fast]", "[find][Train type: Slow]"));
+        assert!(same("names: [a, b, c]] found", "names: [d]] found"));
+        assert!(!same("order created", "order failed"));
+        assert!(!same("order: 17 created", "order: 17 failed"));
+    }
 }
