@@ -67,6 +67,9 @@ impl Walk {
     }
 }
 
+/// Reads a row of a day out of a text.
+type ReadText<T> = fn(&str, Day) -> Option<Found<T>>;
+
 /// What to walk over.
 pub(super) struct Scan<'a, T> {
     /// What is walked over.
@@ -82,7 +85,7 @@ pub(super) struct Scan<'a, T> {
     /// Reads a row of a day.
     pub(super) read: fn(Row<'_>, Day) -> Result<Found<T>, Error>,
     /// What joins the rows into a text, and what reads one of them out of it; see [`super::lines`].
-    pub(super) lines: (&'static str, fn(&str, Day) -> Option<Found<T>>),
+    pub(super) lines: (&'static str, ReadText<T>),
     /// When a row happened.
     pub(super) at: fn(&T) -> UnixNanos,
     /// Where to look.
