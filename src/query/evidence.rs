@@ -16,7 +16,7 @@ use crate::model::time::Window;
 use crate::store::read::exemplars::DetailsOf;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::summaries::{TraceAsk, TraceOrder};
-use crate::store::rows::SpanRow;
+use crate::store::rows::{SpanRow, TemplateRow};
 
 use super::error::Error;
 use super::handle::Query;
@@ -208,8 +208,8 @@ impl Query {
     pub(super) async fn templates(
         &self,
         tenant: TenantNumber,
-        told: Window,
-        baseline: Option<Window>,
+        (told, baseline): (Window, Option<Window>),
+        known: &[TemplateRow],
     ) -> Result<Vec<TemplateEvidence>, Error> {
         let kinds = [RollupKind::Logs];
         let now = window::whole_buckets(told, COARSE_SECONDS);
@@ -219,13 +219,8 @@ impl Query {
             Some(window) => self.store.merged_rollups(tenant, COARSE_SECONDS, window, &kinds).await?,
             None => Sums::new(),
         };
-        let texts: HashMap<_, _> = self
-            .store
-            .templates(Some(tenant))
-            .await?
-            .into_iter()
-            .map(|template| (template.id, template))
-            .collect();
+        let texts: HashMap<TemplateId, &TemplateRow> =
+            known.iter().map(|template| (template.id, template)).collect();
         let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
         let count = |sums: &Sums, subject| sums.get(subject).map_or(0, |cell| cell.count);
         let mut templates: Vec<TemplateEvidence> = subjects

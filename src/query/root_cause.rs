@@ -200,11 +200,12 @@ impl Query {
         let told = Window::new(window.from, until.max(window.to));
         let since = baseline.map_or(window.from, |baseline| baseline.from);
         let has_spans = !evidence.operations.is_empty();
+        let patterns = self.store.templates(Some(tenant)).await?;
         let (templates, traces, changes, steps) = tokio::try_join!(
-            Box::pin(self.templates(tenant, told, baseline)),
+            Box::pin(self.templates(tenant, (told, baseline), &patterns)),
             Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
             Box::pin(self.changes(tenant, Window::new(since, told.to))),
-            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans))),
+            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans), &patterns)),
         )?;
         (evidence.templates, evidence.traces) = (templates, traces);
         let measured = self.measured(tenant, readings, told, since);

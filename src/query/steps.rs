@@ -37,9 +37,10 @@ impl Query {
         tenant: TenantNumber,
         window: Window,
         baseline: Option<Window>,
+        templates: &[TemplateRow],
     ) -> Result<Vec<StepEvidence>, Error> {
         let Some(baseline) = baseline else { return Ok(Vec::new()) };
-        let statements = Arc::new(statements(&self.store.templates(Some(tenant)).await?));
+        let statements = Arc::new(statements(templates));
         let (now, before) = tokio::try_join!(
             Box::pin(self.counted_steps(tenant, window, &statements)),
             Box::pin(self.counted_steps(tenant, baseline, &statements)),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +28,9 @@ use crate::vitals::health::Health;
 
 /// How often it is looked whether something is old.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Shortest pause between two steps of giving space back: commits come first.
-const STEP_PAUSE: Duration = Duration::from_millis(20);
-/// How many times as long as a step the pause after it lasts: the pages that it touches are written twice, and the journal
-/// shares the disk.
-const PAUSE_TIMES: u32 = 2;
+/// Pause between two turns of giving space back, twice as long as a turn: commits come first, what a turn touches is written
+/// twice, and the journal shares the disk. How long a turn waited for a commit makes it no longer.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
 /// How long a day is kept beyond its age: spans lie on the day on which their trace was first seen.
 const SLACK: Duration = Duration::from_secs(1_800);
 
@@ -203,16 +201,14 @@ impl Keeper {
                 () = self.stop.cancelled() => break,
                 read = self.store.read_ahead() => read?,
             }
-            let begun = Instant::now();
             let outcome = self.store.reclaim(self.clock.now()).await?;
-            let pause = STEP_PAUSE.max(begun.elapsed() * PAUSE_TIMES);
             self.tally.rows_behind.store(self.store.rows_behind().await?, Ordering::Relaxed);
             if outcome != Reclaimed::Step {
                 break;
             }
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(TURN_PAUSE) => {}
             }
         }
         Ok(())

@@ -113,11 +113,7 @@ impl Store {
         };
         for part in parts {
             totals(&mut reader, (tenant, kinds), step, part, |bucket, subject, cell| {
-                let sum: &mut Cell = cells.entry((bucket, subject)).or_default();
-                sum.count = sum.count.saturating_add(cell.count);
-                sum.errors = sum.errors.saturating_add(cell.errors);
-                sum.sum_ns = sum.sum_ns.saturating_add(cell.sum_ns);
-                sum.other_ns = sum.other_ns.saturating_add(cell.other_ns);
+                cells.entry((bucket, subject)).or_default().merge(&cell);
                 if cells.len() > CELLS_MAX {
                     return Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX });
                 }
@@ -245,7 +241,8 @@ async fn totals(
     }
     if width == COARSE_SECONDS {
         for ((minute, subject), cell) in open_minutes(reader, (tenant, kinds), (from, to)).await? {
-            take(minute / step * step, subject, cell)?;
+            let totals = Cell { max_ns: 0, answered: 0, sketch: Sketch::default(), ..cell };
+            take(minute / step * step, subject, totals)?;
         }
     }
     Ok(())
