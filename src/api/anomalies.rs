@@ -33,6 +33,9 @@ pub(super) const ROUTE: Route = Route {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Anomaly)]
 struct AnomalyView {
+    /// Its identity, the same whichever window it is asked about once it was written down, which takes half a minute.
+    #[schema(min_length = 16, max_length = 16)]
+    id: String,
     /// When it began.
     #[schema(format = DateTime)]
     onset: String,
@@ -72,6 +75,7 @@ impl AnomalyView {
         };
         let service = query.node_of(anomaly.subject);
         Self {
+            id: format!("{:016x}", anomaly.id()),
             onset: rfc3339(anomaly.onset),
             end: anomaly.end.map(rfc3339),
             service: service.map_or_else(|| "?".to_owned(), |id| query.service_name(id)),

@@ -258,7 +258,15 @@ fn look_after(
         clock: clock.clone(),
         health: health.clone(),
     };
+    let followed = upkeep::anomalies::Followed {
+        query: state.query(config, clock),
+        store: store.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+        keep: storage::retention_options(config).hour,
+    };
     tasks.add("retention", keeping);
+    tasks.add("anomalies", upkeep::anomalies::start(followed, stop.clone()));
     tasks.add("watch", upkeep::watch::start(watched, stop.clone()));
     if let Some(index) = index {
         let (known, index, committed) =

@@ -6,6 +6,10 @@
 //! service gets no calls now, and its callers suffer all the same. Who reads from a queue is not waited for.
 //!
 //! Of operations of which enough requests were read whole, those tell the share instead.
+//!
+//! What may be supposed: that a node fails, or one operation of it; that only the calls of one caller to it do; or that
+//! these calls take longer instead. What a request then takes longer is the number of such calls below it times what each
+//! takes longer: the sum over its calls of calls per request times the callee's own number, with no bound of 1.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,6 +27,46 @@ const SHARE_MIN: f64 = 0.001;
 /// Requests of an operation that must have been read whole to tell its share.
 const REQUESTS_MIN: u64 = 20;
 
+/// Calls below one request at most, should calls go in a circle.
+const CALLS_MAX: f64 = 10_000.0;
+
+/// What is supposed to go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supposed {
+    /// Which node.
+    pub failing: ServiceId,
+    /// Only this operation of it.
+    pub operation: Option<OperationId>,
+    /// Only the calls of this one.
+    pub caller: Option<ServiceId>,
+    /// What each call takes longer, in nanoseconds; none where it fails.
+    pub added_ns: Option<u64>,
+}
+
+impl Supposed {
+    /// That a node fails as a whole.
+    pub const fn down(failing: ServiceId) -> Self {
+        Self { failing, operation: None, caller: None, added_ns: None }
+    }
+
+    /// Whether an operation itself is what goes wrong.
+    fn is_source(&self, view: &View<'_>, at: usize) -> bool {
+        self.caller.is_none() && self.is_meant(view, at)
+    }
+
+    /// Whether the calls of an edge go wrong on the way.
+    fn is_cut(&self, view: &View<'_>, edge: &Edge<'_>) -> bool {
+        edge.way != Way::Within
+            && self.caller.is_some_and(|caller| view.operations[edge.from].service == caller)
+            && self.is_meant(view, edge.to)
+    }
+
+    fn is_meant(&self, view: &View<'_>, at: usize) -> bool {
+        let it = &view.operations[at];
+        it.service == self.failing && self.operation.is_none_or(|operation| it.id == operation)
+    }
+}
+
 /// Requests of an operation that were read whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passing {
@@ -30,35 +74,33 @@ pub struct Passing {
     pub requests: u64,
     /// How many of them pass through the failing node.
     pub through: u64,
+    /// How many calls to it they make altogether.
+    pub calls: u64,
 }
 
-/// Operations affected when `failing`, or just its `operation`, fails: entry points first, then by falling share.
+/// Operations affected by what is supposed: entry points first, then by falling share.
 ///
 /// The failing service's own operations are listed only where users call them directly. Services that only a
 /// service graph's metrics know are listed without an operation. `seen` are requests that were read whole, by operation.
-pub fn impact(
-    evidence: &Evidence,
-    failing: ServiceId,
-    operation: Option<OperationId>,
-    seen: &BTreeMap<OperationId, Passing>,
-) -> Impact {
+pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, Passing>) -> Impact {
     let view = View::new(evidence);
     let mut coverage = Vec::new();
+    let failing = what.failing;
     if !view.nodes.contains_key(&failing) {
         coverage.push("The failing service was not seen in the window or its baseline.".to_owned());
     }
-    let is_source = |at: usize| {
-        let it = &view.operations[at];
-        it.service == failing && operation.is_none_or(|operation| it.id == operation)
-    };
-    let shares = shares(&view, &is_source);
-    let distances = distances(&view, &is_source);
+    let shares = below(&view, what, 1.0);
+    let calls = what.added_ns.map(|_| below(&view, what, CALLS_MAX));
+    let distances = distances(&view, what);
     let mut affected = Vec::new();
     for (at, it) in view.operations.iter().enumerate() {
         let entry = view.is_entry(at);
-        let share = match seen.get(&it.id).filter(|seen| seen.requests >= REQUESTS_MIN) {
-            Some(seen) => seen.through as f64 / seen.requests as f64,
-            None => shares[at],
+        let seen = seen.get(&it.id).filter(|seen| seen.requests >= REQUESTS_MIN);
+        let share = seen.map_or(shares[at], |seen| seen.through as f64 / seen.requests as f64);
+        let called = match (&calls, seen) {
+            (None, _) => 0.0,
+            (Some(_), Some(seen)) => seen.calls as f64 / seen.requests as f64,
+            (Some(calls), None) => calls[at],
         };
         if share < SHARE_MIN || it.service == failing && !entry || !speaks_for_service(&view, at) {
             continue;
@@ -68,13 +110,15 @@ pub fn impact(
             operation: Some(it.id),
             share: share.min(1.0),
             observed_errors: it.now.error_ratio(),
+            observed_ns: it.now.mean_ns(),
+            added_ns: called * what.added_ns.unwrap_or(0) as f64,
             distance: distances.get(&at).copied().unwrap_or(0),
             entry,
         });
     }
     let known: BTreeSet<ServiceId> = affected.iter().map(|it| it.service).chain([failing]).collect();
-    if operation.is_none() {
-        affected.extend(by_calls(&view, failing).into_iter().filter(|it| !known.contains(&it.service)));
+    if what.operation.is_none() {
+        affected.extend(by_calls(&view, what).into_iter().filter(|it| !known.contains(&it.service)));
     }
     affected.sort_by(|a, b| {
         b.entry
@@ -85,7 +129,19 @@ pub fn impact(
             .then(a.operation.cmp(&b.operation))
     });
     if affected.is_empty() && coverage.is_empty() {
-        coverage.push("No calls to it are known in the window or its baseline.".to_owned());
+        coverage.push(match what.caller {
+            Some(caller) => {
+                let (from, to) = (view.node_name(caller), view.node_name(failing));
+                format!("No calls of {from} to {to} are known in the window or its baseline.")
+            }
+            None => "No calls to it are known in the window or its baseline.".to_owned(),
+        });
+    }
+    if what.added_ns.is_some() && !affected.is_empty() {
+        coverage.push(
+            "Calls that a request makes side by side are added up all the same, and nobody is taken to give up waiting."
+                .to_owned(),
+        );
     }
     Impact { affected, coverage }
 }
@@ -96,40 +152,60 @@ fn speaks_for_service(view: &View<'_>, at: usize) -> bool {
     operation.node_kind == NodeKind::Service && (operation.kind.is_inbound() || view.is_entry(at))
 }
 
-fn shares(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> Vec<f64> {
+/// How many calls below each operation's request go wrong, at most `most`: with 1, the share of its requests.
+fn below(view: &View<'_>, what: Supposed, most: f64) -> Vec<f64> {
     let count = view.operations.len();
-    let mut shares: Vec<f64> = (0..count).map(|at| if is_source(at) { 1.0 } else { 0.0 }).collect();
+    let own = |at: usize| if what.is_source(view, at) { 1.0 } else { 0.0 };
+    let mut numbers: Vec<f64> = (0..count).map(own).collect();
     for _ in 0..ROUNDS_MAX {
         let mut moved = 0.0_f64;
-        let mut next = shares.clone();
-        for (at, share) in next.iter_mut().enumerate() {
-            if is_source(at) {
+        let mut next = numbers.clone();
+        for (at, number) in next.iter_mut().enumerate() {
+            if what.is_source(view, at) {
                 continue;
             }
             let calls = view.operations[at].callees.iter().map(|edge| &view.edges[*edge]);
             let sum: f64 = calls
                 .filter(|edge| edge.to != at && edge.way != Way::Deferred)
-                .map(|edge| calls_per_request(view, edge) * shares[edge.to])
+                .map(|edge| {
+                    let each = if what.is_cut(view, edge) { 1.0 } else { numbers[edge.to] };
+                    calls_per_request(view, edge).min(most) * each
+                })
                 .sum();
-            let raised = sum.min(1.0).max(starved(view, at, &shares));
-            moved = moved.max((raised - *share).abs());
-            *share = raised;
+            // Nobody waits for a queue: a slow one starves no one.
+            let starved = if what.added_ns.is_none() { starved(view, what, at, &numbers) } else { 0.0 };
+            let raised = sum.min(most).max(starved);
+            moved = moved.max((raised - *number).abs());
+            *number = raised;
         }
-        shares = next;
+        numbers = next;
         if moved < 1e-6 {
             break;
         }
     }
-    shares
+    numbers
 }
 
 /// Consumers starve with the queue they read from.
-fn starved(view: &View<'_>, at: usize, shares: &[f64]) -> f64 {
+fn starved(view: &View<'_>, what: Supposed, at: usize, shares: &[f64]) -> f64 {
     let callers = view.operations[at].callers.iter().map(|edge| &view.edges[*edge]);
     callers
         .filter(|edge| view.operations[edge.from].node_kind == NodeKind::Queue)
-        .map(|edge| shares[edge.from])
+        .map(|edge| shares[edge.from].max(missing(view, what, edge.from)))
         .fold(0.0, f64::max)
+}
+
+/// The share of what comes into a queue that its supposed caller no longer puts there.
+fn missing(view: &View<'_>, what: Supposed, queue: usize) -> f64 {
+    if what.caller.is_none() {
+        return 0.0;
+    }
+    let into = view.operations[queue].callers.iter().map(|edge| &view.edges[*edge]);
+    let (cut, all) = into.fold((0, 0), |(cut, all), edge| {
+        let calls = edge.now.count + edge.before.count;
+        (cut + if what.is_cut(view, edge) { calls } else { 0 }, all + calls)
+    });
+    if all == 0 { 0.0 } else { cut as f64 / all as f64 }
 }
 
 fn calls_per_request(view: &View<'_>, edge: &Edge<'_>) -> f64 {
@@ -145,12 +221,12 @@ fn calls_per_request(view: &View<'_>, edge: &Edge<'_>) -> f64 {
     } else {
         (caller.now.count, caller.before.count)
     };
-    ratio(edge.now.count, now).max(ratio(edge.before.count, before)).min(1.0)
+    ratio(edge.now.count, now).max(ratio(edge.before.count, before))
 }
 
 /// Calls between services on the shortest way from each operation to the failing service.
-fn distances(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> BTreeMap<usize, u32> {
-    let sources: Vec<usize> = (0..view.operations.len()).filter(|at| is_source(*at)).collect();
+fn distances(view: &View<'_>, what: Supposed) -> BTreeMap<usize, u32> {
+    let sources: Vec<usize> = (0..view.operations.len()).filter(|at| what.is_meant(view, *at)).collect();
     let mut distances: BTreeMap<usize, u32> = sources.iter().map(|at| (*at, 0)).collect();
     let mut pending: VecDeque<usize> = sources.into();
     while let Some(at) = pending.pop_front() {
@@ -163,7 +239,9 @@ fn distances(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> BTreeMap<usi
             }
         };
         for edge in view.operations[at].callers.iter().map(|edge| &view.edges[*edge]) {
-            reach(edge.from, &mut distances);
+            if distance > 0 || what.caller.is_none() || what.is_cut(view, edge) {
+                reach(edge.from, &mut distances);
+            }
         }
         if view.operations[at].node_kind == NodeKind::Queue {
             for edge in view.operations[at].callees.iter().map(|edge| &view.edges[*edge]) {
@@ -175,7 +253,8 @@ fn distances(view: &View<'_>, is_source: &dyn Fn(usize) -> bool) -> BTreeMap<usi
 }
 
 /// Callers known only from a service graph's metrics, with shares by the same rule.
-fn by_calls(view: &View<'_>, failing: ServiceId) -> Vec<Affected> {
+fn by_calls(view: &View<'_>, what: Supposed) -> Vec<Affected> {
+    let failing = what.failing;
     let mut calls: Vec<_> = view.evidence.calls.iter().filter(|call| call.from != call.to).collect();
     calls.sort_by_key(|call| (call.from, call.to));
     let mut into: BTreeMap<ServiceId, f64> = BTreeMap::new();
@@ -187,12 +266,19 @@ fn by_calls(view: &View<'_>, failing: ServiceId) -> Vec<Affected> {
     let mut found: BTreeMap<ServiceId, (f64, u32)> = BTreeMap::from([(failing, (1.0, 0))]);
     for round in 1..=ROUNDS_MAX {
         let mut next = found.clone();
-        for call in calls.iter().filter(|call| view.nodes.contains_key(&call.from) && call.from != failing) {
+        let is_spared = |from: ServiceId, to: ServiceId| {
+            to == failing && what.caller.is_some_and(|caller| caller != from)
+        };
+        let spread = calls.iter().filter(|call| {
+            view.nodes.contains_key(&call.from) && call.from != failing && !is_spared(call.from, call.to)
+        });
+        for call in spread {
             let Some((share, distance)) = found.get(&call.to) else { continue };
             let requests = into.get(&call.from).or_else(|| out.get(&call.from)).copied().unwrap_or(0.0);
-            let ratio = if requests > 0.0 { ((call.now + call.before) / requests).min(1.0) } else { 1.0 };
+            let ratio = if requests > 0.0 { (call.now + call.before) / requests } else { 1.0 };
+            let ratio = if what.added_ns.is_some() { ratio } else { ratio.min(1.0) };
             let entry = next.entry(call.from).or_insert((0.0, distance + 1));
-            entry.0 = entry.0.max(ratio * share);
+            entry.0 = entry.0.max((ratio * share).min(CALLS_MAX));
         }
         let stands = next == found;
         found = next;
@@ -207,8 +293,10 @@ fn by_calls(view: &View<'_>, failing: ServiceId) -> Vec<Affected> {
         .map(|(service, (share, distance))| Affected {
             service: *service,
             operation: None,
-            share: *share,
+            share: share.min(1.0),
             observed_errors: 0.0,
+            observed_ns: 0.0,
+            added_ns: share * what.added_ns.unwrap_or(0) as f64,
             distance: *distance,
             entry: entry(service),
         })

@@ -10,14 +10,17 @@
 //! `template`, `steps`, `series` and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
-//! their own questions, and [`mod@split`], which finds the window where nothing else does.
+//! their own questions, with [`episode`], which gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
+//! with [`averaged`], which makes one verdict of several windows.
 //!
 //! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
 
 pub mod anomaly;
+pub mod averaged;
 mod blame;
 mod change;
 mod concentration;
+pub mod episode;
 pub mod evidence;
 pub mod health;
 pub mod impact;
@@ -67,6 +70,11 @@ impl Default for Options {
 /// Whether a metric of this name says something about a service's health or its traffic.
 pub fn is_telling(name: &str) -> bool {
     series::is_telling(name)
+}
+
+/// Whether a metric of this name tells how much has piled up, such as messages in a queue.
+pub fn piles_up(name: &str) -> bool {
+    series::piles_up(name)
 }
 
 /// Explains what deviates at `symptom`, or the window's worst symptom where no service is given.

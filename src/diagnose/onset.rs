@@ -31,8 +31,7 @@ pub(super) fn onset_of(view: &View<'_>, at: usize, kind: SymptomKind) -> Option<
     let (now, before) = (&operation.now, &operation.before);
     let vote = |slice: &Slice| match kind {
         SymptomKind::Errors => {
-            let usual = before.error_ratio().clamp(0.001, 0.5);
-            let bad = now.error_ratio().clamp(2.0 * usual, 0.999);
+            let (usual, bad) = ratios(now.error_ratio(), before.error_ratio());
             let (failed, fine) = (slice.errors as f64, slice.count.saturating_sub(slice.errors) as f64);
             failed * (bad / usual).ln() + fine * ((1.0 - bad) / (1.0 - usual)).ln()
         }
@@ -47,6 +46,12 @@ pub(super) fn onset_of(view: &View<'_>, at: usize, kind: SymptomKind) -> Option<
     };
     let start = heaviest_run(buckets.values().map(|slice| (slice.bucket_s, vote(slice))))?;
     (start < view.evidence.window.to.seconds()).then(|| UnixNanos::from_seconds(start))
+}
+
+/// The failed shares of the baseline and the window, the latter at least twice as high, and neither none nor all.
+fn ratios(now: f64, before: f64) -> (f64, f64) {
+    let usual = before.clamp(0.001, 0.499);
+    (usual, now.clamp(2.0 * usual, 0.999))
 }
 
 /// Puts empty buckets where none were counted, up to `end_s`; at most a few thousand.
@@ -83,6 +88,13 @@ fn heaviest_run(values: impl Iterator<Item = (i64, f64)>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_most_failed_before_more_fail_now() {
+        assert_eq!(ratios(1.0, 0.5), (0.499, 0.999));
+        assert_eq!(ratios(0.6, 0.9), (0.499, 0.998));
+        assert_eq!(ratios(0.0, 0.0), (0.001, 0.002));
+    }
 
     #[test]
     fn the_heaviest_run_is_found() {

@@ -57,6 +57,8 @@ const ODDS: f64 = 6.0;
 const FOUND_MIN: f64 = 0.85;
 /// See [`FOUND_MIN`].
 const CANDIDATES_MIN: f64 = 0.35;
+/// How many times the next cause the first must be for it to be clearly ahead.
+pub(super) const CLEAR: f64 = 1.4;
 /// Traces whose votes weigh as much as the roll-ups.
 const VOTES_HALF: f64 = 3.0;
 
@@ -326,7 +328,12 @@ fn certainty(view: &View<'_>, accounts: &[Account]) -> f64 {
 fn outcome_of(order: &[(&ServiceId, &Suspect)], confidence: f64, accounts: &[Account]) -> Outcome {
     let Some((_, first)) = order.first() else { return Outcome::InsufficientEvidence };
     let next = order.get(1).map_or(0.0, |(_, next)| next.score);
-    if !accounts.is_empty() && confidence >= FOUND_MIN && first.score >= 1.4 * next {
+    outcome_by(confidence, !accounts.is_empty() && first.score >= CLEAR * next)
+}
+
+/// How far a verdict goes whose first cause is so sure, and clearly ahead or not.
+pub(super) fn outcome_by(confidence: f64, is_clear: bool) -> Outcome {
+    if is_clear && confidence >= FOUND_MIN {
         Outcome::CauseFound
     } else if confidence >= CANDIDATES_MIN {
         Outcome::Candidates
@@ -344,8 +351,8 @@ fn symptom_of(
 ) -> Option<Symptom> {
     let Some(account) = accounts.first() else {
         let first = **order.first().map(|(service, _)| service)?;
-        let (service, kind, (before, now)) = match &signals.symptom {
-            Some((service, signal)) => (*service, signal.kind, signal.levels),
+        let (service, kind, (before, now)) = match signals.symptom() {
+            Some((service, signal)) => (service, signal.kind, signal.levels),
             None => (first, None, (0.0, 0.0)),
         };
         let kind = kind.unwrap_or(SymptomKind::Errors);

@@ -80,6 +80,13 @@ pub(super) fn is_telling(name: &str) -> bool {
     meaning_of(name) != Meaning::Neutral
 }
 
+/// Whether a series of this name tells how much has piled up: it rises for as long as its trouble lasts.
+pub(super) fn piles_up(name: &str) -> bool {
+    const PILES: [&str; 8] = ["queue", "lag", "backlog", "memory", "heap", "disk", "connections", "threads"];
+    let name = name.to_ascii_lowercase();
+    PILES.iter().any(|word| name.contains(word)) && !name.contains("utilization")
+}
+
 fn meaning_of(name: &str) -> Meaning {
     const RESOURCES: [&str; 15] = [
         "cpu",

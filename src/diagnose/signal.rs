@@ -61,8 +61,8 @@ pub(super) enum Source {
 pub(super) struct Signals {
     /// Of each service, strongest first.
     pub(super) by_service: BTreeMap<ServiceId, Vec<Signal>>,
-    /// The measured symptom, for windows in which no span deviates.
-    pub(super) symptom: Option<(ServiceId, Signal)>,
+    /// The measured symptoms, for windows in which no span deviates: how much each weighs, worst first.
+    symptoms: Vec<(f64, ServiceId, Signal)>,
 }
 
 /// Signals of one kind: the strongest of each service.
@@ -74,7 +74,7 @@ impl Signals {
         let callees = view.callees_by_service();
         let measured =
             [SymptomKind::Errors, SymptomKind::Latency].map(|kind| series::performance(view, kind));
-        let symptom = symptom(view, &measured, &callees, asked);
+        let symptoms = symptoms(view, &measured, &callees, asked);
         let measured = measured.map(|kind| explaining(kind, &callees));
         let [errors, latency] = measured;
         let kinds = [template::signals(view), steps::signals(view), errors, latency]
@@ -88,24 +88,45 @@ impl Signals {
         for list in by_service.values_mut() {
             list.sort_by(|a, b| b.strength.total_cmp(&a.strength).then(a.source.cmp(&b.source)));
         }
-        Self { by_service, symptom }
+        Self { by_service, symptoms }
     }
 
-    /// Weakens what has nothing to do with the measured symptom.
+    /// The worst of the measured symptoms.
+    pub(super) fn symptom(&self) -> Option<(ServiceId, &Signal)> {
+        self.symptoms.first().map(|(_, service, signal)| (*service, signal))
+    }
+
+    /// Weakens what has nothing to do with the measured symptoms, by how much each of them weighs.
     pub(super) fn focus(&mut self, view: &View<'_>) {
-        let Some((service, symptom)) = &self.symptom else { return };
-        let within = reachable(&view.callees_by_service(), *service);
+        let all: f64 = self.symptoms.iter().map(|(weight, ..)| weight).sum();
+        if all <= 0.0 {
+            return;
+        }
+        let callees = view.callees_by_service();
+        let within: Vec<BTreeSet<ServiceId>> =
+            self.symptoms.iter().map(|(_, service, _)| reachable(&callees, *service)).collect();
         for (service, list) in &mut self.by_service {
             for signal in list.iter_mut() {
-                if !within.contains(service) || signal.kind.is_some() && signal.kind != symptom.kind {
-                    signal.strength *= UNRELATED;
-                }
-                if let Some((own, theirs)) = signal.slower_s.zip(symptom.slower_s).filter(|it| it.1 > 0.0) {
-                    signal.strength *= saturate(own.max(0.0) / theirs, EXPLAINS_HALF);
-                }
+                let symptoms = self.symptoms.iter().zip(&within);
+                let related: f64 = symptoms
+                    .map(|((weight, _, symptom), within)| {
+                        weight * relation(signal, symptom, within.contains(service))
+                    })
+                    .sum();
+                signal.strength *= related / all;
             }
             list.sort_by(|a, b| b.strength.total_cmp(&a.strength).then(a.source.cmp(&b.source)));
         }
+    }
+}
+
+/// How much a signal has to do with a measured symptom from which its service is reached or not.
+fn relation(signal: &Signal, symptom: &Signal, is_reached: bool) -> f64 {
+    let related =
+        if !is_reached || signal.kind.is_some() && signal.kind != symptom.kind { UNRELATED } else { 1.0 };
+    match signal.slower_s.zip(symptom.slower_s).filter(|it| it.1 > 0.0) {
+        Some((own, theirs)) => related * saturate(own.max(0.0) / theirs, EXPLAINS_HALF),
+        None => related,
     }
 }
 
@@ -119,29 +140,27 @@ pub(super) fn keep_strongest(found: &mut OneKind, service: ServiceId, signal: Si
     }
 }
 
-/// The strongest measured symptom, weighted by traffic, of a service that no other deviating service calls.
-fn symptom(
+/// The measured symptoms of services that no other deviating service calls, worst first; each weighs by the square of its
+/// strength and its traffic.
+fn symptoms(
     view: &View<'_>,
     measured: &[OneKind; 2],
     callees: &BTreeMap<ServiceId, BTreeSet<ServiceId>>,
     asked: Option<ServiceId>,
-) -> Option<(ServiceId, Signal)> {
+) -> Vec<(f64, ServiceId, Signal)> {
     let parts = series::parts_of_traffic(view);
     let weight = |service: &ServiceId| parts.get(service).copied().unwrap_or(1.0);
-    let mut best: Option<(f64, ServiceId, &Signal)> = None;
     let deviating = measured.iter().flat_map(BTreeMap::keys);
     let below: BTreeSet<ServiceId> =
         deviating.flat_map(|service| callees.get(service).into_iter().flatten()).copied().collect();
-    for kind in measured {
-        for (service, signal) in kind {
-            let surfaces = asked.map_or(!below.contains(service), |asked| asked == *service);
-            let score = signal.strength * weight(service);
-            if surfaces && best.is_none_or(|(known, ..)| score > known) {
-                best = Some((score, *service, signal));
-            }
-        }
-    }
-    best.map(|(_, service, signal)| (service, signal.clone()))
+    let surfaces = |service: &ServiceId| asked.map_or(!below.contains(service), |asked| asked == *service);
+    let all = measured.iter().flatten().filter(|(service, _)| surfaces(service));
+    let mut found: Vec<(f64, ServiceId, Signal)> = all
+        .map(|(service, signal)| ((signal.strength * weight(service)).powi(2), *service, signal.clone()))
+        .collect();
+    // Where nothing tells two apart, the first of the first kind.
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    found
 }
 
 /// Weakens measured signals by how much of all that deviates they do not explain: what calls them, and themselves.

@@ -5,7 +5,7 @@
 //! the gain of likelihood) is its vote, capped so that one track cannot decide alone. Noise votes about 1 whatever the
 //! instant, so votes count from 9 on.
 
-use crate::model::time::{UnixNanos, Window};
+use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 
 use super::stats::even_surprise;
 
@@ -15,14 +15,20 @@ const VOTE_MIN: f64 = 9.0;
 const VOTE_SCALE: f64 = 100.0;
 /// What all votes must come to.
 const VOTES_MIN: f64 = 30.0;
-/// Part of the votes that a later instant must have to be the one.
-const LATER_PART: f64 = 0.9;
-/// Times that a later one is looked for.
-const LATER_MAX: usize = 1;
+/// Part of the votes of the first instant that another must have to be in question too.
+const ALSO_PART: f64 = 0.35;
+/// What the instant from which on somebody asks counts at least, as part of the votes of the first: who asks knows something.
+const ASKED_PART: f64 = 0.8;
+/// Instants in question at most.
+const INSTANTS_MAX: usize = 3;
+/// Steps around an instant that belong to it.
+const OWN_STEPS: usize = 6;
+/// How much better a slope must tell a track than a step does.
+const SLOPE_MIN: f64 = 10.0;
+/// Points that a track must have to be told by its slope.
+const SLOPE_POINTS_MIN: usize = 12;
 /// Points that each half of a track must have.
 const HALF_MIN: usize = 2;
-/// Part of what changed most that must have changed where the asked window begins, for it to be meant as it was asked for.
-const AS_ASKED_PART: f64 = 0.8;
 /// Seconds between two instants in question.
 const STEP_S: i64 = 10;
 /// Steps before and after an instant that are close to it: a minute.
@@ -37,42 +43,74 @@ const SIDE_MIN: f64 = 0.03;
 pub enum Track {
     /// Values at some times.
     Level(Vec<(i64, f64)>),
+    /// Values that may pile up, such as the length of a queue.
+    Pile(Vec<(i64, f64)>),
     /// So many of so many at some times.
     Share(Vec<(i64, u64, u64)>),
 }
 
-/// The instant within `window` at which most changed, or a later one at which nearly as much did; none where nothing did
-/// beyond chance, nor before `since` or where nearly as much changed there.
-pub fn split(window: Window, tracks: &[Track], since: Option<UnixNanos>) -> Option<UnixNanos> {
-    let summed: Vec<Summed> = tracks.iter().map(Summed::new).collect();
-    let (mut votes, mut at) = most_changed(window, &summed, i64::MIN)?;
-    for _ in 0..LATER_MAX {
-        let rest = Window::new(at, window.to);
-        match most_changed(rest, &summed, at.seconds()) {
-            Some((more, then)) if more >= LATER_PART * votes => (votes, at) = (more, then),
-            _ => break,
-        }
-    }
-    let at = refined(window, &summed, at);
-    let Some(since) = since else { return Some(at) };
-    let votes = |at: UnixNanos| summed.iter().map(|track| track.vote(i64::MIN, at.seconds())).sum::<f64>();
-    (at > since && votes(since) < AS_ASKED_PART * votes(at)).then_some(at)
+/// An instant at which things may have changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Instant {
+    /// When.
+    pub at: UnixNanos,
+    /// How much speaks for it, as part of what speaks for the first.
+    pub weight: f64,
 }
 
-/// Where the votes are highest, among what comes from `since` on.
-fn most_changed(window: Window, tracks: &[Summed], since: i64) -> Option<(f64, UnixNanos)> {
+/// The instants within `window` at which most changed, the likeliest first; none where nothing did beyond chance.
+/// Where the time before `since` is known, none before it, and `since` itself where as much changed there.
+pub fn instants(window: Window, tracks: &[Track], since: Option<UnixNanos>) -> Vec<Instant> {
+    let summed: Vec<Summed> = tracks.iter().map(Summed::new).collect();
+    let votes = votes_over(window, &summed);
+    let most = votes.iter().map(|(_, votes)| *votes).fold(0.0, f64::max);
+    if most < VOTES_MIN {
+        return Vec::new();
+    }
+    let all_seldom = !summed.iter().any(Summed::is_fine);
+    let is_highest = |at: usize| {
+        let (before, after) = (&votes[at.saturating_sub(OWN_STEPS)..at], &votes[at..]);
+        let own = votes[at].1;
+        // Of instants that nothing tells apart the first. Where all comes so seldom, what came first may be of both times.
+        let is_first = before.last().is_none_or(|(_, other)| *other != own);
+        let is_seldom =
+            all_seldom && is_first && after.iter().take_while(|(_, other)| *other == own).count() > OWN_STEPS;
+        is_seldom
+            || before.iter().all(|(_, other)| *other < own)
+                && after.iter().take(OWN_STEPS + 1).all(|(_, other)| *other <= own)
+    };
+    let highest = (0..votes.len()).filter(|at| is_highest(*at)).map(|at| votes[at]);
+    let mut found: Vec<(UnixNanos, f64)> = highest
+        .map(|(at, votes)| (refined(window, &summed, at), votes))
+        .filter(|(at, votes)| *votes >= ALSO_PART * most && since.is_none_or(|since| *at > since))
+        .collect();
+    found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let asked = since.map(|since| (since, vote_of(&summed, since).max(ASKED_PART * most)));
+    let mut kept: Vec<(UnixNanos, f64)> = asked.into_iter().collect();
+    for (at, votes) in found {
+        // What lies as close as a step is the same.
+        let is_new = kept.iter().all(|(known, _)| (known.0 - at.0).abs() > STEP_S * NANOS_PER_SECOND);
+        if is_new && kept.len() < INSTANTS_MAX {
+            kept.push((at, votes));
+        }
+    }
+    kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let most = kept.first().map_or(most, |(_, most)| *most);
+    kept.into_iter().map(|(at, votes)| Instant { at, weight: votes / most }).collect()
+}
+
+/// The votes for each instant in question.
+fn votes_over(window: Window, tracks: &[Summed]) -> Vec<(UnixNanos, f64)> {
     let (from, to) = (window.from.seconds(), window.to.seconds());
     let side = (((to - from) as f64 * SIDE_MIN) as i64).max(2 * STEP_S);
-    let mut best: Option<(f64, i64)> = None;
-    let mut at = (from + side).div_euclid(STEP_S) * STEP_S;
-    while at <= to - side {
-        let votes: f64 = tracks.iter().map(|track| track.vote(since, at)).sum();
-        if best.is_none_or(|(most, _)| votes > most) {
-            best = Some((votes, at));
-        }
-        at += STEP_S;
-    }
-    best.filter(|(votes, _)| *votes >= VOTES_MIN).map(|(votes, at)| (votes, UnixNanos::from_seconds(at)))
+    let first = (from + side).div_euclid(STEP_S) * STEP_S;
+    let times = (0..).map(|step| first + STEP_S * step).take_while(|at| *at <= to - side);
+    times.map(UnixNanos::from_seconds).map(|at| (at, vote_of(tracks, at))).collect()
+}
+
+/// The votes for one instant.
+fn vote_of(tracks: &[Summed], at: UnixNanos) -> f64 {
+    tracks.iter().map(|track| track.vote(at.seconds())).sum()
 }
 
 /// The instant close to `at` at which most changed of what is known by the step: minutes tell only in which minute.
@@ -82,7 +120,7 @@ fn refined(window: Window, tracks: &[Summed], at: UnixNanos) -> UnixNanos {
     let near = (-CLOSE_STEPS..=CLOSE_STEPS).map(|steps| at.seconds() + steps * STEP_S);
     let (mut most, mut when) = (REFINED_MIN, at.seconds());
     for then in near.filter(|then| (from..=to).contains(then)) {
-        let votes: f64 = fine.iter().map(|track| track.vote(i64::MIN, then)).sum();
+        let votes: f64 = fine.iter().map(|track| track.vote(then)).sum();
         if votes > most {
             (most, when) = (votes, then);
         }
@@ -92,25 +130,72 @@ fn refined(window: Window, tracks: &[Summed], at: UnixNanos) -> UnixNanos {
 
 /// A track with running sums, so that a vote looks at no point.
 enum Summed {
-    /// Times; and of the points before each, and of all, the sums of what they are above the first and of its squares.
-    Level { times: Vec<i64>, first: f64, sums: Vec<(f64, f64)> },
+    /// Times; and the sums of the points before each, and of all. Times are counted from the first, values from the first.
+    /// One that goes on rising or falling once it changed is told by its slope.
+    Level { times: Vec<i64>, first: f64, sums: Vec<Sums>, slopes: bool },
     /// Times; and of the points before each, and of all, so many of so many.
     Share { times: Vec<i64>, sums: Vec<(u64, u64)> },
+}
+
+/// Sums over points: how many, of times, of values, and of their products.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    count: f64,
+    time: f64,
+    value: f64,
+    times: f64,
+    values: f64,
+    both: f64,
+}
+
+impl Sums {
+    fn with(self, time: f64, value: f64) -> Self {
+        Self {
+            count: self.count + 1.0,
+            time: self.time + time,
+            value: self.value + value,
+            times: self.times + time * time,
+            values: self.values + value * value,
+            both: self.both + time * value,
+        }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            count: self.count - other.count,
+            time: self.time - other.time,
+            value: self.value - other.value,
+            times: self.times - other.times,
+            values: self.values - other.values,
+            both: self.both - other.both,
+        }
+    }
+
+    /// The mean, and the squares of what differs from it.
+    fn mean(self) -> (f64, f64) {
+        let mean = self.value / self.count;
+        (mean, (self.values - self.value * mean).max(0.0))
+    }
 }
 
 impl Summed {
     fn new(track: &Track) -> Self {
         match track {
-            Track::Level(points) => {
-                let first = points.first().map_or(0.0, |point| point.1);
-                let mut sums = vec![(0.0, 0.0)];
-                let (mut sum, mut squares) = (0.0, 0.0);
-                for (_, value) in points {
-                    sum += value - first;
-                    squares += (value - first).powi(2);
-                    sums.push((sum, squares));
+            Track::Level(points) | Track::Pile(points) => {
+                let (begin, first) = points.first().copied().unwrap_or_default();
+                let mut sums = vec![Sums::default()];
+                for (time, value) in points {
+                    let sum = sums.last().copied().unwrap_or_default();
+                    sums.push(sum.with((time - begin) as f64, value - first));
                 }
-                Self::Level { times: points.iter().map(|point| point.0).collect(), first, sums }
+                let times: Vec<i64> = points.iter().map(|point| point.0).collect();
+                let most = |strength: &dyn Fn(usize) -> f64| {
+                    (HALF_MIN..=times.len().saturating_sub(HALF_MIN)).map(strength).fold(0.0, f64::max)
+                };
+                let may_slope = matches!(track, Track::Pile(_)) && times.len() >= SLOPE_POINTS_MIN;
+                let stepping = most(&|cut| step_strength(&sums, cut, first));
+                let sloping = most(&|cut| slope_strength(&sums, cut, times[cut] - begin, first));
+                Self::Level { first, slopes: may_slope && sloping > SLOPE_MIN * stepping, times, sums }
             }
             Track::Share(points) => {
                 let mut sums = vec![(0, 0)];
@@ -130,47 +215,61 @@ impl Summed {
         times.windows(2).any(|pair| pair[1] - pair[0] <= STEP_S)
     }
 
-    /// How much what comes from `at` on differs from what comes between `since` and it.
-    fn vote(&self, since: i64, at: i64) -> f64 {
+    /// How much what comes from `at` on differs from what comes before.
+    fn vote(&self, at: i64) -> f64 {
+        let (Self::Level { times, .. } | Self::Share { times, .. }) = self;
+        let (cut, all) = (times.partition_point(|time| *time < at), times.len());
         let strength = match self {
-            Self::Level { times, first, sums } => {
-                let (from, cut) = bounds(times, since, at);
-                if (cut - from).min(times.len() - cut) < HALF_MIN {
-                    return 0.0;
-                }
-                let half = |from: usize, to: usize| {
-                    let (sum, squares) = (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);
-                    mean_and_noise((to - from) as f64, sum, squares, *first)
-                };
-                squared_t(half(from, cut), half(cut, times.len()))
-            }
-            Self::Share { times, sums } => {
-                let (from, cut) = bounds(times, since, at);
+            Self::Level { .. } if cut.min(all - cut) < HALF_MIN => return 0.0,
+            Self::Level { first, sums, slopes: true, .. } => slope_strength(sums, cut, at - times[0], *first),
+            Self::Level { first, sums, .. } => step_strength(sums, cut, *first),
+            Self::Share { sums, .. } => {
                 let half = |from: usize, to: usize| (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);
-                even_surprise(half(cut, times.len()), half(from, cut)).powi(2)
+                even_surprise(half(cut, all), half(0, cut)).powi(2)
             }
         };
         if strength > VOTE_MIN { VOTE_SCALE * ((strength - VOTE_MIN) / VOTE_SCALE).ln_1p() } else { 0.0 }
     }
 }
 
-/// The positions of the first point from `since` on, and of the first from `at` on.
-fn bounds(times: &[i64], since: i64, at: i64) -> (usize, usize) {
-    let from = times.partition_point(|time| *time < since);
-    (from, times.partition_point(|time| *time < at).max(from))
+/// The sums of the points before the one at `cut`, and of the others.
+fn halves(sums: &[Sums], cut: usize) -> (Sums, Sums) {
+    let all = sums.last().copied().unwrap_or_default();
+    (sums[cut], all.without(sums[cut]))
 }
 
-/// The square of Welch's t of two halves, of which the mean and the square of its error are known.
-fn squared_t((mean_before, noise_before): (f64, f64), (mean, noise): (f64, f64)) -> f64 {
-    (mean - mean_before).powi(2) / (noise_before + noise).max(f64::MIN_POSITIVE)
+/// The least noise of a level, squared: a fiftieth of it.
+fn least_noise(level: f64) -> f64 {
+    (0.02 * level).powi(2).max(f64::MIN_POSITIVE)
 }
 
-/// The mean and the square of its error; a fiftieth of the level is noise at least. The sums are of what is above `first`.
-fn mean_and_noise(count: f64, sum: f64, squares: f64, first: f64) -> (f64, f64) {
-    let above = sum / count;
-    let spread = (squares - sum * above).max(0.0) / (count - 1.0).max(1.0);
-    let mean = first + above;
-    (mean, spread.max((0.02 * mean).powi(2)) / count)
+/// The square of Welch's t of two halves: whether the level is another. Values are those above `first`.
+fn step_strength(sums: &[Sums], cut: usize, first: f64) -> f64 {
+    let (before, after) = halves(sums, cut);
+    let half = |sums: Sums| {
+        let (mean, squares) = sums.mean();
+        let spread = squares / (sums.count - 1.0).max(1.0);
+        (mean, spread.max(least_noise(first + mean)) / sums.count)
+    };
+    let ((mean_before, noise_before), (mean, noise)) = (half(before), half(after));
+    (mean - mean_before).powi(2) / (noise_before + noise)
+}
+
+/// The square of the t of a slope that begins at the time `at`: whether what was level until then rises or falls since.
+fn slope_strength(sums: &[Sums], cut: usize, at: i64, first: f64) -> f64 {
+    let ((before, after), at) = (halves(sums, cut), at as f64);
+    let (level, squares_before) = before.mean();
+    // Sums of (time - at)², (value - level)² and of their product.
+    let times = after.times - 2.0 * at * after.time + at * at * after.count;
+    let values = after.values - 2.0 * level * after.value + level * level * after.count;
+    let both = after.both - at * after.value - level * after.time + at * level * after.count;
+    if times <= 0.0 {
+        return 0.0;
+    }
+    let slope = both / times;
+    let rest = squares_before + (values - slope * both).max(0.0);
+    let noise = rest / (before.count + after.count - 2.0).max(1.0);
+    slope * both / noise.max(least_noise(first + after.value / after.count))
 }
 
 #[cfg(test)]
@@ -193,9 +292,13 @@ mod tests {
         let share =
             Track::Share((0..30).map(|minute| (60 * minute, if minute < 20 { 9 } else { 1 }, 10)).collect());
         let quiet = Track::Level(wavering(0, 1_800, 100.0));
-        let found = split(window(), &[quiet.clone(), stepping(1_200, 180.0), share], None).unwrap();
+        let found = instants(window(), &[quiet.clone(), stepping(1_200, 180.0), share], None)[0].at;
         assert!((1_140..=1_200).contains(&found.seconds()), "{}", found.seconds());
-        assert_eq!(split(window(), &[quiet], None), None);
-        assert_eq!(split(window(), &[], None), None);
+        assert_eq!(instants(window(), &[quiet], None), []);
+        let rising = |(time, value): (i64, f64)| (time, value + 0.5 * (time - 900).max(0) as f64);
+        let rising = Track::Pile(wavering(0, 1_800, 100.0).into_iter().map(rising).collect());
+        let found = instants(window(), &[rising], None)[0].at;
+        assert!((840..=960).contains(&found.seconds()), "{}", found.seconds());
+        assert_eq!(instants(window(), &[], None), []);
     }
 }

@@ -256,7 +256,7 @@ impl From<&Cell> for Summary {
     }
 }
 
-/// Who suffers from a failing service.
+/// Who suffers from a failing or slow service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Impact {
     /// Affected operations, entry points first, then by falling share.
@@ -276,6 +276,10 @@ pub struct Affected {
     pub share: f64,
     /// Failed share of its requests in the window, 0 to 1.
     pub observed_errors: f64,
+    /// Mean duration of its requests in the window, in nanoseconds; 0 where none were counted.
+    pub observed_ns: f64,
+    /// What its mean request would take longer, in nanoseconds; 0 where it is supposed to fail.
+    pub added_ns: f64,
     /// Calls between services on the shortest way to the failing service; 0 within it.
     pub distance: u32,
     /// True when nothing known calls it: its callers are users.
@@ -332,6 +336,23 @@ pub struct Anomaly {
     pub before: f64,
     /// 0 to 1: how far the peak is from the baseline.
     pub severity: f64,
+}
+
+impl Anomaly {
+    /// A number that stands for its identity: subject, kind and onset (FNV-1a of them).
+    pub fn id(&self) -> u64 {
+        let subject = match self.subject {
+            Subject::Operation(operation) => [0, operation.0, 0],
+            Subject::Instance(service, resource) => [1, service.0, resource.0],
+            Subject::Edge(from, to) => [2, from.0, to.0],
+            Subject::Logs(service, template, _) => [3, service.0, template.0],
+        };
+        let numbers =
+            subject.into_iter().map(u64::from).chain([self.kind as u64, self.onset.0.cast_unsigned()]);
+        let bytes = numbers.flat_map(u64::to_le_bytes);
+        bytes
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
 }
 
 /// Kinds of anomalies.

@@ -35,7 +35,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk
         first.kind.name(),
         name(first)
     );
-    let columns = ["onset", "end", "service", "subject", "kind", "before", "peak", "unit", "severity"];
+    let columns = ["onset", "end", "service", "subject", "kind", "before", "peak", "unit", "severity", "id"];
     let rows = found.iter().map(|anomaly| row(query, anomaly, name(anomaly), &asked)).collect();
     page::put(&mut answer, Table::new("anomalies", columns), rows, (from, ask.limit));
     answer.next.push(Next::new("root_cause_analysis", [("service", json!(name(first)))]));
@@ -65,5 +65,6 @@ fn row(query: &Query, anomaly: &Anomaly, service: String, asked: &Asked) -> Vec<
         shown(anomaly.peak),
         json!(unit),
         cells::rounded(anomaly.severity),
+        json!(format!("{:016x}", anomaly.id())),
     ]
 }

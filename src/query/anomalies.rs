@@ -1,18 +1,22 @@
 //! What left its normal course, and when.
 
 use crate::diagnose::anomaly;
-use crate::diagnose::verdict::Anomaly;
-use crate::model::id::ServiceId;
+use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified};
+use crate::diagnose::evidence::Slice;
+use crate::diagnose::verdict::{Anomaly, AnomalyKind};
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
+use crate::store::anomalies::EpisodeRow;
 
 use super::error::Error;
 use super::handle::Query;
 use super::window;
 
 impl Query {
-    /// The anomalies that overlap `window`, earliest onset first; of one service or of all.
+    /// The anomalies that overlap `window`, earliest onset first; of one service or of all. Those that upkeep found go by
+    /// the onset that it found, whatever the window.
     ///
     /// # Errors
     /// When the name is unknown or the store does not answer.
@@ -25,15 +29,49 @@ impl Query {
         let wanted = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
         let Some(tenant) = self.tenant(scope) else { return Ok(Vec::new()) };
         let reach = Window::new(window::plain(asked).before.from, asked.to);
-        let mut slices = self.slices(tenant, reach).await?;
-        if let Some(wanted) = wanted {
-            slices.retain(|slice| self.node_of(slice.subject) == Some(wanted));
-        }
-        let work =
-            tokio::task::spawn_blocking(move || anomaly::anomalies(&slices, &anomaly::Options::default()));
-        let mut found = work.await.map_err(|_| Error::Abandoned)?;
+        let is_wanted = |subject: Subject| wanted.is_none_or(|wanted| self.node_of(subject) == Some(wanted));
+        let (mut slices, mut known) =
+            tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.episodes(tenant, before(asked)))?;
+        slices.retain(|slice| is_wanted(slice.subject));
+        known.retain(|episode| is_wanted(episode.anomaly.subject));
+        let mut found = found_in(slices).await?;
         found.retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
+        let mut found = identified(found, &known, asked.to);
+        found.retain(|anomaly| anomaly.end.is_none_or(|end| end > asked.from));
         Ok(found)
+    }
+
+    /// Tenants of which something was heard in the last hours.
+    pub fn heard_tenants(&self) -> Vec<TenantNumber> {
+        self.graph.tenants()
+    }
+
+    /// What upkeep looks at: the slices of `window`, the anomalies in them, and the episodes that are known of it. That
+    /// one falls silent while nobody is heard is none.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn look(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+    ) -> Result<(Vec<Slice>, Vec<Anomaly>, Vec<Episode>), Error> {
+        let (slices, known) = tokio::try_join!(
+            Box::pin(self.slices_within(tenant, window)),
+            self.episodes(tenant, before(window))
+        )?;
+        let work = tokio::task::spawn_blocking(move || {
+            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
+            found.retain(|anomaly| !window::is_unheard(anomaly, window, &slices));
+            (slices, found)
+        });
+        let (slices, found) = work.await.map_err(|_| Error::Abandoned)?;
+        Ok((slices, found, known))
+    }
+
+    /// The episodes that are stored and overlap `window`.
+    async fn episodes(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Episode>, Error> {
+        Ok(self.store.episodes(tenant, window, LASTS_MAX).await?.into_iter().map(episode).collect())
     }
 
     /// The node that a subject belongs to; the callee's for edges.
@@ -45,4 +83,25 @@ impl Query {
             Subject::Instance(service, _) | Subject::Logs(service, ..) => Some(service),
         }
     }
+}
+
+/// The window with the time in which an episode that ended is still the same as what begins in it.
+fn before(window: Window) -> Window {
+    Window::new(window.from.minus(GAP + GAP), window.to)
+}
+
+async fn found_in(slices: Vec<Slice>) -> Result<Vec<Anomaly>, Error> {
+    let work = tokio::task::spawn_blocking(move || anomaly::anomalies(&slices, &anomaly::Options::default()));
+    work.await.map_err(|_| Error::Abandoned)
+}
+
+fn episode(row: EpisodeRow) -> Episode {
+    let EpisodeRow { subject, what, onset, end, seen, before, peak, severity } = row;
+    let kind = match what {
+        0 => AnomalyKind::Errors,
+        1 => AnomalyKind::Latency,
+        2 => AnomalyKind::Traffic,
+        _ => AnomalyKind::Silence,
+    };
+    Episode { anomaly: Anomaly { subject, kind, onset, end, peak, before, severity }, seen }
 }

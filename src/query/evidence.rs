@@ -76,6 +76,15 @@ impl Query {
         let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
             return Ok(Vec::new());
         };
+        self.slices_within(tenant, window).await
+    }
+
+    /// The same, whatever is known before and after.
+    pub(super) async fn slices_within(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+    ) -> Result<Vec<Slice>, Error> {
         let wanted = |subject: &Subject| matches!(subject, Subject::Instance(..) | Subject::Operation(_));
         let kinds = [RollupKind::Operation, RollupKind::Instance];
         let (width, cells) = self.timeline(tenant, window, &kinds, wanted).await?;

@@ -33,6 +33,8 @@ const STEPS_SECONDS: [i64; 4] = [10, 60, 600, 3_600];
 const LOOK_BACK: Duration = Duration::from_secs(300);
 /// How far before the window series are looked at, where they go back so far: many are sent once in five minutes.
 const SERIES_BASELINE: Duration = Duration::from_secs(3 * 3600);
+/// Series whose values are further apart on average come seldom.
+const SELDOM_SECONDS: i64 = 90;
 /// Events that are taken for changes (semantic conventions where there are some).
 const CHANGES: &str = "event.name:IN [deployment deployment.started deployment.finished feature_flag.change \
                        vcs.commit vcs.change config.change configuration.change release rollout]";
@@ -79,9 +81,14 @@ impl Readings {
     pub(super) fn tracks(&self, window: Window) -> Vec<Track> {
         let (start, end) = (self.step(window.from), self.end(window.to));
         let time = |step: usize| (self.plan.from.0 + self.plan.step_ns * step as i64) / NANOS_PER_SECOND;
-        let track = |(_, values): &(StoredSeries, Vec<Option<f64>>)| {
+        let track = |(series, values): &(StoredSeries, Vec<Option<f64>>)| {
             let points = part(values, start, end).iter().enumerate();
-            Track::Level(points.filter_map(|(step, value)| Some((time(start + step), (*value)?))).collect())
+            let points = points.filter_map(|(step, value)| Some((time(start + step), (*value)?))).collect();
+            if diagnose::piles_up(&series.definition.name.to_string()) {
+                Track::Pile(points)
+            } else {
+                Track::Level(points)
+            }
         };
         self.series.iter().map(track).collect()
     }
@@ -151,9 +158,9 @@ impl Query {
         let [start, split, end] =
             [before.min(long_before), window.from, window.to].map(|at| readings.step(at));
         for (series, values) in &readings.series {
-            let (before, now) = (part(values, start, split), part(values, split, end));
-            let points = now.iter().flatten();
-            let (before, now) = (spread(before), spread(now));
+            let before = spread(part(values, start, split));
+            let now = since_it_left(part(values, split, end), &before, readings.plan.step_ns);
+            let (points, now) = (now.iter().flatten(), spread(now));
             let (above, below) =
                 (points.clone().filter(|it| **it > before.high), points.filter(|it| **it < before.low));
             let (above, below) = (above.count() as u64, below.count() as u64);
@@ -315,6 +322,19 @@ fn plan(window: Window) -> Plan {
 fn part(values: &[Option<f64>], start: usize, end: usize) -> &[Option<f64>] {
     let end = end.min(values.len());
     &values[start.min(end)..end]
+}
+
+/// The values from the first one on that lies outside the baseline, where that is one of the first half and values come
+/// less than once a minute: what comes once in five minutes tells of the time before for a while.
+fn since_it_left<'a>(values: &'a [Option<f64>], before: &Spread, step_ns: i64) -> &'a [Option<f64>] {
+    let known = values.iter().flatten().count();
+    let seldom_ns = known as i64 * SELDOM_SECONDS * NANOS_PER_SECOND;
+    if before.count == 0 || values.len() as i64 * step_ns <= seldom_ns {
+        return values;
+    }
+    let is_outside = |value: &Option<f64>| value.is_some_and(|it| it < before.low || it > before.high);
+    let left = values.iter().position(is_outside).filter(|at| *at <= values.len() / 2);
+    &values[left.unwrap_or(0)..]
 }
 
 fn spread(values: &[Option<f64>]) -> Spread {

@@ -35,3 +35,4 @@ pub mod window;
 
 pub use self::error::Error;
 pub use self::handle::{Options, Query};
+pub use self::impact::WhatIf;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::diagnose;
+use crate::diagnose::averaged::averaged;
 use crate::diagnose::evidence::{Evidence, Slice};
-use crate::diagnose::split::{Track, split};
+use crate::diagnose::split::{Instant, Track, instants};
 use crate::diagnose::verdict::{Outcome, Verdict};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
@@ -19,6 +20,15 @@ use super::window::{self, Comparison, Trouble};
 
 /// How long before the last span a silence may seem to begin: buckets are that long.
 const SILENCE_SLACK: Duration = Duration::from_secs(60);
+
+/// How much must be known before trouble for it to be plain that it was not always so.
+const PLAIN_AFTER: Duration = Duration::from_secs(300);
+/// Onsets so close are one.
+const SAME_ONSET: Duration = Duration::from_secs(10);
+/// Onsets from which a window is explained, at most.
+const LIKELY_MAX: usize = 3;
+/// How long trouble must have lasted for it to be plain when it began.
+const PLAIN_FOR: Duration = Duration::from_secs(120);
 
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
@@ -112,57 +122,72 @@ impl Query {
             (slices, trouble)
         });
         let (slices, trouble) = work.await.map_err(|_| Error::Abandoned)?;
-        let comparisons = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
-        let mut answer: Option<Explanation> = None;
-        for comparison in comparisons {
+        let (likely, last) = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
+        let follow = |comparison: Comparison| {
             let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
             // On the heap: so much waits in there that a thread's stack would be short of it.
-            let mut evidence =
-                Box::pin(self.all_evidence(tenant, (comparison, until), symptom, readings)).await?;
-            evidence.timeline.clone_from(&slices);
-            let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
-            let comparison = Comparison { now: evidence.window, ..comparison };
-            let work = tokio::task::spawn_blocking(move || {
-                diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
-            });
-            let verdict = work.await.map_err(|_| Error::Abandoned)?;
-            let explains = verdict.outcome != Outcome::InsufficientEvidence;
-            let found = Explanation { verdict, comparison, traces, nodes };
-            if explains {
-                return Ok(found);
-            }
-            if answer.as_ref().is_none_or(|known| known.verdict.causes.is_empty()) {
-                answer = Some(found);
-            }
+            Box::pin(self.compared(tenant, (comparison, until), symptom, (&slices, readings)))
+        };
+        let (mut verdicts, mut rest) = (Vec::new(), Vec::new());
+        for (weight, comparison) in likely {
+            let found = follow(comparison).await?;
+            verdicts.push((weight, found.verdict.clone()));
+            rest.push(found);
         }
-        answer.ok_or(Error::Abandoned)
+        let (at, verdict) = averaged(verdicts).ok_or(Error::Abandoned)?;
+        let found = Explanation { verdict, ..rest.swap_remove(at) };
+        let Some(last) = last.filter(|_| found.verdict.outcome == Outcome::InsufficientEvidence) else {
+            return Ok(found);
+        };
+        let other = follow(last).await?;
+        let is_better = other.verdict.outcome != Outcome::InsufficientEvidence;
+        Ok(if is_better || found.verdict.causes.is_empty() { other } else { found })
     }
 
-    /// What may be compared, at least one: the first that shows anything explains the window. That is what lies around
-    /// trouble that is plain to see; where there is none, around the instant in the window at which most changed, and then,
-    /// where the time before is known, the window as it was asked for.
+    /// What one comparison shows.
+    async fn compared(
+        &self,
+        tenant: TenantNumber,
+        (comparison, until): (Comparison, UnixNanos),
+        symptom: Option<ServiceId>,
+        (slices, readings): (&[Slice], &Readings),
+    ) -> Result<Explanation, Error> {
+        let mut evidence = self.all_evidence(tenant, (comparison, until), symptom, readings).await?;
+        evidence.timeline = slices.to_vec();
+        let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
+        let comparison = Comparison { now: evidence.window, ..comparison };
+        let work = tokio::task::spawn_blocking(move || {
+            diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
+        });
+        let verdict = work.await.map_err(|_| Error::Abandoned)?;
+        Ok(Explanation { verdict, comparison, traces, nodes })
+    }
+
+    /// What may be compared. First what is likely, at least one, with weights: what lies around trouble that is plain to
+    /// see; where there is none, around the instants in the window at which most changed. Then, where the time before is
+    /// known, the window as it was asked for, for when that shows nothing.
     async fn comparisons(
         &self,
         tenant: TenantNumber,
         asked: Window,
         trouble: Trouble,
         (slices, readings): (&[Slice], &Readings),
-    ) -> Result<Vec<Comparison>, Error> {
+    ) -> Result<(Vec<(f64, Comparison)>, Option<Comparison>), Error> {
         let comparison = trouble.comparison;
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
         let Some(first) = counted.into_iter().chain(readings.since).min() else {
-            return Ok(vec![comparison]);
+            return Ok((vec![(1.0, comparison)], None));
         };
         let known = first < asked.from.minus(asked.length() / 4);
         let as_asked = window::plain(asked);
-        let with_asked = |mut found: Vec<Comparison>| {
-            if known && !found.contains(&as_asked) {
-                found.push(as_asked);
-            }
-            found
+        let with_asked = |likely: Vec<(f64, Comparison)>| {
+            let is_new = likely.iter().all(|(_, comparison)| *comparison != as_asked);
+            (likely, (known && is_new).then_some(as_asked))
         };
-        if trouble.is_plain {
-            return Ok(with_asked(vec![comparison]));
+        let is_plain =
+            trouble.is_plain && counted.is_some_and(|first| comparison.now.from >= first.plus(PLAIN_AFTER));
+        if is_plain && comparison.now.length() >= PLAIN_FOR {
+            return Ok(with_asked(vec![(1.0, comparison)]));
         }
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
@@ -172,13 +197,27 @@ impl Query {
         )?;
         let mut tracks = readings.tracks(within);
         tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
-        let work = tokio::task::spawn_blocking(move || split(within, &tracks, known.then_some(asked.from)));
-        let Some(at) = work.await.map_err(|_| Error::Abandoned)? else {
-            return Ok(with_asked(vec![comparison]));
-        };
+        let work =
+            tokio::task::spawn_blocking(move || instants(within, &tracks, known.then_some(asked.from)));
+        let found = work.await.map_err(|_| Error::Abandoned)?;
+        if found.is_empty() {
+            return Ok(with_asked(vec![(1.0, comparison)]));
+        }
         let length = asked.length().max(comparison.before.length());
-        let cut = Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
-        Ok(with_asked(vec![cut]))
+        let around = |Instant { at, weight }| {
+            let cut =
+                Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
+            (weight, if at == asked.from { as_asked } else { cut })
+        };
+        let mut likely: Vec<(f64, Comparison)> = found.into_iter().map(around).collect();
+        if is_plain {
+            // It has just begun: too late for an instant of its own.
+            let onset = comparison.now.from;
+            likely.retain(|(_, other)| other.now.from.0.abs_diff(onset.0) > SAME_ONSET.as_nanos() as u64);
+            likely.insert(0, (1.0, comparison));
+            likely.truncate(LIKELY_MAX);
+        }
+        Ok(with_asked(likely))
     }
 
     /// What spans, logs, metrics and events tell.

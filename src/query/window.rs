@@ -119,7 +119,7 @@ pub fn heard(asked: Window, slices: &[Slice]) -> Window {
 }
 
 /// True for a silence in which nobody else was heard either: what was not received says nothing about a service.
-fn is_unheard(anomaly: &Anomaly, asked: Window, slices: &[Slice]) -> bool {
+pub(super) fn is_unheard(anomaly: &Anomaly, asked: Window, slices: &[Slice]) -> bool {
     if anomaly.kind != AnomalyKind::Silence {
         return false;
     }

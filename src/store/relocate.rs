@@ -409,7 +409,7 @@ static OPEN_MINUTES: Table = Table {
 };
 
 /// The tables that are not kept by day.
-static WHOLE: [Moving; 10] = [
+static WHOLE: [Moving; 11] = [
     Moving::by(&table::TENANTS, "id"),
     Moving::by(&table::SERVICES, "id"),
     Moving::by(&table::OPERATIONS, "id"),
@@ -420,6 +420,7 @@ static WHOLE: [Moving; 10] = [
     Moving::by(&UNROLLED, "hour"),
     Moving::by(&UNRECKONED, "hour"),
     Moving::by(&OPEN_MINUTES, "tenant_id, minute"),
+    Moving::by(&table::ANOMALIES, "tenant_id, onset, kind, a, b, what"),
 ];
 
 /// How the tables of a day are moved.

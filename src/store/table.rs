@@ -332,6 +332,24 @@ pub(super) static ROLLUPS: Table = Table {
     clash: Clash::Replace { key: "tenant_id, width, bucket, kind, a, b, c" },
 };
 
+pub(super) static ANOMALIES: Table = Table {
+    name: "anomalies",
+    columns: &[
+        ("tenant_id", Int),
+        ("onset", Big),
+        ("kind", Small),
+        ("a", Int),
+        ("b", Int),
+        ("what", Small),
+        ("ended", Big),
+        ("seen", Big),
+        ("before", Real),
+        ("peak", Real),
+        ("severity", Real),
+    ],
+    clash: Clash::Replace { key: "tenant_id, onset, kind, a, b, what" },
+};
+
 /// Points are given up by the day, so a roll-up of fewer points than the stored one has lost some: the stored one stays.
 pub(super) static SERIES_HOURS: Table = Table {
     name: partition::SERIES_HOURS.name,

@@ -34,7 +34,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("pipeline", "model fault clock vitals admit decode encode rules journal letters templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
     ("transfer", "model fault clock decode encode journal letters store"),
-    ("upkeep", "model fault clock vitals reckon journal graph search store"),
+    ("upkeep", "model fault clock vitals diagnose reckon journal graph search store query"),
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
     // `api` and `mcp` name evidence and stored rows in the forms that questions answer with.

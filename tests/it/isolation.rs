@@ -119,7 +119,7 @@ fn values(name: &str, tenant: &Tenant) -> Vec<String> {
     let own = |value: String| vec![value];
     let fixed = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     match name {
-        "service" => own(tenant.service()),
+        "service" | "caller" => own(tenant.service()),
         "operation" => own(format!("GET /{}", tenant.name)),
         "trace_id" => own(format!("{TRACE:02x}").repeat(16)),
         "span_id" => own("02".repeat(8)),
@@ -136,6 +136,7 @@ fn values(name: &str, tenant: &Tenant) -> Vec<String> {
         "function" => fixed(&["avg", "max", "last", "rate"]),
         "order" => fixed(&["slowest", "newest"]),
         "step" | "range" | "min_duration" | "max_duration" => fixed(&["1s", "1m"]),
+        "added_latency_ms" => fixed(&["0", "250"]),
         "limit" | "depth" | "top" | "max_tokens" => fixed(&["1", "5", "1000"]),
         // Cursors of the other tenant have tests of their own.
         "cursor" | "x-tenant-id" => Vec::new(),

@@ -96,6 +96,15 @@ async fn every_tool_answers_and_its_next_calls_are_valid() {
         !affected.iter().any(|row| row["service"] == "postgresql/orders"),
         "impact must walk to callers: {impact}"
     );
+    let slower = json!({"service": "orders", "caller": "gateway", "added_latency_ms": 250});
+    let slower = ask(&server, "shop", "impact_analysis", slower).await;
+    let entry = rows(&slower, "affected").into_iter().find(|row| row["operation"] == "GET /orders").unwrap();
+    assert_eq!((&entry["share"], &entry["added_ms"]), (&json!(1), &json!(250)), "{slower}");
+    assert!(entry["mean_ms"].as_f64().unwrap() > 0.0, "{slower}");
+    assert!(slower["summary"].as_str().unwrap().contains("would take 250 ms longer"), "{slower}");
+    let nobody = json!({"service": "gateway", "caller": "orders"});
+    let nobody = ask(&server, "shop", "impact_analysis", nobody).await;
+    assert!(nobody["why_empty"].as_str().unwrap().contains("no calls of orders"), "{nobody}");
     let graph = ask(&server, "shop", "trace_graph", json!({"trace_id": trace})).await;
     let origin: Vec<Value> = rows(&graph, "spans").into_iter().filter(|row| row["origin"] == true).collect();
     assert_eq!(origin.len(), 1, "{graph}");
@@ -113,6 +122,8 @@ async fn unknown_names_are_answered_with_the_nearest() {
             json!({"service": "orders", "operation": "GET /lsit"}),
             "did you mean `GET /list`?",
         ),
+        ("impact_analysis", json!({"service": "orders", "caller": "gatewya"}), "did you mean `gateway`?"),
+        ("impact_analysis", json!({"service": "orders", "added_latency_ms": -1}), "from 0 to 600000"),
         ("get_service_map", json!({"servce": "gateway"}), "did you mean `service`?"),
         ("get_service_map", json!({"since": "yesterday"}), "RFC 3339"),
         ("search_logs", json!({"query": "\"unfinished"}), "quot"),

@@ -12,7 +12,7 @@ use crate::diagnose::evidence::{
     StepEvidence, TemplateEvidence,
 };
 use crate::diagnose::health::{Lengths, health};
-use crate::diagnose::impact::impact;
+use crate::diagnose::impact::{Supposed, impact};
 use crate::diagnose::verdict::{self, AnomalyKind, Health, Outcome, Reference, Status, SymptomKind};
 use crate::diagnose::{Options, root_cause};
 use crate::model::id::{OperationId, SeriesId, ServiceId, TemplateId};
@@ -58,12 +58,12 @@ fn order_does_not_matter() {
         let evidence = simulate(seed, 60, fault);
         let (verdict, hurt) = (
             root_cause(&evidence, None, &Options::default()),
-            impact(&evidence, ServiceId(ORDERS), None, &BTreeMap::new()),
+            impact(&evidence, Supposed::down(ServiceId(ORDERS)), &BTreeMap::new()),
         );
         for round in 0..3 {
             let other = shuffled(evidence.clone(), round);
             assert_eq!(root_cause(&other, None, &Options::default()), verdict, "{fault:?}");
-            assert_eq!(impact(&other, ServiceId(ORDERS), None, &BTreeMap::new()), hurt);
+            assert_eq!(impact(&other, Supposed::down(ServiceId(ORDERS)), &BTreeMap::new()), hurt);
             assert_eq!(
                 anomalies(&other.timeline, &anomaly::Options::default()),
                 anomalies(&evidence.timeline, &anomaly::Options::default())
@@ -206,8 +206,11 @@ fn metrics_and_logs_alone_give_candidates() {
     let verdict = root_cause(&evidence, None, &Options::default());
     assert_eq!((verdict.outcome, verdict.causes[0].service), (Outcome::Candidates, middle));
     assert_eq!(verdict.causes[0].fault, verdict::Fault::Latency);
-    let callers: Vec<ServiceId> =
-        impact(&evidence, back, None, &BTreeMap::new()).affected.iter().map(|it| it.service).collect();
+    let callers: Vec<ServiceId> = impact(&evidence, Supposed::down(back), &BTreeMap::new())
+        .affected
+        .iter()
+        .map(|it| it.service)
+        .collect();
     assert_eq!(callers, [front, middle]);
     evidence.series.clear();
     evidence.templates.push(TemplateEvidence {
@@ -284,7 +287,7 @@ fn truly_affected(service: u32) -> Vec<u32> {
 fn impact_names_callers_and_only_callers() {
     let evidence = simulate(1, 60, Fault::Quiet);
     for service in [CART, CHECKOUT, PAYMENTS, ORDERS, CATALOG, BANK, CACHE, DATABASE, EVENTS] {
-        let found = impact(&evidence, ServiceId(service), None, &BTreeMap::new());
+        let found = impact(&evidence, Supposed::down(ServiceId(service)), &BTreeMap::new());
         let named: BTreeSet<u32> = found.affected.iter().map(|it| it.service.0).collect();
         let expected: BTreeSet<u32> = truly_affected(service).into_iter().collect();
         assert_eq!(named, expected, "{service}");
@@ -292,25 +295,26 @@ fn impact_names_callers_and_only_callers() {
         assert!(found.affected.windows(2).all(|pair| pair[0].entry >= pair[1].entry));
         assert!(found.affected.iter().all(|it| it.share > 0.0 && it.share <= 1.0));
     }
-    let database = impact(&evidence, ServiceId(DATABASE), None, &BTreeMap::new());
+    let database = impact(&evidence, Supposed::down(ServiceId(DATABASE)), &BTreeMap::new());
     let entries: Vec<u32> =
         database.affected.iter().filter(|it| it.entry).filter_map(|it| it.operation.map(|it| it.0)).collect();
     assert_eq!(entries.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([11, 12, 13]));
-    let one = impact(&evidence, ServiceId(ORDERS), Some(OperationId(24)), &BTreeMap::new());
+    let list = Supposed { operation: Some(OperationId(24)), ..Supposed::down(ServiceId(ORDERS)) };
+    let one = impact(&evidence, list, &BTreeMap::new());
     assert_eq!(one.affected.iter().filter_map(|it| it.operation.map(|it| it.0)).collect::<Vec<_>>(), [12]);
-    let payments = impact(&evidence, ServiceId(PAYMENTS), None, &BTreeMap::new());
+    let payments = impact(&evidence, Supposed::down(ServiceId(PAYMENTS)), &BTreeMap::new());
     assert_eq!(
         payments.affected.iter().map(|it| (it.service.0, it.distance)).collect::<Vec<_>>(),
         [(GATEWAY, 2), (CHECKOUT, 1)]
     );
     assert!(payments.affected.iter().all(|it| it.share > 0.9));
-    assert!(impact(&evidence, ServiceId(99), None, &BTreeMap::new()).affected.is_empty());
+    assert!(impact(&evidence, Supposed::down(ServiceId(99)), &BTreeMap::new()).affected.is_empty());
 }
 
 #[test]
 fn a_dead_service_still_hurts_its_callers() {
     let evidence = simulate(2, 60, Fault::Down { service: PAYMENTS });
-    let found = impact(&evidence, ServiceId(PAYMENTS), None, &BTreeMap::new());
+    let found = impact(&evidence, Supposed::down(ServiceId(PAYMENTS)), &BTreeMap::new());
     let named: BTreeSet<u32> = found.affected.iter().map(|it| it.service.0).collect();
     assert_eq!(named, BTreeSet::from([CHECKOUT, GATEWAY]));
     assert!(found.affected.iter().all(|it| it.share > 0.9 && it.observed_errors > 0.9));
@@ -322,7 +326,7 @@ fn cycles_end() {
     let mut back = evidence.edges.iter().find(|edge| edge.from == OperationId(51)).unwrap().clone();
     (back.from, back.to) = (OperationId(22), OperationId(11));
     evidence.edges.push(back);
-    assert_eq!(impact(&evidence, ServiceId(BANK), None, &BTreeMap::new()).affected.len(), 3);
+    assert_eq!(impact(&evidence, Supposed::down(ServiceId(BANK)), &BTreeMap::new()).affected.len(), 3);
     let verdict = root_cause(&evidence, None, &Options::default());
     assert!(verdict.causes.iter().all(|cause| cause.confidence.is_finite()));
 }
@@ -456,7 +460,7 @@ proptest! {
             prop_assert!((0.0..=1.0).contains(&cause.confidence), "{}", cause.confidence);
         }
         prop_assert_eq!(root_cause(&shuffled(evidence.clone(), 1), None, &Options::default()), verdict);
-        let hurt = impact(&evidence, ServiceId(0), None, &BTreeMap::new());
+        let hurt = impact(&evidence, Supposed::down(ServiceId(0)), &BTreeMap::new());
         prop_assert!(hurt.affected.iter().all(|it| it.share > 0.0 && it.share <= 1.0));
     }
 }

@@ -4,3 +4,4 @@ mod faults;
 mod laws;
 mod shop;
 mod simulation;
+mod what_if;

@@ -18,6 +18,7 @@
 //!
 //! The questions are methods of [`Store`](super::Store).
 
+mod anomalies;
 pub(super) mod columns;
 pub mod counts;
 mod details;

@@ -433,7 +433,7 @@ fn read(kind: i64, text: &str, bytes: &mut Vec<u8>) -> Option<(Subject, Cell)> {
     Some((subject, Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch }))
 }
 
-fn subject(kind: i64, [a, b, c]: [u32; 3]) -> Option<Subject> {
+pub(super) fn subject(kind: i64, [a, b, c]: [u32; 3]) -> Option<Subject> {
     Some(match kind {
         0 => Subject::Operation(OperationId(a)),
         1 => Subject::Instance(ServiceId(a), ResourceId(b)),

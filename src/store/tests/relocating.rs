@@ -54,6 +54,7 @@ async fn fill(store: &Store) {
     assert_eq!(store.roll_up_hours(at(8_000)).await.unwrap(), 1);
     let rollup = SeriesHour { series: SeriesId(1), points: 5, rollup: b"five".to_vec() };
     store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
+    store.put_episodes(TENANT, &[super::anomalies::episode(1, 60, None)]).await.unwrap();
     let given_up = Family::Logs.partition(day().plus(1));
     assert_eq!(store.retire(&[given_up], at(0)).await.unwrap(), 1);
 }
@@ -81,6 +82,7 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
         "SELECT concat_ws(' ', hour) FROM unrolled",
         "SELECT concat_ws(' ', hour) FROM unreckoned",
         "SELECT concat_ws(' ', tenant_id, minute) FROM open_minutes",
+        "SELECT concat_ws(' ', tenant_id, onset, kind, a, b, what, text(ended), seen, CAST(peak AS INTEGER)) FROM anomalies",
     ] {
         let rows = table(store, sql).await;
         assert!(!rows.is_empty(), "{sql}");
