@@ -46,27 +46,32 @@ impl Query {
         self.graph.tenants()
     }
 
-    /// What upkeep looks at: the slices of `window`, the anomalies in them, and the episodes that are known of it. That
-    /// one falls silent while nobody is heard is none.
+    /// What upkeep looks at: the slices of `window` and the anomalies in them. That one falls silent while nobody is heard is
+    /// none.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// When the store does not answer, which is asked where the graph does not remember the window.
     pub async fn look(
         &self,
         tenant: TenantNumber,
         window: Window,
-    ) -> Result<(Vec<Slice>, Vec<Anomaly>, Vec<Episode>), Error> {
-        let (slices, known) = tokio::try_join!(
-            Box::pin(self.slices_within(tenant, window)),
-            self.episodes(tenant, before(window))
-        )?;
+    ) -> Result<(Vec<Slice>, Vec<Anomaly>), Error> {
+        let slices = Box::pin(self.slices_within(tenant, window)).await?;
         let work = tokio::task::spawn_blocking(move || {
             let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
             found.retain(|anomaly| !window::is_unheard(anomaly, window, &slices));
             (slices, found)
         });
-        let (slices, found) = work.await.map_err(|_| Error::Abandoned)?;
-        Ok((slices, found, known))
+        work.await.map_err(|_| Error::Abandoned)
+    }
+
+    /// The episodes that are stored and overlap `window`, or ended so shortly before it that what begins in it may be one of
+    /// them.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn known_episodes(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Episode>, Error> {
+        self.episodes(tenant, before(window)).await
     }
 
     /// The episodes that are stored and overlap `window`.

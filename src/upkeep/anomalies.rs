@@ -1,7 +1,7 @@
 //! What leaves its normal course is written down, each episode once, so that it is known by one onset whoever asks, and
 //! still known when the roll-ups that told it are gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::rounds::Rounds;
 use crate::clock::Clock;
-use crate::diagnose::episode::{Episode, followed};
+use crate::diagnose::episode::{Episode, GAP, followed};
 use crate::fault::{self, chain};
 use crate::model::id::TenantNumber;
 use crate::model::rollup::FINE_SECONDS;
@@ -47,9 +47,9 @@ pub struct Followed {
 pub fn start(what: Followed, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut rounds = Rounds::new("anomalies", what.health.clone());
-        let mut open = BTreeSet::new();
+        let mut known = BTreeMap::new();
         for round in 0_u64.. {
-            if let Some(Err(failure)) = rounds.work(what.round(round, &mut open, &stop)).await {
+            if let Some(Err(failure)) = rounds.work(what.round(round, &mut known, &stop)).await {
                 warn!(error = chain(&failure), "anomalies were not written down; it is tried again");
             }
             tokio::select! {
@@ -61,11 +61,12 @@ pub fn start(what: Followed, stop: CancellationToken) -> JoinHandle<()> {
 }
 
 impl Followed {
-    /// Looks at each tenant that was heard lately; `open` are those that have episodes that last.
+    /// Looks at each tenant that was heard lately; `known` are the episodes of those that were looked at before, so that
+    /// the store is asked for them once.
     async fn round(
         &self,
         round: u64,
-        open: &mut BTreeSet<TenantNumber>,
+        known: &mut BTreeMap<TenantNumber, Vec<Episode>>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         fault::point("upkeep.anomalies");
@@ -75,16 +76,18 @@ impl Followed {
         }
         let to = UnixNanos::from_seconds(now.minus(LATE_MAX).bucket_seconds(FINE_SECONDS));
         let mut tenants: BTreeSet<TenantNumber> = self.query.heard_tenants().into_iter().collect();
-        tenants.append(open);
+        let is_open = |episode: &Episode| episode.anomaly.end.is_none();
+        known.retain(|tenant, known| tenants.contains(tenant) || known.iter().any(is_open));
+        tenants.extend(known.keys());
         for tenant in tenants {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            match self.tenant(tenant, Window::new(to.minus(REACH), to)).await {
-                Ok(true) => drop(open.insert(tenant)),
-                Ok(false) => {}
+            let window = Window::new(to.minus(REACH), to);
+            // What could not be written down is found again.
+            match self.tenant(tenant, window, known.get(&tenant)).await {
+                Ok(followed) => drop(known.insert(tenant, followed)),
                 Err(failure) => {
-                    open.insert(tenant);
                     let error = chain(&failure);
                     warn!(
                         tenant = tenant.0,
@@ -96,25 +99,32 @@ impl Followed {
         Ok(())
     }
 
-    /// Looks at one tenant; answers whether it has episodes that last.
-    async fn tenant(&self, tenant: TenantNumber, window: Window) -> Result<bool, Error> {
-        let (slices, found, known) = self.query.look(tenant, window).await?;
+    /// Looks at one tenant; answers the episodes that the next look may find again.
+    async fn tenant(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        known: Option<&Vec<Episode>>,
+    ) -> Result<Vec<Episode>, Error> {
+        let known = match known {
+            Some(known) => known.clone(),
+            None => self.query.known_episodes(tenant, window).await?,
+        };
+        let (slices, found) = self.query.look(tenant, window).await?;
         let work = tokio::task::spawn_blocking(move || {
             let changed = followed(&known, &found, &slices, window.to);
-            let still = |episode: &Episode| episode.anomaly.end.is_none();
-            let lasts = changed.iter().any(still)
-                || known.iter().any(|known| still(known) && changed.iter().all(|it| !is_same(it, known)));
-            (changed, lasts)
+            let ids: HashSet<u64> = changed.iter().map(|episode| episode.anomaly.id()).collect();
+            let mut all = known;
+            all.retain(|episode| !ids.contains(&episode.anomaly.id()));
+            all.extend(changed.iter().cloned());
+            all.retain(|episode| episode.anomaly.end.is_none_or(|end| end.plus(GAP) > window.from));
+            (changed, all)
         });
-        let (changed, lasts) = work.await.map_err(|_| Error::Abandoned)?;
+        let (changed, all) = work.await.map_err(|_| Error::Abandoned)?;
         let rows: Vec<EpisodeRow> = changed.iter().map(row).collect();
         self.store.put_episodes(tenant, &rows).await?;
-        Ok(lasts)
+        Ok(all)
     }
-}
-
-fn is_same(a: &Episode, b: &Episode) -> bool {
-    a.anomaly.id() == b.anomaly.id()
 }
 
 fn row(episode: &Episode) -> EpisodeRow {
