@@ -58,8 +58,6 @@ impl Looked {
     /// Whether what was found is but the way back: who looks from within a surge sees its end as a drop.
     fn is_left_by(&self, found: &Anomaly) -> bool {
         let known = &self.episode.anomaly;
-        let of_traffic =
-            |anomaly: &Anomaly| matches!(anomaly.kind, AnomalyKind::Traffic | AnomalyKind::Silence);
         let (way, left) = (known.peak - known.before, found.peak - known.before);
         known.subject == found.subject
             && of_traffic(known)
@@ -93,9 +91,12 @@ fn reach(episode: &Episode) -> UnixNanos {
     reach.min(episode.anomaly.onset.plus(LASTS_MAX))
 }
 
+fn of_traffic(anomaly: &Anomaly) -> bool {
+    matches!(anomaly.kind, AnomalyKind::Traffic | AnomalyKind::Silence)
+}
+
 /// Traffic that falls may cease: that is one episode; traffic that rises is another.
 fn is_alike(a: &Anomaly, b: &Anomaly) -> bool {
-    let of_traffic = |anomaly: &Anomaly| matches!(anomaly.kind, AnomalyKind::Traffic | AnomalyKind::Silence);
     let way = |anomaly: &Anomaly| (anomaly.peak - anomaly.before).signum();
     a.subject == b.subject && (a.kind == b.kind || of_traffic(a) && of_traffic(b)) && way(a) == way(b)
 }

@@ -1,5 +1,5 @@
-//! When something changed, where neither a symptom nor the time before the window tells: the instant at which most of
-//! what was counted and measured changes its level at once.
+//! When something may have changed, where neither a symptom nor the time before the window tells: the instants at which
+//! most of what was counted and measured changes its level at once.
 //!
 //! For each instant in question every track is cut in two, and the squared t value of the two halves (for shares: twice
 //! the gain of likelihood) is its vote, capped so that one track cannot decide alone. Noise votes about 1 whatever the
@@ -20,7 +20,7 @@ const ALSO_PART: f64 = 0.35;
 /// What the instant from which on somebody asks counts at least, as part of the votes of the first: who asks knows something.
 const ASKED_PART: f64 = 0.8;
 /// Instants in question at most.
-const INSTANTS_MAX: usize = 3;
+pub const INSTANTS_MAX: usize = 3;
 /// Steps around an instant that belong to it.
 const OWN_STEPS: usize = 6;
 /// How much better a slope must tell a track than a step does.
@@ -59,7 +59,7 @@ pub struct Instant {
 }
 
 /// The instants within `window` at which most changed, the likeliest first; none where nothing did beyond chance.
-/// Where the time before `since` is known, none before it, and `since` itself where as much changed there.
+/// Where the time before `since` is known, none before it, and `since` itself among them.
 pub fn instants(window: Window, tracks: &[Track], since: Option<UnixNanos>) -> Vec<Instant> {
     let summed: Vec<Summed> = tracks.iter().map(Summed::new).collect();
     let votes = votes_over(window, &summed);
@@ -193,9 +193,11 @@ impl Summed {
                     (HALF_MIN..=times.len().saturating_sub(HALF_MIN)).map(strength).fold(0.0, f64::max)
                 };
                 let may_slope = matches!(track, Track::Pile(_)) && times.len() >= SLOPE_POINTS_MIN;
-                let stepping = most(&|cut| step_strength(&sums, cut, first));
-                let sloping = most(&|cut| slope_strength(&sums, cut, times[cut] - begin, first));
-                Self::Level { first, slopes: may_slope && sloping > SLOPE_MIN * stepping, times, sums }
+                let slopes = may_slope && {
+                    let stepping = most(&|cut| step_strength(&sums, cut, first));
+                    most(&|cut| slope_strength(&sums, cut, times[cut] - begin, first)) > SLOPE_MIN * stepping
+                };
+                Self::Level { times, first, sums, slopes }
             }
             Track::Share(points) => {
                 let mut sums = vec![(0, 0)];

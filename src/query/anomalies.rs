@@ -31,7 +31,7 @@ impl Query {
         let reach = Window::new(window::plain(asked).before.from, asked.to);
         let is_wanted = |subject: Subject| wanted.is_none_or(|wanted| self.node_of(subject) == Some(wanted));
         let (mut slices, mut known) =
-            tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.episodes(tenant, before(asked)))?;
+            tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.known_episodes(tenant, asked))?;
         slices.retain(|slice| is_wanted(slice.subject));
         known.retain(|episode| is_wanted(episode.anomaly.subject));
         let mut found = found_in(slices).await?;
@@ -71,11 +71,8 @@ impl Query {
     /// # Errors
     /// When the store does not answer.
     pub async fn known_episodes(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Episode>, Error> {
-        self.episodes(tenant, before(window)).await
-    }
-
-    /// The episodes that are stored and overlap `window`.
-    async fn episodes(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Episode>, Error> {
+        // What ended within the gap may go on in the window; as much again for steps of minutes.
+        let window = Window::new(window.from.minus(GAP + GAP), window.to);
         Ok(self.store.episodes(tenant, window, LASTS_MAX).await?.into_iter().map(episode).collect())
     }
 
@@ -88,11 +85,6 @@ impl Query {
             Subject::Instance(service, _) | Subject::Logs(service, ..) => Some(service),
         }
     }
-}
-
-/// The window with the time in which an episode that ended is still the same as what begins in it.
-fn before(window: Window) -> Window {
-    Window::new(window.from.minus(GAP + GAP), window.to)
 }
 
 async fn found_in(slices: Vec<Slice>) -> Result<Vec<Anomaly>, Error> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::diagnose;
 use crate::diagnose::averaged::averaged;
 use crate::diagnose::evidence::{Evidence, Slice};
-use crate::diagnose::split::{Instant, Track, instants};
+use crate::diagnose::split::{INSTANTS_MAX, Instant, Track, instants};
 use crate::diagnose::verdict::{Outcome, Verdict};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
+use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
@@ -25,8 +26,6 @@ const SILENCE_SLACK: Duration = Duration::from_secs(60);
 const PLAIN_AFTER: Duration = Duration::from_secs(300);
 /// Onsets so close are one.
 const SAME_ONSET: Duration = Duration::from_secs(10);
-/// Onsets from which a window is explained, at most.
-const LIKELY_MAX: usize = 3;
 /// How long trouble must have lasted for it to be plain when it began.
 const PLAIN_FOR: Duration = Duration::from_secs(120);
 
@@ -123,10 +122,11 @@ impl Query {
         });
         let (slices, trouble) = work.await.map_err(|_| Error::Abandoned)?;
         let (likely, last) = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
+        let patterns = self.store.templates(Some(tenant)).await?;
         let follow = |comparison: Comparison| {
             let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
             // On the heap: so much waits in there that a thread's stack would be short of it.
-            Box::pin(self.compared(tenant, (comparison, until), symptom, (&slices, readings)))
+            Box::pin(self.compared(tenant, (comparison, until), symptom, (&slices, readings, &patterns)))
         };
         let (mut verdicts, mut rest) = (Vec::new(), Vec::new());
         for (weight, comparison) in likely {
@@ -150,9 +150,10 @@ impl Query {
         tenant: TenantNumber,
         (comparison, until): (Comparison, UnixNanos),
         symptom: Option<ServiceId>,
-        (slices, readings): (&[Slice], &Readings),
+        (slices, readings, patterns): (&[Slice], &Readings, &[TemplateRow]),
     ) -> Result<Explanation, Error> {
-        let mut evidence = self.all_evidence(tenant, (comparison, until), symptom, readings).await?;
+        let mut evidence =
+            self.all_evidence(tenant, (comparison, until), symptom, (readings, patterns)).await?;
         evidence.timeline = slices.to_vec();
         let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
         let comparison = Comparison { now: evidence.window, ..comparison };
@@ -215,7 +216,7 @@ impl Query {
             let onset = comparison.now.from;
             likely.retain(|(_, other)| other.now.from.0.abs_diff(onset.0) > SAME_ONSET.as_nanos() as u64);
             likely.insert(0, (1.0, comparison));
-            likely.truncate(LIKELY_MAX);
+            likely.truncate(INSTANTS_MAX);
         }
         Ok(with_asked(likely))
     }
@@ -226,7 +227,7 @@ impl Query {
         tenant: TenantNumber,
         (comparison, until): (Comparison, UnixNanos),
         symptom: Option<ServiceId>,
-        readings: &Readings,
+        (readings, patterns): (&Readings, &[TemplateRow]),
     ) -> Result<Evidence, Error> {
         let measured = readings.since.map(|since| Window::new(since, self.clock.now().max(since)));
         let known = match (self.known(tenant).await?, measured) {
@@ -239,12 +240,11 @@ impl Query {
         let told = Window::new(window.from, until.max(window.to));
         let since = baseline.map_or(window.from, |baseline| baseline.from);
         let has_spans = !evidence.operations.is_empty();
-        let patterns = self.store.templates(Some(tenant)).await?;
         let (templates, traces, changes, steps) = tokio::try_join!(
-            Box::pin(self.templates(tenant, (told, baseline), &patterns)),
+            Box::pin(self.templates(tenant, (told, baseline), patterns)),
             Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
             Box::pin(self.changes(tenant, Window::new(since, told.to))),
-            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans), &patterns)),
+            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans), patterns)),
         )?;
         (evidence.templates, evidence.traces) = (templates, traces);
         let measured = self.measured(tenant, readings, told, since);
