@@ -10,7 +10,7 @@ use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
 use super::evidence::Slice;
-use super::stats::{deviation_from, median, rate_surprise, saturate, share_surprise};
+use super::stats::{deviation_from, rate_surprise, saturate, share_surprise};
 use super::verdict::{Anomaly, AnomalyKind};
 
 /// How anomalies are told from noise.
@@ -120,6 +120,26 @@ struct Detector<'o> {
     subject: Subject,
 }
 
+/// The normal buckets before the one that is judged.
+#[derive(Default)]
+struct Normal {
+    buckets: VecDeque<Slice>,
+    /// The levels of those that have one, the lowest first.
+    levels: Vec<f64>,
+}
+
+impl Normal {
+    /// The middle of all levels; 0 where there are none.
+    fn median(&self) -> f64 {
+        let middle = self.levels.len() / 2;
+        match (self.levels.get(middle), middle.checked_sub(1).and_then(|below| self.levels.get(below))) {
+            (Some(upper), Some(lower)) if self.levels.len() % 2 == 0 => f64::midpoint(*lower, *upper),
+            (Some(level), _) => *level,
+            (None, _) => 0.0,
+        }
+    }
+}
+
 /// An episode that is being followed.
 struct Episode {
     onset_s: i64,
@@ -134,7 +154,7 @@ struct Episode {
 
 impl Detector<'_> {
     fn run(&self, buckets: &[Slice]) -> Vec<Anomaly> {
-        let mut normal: VecDeque<Slice> = VecDeque::new();
+        let mut normal = Normal::default();
         let mut found = Vec::new();
         let mut episode: Option<Episode> = None;
         for bucket in buckets {
@@ -167,7 +187,7 @@ impl Detector<'_> {
                 episode = None;
             } else if current.buckets.len() >= self.options.episode_max {
                 found.push(self.close(current, None));
-                normal.clear();
+                normal = Normal::default();
                 let level: Vec<Slice> = current.buckets.drain(..).collect();
                 level.iter().for_each(|bucket| self.learn(&mut normal, bucket));
                 episode = None;
@@ -179,10 +199,29 @@ impl Detector<'_> {
         found
     }
 
-    fn learn(&self, normal: &mut VecDeque<Slice>, bucket: &Slice) {
-        normal.push_back(*bucket);
-        while normal.len() > self.options.baseline_max.max(1) {
-            normal.pop_front();
+    fn learn(&self, normal: &mut Normal, bucket: &Slice) {
+        normal.buckets.push_back(*bucket);
+        if let Some(level) = self.level(bucket) {
+            let at = normal.levels.partition_point(|other| other.total_cmp(&level).is_lt());
+            normal.levels.insert(at, level);
+        }
+        while normal.buckets.len() > self.options.baseline_max.max(1) {
+            let Some(level) = normal.buckets.pop_front().and_then(|bucket| self.level(&bucket)) else {
+                continue;
+            };
+            if let Ok(at) = normal.levels.binary_search_by(|other| other.total_cmp(&level)) {
+                normal.levels.remove(at);
+            }
+        }
+    }
+
+    /// What of a bucket has a level; none where it says nothing of it.
+    fn level(&self, bucket: &Slice) -> Option<f64> {
+        match self.kind {
+            AnomalyKind::Errors => None,
+            AnomalyKind::Latency if bucket.count < self.options.count_min => None,
+            AnomalyKind::Latency => Some(bucket.sum_ns as f64 / bucket.count as f64),
+            AnomalyKind::Traffic | AnomalyKind::Silence => Some(bucket.count as f64),
         }
     }
 
@@ -203,26 +242,26 @@ impl Detector<'_> {
     }
 
     /// Compares a bucket with the normal ones before it; none where it cannot be judged.
-    fn judge(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
-        if normal.len() < self.options.baseline_min.max(1) {
+    fn judge(&self, bucket: &Slice, normal: &Normal) -> Option<Judged> {
+        if normal.buckets.len() < self.options.baseline_min.max(1) {
             return None;
         }
         match self.kind {
             AnomalyKind::Errors => self.judge_errors(bucket, normal),
             AnomalyKind::Latency => self.judge_latency(bucket, normal),
-            AnomalyKind::Traffic | AnomalyKind::Silence => self.judge_traffic(bucket, normal),
+            AnomalyKind::Traffic | AnomalyKind::Silence => Some(self.judge_traffic(bucket, normal)),
         }
     }
 
-    fn judge_errors(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
+    fn judge_errors(&self, bucket: &Slice, normal: &Normal) -> Option<Judged> {
         if bucket.count < self.options.count_min {
             return None;
         }
         if bucket.errors < ERRORS_MIN {
             return Some(Judged::CALM);
         }
-        let tries: u64 = normal.iter().map(|slice| slice.count).sum();
-        let failed: u64 = normal.iter().map(|slice| slice.errors).sum();
+        let tries: u64 = normal.buckets.iter().map(|slice| slice.count).sum();
+        let failed: u64 = normal.buckets.iter().map(|slice| slice.errors).sum();
         let value = bucket.errors as f64 / bucket.count as f64;
         let before = if tries == 0 { 0.0 } else { failed as f64 / tries as f64 };
         let surprise = share_surprise(bucket.errors as f64, bucket.count as f64, failed as f64, tries as f64);
@@ -230,32 +269,28 @@ impl Detector<'_> {
         Some(Judged { deviates, value, before, severity: saturate(value - before, 0.1) })
     }
 
-    fn judge_latency(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
-        let mean = |slice: &Slice| {
-            (slice.count >= self.options.count_min).then(|| slice.sum_ns as f64 / slice.count as f64)
-        };
-        let value = mean(bucket)?;
-        let mut means: Vec<f64> = normal.iter().filter_map(mean).collect();
-        if means.len() < self.options.baseline_min.max(1) {
+    fn judge_latency(&self, bucket: &Slice, normal: &Normal) -> Option<Judged> {
+        let value = self.level(bucket)?;
+        if normal.levels.len() < self.options.baseline_min.max(1) {
             return None;
         }
-        let before = median(&mut means);
+        let before = normal.median();
         if value <= 1.3 * before {
             return Some(Judged::CALM);
         }
-        let spread = deviation_from(before, &means).max(0.08 * before).max(1.0);
+        let spread = deviation_from(before, &normal.levels).max(0.08 * before).max(1.0);
         let deviates = value - before > self.options.surprise_min * spread;
         Some(Judged { deviates, value, before, severity: saturate(value / before.max(1.0) - 1.0, 2.0) })
     }
 
-    fn judge_traffic(&self, bucket: &Slice, normal: &VecDeque<Slice>) -> Option<Judged> {
-        let mut counts: Vec<f64> = normal.iter().map(|slice| slice.count as f64).collect();
-        let level = median(&mut counts);
+    fn judge_traffic(&self, bucket: &Slice, normal: &Normal) -> Judged {
+        let counts = &normal.levels;
+        let level = normal.median();
         let (count, width_s) = (bucket.count as f64, bucket.width_s as f64);
         if count != 0.0 && (0.5 * level..=2.0 * level).contains(&count) {
-            return Some(Judged::CALM);
+            return Judged::CALM;
         }
-        let spread = deviation_from(level, &counts).max(level.sqrt()).max(0.1 * level).max(1.0);
+        let spread = deviation_from(level, counts).max(level.sqrt()).max(0.1 * level).max(1.0);
         let spreads = (count - level).abs() / spread;
         let surprise = rate_surprise(count, 1.0, counts.iter().sum(), counts.len() as f64).abs();
         let multiple = count > 2.0 * level || count < 0.5 * level;
@@ -272,7 +307,7 @@ impl Detector<'_> {
         } else {
             saturate(count / level.max(1.0) - 1.0, 4.0)
         };
-        Some(Judged { deviates, value: count / width_s, before: level / width_s, severity: far })
+        Judged { deviates, value: count / width_s, before: level / width_s, severity: far }
     }
 }
 

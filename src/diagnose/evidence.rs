@@ -3,6 +3,8 @@
 //! The lists may come in any order and may be empty; no answer depends on their order. Ids that nothing
 //! describes are tolerated: what refers to them is left out.
 
+use std::sync::Arc;
+
 use crate::model::id::{OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TraceId};
 use crate::model::log::Severity;
 use crate::model::node::NodeKind;
@@ -41,12 +43,12 @@ pub struct Evidence {
     /// Failing and slow traces of the window; about 50 of each are enough.
     pub traces: Vec<ExemplarTrace>,
     /// Buckets of time of some subjects, for onsets; may be empty.
-    pub timeline: Vec<Slice>,
+    pub timeline: Arc<[Slice]>,
 }
 
 impl Evidence {
     /// Evidence of a window about which nothing is known.
-    pub const fn empty(window: Window) -> Self {
+    pub fn empty(window: Window) -> Self {
         Self {
             window,
             baseline: None,
@@ -61,7 +63,7 @@ impl Evidence {
             calls: Vec::new(),
             changes: Vec::new(),
             traces: Vec::new(),
-            timeline: Vec::new(),
+            timeline: Arc::default(),
         }
     }
 }

@@ -220,6 +220,11 @@ impl Summed {
     /// How much what comes from `at` on differs from what comes before.
     fn vote(&self, at: i64) -> f64 {
         let (Self::Level { times, .. } | Self::Share { times, .. }) = self;
+        if let Self::Share { sums, .. } = self
+            && sums.last().is_none_or(|(some, all)| *some == 0 || some == all)
+        {
+            return 0.0;
+        }
         let (cut, all) = (times.partition_point(|time| *time < at), times.len());
         let strength = match self {
             Self::Level { .. } if cut.min(all - cut) < HALF_MIN => return 0.0,

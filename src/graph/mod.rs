@@ -132,17 +132,7 @@ impl Graph {
     /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
     /// is neither [`FINE_SECONDS`] nor [`COARSE_SECONDS`].
     pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> HashMap<Subject, Cell> {
-        let mut merged: SubjectMap<Cell> = SubjectMap::default();
-        self.visit(
-            tenant,
-            window,
-            width_seconds,
-            |_| true,
-            |_, subject, cell| {
-                merged.entry(subject).or_default().merge(&cell);
-            },
-        );
-        merged.into_iter().collect()
+        self.merged_of(tenant, window, width_seconds, |_| true).into_iter().collect()
     }
 
     /// The cells of the subjects that `filter` picks, without their sketches, one for each bucket that overlaps
@@ -171,11 +161,8 @@ impl Graph {
 
     /// Who calls whom within `window`.
     pub fn topology(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> Topology {
-        let mut merged: SubjectMap<Cell> = SubjectMap::default();
         let is_edge = |subject: &Subject| matches!(subject, Subject::Edge(..));
-        self.visit(tenant, window, width_seconds, is_edge, |_, subject, cell| {
-            merged.entry(subject).or_default().merge(&cell);
-        });
+        let merged = self.merged_of(tenant, window, width_seconds, is_edge);
         Topology::new(merged, &self.owners(tenant))
     }
 
@@ -220,18 +207,16 @@ impl Graph {
         tenants
     }
 
-    /// Takes what is needed under the lock, decodes it afterwards.
-    fn visit(
+    /// Takes what is needed under the lock, adds it up afterwards.
+    fn merged_of(
         &self,
         tenant: TenantNumber,
         window: Window,
         width_seconds: i64,
         filter: impl Fn(&Subject) -> bool,
-        visit: impl FnMut(i64, Subject, Cell),
-    ) {
-        if let Some(snapshot) = self.snapshot(tenant, window, width_seconds, &filter) {
-            snapshot.visit(filter, visit);
-        }
+    ) -> Vec<(Subject, Cell)> {
+        let snapshot = self.snapshot(tenant, window, width_seconds, &filter);
+        snapshot.map(|snapshot| snapshot.merged(filter)).unwrap_or_default()
     }
 
     fn snapshot(

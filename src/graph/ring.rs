@@ -4,10 +4,14 @@
 //! for them gathers in a small map beside the bytes until it is worth sealing again. Readers take the bytes by
 //! reference count, so the lock is held only for copying what is open.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::model::rollup::{Cell, Subject};
-use crate::model::sketch::Sketch;
+use crate::model::sketch::{Sketch, Tally};
 use crate::model::time::Window;
 
 use super::sealed::Sealed;
@@ -182,25 +186,68 @@ impl Slot {
 }
 
 impl Snapshot {
-    /// As [`Snapshot::visit`], without the sketches.
+    /// Shows each cell whose subject `filter` picks, without its sketch, up to two of one bucket and subject.
     pub(super) fn visit_totals(
         self,
         filter: impl Fn(&Subject) -> bool,
         mut visit: impl FnMut(i64, Subject, Cell),
     ) {
         for SnapshotBucket { start: bucket, sealed, open } in self.buckets {
-            sealed.totals(&filter).for_each(|(subject, cell)| visit(bucket, subject, cell));
+            sealed.encoded(&filter).for_each(|(subject, cell, _)| visit(bucket, subject, cell));
             for (subject, cell) in open {
                 visit(bucket, subject, Cell { sketch: Sketch::default(), ..cell });
             }
         }
     }
 
-    /// Shows each cell whose subject `filter` picks, up to two of one bucket and subject.
-    pub(super) fn visit(self, filter: impl Fn(&Subject) -> bool, mut visit: impl FnMut(i64, Subject, Cell)) {
-        for SnapshotBucket { start: bucket, sealed, open } in self.buckets {
-            sealed.cells(&filter).for_each(|(subject, cell)| visit(bucket, subject, cell));
-            open.into_iter().for_each(|(subject, cell)| visit(bucket, subject, cell));
+    /// The cells of each subject that `filter` picks, added up over all buckets.
+    pub(super) fn merged(mut self, filter: impl Fn(&Subject) -> bool) -> Vec<(Subject, Cell)> {
+        for bucket in &mut self.buckets {
+            bucket.open.sort_unstable_by_key(|(subject, _)| *subject);
         }
+        let mut runs: Vec<_> = self
+            .buckets
+            .iter()
+            .map(|bucket| (bucket.sealed.encoded(&filter).peekable(), bucket.open.iter().peekable()))
+            .collect();
+        // Subject by subject, so that one tally is enough for all.
+        let next = |run: &mut (Peekable<_>, Peekable<_>)| next_subject(&mut run.0, &mut run.1);
+        let mut waiting: BinaryHeap<Reverse<(Subject, usize)>> = BinaryHeap::new();
+        for (at, run) in runs.iter_mut().enumerate() {
+            waiting.extend(next(run).map(|subject| Reverse((subject, at))));
+        }
+        let (mut merged, mut tally) = (Vec::new(), Tally::default());
+        let mut sum: Option<(Subject, Cell)> = None;
+        while let Some(mut first) = waiting.peek_mut() {
+            let Reverse((subject, at)) = *first;
+            if sum.as_ref().is_some_and(|(known, _)| *known != subject) {
+                merged.extend(sum.take().map(|(known, cell)| (known, Cell { sketch: tally.take(), ..cell })));
+            }
+            let (_, total) = sum.get_or_insert_with(|| (subject, Cell::default()));
+            let run = &mut runs[at];
+            while let Some((_, cell, sketch)) = run.0.next_if(|(other, ..)| *other == subject) {
+                total.merge(&cell);
+                tally.add_encoded(sketch);
+            }
+            while let Some((_, cell)) = run.1.next_if(|(other, _)| *other == subject) {
+                total.merge_totals(cell);
+                tally.add(&cell.sketch);
+            }
+            match next(run) {
+                Some(subject) => *first = Reverse((subject, at)),
+                None => drop(PeekMut::pop(first)),
+            }
+        }
+        merged.extend(sum.map(|(known, cell)| (known, Cell { sketch: tally.take(), ..cell })));
+        merged
     }
+}
+
+/// The first subject of what is still to come.
+fn next_subject<'a>(
+    sealed: &mut Peekable<impl Iterator<Item = (Subject, Cell, &'a [u8])>>,
+    open: &mut Peekable<impl Iterator<Item = &'a (Subject, Cell)>>,
+) -> Option<Subject> {
+    let sealed = sealed.peek().map(|(subject, ..)| *subject);
+    sealed.into_iter().chain(open.peek().map(|(subject, _)| *subject)).min()
 }

@@ -23,25 +23,23 @@ impl Sealed {
 
     /// All cells whose subject `filter` picks, in order.
     pub(super) fn cells(&self, filter: impl Fn(&Subject) -> bool) -> impl Iterator<Item = (Subject, Cell)> {
-        self.read(filter, |cell, sketch| Some(Cell { sketch: Sketch::decode(sketch)?, ..cell }))
+        self.encoded(filter).filter_map(|(subject, cell, sketch)| {
+            Some((subject, Cell { sketch: Sketch::decode(sketch)?, ..cell }))
+        })
     }
 
-    /// As [`Sealed::cells`], without the sketches: reading those is most of the cost.
-    pub(super) fn totals(&self, filter: impl Fn(&Subject) -> bool) -> impl Iterator<Item = (Subject, Cell)> {
-        self.read(filter, |cell, _| Some(cell))
-    }
-
-    fn read(
+    /// As [`Sealed::cells`], each without its sketch, which comes beside it as bytes: reading those is most of the cost.
+    pub(super) fn encoded(
         &self,
         filter: impl Fn(&Subject) -> bool,
-        complete: impl Fn(Cell, &[u8]) -> Option<Cell>,
-    ) -> impl Iterator<Item = (Subject, Cell)> {
+    ) -> impl Iterator<Item = (Subject, Cell, &[u8])> {
         let mut rest: &[u8] = &self.bytes;
         self.subjects.iter().filter_map(move |subject| {
             let length = usize::try_from(take_varint(&mut rest)?).ok()?;
             let (cell, after) = rest.split_at_checked(length)?;
             rest = after;
-            if filter(subject) { Some((*subject, decode(cell, &complete)?)) } else { None }
+            let (cell, sketch) = if filter(subject) { decode(cell)? } else { return None };
+            Some((*subject, cell, sketch))
         })
     }
 
@@ -79,11 +77,12 @@ fn encode(cell: &Cell, out: &mut Vec<u8>) {
     cell.sketch.encode(out);
 }
 
-fn decode(mut bytes: &[u8], complete: impl Fn(Cell, &[u8]) -> Option<Cell>) -> Option<Cell> {
+/// The cell without its sketch, and the bytes of that.
+fn decode(mut bytes: &[u8]) -> Option<(Cell, &[u8])> {
     let mut number = || take_varint(&mut bytes);
     let (count, errors, sum_ns) = (number()?, number()?, number()?);
     let (max_ns, other_ns, answered) = (number()?, number()?, number()?);
-    complete(Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch: Sketch::default() }, bytes)
+    Some((Cell { count, errors, sum_ns, max_ns, other_ns, answered, sketch: Sketch::default() }, bytes))
 }
 
 #[cfg(test)]

@@ -101,13 +101,18 @@ impl Cell {
 
     /// Adds everything another cell holds.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_totals(other);
+        self.sketch.merge(&other.sketch);
+    }
+
+    /// The same without the durations by size.
+    pub fn merge_totals(&mut self, other: &Self) {
         self.count += other.count;
         self.errors += other.errors;
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
         self.other_ns = self.other_ns.saturating_add(other.other_ns);
         self.answered += other.answered;
-        self.sketch.merge(&other.sketch);
     }
 
     /// Time spent in the operation itself, not in its children; parallel children may hide some of it.

@@ -115,28 +115,12 @@ impl Sketch {
     /// Reads what [`Sketch::encode`] wrote; none when the bytes are not a sketch. Also reads sketches from when a power
     /// of two had half as many buckets: the values of such a bucket are halved between the two that it is now, so
     /// their quantiles may be off by 1/20.
-    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut sketch = Self::default();
-        let mut first = bytes;
-        let is_older = take_varint(&mut first).is_some_and(|first| first < MARK);
-        let mut bucket = 0_u16;
-        while !bytes.is_empty() {
-            let marked = if sketch.buckets.is_empty() && !is_older { MARK } else { 0 };
-            let step = take_varint(&mut bytes)?.checked_sub(marked)?;
-            let count = take_varint(&mut bytes)?;
-            bucket = bucket.checked_add(u16::try_from(step).ok()?)?;
-            match bucket.checked_sub(STEPS as u16).filter(|_| is_older) {
-                None => sketch.buckets.push((bucket, count)),
-                // Below this a bucket was a single value, as it is now; from here on there are two for each.
-                Some(beyond) => {
-                    let lower = bucket.checked_add(beyond)?;
-                    sketch.buckets.push((lower, count.div_ceil(2)));
-                    if count > 1 {
-                        sketch.buckets.push((lower.checked_add(1)?, count / 2));
-                    }
-                }
-            }
-        }
+        read(bytes, |bucket, count| {
+            sketch.buckets.push((bucket, count));
+            Some(())
+        })?;
         Some(sketch)
     }
 
@@ -146,6 +130,78 @@ impl Sketch {
             Err(index) => self.buckets.insert(index, (bucket, count)),
         }
     }
+}
+
+/// Sums of many sketches: cheaper than merging one after the other, as nothing is sorted or moved. Takes 15 kB.
+#[derive(Debug)]
+pub struct Tally {
+    counts: Box<[u64]>,
+    /// The buckets in use lie in here.
+    range: Option<(u16, u16)>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let all = usize::from(bucket_of(u64::MAX)) + 1;
+        Self { counts: vec![0; all].into(), range: None }
+    }
+}
+
+impl Tally {
+    /// Counts everything that `sketch` counted.
+    pub fn add(&mut self, sketch: &Sketch) {
+        for (bucket, count) in &sketch.buckets {
+            self.count(*bucket, *count);
+        }
+    }
+
+    /// Counts everything that a sketch counted which was encoded; none when the bytes are not one, of which some may have
+    /// been counted then.
+    pub fn add_encoded(&mut self, bytes: &[u8]) -> Option<()> {
+        read(bytes, |bucket, count| self.count(bucket, count))
+    }
+
+    /// What was counted so far, and begins anew.
+    pub fn take(&mut self) -> Sketch {
+        let Some((low, high)) = self.range.take() else { return Sketch::default() };
+        let counts = &mut self.counts[usize::from(low)..=usize::from(high)];
+        let buckets = (low..=high).zip(counts.iter()).filter(|(_, count)| **count > 0);
+        let buckets = buckets.map(|(bucket, count)| (bucket, *count)).collect();
+        counts.fill(0);
+        Sketch { buckets }
+    }
+
+    fn count(&mut self, bucket: u16, count: u64) -> Option<()> {
+        let sum = self.counts.get_mut(usize::from(bucket))?;
+        *sum = sum.saturating_add(count);
+        self.range =
+            Some(self.range.map_or((bucket, bucket), |(low, high)| (low.min(bucket), high.max(bucket))));
+        Some(())
+    }
+}
+
+/// Hands each bucket of an encoded sketch to `take`, in order; none when the bytes are not a sketch, or `take` refuses one.
+fn read(mut bytes: &[u8], mut take: impl FnMut(u16, u64) -> Option<()>) -> Option<()> {
+    let mut first = bytes;
+    let is_older = take_varint(&mut first).is_some_and(|first| first < MARK);
+    let (mut bucket, mut mark) = (0_u16, if is_older { 0 } else { MARK });
+    while !bytes.is_empty() {
+        let step = take_varint(&mut bytes)?.checked_sub(std::mem::take(&mut mark))?;
+        let count = take_varint(&mut bytes)?;
+        bucket = bucket.checked_add(u16::try_from(step).ok()?)?;
+        match bucket.checked_sub(STEPS as u16).filter(|_| is_older) {
+            None => take(bucket, count)?,
+            // Below this a bucket was a single value, as it is now; from here on there are two for each.
+            Some(beyond) => {
+                let lower = bucket.checked_add(beyond)?;
+                take(lower, count.div_ceil(2))?;
+                if count > 1 {
+                    take(lower.checked_add(1)?, count / 2)?;
+                }
+            }
+        }
+    }
+    Some(())
 }
 
 fn bucket_of(value: u64) -> u16 {
@@ -254,6 +310,26 @@ mod tests {
             let mut bytes = Vec::new();
             merged.encode(&mut bytes);
             prop_assert_eq!(Sketch::decode(&bytes), Some(merged));
+        }
+
+        #[test]
+        fn a_tally_equals_merging(parts in proptest::collection::vec(proptest::collection::vec(any::<u64>(), 0..50), 0..6)) {
+            let mut tally = Tally::default();
+            for _ in 0..2 {
+                let mut merged = Sketch::default();
+                for (at, values) in parts.iter().enumerate() {
+                    let sketch = sketch_of(values);
+                    merged.merge(&sketch);
+                    if at % 2 == 0 {
+                        tally.add(&sketch);
+                        continue;
+                    }
+                    let mut bytes = Vec::new();
+                    sketch.encode(&mut bytes);
+                    prop_assert_eq!(tally.add_encoded(&bytes), Some(()));
+                }
+                prop_assert_eq!(tally.take(), merged);
+            }
         }
 
         #[test]

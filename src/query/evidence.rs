@@ -3,74 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::diagnose::evidence::{
-    EdgeEvidence, Evidence, Exception, ExemplarSpan, ExemplarTrace, InstanceEvidence, Node,
-    OperationEvidence, Slice, TemplateEvidence,
+    EdgeEvidence, Evidence, InstanceEvidence, Node, OperationEvidence, Slice, TemplateEvidence,
 };
 use crate::diagnose::split::Track;
-use crate::fault;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
-use crate::model::span::{SpanKind, Status};
+use crate::model::span::SpanKind;
 use crate::model::time::Window;
-use crate::store::read::exemplars::DetailsOf;
 use crate::store::read::rollups::RollupKind;
-use crate::store::read::summaries::{TraceAsk, TraceOrder};
-use crate::store::rows::{SpanRow, TemplateRow};
+use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
-use super::window::{self, Comparison, Part};
+use super::sums::Sums;
+use super::window::{self, Comparison};
 
-/// Failing traces, and as many slow ones, that are looked into.
-const EXEMPLARS_MAX: usize = 30;
-/// Requests among which the slowest are looked for.
-const SLOW_AMONG_MAX: u64 = 10_000;
-/// Spans of one exemplar that are read.
-const EXEMPLAR_SPANS_MAX: usize = 1_000;
 /// Templates that are handed on, most frequent first.
 const TEMPLATES_MAX: usize = 2_000;
 
-/// Sums by subject.
-pub type Sums = HashMap<Subject, Cell>;
-
 impl Query {
-    /// The time from which anything of the tenant is known, up to now.
-    pub(super) async fn known(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
-        let range = self.store.rollup_range(tenant).await?;
-        Ok(range.map(|range| Window::new(range.from, range.to.max(self.clock.now()))))
-    }
-
-    /// What happened in `window`, summed over it.
-    pub(super) async fn sums(&self, tenant: TenantNumber, window: Window) -> Result<Sums, Error> {
-        let mut sums = Sums::new();
-        for part in window::parts(window) {
-            let cells = self.part(tenant, part).await?;
-            if sums.is_empty() {
-                sums = cells;
-                continue;
-            }
-            for (subject, cell) in cells {
-                sums.entry(subject).or_default().merge(&cell);
-            }
-        }
-        Ok(sums)
-    }
-
-    async fn part(&self, tenant: TenantNumber, part: Part) -> Result<Sums, Error> {
-        let Part { window, width_seconds } = part;
-        if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width_seconds) {
-            let graph = self.graph.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                fault::point("query.summed");
-                graph.merged(tenant, window, width_seconds)
-            });
-            return work.await.map_err(|_| Error::Abandoned);
-        }
-        let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
-        Ok(self.store.merged_rollups(tenant, width_seconds, window, &kinds).await?)
-    }
-
     /// What happened in `window`, bucket by bucket, of subjects that a user or caller can notice.
     pub(super) async fn slices(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Slice>, Error> {
         let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
@@ -147,31 +99,37 @@ impl Query {
         tenant: TenantNumber,
         comparison: Comparison,
     ) -> Result<Evidence, Error> {
-        let Some(known) = self.known(tenant).await? else { return Ok(Evidence::empty(comparison.now)) };
-        let mut evidence = self.counted(tenant, comparison, known).await?;
+        let none = || Evidence::empty(comparison.now);
+        let Some(known) = self.known(tenant).await? else { return Ok(none()) };
+        let mut evidence = self.counted(tenant, &[comparison], known).await?.pop().unwrap_or_else(none);
         evidence.forget_empty_baseline();
         Ok(evidence)
     }
 
-    /// What spans tell about a window and its baseline, both cut to `known`.
+    /// What spans tell about windows and their baselines, all cut to `known`.
     pub(super) async fn counted(
         &self,
         tenant: TenantNumber,
-        comparison: Comparison,
+        comparisons: &[Comparison],
         known: Window,
-    ) -> Result<Evidence, Error> {
-        let mut evidence = Evidence::empty(window::clipped(comparison.now, known).unwrap_or(comparison.now));
-        let baseline = window::clipped(comparison.before, known);
-        let before = async {
-            match baseline {
-                Some(window) => self.sums(tenant, window).await,
-                None => Ok(Sums::new()),
-            }
+    ) -> Result<Vec<Evidence>, Error> {
+        let cut = |comparison: &Comparison| {
+            let now = window::clipped(comparison.now, known).unwrap_or(comparison.now);
+            (now, window::clipped(comparison.before, known))
         };
-        let (now, before) = tokio::try_join!(Box::pin(self.sums(tenant, evidence.window)), Box::pin(before))?;
-        evidence.baseline = baseline;
-        self.describe(now, before, &mut evidence);
-        Ok(evidence)
+        let cut: Vec<(Window, Option<Window>)> = comparisons.iter().map(cut).collect();
+        let windows: Vec<Window> =
+            cut.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
+        let mut sums = self.sums_of(tenant, &windows).await?.into_iter();
+        let mut all = Vec::new();
+        for (now, baseline) in cut {
+            let mut evidence = Evidence { baseline, ..Evidence::empty(now) };
+            let now = sums.next().unwrap_or_default();
+            let before = baseline.and_then(|_| sums.next()).unwrap_or_default();
+            self.describe(now, before, &mut evidence);
+            all.push(evidence);
+        }
+        Ok(all)
     }
 
     fn describe(&self, mut now: Sums, mut before: Sums, evidence: &mut Evidence) {
@@ -212,52 +170,33 @@ impl Query {
         evidence.nodes.sort_by_key(|node| node.id);
     }
 
-    /// The patterns of the log records of a window and of its baseline. They are counted a minute at a time: the minute in
-    /// which the window begins is the window's.
+    /// The patterns of the log records of windows and of their baselines. They are counted a minute at a time: the minute in
+    /// which a window begins is the window's.
     pub(super) async fn templates(
         &self,
         tenant: TenantNumber,
-        (told, baseline): (Window, Option<Window>),
+        told: &[(Window, Option<Window>)],
         known: &[TemplateRow],
-    ) -> Result<Vec<TemplateEvidence>, Error> {
-        let kinds = [RollupKind::Logs];
-        let now = window::whole_buckets(told, COARSE_SECONDS);
-        let before = baseline.map(|baseline| Window::new(baseline.from, now.from));
-        let now = self.store.merged_rollups(tenant, COARSE_SECONDS, now, &kinds).await?;
-        let before = match before {
-            Some(window) => self.store.merged_rollups(tenant, COARSE_SECONDS, window, &kinds).await?,
-            None => Sums::new(),
+    ) -> Result<Vec<Vec<TemplateEvidence>>, Error> {
+        let minutes = |(told, baseline): &(Window, Option<Window>)| {
+            let now = window::whole_buckets(*told, COARSE_SECONDS);
+            let before = baseline.filter(|baseline| baseline.from < now.from);
+            let before = before.map(|it| Window::new(it.from, now.from));
+            (now, before.map(|before| window::whole_buckets(before, COARSE_SECONDS)))
         };
+        let minutes: Vec<(Window, Option<Window>)> = told.iter().map(minutes).collect();
+        let windows: Vec<Window> =
+            minutes.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
+        let mut sums = self.logs_of(tenant, &windows).await?.into_iter();
         let texts: HashMap<TemplateId, &TemplateRow> =
             known.iter().map(|template| (template.id, template)).collect();
-        let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
-        let count = |sums: &Sums, subject| sums.get(subject).map_or(0, |cell| cell.count);
-        let mut templates: Vec<TemplateEvidence> = subjects
-            .iter()
-            .filter_map(|subject| {
-                let Subject::Logs(service, id, severity) = *subject else { return None };
-                let template = texts.get(&id)?;
-                Some(TemplateEvidence {
-                    id,
-                    service,
-                    severity,
-                    text: template.text.clone(),
-                    first_seen: template.first_seen,
-                    now: count(&now, subject),
-                    before: count(&before, subject),
-                })
-            })
-            .collect();
-        // Warnings and errors are never crowded out by chatter.
-        templates.sort_by_key(|template| {
-            (
-                template.severity < Severity::WARN,
-                std::cmp::Reverse(template.now + template.before),
-                template.id,
-            )
-        });
-        templates.truncate(TEMPLATES_MAX);
-        Ok(templates)
+        let mut all = Vec::new();
+        for (_, before) in minutes {
+            let now = sums.next().unwrap_or_default();
+            let before = before.and_then(|_| sums.next()).unwrap_or_default();
+            all.push(described(&now, &before, &texts));
+        }
+        Ok(all)
     }
 
     /// The share of each template among its service's log records, minute by minute, as tracks.
@@ -279,52 +218,34 @@ impl Query {
         };
         Ok(own.iter().map(track).collect())
     }
-
-    /// Traces that failed, and slow ones.
-    pub(super) async fn exemplars(
-        &self,
-        tenant: TenantNumber,
-        evidence: &Evidence,
-        services: &[ServiceId],
-    ) -> Result<Vec<ExemplarTrace>, Error> {
-        let of = |window, failed, order| TraceAsk {
-            window,
-            services: services.to_vec(),
-            operations: Vec::new(),
-            failed,
-            duration_min_ns: None,
-            order,
-            after: None,
-            limit: EXEMPLARS_MAX,
-        };
-        let failing = of(evidence.window, Some(true), TraceOrder::Newest);
-        let slow = of(last_requests(evidence), None, TraceOrder::Slowest);
-        let mut found = Vec::new();
-        for ask in [failing, slow] {
-            let page = self.store.trace_summaries(tenant, &ask).await?;
-            for summary in page.items {
-                if !found.contains(&(summary.key, summary.trace_id)) {
-                    found.push((summary.key, summary.trace_id));
-                }
-            }
-        }
-        let traces = self.store.traces_by_key(tenant, &found, EXEMPLAR_SPANS_MAX, DetailsOf::Failed).await?;
-        Ok(traces
-            .into_iter()
-            .map(|trace| ExemplarTrace {
-                trace_id: trace.trace_id,
-                spans: trace.spans.iter().map(exemplar_span).collect(),
-            })
-            .collect())
-    }
 }
 
-/// The end of the window, long enough for about [`SLOW_AMONG_MAX`] requests: finding the slowest looks at each.
-fn last_requests(evidence: &Evidence) -> Window {
-    let requests: u64 = evidence.instances.iter().map(|instance| instance.now.count).sum();
-    let share = (SLOW_AMONG_MAX as f64 / requests.max(1) as f64).min(1.0);
-    let length = evidence.window.length().mul_f64(share);
-    Window::new(evidence.window.to.minus(length), evidence.window.to)
+/// The patterns of log records that were counted.
+fn described(now: &Sums, before: &Sums, texts: &HashMap<TemplateId, &TemplateRow>) -> Vec<TemplateEvidence> {
+    let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
+    let count = |sums: &Sums, subject| sums.get(subject).map_or(0, |cell| cell.count);
+    let mut templates: Vec<TemplateEvidence> = subjects
+        .iter()
+        .filter_map(|subject| {
+            let Subject::Logs(service, id, severity) = *subject else { return None };
+            let template = texts.get(&id)?;
+            Some(TemplateEvidence {
+                id,
+                service,
+                severity,
+                text: template.text.clone(),
+                first_seen: template.first_seen,
+                now: count(now, subject),
+                before: count(before, subject),
+            })
+        })
+        .collect();
+    // Warnings and errors are never crowded out by chatter.
+    templates.sort_by_key(|template| {
+        (template.severity < Severity::WARN, std::cmp::Reverse(template.now + template.before), template.id)
+    });
+    templates.truncate(TEMPLATES_MAX);
+    templates
 }
 
 const fn slice(subject: Subject, bucket_s: i64, width_s: i64, cell: &Cell) -> Slice {
@@ -336,28 +257,5 @@ const fn slice(subject: Subject, bucket_s: i64, width_s: i64, cell: &Cell) -> Sl
         errors: cell.errors,
         sum_ns: cell.sum_ns,
         other_ns: cell.other_ns,
-    }
-}
-
-/// The last exception recorded on a span.
-pub(super) fn exception(row: &SpanRow) -> Option<Exception> {
-    let event = row.detail.events().filter(|event| event.name() == "exception").last()?;
-    let text = |key| event.text(key).unwrap_or_default().to_owned();
-    Some(Exception { kind: text("exception.type"), message: text("exception.message") })
-}
-
-fn exemplar_span(row: &SpanRow) -> ExemplarSpan {
-    ExemplarSpan {
-        span_id: row.span_id,
-        parent_id: row.parent_id,
-        service: row.service,
-        operation: row.operation,
-        resource: row.resource,
-        kind: row.kind,
-        error: row.status == Status::Error,
-        start: row.start,
-        duration_ns: row.duration_ns,
-        status_message: row.detail.status_message().to_owned(),
-        exception: exception(row),
     }
 }

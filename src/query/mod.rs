@@ -11,8 +11,10 @@
 
 pub mod anomalies;
 pub mod cache;
+mod compared;
 pub mod error;
 pub mod evidence;
+mod exemplars;
 pub mod handle;
 pub mod holdings;
 pub mod impact;
@@ -29,6 +31,7 @@ pub mod service_map;
 pub mod spans;
 pub mod sql;
 mod steps;
+pub mod sums;
 pub mod trace;
 pub mod traces;
 pub mod window;

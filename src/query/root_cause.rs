@@ -1,6 +1,7 @@
 //! Why something is wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnose;
@@ -12,8 +13,8 @@ use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
-use crate::store::rows::TemplateRow;
 
+use super::compared::Sides;
 use super::error::Error;
 use super::handle::Query;
 use super::measured::Readings;
@@ -113,55 +114,33 @@ impl Query {
     ) -> Result<Explanation, Error> {
         let Ask { asked, until, symptom, is_whole } = ask;
         slices.retain(|slice| slice.bucket_s < asked.to.seconds());
+        let slices: Arc<[Slice]> = slices.into();
         let own: Option<Vec<Slice>> = symptom.map(|symptom| {
             slices.iter().filter(|slice| self.node_of(slice.subject) == Some(symptom)).copied().collect()
         });
+        let looked_at = Arc::clone(&slices);
         let work = tokio::task::spawn_blocking(move || {
-            let trouble = window::around_trouble(asked, own.as_deref().unwrap_or(&slices), is_whole);
-            (slices, trouble)
+            window::around_trouble(asked, own.as_deref().unwrap_or(&looked_at), is_whole)
         });
-        let (slices, trouble) = work.await.map_err(|_| Error::Abandoned)?;
+        let trouble = work.await.map_err(|_| Error::Abandoned)?;
         let (likely, last) = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
         let patterns = self.store.templates(Some(tenant)).await?;
-        let follow = |comparison: Comparison| {
-            let until = if comparison.now.to < asked.to { comparison.now.to } else { until };
-            // On the heap: so much waits in there that a thread's stack would be short of it.
-            Box::pin(self.compared(tenant, (comparison, until), symptom, (&slices, readings, &patterns)))
-        };
-        let (mut verdicts, mut rest) = (Vec::new(), Vec::new());
-        for (weight, comparison) in likely {
-            let found = follow(comparison).await?;
-            verdicts.push((weight, found.verdict.clone()));
-            rest.push(found);
-        }
+        let asked_for =
+            Sides { slices: &slices, readings, patterns: &patterns, symptom, ends: (asked.to, until) };
+        let (weights, likely): (Vec<f64>, Vec<Comparison>) = likely.into_iter().unzip();
+        // On the heap: so much waits in there that a thread's stack would be short of it.
+        let mut all = Box::pin(self.compared(tenant, &likely, &asked_for)).await?;
+        let verdicts = weights.into_iter().zip(all.iter().map(|found| found.verdict.clone())).collect();
         let (at, verdict) = averaged(verdicts).ok_or(Error::Abandoned)?;
-        let found = Explanation { verdict, ..rest.swap_remove(at) };
+        let found = Explanation { verdict, ..all.swap_remove(at) };
         let Some(last) = last.filter(|_| found.verdict.outcome == Outcome::InsufficientEvidence) else {
             return Ok(found);
         };
-        let other = follow(last).await?;
+        let Some(other) = Box::pin(self.compared(tenant, &[last], &asked_for)).await?.pop() else {
+            return Ok(found);
+        };
         let is_better = other.verdict.outcome != Outcome::InsufficientEvidence;
         Ok(if is_better || found.verdict.causes.is_empty() { other } else { found })
-    }
-
-    /// What one comparison shows.
-    async fn compared(
-        &self,
-        tenant: TenantNumber,
-        (comparison, until): (Comparison, UnixNanos),
-        symptom: Option<ServiceId>,
-        (slices, readings, patterns): (&[Slice], &Readings, &[TemplateRow]),
-    ) -> Result<Explanation, Error> {
-        let mut evidence =
-            self.all_evidence(tenant, (comparison, until), symptom, (readings, patterns)).await?;
-        evidence.timeline = slices.to_vec();
-        let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
-        let comparison = Comparison { now: evidence.window, ..comparison };
-        let work = tokio::task::spawn_blocking(move || {
-            diagnose::root_cause(&evidence, symptom, &diagnose::Options::default())
-        });
-        let verdict = work.await.map_err(|_| Error::Abandoned)?;
-        Ok(Explanation { verdict, comparison, traces, nodes })
     }
 
     /// What may be compared. First what is likely, at least one, with weights: what lies around trouble that is plain to
@@ -219,44 +198,6 @@ impl Query {
             likely.truncate(INSTANTS_MAX);
         }
         Ok(with_asked(likely))
-    }
-
-    /// What spans, logs, metrics and events tell.
-    async fn all_evidence(
-        &self,
-        tenant: TenantNumber,
-        (comparison, until): (Comparison, UnixNanos),
-        symptom: Option<ServiceId>,
-        (readings, patterns): (&Readings, &[TemplateRow]),
-    ) -> Result<Evidence, Error> {
-        let measured = readings.since.map(|since| Window::new(since, self.clock.now().max(since)));
-        let known = match (self.known(tenant).await?, measured) {
-            (Some(a), Some(b)) => Window::new(a.from.min(b.from), a.to.max(b.to)),
-            (Some(known), None) | (None, Some(known)) => known,
-            (None, None) => return Ok(Evidence::empty(comparison.now)),
-        };
-        let mut evidence = Box::pin(self.counted(tenant, comparison, known)).await?;
-        let (window, baseline) = (evidence.window, evidence.baseline);
-        let told = Window::new(window.from, until.max(window.to));
-        let since = baseline.map_or(window.from, |baseline| baseline.from);
-        let has_spans = !evidence.operations.is_empty();
-        let (templates, traces, changes, steps) = tokio::try_join!(
-            Box::pin(self.templates(tenant, (told, baseline), patterns)),
-            Box::pin(self.exemplars(tenant, &evidence, symptom.as_slice())),
-            Box::pin(self.changes(tenant, Window::new(since, told.to))),
-            Box::pin(self.steps(tenant, window, baseline.filter(|_| has_spans), patterns)),
-        )?;
-        (evidence.templates, evidence.traces) = (templates, traces);
-        let measured = self.measured(tenant, readings, told, since);
-        (evidence.series, evidence.calls, evidence.unread_series) =
-            (measured.series, measured.calls, measured.unread);
-        evidence.changes = changes;
-        self.add_nodes(&mut evidence);
-        evidence.forget_empty_baseline();
-        if evidence.baseline.is_some() {
-            evidence.steps = steps;
-        }
-        Ok(evidence)
     }
 }
 

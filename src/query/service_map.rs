@@ -12,8 +12,8 @@ use crate::model::time::Window;
 use crate::store::names::info::ServiceInfo;
 
 use super::error::Error;
-use super::evidence::Sums;
 use super::handle::Query;
+use super::sums::Sums;
 use super::window;
 
 /// The graph of a window.

@@ -4,9 +4,8 @@
 //! they tell when an operation takes another way than it used to, even where nothing fails and nothing is slow.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use crate::diagnose::evidence::{Step, StepEvidence};
+use crate::diagnose::evidence::{Evidence, Step, StepEvidence};
 use crate::model::id::{OperationId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
@@ -30,41 +29,62 @@ type Statements = HashMap<TemplateId, TemplateId>;
 /// How often which step followed at each place.
 type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 
+/// The newest spans and log records of a window, newest first.
+struct Newest {
+    spans: Vec<SpanRow>,
+    logs: Vec<StoredLog>,
+}
+
 impl Query {
-    /// What operations did step by step, where there is a baseline to compare it with.
+    /// What operations did step by step in the windows of `all`, which end at the same instant, where there is a baseline to
+    /// compare it with.
     pub(super) async fn steps(
         &self,
         tenant: TenantNumber,
-        window: Window,
-        baseline: Option<Window>,
+        all: &[Evidence],
         templates: &[TemplateRow],
-    ) -> Result<Vec<StepEvidence>, Error> {
-        let Some(baseline) = baseline else { return Ok(Vec::new()) };
-        let statements = Arc::new(statements(templates));
+    ) -> Result<Vec<Vec<StepEvidence>>, Error> {
+        let compared = |evidence: &Evidence| {
+            let baseline = evidence.baseline.filter(|_| !evidence.operations.is_empty())?;
+            Some((evidence.window, baseline))
+        };
+        let compared: Vec<Option<(Window, Window)>> = all.iter().map(compared).collect();
+        let longest = compared.iter().flatten().map(|(window, _)| *window).min_by_key(|window| window.from);
+        let Some(longest) = longest else { return Ok(all.iter().map(|_| Vec::new()).collect()) };
+        let baselines: Vec<Window> = compared.iter().flatten().map(|(_, baseline)| *baseline).collect();
         let (now, before) = tokio::try_join!(
-            Box::pin(self.counted_steps(tenant, window, &statements)),
-            Box::pin(self.counted_steps(tenant, baseline, &statements)),
+            Box::pin(self.newest(tenant, longest)),
+            Box::pin(self.newest_of_each(tenant, &baselines)),
         )?;
-        Ok(compared(&now, &before))
-    }
-
-    async fn counted_steps(
-        &self,
-        tenant: TenantNumber,
-        window: Window,
-        statements: &Arc<Statements>,
-    ) -> Result<Counts, Error> {
-        let newest = self.newest(tenant, window).await?;
-        let statements = Arc::clone(statements);
-        let work = tokio::task::spawn_blocking(move || counts(newest, window, &statements));
+        let statements = statements(templates);
+        let work = tokio::task::spawn_blocking(move || {
+            let mut before = before.into_iter();
+            let mut known: Option<(UnixNanos, Counts)> = None;
+            let mut of = |(window, baseline): (Window, Window)| {
+                let before = before.next().map(|before| counts(&before, baseline, &statements));
+                let from = now.known_from(window);
+                let (_, now) = match known.take() {
+                    Some(known) if known.0 == from => known,
+                    _ => (from, counts(&now, window, &statements)),
+                };
+                let steps = followed(&now, &before.unwrap_or_default());
+                known = Some((from, now));
+                steps
+            };
+            compared.into_iter().map(|windows| windows.map_or_else(Vec::new, &mut of)).collect()
+        });
         work.await.map_err(|_| Error::Abandoned)
     }
 
-    async fn newest(
-        &self,
-        tenant: TenantNumber,
-        window: Window,
-    ) -> Result<(Vec<SpanRow>, Vec<StoredLog>), Error> {
+    async fn newest_of_each(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Newest>, Error> {
+        let mut found = Vec::new();
+        for window in windows {
+            found.push(Box::pin(self.newest(tenant, *window)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
         let spans = SpanAsk::newest(window, LOOKED_AT_MAX);
         let spans = self.store.spans(tenant, &spans).await?;
         // Records before the spans that are known belong to others.
@@ -72,7 +92,16 @@ impl Query {
             spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(window.from, |last| last.start);
         let logs = LogAsk::newest(Window::new(from, window.to), LOOKED_AT_MAX);
         let logs = self.store.logs(tenant, &logs).await?.items;
-        Ok((spans, logs))
+        Ok(Newest { spans, logs })
+    }
+}
+
+impl Newest {
+    /// From when on everything in `window` is known.
+    fn known_from(&self, window: Window) -> UnixNanos {
+        let span = self.spans.last().filter(|_| self.spans.len() == LOOKED_AT_MAX).map(|last| last.start);
+        let log = self.logs.last().filter(|_| self.logs.len() == LOOKED_AT_MAX).map(|last| last.row.time);
+        [span, log].into_iter().flatten().fold(window.from, UnixNanos::max)
     }
 }
 
@@ -101,24 +130,25 @@ fn without_values(text: &str) -> String {
     words.join(" ")
 }
 
-/// Counts the steps of the spans that lie wholly in `window` and in what is known of its logs.
-fn counts((spans, logs): (Vec<SpanRow>, Vec<StoredLog>), window: Window, statements: &Statements) -> Counts {
-    let oldest = logs.last().filter(|_| logs.len() == LOOKED_AT_MAX).map(|last| last.row.time);
-    let known_from = oldest.unwrap_or(window.from).max(window.from);
+/// Counts the steps of the spans that lie wholly in `window` and in what is known of it.
+fn counts(newest: &Newest, window: Window, statements: &Statements) -> Counts {
+    let known_from = newest.known_from(window);
+    let logs = newest.logs.iter().take_while(|log| log.row.time >= known_from);
+    let spans = || newest.spans.iter().take_while(|span| span.start >= known_from);
     let mut steps: HashMap<(TraceId, SpanId), Vec<(UnixNanos, Step)>> = HashMap::new();
-    for log in &logs {
+    for log in logs {
         if let (Some(trace), Some(span)) = (log.row.trace_id, log.row.span_id) {
             let template = statements.get(&log.row.template).copied().unwrap_or(log.row.template);
             steps.entry((trace, span)).or_default().push((log.row.time, Step::Log(template)));
         }
     }
     let mut called: HashMap<(TraceId, SpanId), OperationId> = HashMap::new();
-    for span in spans.iter().filter(|span| span.entry) {
+    for span in spans().filter(|span| span.entry) {
         if let Some(parent) = span.parent_id {
             called.insert((span.trace_id, parent), span.operation);
         }
     }
-    for span in &spans {
+    for span in spans() {
         if let Some(parent) = span.parent_id {
             let answering = called.get(&(span.trace_id, span.span_id)).filter(|_| span.kind.is_outbound());
             let step = Step::Call(*answering.unwrap_or(&span.operation));
@@ -128,9 +158,9 @@ fn counts((spans, logs): (Vec<SpanRow>, Vec<StoredLog>), window: Window, stateme
     let mut counts = Counts::new();
     let whole = |span: &&SpanRow| {
         // What a call leads to is its callee's to tell.
-        !span.kind.is_outbound() && known_from <= span.start && span.end() <= window.to
+        !span.kind.is_outbound() && span.end() <= window.to
     };
-    for span in spans.iter().filter(whole) {
+    for span in spans().filter(whole) {
         let mut own = steps.remove(&(span.trace_id, span.span_id)).unwrap_or_default();
         own.sort_unstable();
         own.truncate(STEPS_MAX);
@@ -145,7 +175,7 @@ fn counts((spans, logs): (Vec<SpanRow>, Vec<StoredLog>), window: Window, stateme
 }
 
 /// What followed each step in both windows.
-fn compared(now: &Counts, before: &Counts) -> Vec<StepEvidence> {
+fn followed(now: &Counts, before: &Counts) -> Vec<StepEvidence> {
     let mut found = Vec::new();
     for (place, followers_before) in before {
         let Some(followers_now) = now.get(place) else { continue };

@@ -11,7 +11,7 @@ use crate::store::read::logs::{LogAsk, StoredLog};
 use crate::store::rows::SpanRow;
 
 use super::error::Error;
-use super::evidence;
+use super::exemplars;
 use super::handle::Query;
 
 /// Spans of one trace that are read at most.
@@ -121,7 +121,7 @@ fn tree_span<'a>(
     let failed = row.status == Status::Error;
     let said = row.detail.status_message();
     let exception =
-        evidence::exception(row).map(|exception| format!("{}: {}", exception.kind, exception.message));
+        exemplars::exception(row).map(|exception| format!("{}: {}", exception.kind, exception.message));
     TreeSpan {
         depth,
         self_ns: self_ns(row, children.clone()),

@@ -1,6 +1,6 @@
 //! Which time a question is about, and what it is compared with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::diagnose::anomaly;
@@ -139,8 +139,8 @@ fn quarter_s(window: Window) -> i64 {
 }
 
 /// How much time each subject took within `window`.
-fn times_within(window: Window, slices: &[Slice]) -> BTreeMap<Subject, u64> {
-    let mut times: BTreeMap<Subject, u64> = BTreeMap::new();
+fn times_within(window: Window, slices: &[Slice]) -> HashMap<Subject, u64> {
+    let mut times: HashMap<Subject, u64> = HashMap::new();
     let (from, to) = (window.from.seconds(), window.to.seconds());
     for slice in slices.iter().filter(|slice| from < slice.bucket_s + slice.width_s && slice.bucket_s < to) {
         let sum = times.entry(slice.subject).or_default();

@@ -2,6 +2,7 @@
 //! an episode is one anomaly.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
@@ -39,7 +40,7 @@ fn shuffled(mut evidence: Evidence, seed: u64) -> Evidence {
     random.shuffle(&mut evidence.calls);
     random.shuffle(&mut evidence.changes);
     random.shuffle(&mut evidence.traces);
-    random.shuffle(&mut evidence.timeline);
+    random.shuffle(Arc::make_mut(&mut evidence.timeline));
     evidence.traces.iter_mut().for_each(|trace| random.shuffle(&mut trace.spans));
     evidence
 }

@@ -1,0 +1,110 @@
+//! What lies on both sides of the onsets in question. They share an end, so that most of what is read for one of them is
+//! read for all.
+
+use std::sync::Arc;
+
+use crate::diagnose;
+use crate::diagnose::evidence::{Evidence, Slice};
+use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::time::{UnixNanos, Window};
+use crate::store::rows::TemplateRow;
+
+use super::error::Error;
+use super::handle::Query;
+use super::measured::Readings;
+use super::root_cause::Explanation;
+use super::window::Comparison;
+
+/// What is known of a question before anything is compared.
+pub(super) struct Sides<'a> {
+    /// The time around the window, bucket by bucket.
+    pub(super) slices: &'a Arc<[Slice]>,
+    pub(super) readings: &'a Readings,
+    /// The tenant's log templates.
+    pub(super) patterns: &'a [TemplateRow],
+    pub(super) symptom: Option<ServiceId>,
+    /// The end of the window, and until when logs and metrics are followed where it is not cut before its end.
+    pub(super) ends: (UnixNanos, UnixNanos),
+}
+
+impl Query {
+    /// What each of `comparisons` shows; their windows end at the same instant.
+    pub(super) async fn compared(
+        &self,
+        tenant: TenantNumber,
+        comparisons: &[Comparison],
+        asked: &Sides<'_>,
+    ) -> Result<Vec<Explanation>, Error> {
+        let all = Box::pin(self.both_sides(tenant, comparisons, asked)).await?;
+        let symptom = asked.symptom;
+        let explained = |(evidence, comparison): (Evidence, &Comparison)| {
+            let comparison = Comparison { now: evidence.window, ..*comparison };
+            let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
+            tokio::task::spawn_blocking(move || {
+                let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
+                Explanation { verdict, comparison, traces, nodes }
+            })
+        };
+        let work: Vec<_> = all.into_iter().zip(comparisons).map(explained).collect();
+        let mut found = Vec::new();
+        for one in work {
+            found.push(one.await.map_err(|_| Error::Abandoned)?);
+        }
+        Ok(found)
+    }
+
+    /// What spans, logs, metrics and events tell.
+    async fn both_sides(
+        &self,
+        tenant: TenantNumber,
+        comparisons: &[Comparison],
+        asked: &Sides<'_>,
+    ) -> Result<Vec<Evidence>, Error> {
+        let readings = asked.readings;
+        let measured = readings.since.map(|since| Window::new(since, self.clock.now().max(since)));
+        let known = match (self.known(tenant).await?, measured) {
+            (Some(a), Some(b)) => Window::new(a.from.min(b.from), a.to.max(b.to)),
+            (Some(known), None) | (None, Some(known)) => known,
+            (None, None) => return Ok(comparisons.iter().map(|it| Evidence::empty(it.now)).collect()),
+        };
+        let mut all = Box::pin(self.counted(tenant, comparisons, known)).await?;
+        let until = asked.until(comparisons);
+        let told = |Evidence { window, baseline, .. }: &Evidence| {
+            (Window::new(window.from, until.max(window.to)), *baseline)
+        };
+        let told: Vec<(Window, Option<Window>)> = all.iter().map(told).collect();
+        let since = |(told, baseline): &(Window, Option<Window>)| baseline.map_or(told.from, |it| it.from);
+        let first = told.iter().map(since).min().unwrap_or(until);
+        let changed = Window::new(first, told.iter().map(|(told, _)| told.to).fold(until, UnixNanos::max));
+        let (templates, traces, changes, steps) = tokio::try_join!(
+            Box::pin(self.templates(tenant, &told, asked.patterns)),
+            Box::pin(self.exemplars(tenant, &all, asked.symptom.as_slice())),
+            Box::pin(self.changes(tenant, changed)),
+            Box::pin(self.steps(tenant, &all, asked.patterns)),
+        )?;
+        let read = told.into_iter().zip(templates).zip(traces).zip(steps);
+        for (evidence, (((told, templates), traces), steps)) in all.iter_mut().zip(read) {
+            let since = since(&told);
+            (evidence.templates, evidence.traces) = (templates, traces);
+            let measured = self.measured(tenant, readings, told.0, since);
+            (evidence.series, evidence.calls, evidence.unread_series) =
+                (measured.series, measured.calls, measured.unread);
+            evidence.changes = changes.iter().filter(|change| change.at >= since).cloned().collect();
+            self.add_nodes(evidence);
+            evidence.timeline = Arc::clone(asked.slices);
+            evidence.forget_empty_baseline();
+            if evidence.baseline.is_some() {
+                evidence.steps = steps;
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Sides<'_> {
+    /// Until when logs and metrics are followed.
+    fn until(&self, comparisons: &[Comparison]) -> UnixNanos {
+        let to = comparisons.iter().map(|comparison| comparison.now.to).max().unwrap_or(self.ends.0);
+        if to < self.ends.0 { to } else { self.ends.1 }
+    }
+}

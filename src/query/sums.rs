@@ -1,0 +1,156 @@
+//! What was counted in windows of time, from the graph where it still remembers them, else from the store.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::fault;
+use crate::model::id::TenantNumber;
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
+use crate::model::time::{UnixNanos, Window};
+use crate::store::read::rollups::RollupKind;
+
+use super::error::Error;
+use super::handle::Query;
+use super::window::{self, Part};
+
+/// Sums by subject.
+pub type Sums = HashMap<Subject, Cell>;
+
+impl Query {
+    /// The time from which anything of the tenant is known, up to now.
+    pub(super) async fn known(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
+        let range = self.store.rollup_range(tenant).await?;
+        Ok(range.map(|range| Window::new(range.from, range.to.max(self.clock.now()))))
+    }
+
+    /// What happened in `window`, summed over it.
+    pub(super) async fn sums(&self, tenant: TenantNumber, window: Window) -> Result<Sums, Error> {
+        Ok(self.sums_of(tenant, &[window]).await?.pop().unwrap_or_default())
+    }
+
+    /// What happened in each of `windows`.
+    pub(super) async fn sums_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
+        let parts: Vec<Vec<Part>> = windows.iter().map(|window| window::parts(*window)).collect();
+        let mut known = Vec::new();
+        for piece in pieces(&parts) {
+            known.push((piece, self.calls(tenant, piece).await?));
+        }
+        Ok(together(&parts, known))
+    }
+
+    /// How many log records of each template came in each of `windows`, which are whole minutes.
+    pub(super) async fn logs_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
+        let part = |window: &Window| vec![Part { window: *window, width_seconds: COARSE_SECONDS }];
+        let parts: Vec<Vec<Part>> = windows.iter().map(part).collect();
+        let mut known = Vec::new();
+        for piece in pieces(&parts) {
+            let Part { window, width_seconds } = piece;
+            let sums = self.store.merged_rollups(tenant, width_seconds, window, &[RollupKind::Logs]).await?;
+            known.push((piece, sums));
+        }
+        Ok(together(&parts, known))
+    }
+
+    async fn calls(&self, tenant: TenantNumber, piece: Part) -> Result<Sums, Error> {
+        let Part { window, width_seconds } = piece;
+        if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width_seconds) {
+            let graph = self.graph.clone();
+            let work = tokio::task::spawn_blocking(move || {
+                fault::point("query.summed");
+                graph.merged(tenant, window, width_seconds)
+            });
+            return work.await.map_err(|_| Error::Abandoned);
+        }
+        let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
+        Ok(self.store.merged_rollups(tenant, width_seconds, window, &kinds).await?)
+    }
+}
+
+/// All parts, cut wherever one of the same width begins or ends, so that what several have in common is read once.
+fn pieces(parts: &[Vec<Part>]) -> Vec<Part> {
+    let mut pieces = Vec::new();
+    for width_seconds in [FINE_SECONDS, COARSE_SECONDS] {
+        let own = || {
+            let all = parts.iter().flatten();
+            all.filter(|part| part.width_seconds == width_seconds).map(|part| part.window)
+        };
+        let cuts: BTreeSet<UnixNanos> = own().flat_map(|window| [window.from, window.to]).collect();
+        let between = cuts.iter().zip(cuts.iter().skip(1)).map(|(from, to)| Window::new(*from, *to));
+        let wanted = between.filter(|piece| own().any(|window| is_within(*piece, window)));
+        pieces.extend(wanted.map(|window| Part { window, width_seconds }));
+    }
+    pieces
+}
+
+/// The sums of the pieces of each list of parts.
+fn together(parts: &[Vec<Part>], known: Vec<(Part, Sums)>) -> Vec<Sums> {
+    let is_of = |piece: &Part, part: &Part| {
+        piece.width_seconds == part.width_seconds && is_within(piece.window, part.window)
+    };
+    let mut sums: Vec<Sums> = parts.iter().map(|_| Sums::new()).collect();
+    for (piece, cells) in known {
+        let mut wanted: Vec<&mut Sums> = sums
+            .iter_mut()
+            .zip(parts)
+            .filter_map(|(sums, own)| own.iter().any(|part| is_of(&piece, part)).then_some(sums))
+            .collect();
+        let last = wanted.pop();
+        for sums in wanted {
+            add(sums, cells.clone());
+        }
+        if let Some(sums) = last {
+            add(sums, cells);
+        }
+    }
+    sums
+}
+
+fn add(sums: &mut Sums, cells: Sums) {
+    if sums.is_empty() {
+        *sums = cells;
+        return;
+    }
+    for (subject, cell) in cells {
+        sums.entry(subject).or_default().merge(&cell);
+    }
+}
+
+fn is_within(piece: Window, window: Window) -> bool {
+    window.from <= piece.from && piece.to <= window.to
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::OperationId;
+
+    use super::*;
+
+    fn window(from: i64, to: i64) -> Window {
+        Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to))
+    }
+
+    #[test]
+    fn what_windows_have_in_common_is_one_piece() {
+        let parts = [window::parts(window(0, 600)), window::parts(window(130, 600))];
+        let cut: Vec<(Window, i64)> =
+            pieces(&parts).into_iter().map(|piece| (piece.window, piece.width_seconds)).collect();
+        assert_eq!(cut, [(window(130, 180), 10), (window(0, 180), 60), (window(180, 600), 60)]);
+    }
+
+    #[test]
+    fn nothing_between_windows_is_read() {
+        let parts = [window::parts(window(0, 60)), window::parts(window(120, 180))];
+        let cut: Vec<Window> = pieces(&parts).into_iter().map(|piece| piece.window).collect();
+        assert_eq!(cut, [window(0, 60), window(120, 180)]);
+    }
+
+    #[test]
+    fn each_window_has_the_sum_of_its_pieces() {
+        let parts = [window::parts(window(0, 600)), window::parts(window(180, 600))];
+        let counted =
+            |count| HashMap::from([(Subject::Operation(OperationId(1)), Cell { count, ..Cell::default() })]);
+        let known = pieces(&parts).into_iter().zip([counted(3), counted(7)]).collect();
+        let sums: Vec<u64> =
+            together(&parts, known).iter().map(|sums| sums.values().map(|cell| cell.count).sum()).collect();
+        assert_eq!(sums, [10, 7]);
+    }
+}
