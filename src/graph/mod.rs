@@ -132,7 +132,18 @@ impl Graph {
     /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
     /// is neither [`FINE_SECONDS`] nor [`COARSE_SECONDS`].
     pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> HashMap<Subject, Cell> {
-        self.merged_of(tenant, window, width_seconds, |_| true).into_iter().collect()
+        self.merged_each(tenant, &[vec![(window, width_seconds)]]).pop().unwrap_or_default()
+    }
+
+    /// The same for several windows at once, each made of parts that differ in the width of their buckets: buckets that
+    /// windows have in common are read once.
+    pub fn merged_each(
+        &self,
+        tenant: TenantNumber,
+        windows: &[Vec<(Window, i64)>],
+    ) -> Vec<HashMap<Subject, Cell>> {
+        let merged = self.merged_of(tenant, windows, |_| true);
+        merged.into_iter().map(|cells| cells.into_iter().collect()).collect()
     }
 
     /// The cells of the subjects that `filter` picks, without their sketches, one for each bucket that overlaps
@@ -145,7 +156,8 @@ impl Graph {
         filter: impl Fn(&Subject) -> bool,
     ) -> Vec<(i64, Subject, Cell)> {
         let mut found: Vec<(i64, Subject, Cell)> = Vec::new();
-        if let Some(snapshot) = self.snapshot(tenant, window, width_seconds, &filter) {
+        let windows = [vec![(window, width_seconds)]];
+        if let Some(snapshot) = self.tenant(tenant).map(|tenant| read(&tenant).snapshot(&windows, &filter)) {
             snapshot.visit_totals(filter, |bucket, subject, cell| found.push((bucket, subject, cell)));
         }
         found.sort_unstable_by_key(|(bucket, subject, _)| (*bucket, *subject));
@@ -162,8 +174,8 @@ impl Graph {
     /// Who calls whom within `window`.
     pub fn topology(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> Topology {
         let is_edge = |subject: &Subject| matches!(subject, Subject::Edge(..));
-        let merged = self.merged_of(tenant, window, width_seconds, is_edge);
-        Topology::new(merged, &self.owners(tenant))
+        let merged = self.merged_of(tenant, &[vec![(window, width_seconds)]], is_edge);
+        Topology::new(merged.into_iter().flatten(), &self.owners(tenant))
     }
 
     /// Which node each declared operation belongs to, as of now.
@@ -211,24 +223,14 @@ impl Graph {
     fn merged_of(
         &self,
         tenant: TenantNumber,
-        window: Window,
-        width_seconds: i64,
+        windows: &[Vec<(Window, i64)>],
         filter: impl Fn(&Subject) -> bool,
-    ) -> Vec<(Subject, Cell)> {
-        let snapshot = self.snapshot(tenant, window, width_seconds, &filter);
-        snapshot.map(|snapshot| snapshot.merged(filter)).unwrap_or_default()
-    }
-
-    fn snapshot(
-        &self,
-        tenant: TenantNumber,
-        window: Window,
-        width_seconds: i64,
-        filter: impl Fn(&Subject) -> bool,
-    ) -> Option<ring::Snapshot> {
-        let tenant = self.tenant(tenant)?;
-        let tenant = read(&tenant);
-        Some(tenant.ring(width_seconds)?.snapshot(window, filter))
+    ) -> Vec<Vec<(Subject, Cell)>> {
+        let snapshot = self.tenant(tenant).map(|tenant| read(&tenant).snapshot(windows, &filter));
+        snapshot.map_or_else(
+            || vec![Vec::new(); windows.len()],
+            |snapshot| snapshot.merged(windows.len(), filter),
+        )
     }
 
     fn tenant(&self, tenant: TenantNumber) -> Option<Arc<RwLock<Tenant>>> {
@@ -329,6 +331,18 @@ impl Tenant {
                 self.nodes.remove(&service);
             }
         }
+    }
+
+    /// The buckets of each width that parts of windows with that width overlap.
+    fn snapshot(&self, windows: &[Vec<(Window, i64)>], filter: impl Fn(&Subject) -> bool) -> ring::Snapshot {
+        let of_width = |width: i64| -> Vec<(usize, Window)> {
+            let parts =
+                windows.iter().enumerate().flat_map(|(at, parts)| parts.iter().map(move |it| (at, it)));
+            parts.filter(|(_, part)| part.1 == width).map(|(at, part)| (at, part.0)).collect()
+        };
+        let mut snapshot = self.fine.snapshot(&of_width(FINE_SECONDS), &filter);
+        snapshot.join(self.coarse.snapshot(&of_width(COARSE_SECONDS), &filter));
+        snapshot
     }
 
     fn ring(&self, width_seconds: i64) -> Option<&Ring> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::model::rollup::{Cell, Subject};
 use crate::model::sketch::{Sketch, Tally};
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 
 use super::sealed::Sealed;
 use super::subject_hash::SubjectMap;
@@ -49,6 +49,8 @@ pub(super) struct Snapshot {
 #[derive(Debug)]
 struct SnapshotBucket {
     start: i64,
+    /// The windows that it overlaps, by number.
+    windows: Vec<usize>,
     sealed: Arc<Sealed>,
     open: Vec<(Subject, Cell)>,
 }
@@ -146,21 +148,31 @@ impl Ring {
         }
     }
 
-    /// The buckets that overlap `window`, with the open cells that `filter` picks.
-    pub(super) fn snapshot(&self, window: Window, filter: impl Fn(&Subject) -> bool) -> Snapshot {
-        let Some(newest) = self.newest.filter(|_| window.from < window.to) else {
-            return Snapshot { buckets: Vec::new() };
+    /// The buckets that overlap any of `windows`, which have numbers, with the open cells that `filter` picks.
+    pub(super) fn snapshot(
+        &self,
+        windows: &[(usize, Window)],
+        filter: impl Fn(&Subject) -> bool,
+    ) -> Snapshot {
+        let Some(newest) = self.newest else { return Snapshot { buckets: Vec::new() } };
+        let overlapping = |start: i64| -> Vec<usize> {
+            let end = UnixNanos::from_seconds(start.saturating_add(self.width_seconds));
+            let is_in = |window: &Window| {
+                window.from < window.to && window.from < end && UnixNanos::from_seconds(start) < window.to
+            };
+            windows.iter().filter(|(_, window)| is_in(window)).map(|(number, _)| *number).collect()
         };
-        let first = window.from.bucket_seconds(self.width_seconds).max(self.kept_from());
-        let last = newest.min(window.to.minus(std::time::Duration::from_nanos(1)).seconds());
         let mut buckets = Vec::new();
-        let mut bucket = first;
-        while bucket <= last {
-            let slot = &self.slots[self.slot(bucket)];
-            let open = slot.open.iter().filter(|(subject, _)| filter(subject));
-            let open = open.map(|(subject, cell)| (*subject, cell.clone())).collect();
-            buckets.push(SnapshotBucket { start: bucket, sealed: Arc::clone(&slot.sealed), open });
-            bucket += self.width_seconds;
+        let mut start = self.kept_from();
+        while start <= newest {
+            let windows = overlapping(start);
+            if !windows.is_empty() {
+                let slot = &self.slots[self.slot(start)];
+                let open = slot.open.iter().filter(|(subject, _)| filter(subject));
+                let open = open.map(|(subject, cell)| (*subject, cell.clone())).collect();
+                buckets.push(SnapshotBucket { start, windows, sealed: Arc::clone(&slot.sealed), open });
+            }
+            start += self.width_seconds;
         }
         Snapshot { buckets }
     }
@@ -192,7 +204,7 @@ impl Snapshot {
         filter: impl Fn(&Subject) -> bool,
         mut visit: impl FnMut(i64, Subject, Cell),
     ) {
-        for SnapshotBucket { start: bucket, sealed, open } in self.buckets {
+        for SnapshotBucket { start: bucket, sealed, open, .. } in self.buckets {
             sealed.encoded(&filter).for_each(|(subject, cell, _)| visit(bucket, subject, cell));
             for (subject, cell) in open {
                 visit(bucket, subject, Cell { sketch: Sketch::default(), ..cell });
@@ -200,8 +212,17 @@ impl Snapshot {
         }
     }
 
-    /// The cells of each subject that `filter` picks, added up over all buckets.
-    pub(super) fn merged(mut self, filter: impl Fn(&Subject) -> bool) -> Vec<(Subject, Cell)> {
+    /// Takes in the buckets of another.
+    pub(super) fn join(&mut self, other: Self) {
+        self.buckets.extend(other.buckets);
+    }
+
+    /// The cells of each subject that `filter` picks, added up over the buckets of each of so many windows.
+    pub(super) fn merged(
+        mut self,
+        windows: usize,
+        filter: impl Fn(&Subject) -> bool,
+    ) -> Vec<Vec<(Subject, Cell)>> {
         for bucket in &mut self.buckets {
             bucket.open.sort_unstable_by_key(|(subject, _)| *subject);
         }
@@ -210,36 +231,84 @@ impl Snapshot {
             .iter()
             .map(|bucket| (bucket.sealed.encoded(&filter).peekable(), bucket.open.iter().peekable()))
             .collect();
-        // Subject by subject, so that one tally is enough for all.
-        let next = |run: &mut (Peekable<_>, Peekable<_>)| next_subject(&mut run.0, &mut run.1);
         let mut waiting: BinaryHeap<Reverse<(Subject, usize)>> = BinaryHeap::new();
-        for (at, run) in runs.iter_mut().enumerate() {
-            waiting.extend(next(run).map(|subject| Reverse((subject, at))));
+        for (at, (sealed, open)) in runs.iter_mut().enumerate() {
+            waiting.extend(next_subject(sealed, open).map(|subject| Reverse((subject, at))));
         }
-        let (mut merged, mut tally) = (Vec::new(), Tally::default());
-        let mut sum: Option<(Subject, Cell)> = None;
+        // Subject by subject, so that each cell is read once, and one tally a window is enough for all.
+        let mut sums = Sums::new(windows);
         while let Some(mut first) = waiting.peek_mut() {
             let Reverse((subject, at)) = *first;
-            if sum.as_ref().is_some_and(|(known, _)| *known != subject) {
-                merged.extend(sum.take().map(|(known, cell)| (known, Cell { sketch: tally.take(), ..cell })));
+            sums.begin(subject);
+            let (sealed, open) = &mut runs[at];
+            let windows = &self.buckets[at].windows;
+            while let Some((_, cell, sketch)) = sealed.next_if(|(other, ..)| *other == subject) {
+                sums.add_encoded(windows, &cell, sketch);
             }
-            let (_, total) = sum.get_or_insert_with(|| (subject, Cell::default()));
-            let run = &mut runs[at];
-            while let Some((_, cell, sketch)) = run.0.next_if(|(other, ..)| *other == subject) {
-                total.merge(&cell);
-                tally.add_encoded(sketch);
+            while let Some((_, cell)) = open.next_if(|(other, _)| *other == subject) {
+                sums.add(windows, cell, &cell.sketch);
             }
-            while let Some((_, cell)) = run.1.next_if(|(other, _)| *other == subject) {
-                total.merge_totals(cell);
-                tally.add(&cell.sketch);
-            }
-            match next(run) {
+            match next_subject(sealed, open) {
                 Some(subject) => *first = Reverse((subject, at)),
                 None => drop(PeekMut::pop(first)),
             }
         }
-        merged.extend(sum.map(|(known, cell)| (known, Cell { sketch: tally.take(), ..cell })));
-        merged
+        sums.finish()
+    }
+}
+
+/// Adds up the cells of one subject after the other, for several windows at once.
+struct Sums {
+    subject: Option<Subject>,
+    /// For each window the totals so far, if there are any, and the durations.
+    current: Vec<(Option<Cell>, Tally)>,
+    done: Vec<Vec<(Subject, Cell)>>,
+    /// The sketch that was read last.
+    sketch: Sketch,
+}
+
+impl Sums {
+    fn new(windows: usize) -> Self {
+        let current = (0..windows).map(|_| (None, Tally::default())).collect();
+        Self { subject: None, current, done: vec![Vec::new(); windows], sketch: Sketch::default() }
+    }
+
+    fn begin(&mut self, subject: Subject) {
+        if self.subject == Some(subject) {
+            return;
+        }
+        if let Some(known) = self.subject.replace(subject) {
+            self.end(known);
+        }
+    }
+
+    fn end(&mut self, subject: Subject) {
+        for ((totals, tally), done) in self.current.iter_mut().zip(&mut self.done) {
+            done.extend(totals.take().map(|cell| (subject, Cell { sketch: tally.take(), ..cell })));
+        }
+    }
+
+    fn add(&mut self, windows: &[usize], cell: &Cell, sketch: &Sketch) {
+        for window in windows {
+            let (totals, tally) = &mut self.current[*window];
+            totals.get_or_insert_default().merge_totals(cell);
+            tally.add(sketch);
+        }
+    }
+
+    fn add_encoded(&mut self, windows: &[usize], cell: &Cell, bytes: &[u8]) {
+        let mut sketch = std::mem::take(&mut self.sketch);
+        if sketch.read_from(bytes).is_some() {
+            self.add(windows, cell, &sketch);
+        }
+        self.sketch = sketch;
+    }
+
+    fn finish(mut self) -> Vec<Vec<(Subject, Cell)>> {
+        if let Some(subject) = self.subject {
+            self.end(subject);
+        }
+        self.done
     }
 }
 

@@ -117,11 +117,35 @@ impl Sketch {
     /// their quantiles may be off by 1/20.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut sketch = Self::default();
-        read(bytes, |bucket, count| {
-            sketch.buckets.push((bucket, count));
-            Some(())
-        })?;
+        sketch.read_from(bytes)?;
         Some(sketch)
+    }
+
+    /// As [`Sketch::decode`], in the place of what was counted here. Where the bytes are not a sketch, what is here then is
+    /// part of one.
+    pub fn read_from(&mut self, mut bytes: &[u8]) -> Option<()> {
+        self.buckets.clear();
+        let mut first = bytes;
+        let is_older = take_varint(&mut first).is_some_and(|first| first < MARK);
+        let mut bucket = 0_u16;
+        while !bytes.is_empty() {
+            let marked = if self.buckets.is_empty() && !is_older { MARK } else { 0 };
+            let step = take_varint(&mut bytes)?.checked_sub(marked)?;
+            let count = take_varint(&mut bytes)?;
+            bucket = bucket.checked_add(u16::try_from(step).ok()?)?;
+            match bucket.checked_sub(STEPS as u16).filter(|_| is_older) {
+                None => self.buckets.push((bucket, count)),
+                // Below this a bucket was a single value, as it is now; from here on there are two for each.
+                Some(beyond) => {
+                    let lower = bucket.checked_add(beyond)?;
+                    self.buckets.push((lower, count.div_ceil(2)));
+                    if count > 1 {
+                        self.buckets.push((lower.checked_add(1)?, count / 2));
+                    }
+                }
+            }
+        }
+        Some(())
     }
 
     fn add_bucket(&mut self, bucket: u16, count: u64) {
@@ -150,15 +174,17 @@ impl Default for Tally {
 impl Tally {
     /// Counts everything that `sketch` counted.
     pub fn add(&mut self, sketch: &Sketch) {
+        let (Some((low, _)), Some((high, _))) = (sketch.buckets.first(), sketch.buckets.last()) else {
+            return;
+        };
+        // No value has a later bucket, though bytes may name one.
+        let high = (*high).min(bucket_of(u64::MAX));
         for (bucket, count) in &sketch.buckets {
-            self.count(*bucket, *count);
+            if let Some(sum) = self.counts.get_mut(usize::from(*bucket)) {
+                *sum = sum.saturating_add(*count);
+            }
         }
-    }
-
-    /// Counts everything that a sketch counted which was encoded; none when the bytes are not one, of which some may have
-    /// been counted then.
-    pub fn add_encoded(&mut self, bytes: &[u8]) -> Option<()> {
-        read(bytes, |bucket, count| self.count(bucket, count))
+        self.range = Some(self.range.map_or((*low, high), |range| (range.0.min(*low), range.1.max(high))));
     }
 
     /// What was counted so far, and begins anew.
@@ -170,38 +196,6 @@ impl Tally {
         counts.fill(0);
         Sketch { buckets }
     }
-
-    fn count(&mut self, bucket: u16, count: u64) -> Option<()> {
-        let sum = self.counts.get_mut(usize::from(bucket))?;
-        *sum = sum.saturating_add(count);
-        self.range =
-            Some(self.range.map_or((bucket, bucket), |(low, high)| (low.min(bucket), high.max(bucket))));
-        Some(())
-    }
-}
-
-/// Hands each bucket of an encoded sketch to `take`, in order; none when the bytes are not a sketch, or `take` refuses one.
-fn read(mut bytes: &[u8], mut take: impl FnMut(u16, u64) -> Option<()>) -> Option<()> {
-    let mut first = bytes;
-    let is_older = take_varint(&mut first).is_some_and(|first| first < MARK);
-    let (mut bucket, mut mark) = (0_u16, if is_older { 0 } else { MARK });
-    while !bytes.is_empty() {
-        let step = take_varint(&mut bytes)?.checked_sub(std::mem::take(&mut mark))?;
-        let count = take_varint(&mut bytes)?;
-        bucket = bucket.checked_add(u16::try_from(step).ok()?)?;
-        match bucket.checked_sub(STEPS as u16).filter(|_| is_older) {
-            None => take(bucket, count)?,
-            // Below this a bucket was a single value, as it is now; from here on there are two for each.
-            Some(beyond) => {
-                let lower = bucket.checked_add(beyond)?;
-                take(lower, count.div_ceil(2))?;
-                if count > 1 {
-                    take(lower.checked_add(1)?, count / 2)?;
-                }
-            }
-        }
-    }
-    Some(())
 }
 
 fn bucket_of(value: u64) -> u16 {
@@ -317,16 +311,10 @@ mod tests {
             let mut tally = Tally::default();
             for _ in 0..2 {
                 let mut merged = Sketch::default();
-                for (at, values) in parts.iter().enumerate() {
+                for values in &parts {
                     let sketch = sketch_of(values);
                     merged.merge(&sketch);
-                    if at % 2 == 0 {
-                        tally.add(&sketch);
-                        continue;
-                    }
-                    let mut bytes = Vec::new();
-                    sketch.encode(&mut bytes);
-                    prop_assert_eq!(tally.add_encoded(&bytes), Some(()));
+                    tally.add(&sketch);
                 }
                 prop_assert_eq!(tally.take(), merged);
             }

@@ -13,7 +13,7 @@ use super::error::Error;
 use super::handle::Query;
 use super::measured::Readings;
 use super::root_cause::Explanation;
-use super::window::Comparison;
+use super::window::{self, Comparison};
 
 /// What is known of a question before anything is compared.
 pub(super) struct Sides<'a> {
@@ -67,20 +67,23 @@ impl Query {
             (Some(known), None) | (None, Some(known)) => known,
             (None, None) => return Ok(comparisons.iter().map(|it| Evidence::empty(it.now)).collect()),
         };
-        let mut all = Box::pin(self.counted(tenant, comparisons, known)).await?;
+        let cut: Vec<(Window, Option<Window>)> =
+            comparisons.iter().map(|comparison| window::known_part(*comparison, known)).collect();
         let until = asked.until(comparisons);
-        let told = |Evidence { window, baseline, .. }: &Evidence| {
-            (Window::new(window.from, until.max(window.to)), *baseline)
-        };
-        let told: Vec<(Window, Option<Window>)> = all.iter().map(told).collect();
+        let told: Vec<(Window, Option<Window>)> = cut
+            .iter()
+            .map(|(window, baseline)| (Window::new(window.from, until.max(window.to)), *baseline))
+            .collect();
         let since = |(told, baseline): &(Window, Option<Window>)| baseline.map_or(told.from, |it| it.from);
         let first = told.iter().map(since).min().unwrap_or(until);
         let changed = Window::new(first, told.iter().map(|(told, _)| told.to).fold(until, UnixNanos::max));
-        let (templates, traces, changes, steps) = tokio::try_join!(
+        let windows: Vec<Window> = cut.iter().map(|(window, _)| *window).collect();
+        let (mut all, templates, traces, changes, steps) = tokio::try_join!(
+            Box::pin(self.counted(tenant, &cut)),
             Box::pin(self.templates(tenant, &told, asked.patterns)),
-            Box::pin(self.exemplars(tenant, &all, asked.symptom.as_slice())),
+            Box::pin(self.exemplars(tenant, (&windows, asked.slices), asked.symptom.as_slice())),
             Box::pin(self.changes(tenant, changed)),
-            Box::pin(self.steps(tenant, &all, asked.patterns)),
+            Box::pin(self.steps(tenant, &cut, asked.patterns)),
         )?;
         let read = told.into_iter().zip(templates).zip(traces).zip(steps);
         for (evidence, (((told, templates), traces), steps)) in all.iter_mut().zip(read) {

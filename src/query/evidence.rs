@@ -101,29 +101,24 @@ impl Query {
     ) -> Result<Evidence, Error> {
         let none = || Evidence::empty(comparison.now);
         let Some(known) = self.known(tenant).await? else { return Ok(none()) };
-        let mut evidence = self.counted(tenant, &[comparison], known).await?.pop().unwrap_or_else(none);
+        let cut = window::known_part(comparison, known);
+        let mut evidence = self.counted(tenant, &[cut]).await?.pop().unwrap_or_else(none);
         evidence.forget_empty_baseline();
         Ok(evidence)
     }
 
-    /// What spans tell about windows and their baselines, all cut to `known`.
+    /// What spans tell about windows and their baselines.
     pub(super) async fn counted(
         &self,
         tenant: TenantNumber,
-        comparisons: &[Comparison],
-        known: Window,
+        cut: &[(Window, Option<Window>)],
     ) -> Result<Vec<Evidence>, Error> {
-        let cut = |comparison: &Comparison| {
-            let now = window::clipped(comparison.now, known).unwrap_or(comparison.now);
-            (now, window::clipped(comparison.before, known))
-        };
-        let cut: Vec<(Window, Option<Window>)> = comparisons.iter().map(cut).collect();
         let windows: Vec<Window> =
             cut.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
         let mut sums = self.sums_of(tenant, &windows).await?.into_iter();
         let mut all = Vec::new();
         for (now, baseline) in cut {
-            let mut evidence = Evidence { baseline, ..Evidence::empty(now) };
+            let mut evidence = Evidence { baseline: *baseline, ..Evidence::empty(*now) };
             let now = sums.next().unwrap_or_default();
             let before = baseline.and_then(|_| sums.next()).unwrap_or_default();
             self.describe(now, before, &mut evidence);

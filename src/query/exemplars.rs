@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::diagnose::evidence::{Evidence, Exception, ExemplarSpan, ExemplarTrace};
+use crate::diagnose::evidence::{Exception, ExemplarSpan, ExemplarTrace, Slice};
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
+use crate::model::rollup::Subject;
 use crate::model::span::Status;
 use crate::model::time::Window;
 use crate::model::trace_key::TraceKey;
@@ -22,23 +23,22 @@ const SLOW_AMONG_MAX: u64 = 10_000;
 const EXEMPLAR_SPANS_MAX: usize = 1_000;
 
 impl Query {
-    /// Traces that failed, and slow ones, of the windows of `all`, which end at the same instant; those of one of
-    /// `services`, where there are any.
+    /// Traces that failed, and slow ones, of windows that end at the same instant; those of one of `services`, where there
+    /// are any. `slices` tell how many requests there were.
     pub(super) async fn exemplars(
         &self,
         tenant: TenantNumber,
-        all: &[Evidence],
+        (windows, slices): (&[Window], &[Slice]),
         services: &[ServiceId],
     ) -> Result<Vec<Vec<ExemplarTrace>>, Error> {
-        let Some(longest) = all.iter().min_by_key(|evidence| evidence.window.from) else {
+        let Some(longest) = windows.iter().copied().min_by_key(|window| window.from) else {
             return Ok(Vec::new());
         };
-        let failing = self.summaries(tenant, longest.window, services, TraceOrder::Newest).await?;
-        let last = last_requests(longest);
+        let failing = self.summaries(tenant, longest, services, TraceOrder::Newest).await?;
+        let last = last_requests(longest, slices);
         let mut slow: Vec<(Window, Vec<TraceSummary>)> = Vec::new();
         let mut chosen: Vec<Vec<(TraceKey, TraceId)>> = Vec::new();
-        for evidence in all {
-            let from = evidence.window.from;
+        for from in windows.iter().map(|window| window.from) {
             let window = Window::new(last.from.max(from), last.to);
             if !slow.iter().any(|(known, _)| *known == window) {
                 slow.push((window, self.summaries(tenant, window, services, TraceOrder::Slowest).await?));
@@ -92,11 +92,13 @@ impl Query {
 }
 
 /// The end of the window, long enough for about [`SLOW_AMONG_MAX`] requests: finding the slowest looks at each.
-fn last_requests(evidence: &Evidence) -> Window {
-    let requests: u64 = evidence.instances.iter().map(|instance| instance.now.count).sum();
+fn last_requests(window: Window, slices: &[Slice]) -> Window {
+    let (from, to) = (window.from.seconds(), window.to.seconds());
+    let own = slices.iter().filter(|slice| (from..to).contains(&slice.bucket_s));
+    let of_instances = own.filter(|slice| matches!(slice.subject, Subject::Instance(..)));
+    let requests: u64 = of_instances.map(|slice| slice.count).sum();
     let share = (SLOW_AMONG_MAX as f64 / requests.max(1) as f64).min(1.0);
-    let length = evidence.window.length().mul_f64(share);
-    Window::new(evidence.window.to.minus(length), evidence.window.to)
+    Window::new(window.to.minus(window.length().mul_f64(share)), window.to)
 }
 
 /// The last exception recorded on a span.

@@ -253,7 +253,7 @@ impl Query {
                 for ((labels, _), steps) in part.into_labels().into_iter().zip(groups) {
                     let id = labels.first().and_then(|id| id.parse().ok()).map(SeriesId);
                     let Some(series) = id.and_then(|id| by_id.get(&id)) else { continue };
-                    let value = |gathered: &Option<Gathered>| {
+                    let value = |gathered: &Option<Box<Gathered>>| {
                         gathered.as_ref()?.answer(function(nature)).filter(|value| value.is_finite())
                     };
                     found.push(((*series).clone(), steps.iter().map(value).collect()));

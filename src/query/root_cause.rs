@@ -43,6 +43,14 @@ pub struct Explanation {
     pub nodes: usize,
 }
 
+/// What shows at first sight.
+#[derive(Debug)]
+struct Noticed {
+    /// The time around the window, bucket by bucket.
+    slices: Arc<[Slice]>,
+    trouble: Trouble,
+}
+
 /// What is to be explained.
 #[derive(Debug, Clone, Copy)]
 struct Ask {
@@ -77,16 +85,22 @@ impl Query {
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before.
         let since = window::plain(asked).before.from;
-        let (slices, readings) = tokio::try_join!(
-            Box::pin(self.slices(tenant, Window::new(since, asked.to))),
+        let noticed = async {
+            let slices = self.slices(tenant, Window::new(since, asked.to)).await?;
+            let heard = window::heard(asked, &slices);
+            let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
+            let noticed = self.noticed(ask, slices.clone()).await?;
+            Ok((slices, ask, noticed))
+        };
+        let ((slices, ask, noticed), readings) = tokio::try_join!(
+            Box::pin(noticed),
             Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
         )?;
-        let heard = window::heard(asked, &slices);
-        let ask = Ask { asked: heard, until: asked.to, symptom, is_whole: false };
+        let heard = ask.asked;
+        let mut found = Box::pin(self.explained(tenant, ask, noticed, &readings)).await?;
         if heard == asked {
-            return Box::pin(self.explained(tenant, ask, (slices, &readings))).await;
+            return Ok(found);
         }
-        let mut found = Box::pin(self.explained(tenant, ask, (slices.clone(), &readings))).await?;
         let is_silent = || {
             let silence = window::around_trouble(asked, &slices, true).comparison.now;
             silence.from.plus(SILENCE_SLACK) >= heard.to
@@ -94,7 +108,8 @@ impl Query {
         if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent() {
             // Where nothing else is wrong, that nobody calls any more is.
             let ask = Ask { asked, is_whole: true, ..ask };
-            let whole = Box::pin(self.explained(tenant, ask, (slices, &readings))).await?;
+            let noticed = self.noticed(ask, slices).await?;
+            let whole = Box::pin(self.explained(tenant, ask, noticed, &readings)).await?;
             if whole.verdict.outcome != Outcome::InsufficientEvidence {
                 return Ok(whole);
             }
@@ -106,23 +121,27 @@ impl Query {
         Ok(found)
     }
 
-    async fn explained(
-        &self,
-        tenant: TenantNumber,
-        ask: Ask,
-        (mut slices, readings): (Vec<Slice>, &Readings),
-    ) -> Result<Explanation, Error> {
-        let Ask { asked, until, symptom, is_whole } = ask;
+    /// What the time up to the end of the window shows at first sight.
+    async fn noticed(&self, ask: Ask, mut slices: Vec<Slice>) -> Result<Noticed, Error> {
+        let Ask { asked, symptom, is_whole, .. } = ask;
         slices.retain(|slice| slice.bucket_s < asked.to.seconds());
-        let slices: Arc<[Slice]> = slices.into();
         let own: Option<Vec<Slice>> = symptom.map(|symptom| {
             slices.iter().filter(|slice| self.node_of(slice.subject) == Some(symptom)).copied().collect()
         });
-        let looked_at = Arc::clone(&slices);
         let work = tokio::task::spawn_blocking(move || {
-            window::around_trouble(asked, own.as_deref().unwrap_or(&looked_at), is_whole)
+            let trouble = window::around_trouble(asked, own.as_deref().unwrap_or(&slices), is_whole);
+            Noticed { slices: slices.into(), trouble }
         });
-        let trouble = work.await.map_err(|_| Error::Abandoned)?;
+        work.await.map_err(|_| Error::Abandoned)
+    }
+
+    async fn explained(
+        &self,
+        tenant: TenantNumber,
+        Ask { asked, until, symptom, .. }: Ask,
+        Noticed { slices, trouble }: Noticed,
+        readings: &Readings,
+    ) -> Result<Explanation, Error> {
         let (likely, last) = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
         let patterns = self.store.templates(Some(tenant)).await?;
         let asked_for =

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::diagnose::evidence::{Evidence, Step, StepEvidence};
+use crate::diagnose::evidence::{Step, StepEvidence};
 use crate::model::id::{OperationId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
@@ -36,31 +36,28 @@ struct Newest {
 }
 
 impl Query {
-    /// What operations did step by step in the windows of `all`, which end at the same instant, where there is a baseline to
-    /// compare it with.
+    /// What operations did step by step in windows that end at the same instant, each compared with its baseline; nothing
+    /// where it has none.
     pub(super) async fn steps(
         &self,
         tenant: TenantNumber,
-        all: &[Evidence],
+        compared: &[(Window, Option<Window>)],
         templates: &[TemplateRow],
     ) -> Result<Vec<Vec<StepEvidence>>, Error> {
-        let compared = |evidence: &Evidence| {
-            let baseline = evidence.baseline.filter(|_| !evidence.operations.is_empty())?;
-            Some((evidence.window, baseline))
-        };
-        let compared: Vec<Option<(Window, Window)>> = all.iter().map(compared).collect();
-        let longest = compared.iter().flatten().map(|(window, _)| *window).min_by_key(|window| window.from);
-        let Some(longest) = longest else { return Ok(all.iter().map(|_| Vec::new()).collect()) };
-        let baselines: Vec<Window> = compared.iter().flatten().map(|(_, baseline)| *baseline).collect();
+        let comparable = || compared.iter().filter_map(|(window, baseline)| Some((*window, (*baseline)?)));
+        let longest = comparable().map(|(window, _)| window).min_by_key(|window| window.from);
+        let Some(longest) = longest else { return Ok(vec![Vec::new(); compared.len()]) };
+        let baselines: Vec<Window> = comparable().map(|(_, baseline)| baseline).collect();
         let (now, before) = tokio::try_join!(
             Box::pin(self.newest(tenant, longest)),
             Box::pin(self.newest_of_each(tenant, &baselines)),
         )?;
-        let statements = statements(templates);
+        let (statements, compared) = (statements(templates), compared.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut before = before.into_iter();
             let mut known: Option<(UnixNanos, Counts)> = None;
-            let mut of = |(window, baseline): (Window, Window)| {
+            let mut of = |(window, baseline): (Window, Option<Window>)| {
+                let Some(baseline) = baseline else { return Vec::new() };
                 let before = before.next().map(|before| counts(&before, baseline, &statements));
                 let from = now.known_from(window);
                 let (_, now) = match known.take() {
@@ -71,7 +68,7 @@ impl Query {
                 known = Some((from, now));
                 steps
             };
-            compared.into_iter().map(|windows| windows.map_or_else(Vec::new, &mut of)).collect()
+            compared.into_iter().map(&mut of).collect()
         });
         work.await.map_err(|_| Error::Abandoned)
     }
@@ -87,6 +84,9 @@ impl Query {
     async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
         let spans = SpanAsk::newest(window, LOOKED_AT_MAX);
         let spans = self.store.spans(tenant, &spans).await?;
+        if spans.is_empty() {
+            return Ok(Newest { spans, logs: Vec::new() });
+        }
         // Records before the spans that are known belong to others.
         let from =
             spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(window.from, |last| last.start);

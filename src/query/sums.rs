@@ -30,38 +30,46 @@ impl Query {
     /// What happened in each of `windows`.
     pub(super) async fn sums_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
         let parts: Vec<Vec<Part>> = windows.iter().map(|window| window::parts(*window)).collect();
-        let mut known = Vec::new();
-        for piece in pieces(&parts) {
-            known.push((piece, self.calls(tenant, piece).await?));
-        }
-        Ok(together(&parts, known))
+        let is_remembered = |part: &Part| {
+            self.graph.covers(tenant, part.window).is_some_and(|covered| covered <= part.width_seconds)
+        };
+        let (remembered, stored): (Vec<Vec<Part>>, Vec<Vec<Part>>) =
+            parts.into_iter().map(|parts| parts.into_iter().partition::<Vec<Part>, _>(is_remembered)).unzip();
+        let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
+        let mut sums = self.stored(tenant, &stored, &kinds).await?;
+        let graph = self.graph.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            fault::point("query.summed");
+            let part = |part: &Part| (part.window, part.width_seconds);
+            let parts: Vec<Vec<(Window, i64)>> =
+                remembered.iter().map(|parts| parts.iter().map(part).collect()).collect();
+            let more = graph.merged_each(tenant, &parts);
+            sums.iter_mut().zip(more).for_each(|(sums, more)| add(sums, more));
+            sums
+        });
+        work.await.map_err(|_| Error::Abandoned)
     }
 
     /// How many log records of each template came in each of `windows`, which are whole minutes.
     pub(super) async fn logs_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
         let part = |window: &Window| vec![Part { window: *window, width_seconds: COARSE_SECONDS }];
         let parts: Vec<Vec<Part>> = windows.iter().map(part).collect();
-        let mut known = Vec::new();
-        for piece in pieces(&parts) {
-            let Part { window, width_seconds } = piece;
-            let sums = self.store.merged_rollups(tenant, width_seconds, window, &[RollupKind::Logs]).await?;
-            known.push((piece, sums));
-        }
-        Ok(together(&parts, known))
+        self.stored(tenant, &parts, &[RollupKind::Logs]).await
     }
 
-    async fn calls(&self, tenant: TenantNumber, piece: Part) -> Result<Sums, Error> {
-        let Part { window, width_seconds } = piece;
-        if self.graph.covers(tenant, window).is_some_and(|covered| covered <= width_seconds) {
-            let graph = self.graph.clone();
-            let work = tokio::task::spawn_blocking(move || {
-                fault::point("query.summed");
-                graph.merged(tenant, window, width_seconds)
-            });
-            return work.await.map_err(|_| Error::Abandoned);
+    /// What the store has of windows, each made of parts; what several have in common is read once.
+    async fn stored(
+        &self,
+        tenant: TenantNumber,
+        parts: &[Vec<Part>],
+        kinds: &[RollupKind],
+    ) -> Result<Vec<Sums>, Error> {
+        let mut known = Vec::new();
+        for piece in pieces(parts) {
+            let Part { window, width_seconds } = piece;
+            known.push((piece, self.store.merged_rollups(tenant, width_seconds, window, kinds).await?));
         }
-        let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
-        Ok(self.store.merged_rollups(tenant, width_seconds, window, &kinds).await?)
+        Ok(together(parts, known))
     }
 }
 

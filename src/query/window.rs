@@ -205,6 +205,12 @@ pub fn clipped(window: Window, known: Window) -> Option<Window> {
     (from < to).then(|| Window::new(from, to))
 }
 
+/// Both windows of a comparison, cut to what is known; the baseline only where anything of it is.
+pub fn known_part(comparison: Comparison, known: Window) -> (Window, Option<Window>) {
+    let now = clipped(comparison.now, known).unwrap_or(comparison.now);
+    (now, clipped(comparison.before, known))
+}
+
 /// The window widened to whole buckets of `width_seconds`.
 pub fn whole_buckets(window: Window, width_seconds: i64) -> Window {
     let from = UnixNanos::from_seconds(window.from.bucket_seconds(width_seconds));

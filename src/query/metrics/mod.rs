@@ -251,9 +251,9 @@ fn answered(
     let mut answers: Vec<(f64, GroupAnswer)> = Vec::new();
     for (group, steps) in part.into_labels().into_iter().zip(groups) {
         steps.iter().flatten().for_each(|gathered| tally.add(gathered.tally()));
-        let value = |gathered: &Option<Gathered>| gathered.as_ref()?.answer(question.function);
+        let value = |gathered: &Option<Box<Gathered>>| gathered.as_ref()?.answer(question.function);
         let values: Vec<Option<f64>> = steps.iter().map(value).collect();
-        let measured = steps.iter().map(|it| it.as_ref().is_some_and(Gathered::has_measurements));
+        let measured = steps.iter().map(|it| it.as_ref().is_some_and(|it| it.has_measurements()));
         not_told +=
             values.iter().zip(measured).filter(|(value, measured)| value.is_none() && *measured).count();
         let (labels, series) = group;

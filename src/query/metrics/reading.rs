@@ -38,8 +38,8 @@ impl Pages {
 const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::metrics::POINTS_MAX);
 const _: () = assert!(Pages::OF_A_QUESTION.page_hours < crate::store::read::metric_hours::HOURS_MAX);
 
-/// What was gathered: for each group and step, none where no series has points.
-pub(in crate::query) type Groups = Vec<Vec<Option<Gathered>>>;
+/// What was gathered: for each group and step, none where no series has points. Most have none.
+pub(in crate::query) type Groups = Vec<Vec<Option<Box<Gathered>>>>;
 
 /// The series of one kind and unit, in groups.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ fn gather(
             false => plan.cells(member.nature, &points),
         };
         plan.windows(&cells, |step, rollup, growth| {
-            let gathered = groups[member.group][step].get_or_insert_with(|| Gathered::new(nature));
+            let gathered = groups[member.group][step].get_or_insert_with(|| Box::new(Gathered::new(nature)));
             gathered.add(rollup, growth, plan.window_ns());
         });
     }

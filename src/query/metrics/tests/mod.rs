@@ -344,7 +344,7 @@ fn points_are_read_page_by_page() {
         for page_points in [51, 99, 100, 149, 150, 1_000] {
             let pages = Pages { page_points, points: 1_000, ..Pages::OF_A_QUESTION };
             let groups = shop.query.reckon(tenant, &part, plan, pages).await.unwrap();
-            let value = |steps: &Vec<Option<Gathered>>| steps[4].as_ref()?.answer(Function::Increase);
+            let value = |steps: &Vec<Option<Box<Gathered>>>| steps[4].as_ref()?.answer(Function::Increase);
             let last: Vec<_> = groups.iter().map(value).collect();
             assert_eq!(last, [Some(10.0), Some(20.0), Some(40.0)], "pages of {page_points}");
         }
