@@ -133,7 +133,9 @@ impl Normal {
     fn median(&self) -> f64 {
         let middle = self.levels.len() / 2;
         match (self.levels.get(middle), middle.checked_sub(1).and_then(|below| self.levels.get(below))) {
-            (Some(upper), Some(lower)) if self.levels.len() % 2 == 0 => f64::midpoint(*lower, *upper),
+            (Some(upper), Some(lower)) if self.levels.len().is_multiple_of(2) => {
+                f64::midpoint(*lower, *upper)
+            }
             (Some(level), _) => *level,
             (None, _) => 0.0,
         }

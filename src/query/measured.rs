@@ -24,7 +24,7 @@ use super::window;
 /// What a service graph calls the number of calls (OpenTelemetry Collector, `servicegraph` connector).
 const CALLS: &str = "traces_service_graph_request_total";
 /// Series that are read at a time.
-const SERIES_AT_ONCE: usize = 64;
+const SERIES_AT_ONCE: usize = 256;
 /// Steps that a series is read in, at most.
 const STEPS_MAX: u64 = 1_440;
 /// Lengths of a step, in seconds: the first that makes no more steps than that.
@@ -241,7 +241,7 @@ impl Query {
                 for series in some {
                     part.add(vec![series.id.0.to_string()], series.id, nature);
                 }
-                let groups = match Box::pin(self.reckon(tenant, &part, plan, Pages::OF_A_QUESTION)).await {
+                let groups = match Box::pin(self.reckon(tenant, &part, plan, Pages::OF_LEVELS)).await {
                     Ok(groups) => groups,
                     Err(Error::Metrics(Refusal::TooManyPoints { .. })) => {
                         *unread += some.len();

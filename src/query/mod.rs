@@ -4,8 +4,9 @@
 //! Questions gather evidence from the graph where it still remembers the window, else from the store, and leave
 //! judgement to `diagnose`. Nothing here writes. All answers are bounded and in a fixed order.
 //!
-//! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`evidence`] (what is
-//! known about that time), then the questions: [`service_map`], [`service_health`], [`root_cause`], [`impact`],
+//! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
+//! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
+//! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
 //! [`anomalies`], [`trace`], [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`],
 //! [`holdings`]; [`sql`], in which the operator asks; [`cache`] remembers answers for a few seconds.
 

@@ -62,6 +62,9 @@ impl Plan {
     /// of the window, and what the series counted in it. Takes time in proportion to cells and steps, however long the
     /// windows are.
     pub fn windows(&self, cells: &[Cell], mut each: impl FnMut(usize, &Rollup, Growth)) {
+        if self.window_steps == 1 {
+            return self.single_steps(cells, each);
+        }
         let mut sliding = Sliding::default();
         let mut coming = cells.iter().peekable();
         for step in 0..self.steps {
@@ -75,6 +78,20 @@ impl Plan {
             let from = UnixNanos(self.from.0.saturating_add(first.saturating_mul(self.step_ns)));
             let growth = rollup.growth(sliding.before, self.known_from, from);
             each(step, &rollup, growth);
+        }
+    }
+
+    /// The same where each window is one step: nothing has to be merged.
+    fn single_steps(&self, cells: &[Cell], mut each: impl FnMut(usize, &Rollup, Growth)) {
+        let mut before: Option<&Rollup> = None;
+        for (place, rollup) in cells {
+            if let Some(step) = usize::try_from(*place).ok().filter(|step| *step < self.steps) {
+                let from = UnixNanos(self.from.0.saturating_add(place.saturating_mul(self.step_ns)));
+                each(step, rollup, rollup.growth(before, self.known_from, from));
+            }
+            if rollup.has_points() {
+                before = Some(rollup);
+            }
         }
     }
 }

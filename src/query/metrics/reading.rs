@@ -17,8 +17,9 @@ use crate::query::handle::Query;
 use crate::reckon::Nature;
 use crate::reckon::gather::Gathered;
 use crate::reckon::steps::Plan;
+use crate::store::read::metrics::PointsAsk;
 
-/// How many points are read.
+/// How many points are read, and what of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::query) struct Pages {
     /// Points of one page; a single series must have fewer.
@@ -27,12 +28,16 @@ pub(in crate::query) struct Pages {
     pub(super) page_hours: usize,
     /// Points and hours of all pages together.
     pub(super) points: usize,
+    /// Whether the buckets and percentiles of distributions are wanted too: without them count and sum are known.
+    pub(super) with_detail: bool,
 }
 
 impl Pages {
     /// What a question may read: a page holds some tens of megabytes.
     pub(in crate::query) const OF_A_QUESTION: Self =
-        Self { page_points: 100_000, page_hours: 20_000, points: POINTS_MAX };
+        Self { page_points: 100_000, page_hours: 20_000, points: POINTS_MAX, with_detail: true };
+    /// The same for a question about levels alone.
+    pub(in crate::query) const OF_LEVELS: Self = Self { with_detail: false, ..Self::OF_A_QUESTION };
 }
 
 const _: () = assert!(Pages::OF_A_QUESTION.page_points <= crate::store::read::metrics::POINTS_MAX);
@@ -117,7 +122,9 @@ impl Query {
         while done < members.len() {
             let ids: Vec<SeriesId> =
                 members[done..].iter().take(at_once).map(|member| member.series).collect();
-            let points = self.store.points_within(tenant, &ids, &windows, pages.page_points).await?;
+            let ask =
+                PointsAsk { windows: &windows, limit: pages.page_points, with_detail: pages.with_detail };
+            let points = self.store.points_within(tenant, &ids, ask).await?;
             // The last series of a full page may go on behind it, so the next page begins with it.
             let unfinished =
                 points.last().filter(|_| points.len() >= pages.page_points).map(|(series, _)| *series);

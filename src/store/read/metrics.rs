@@ -43,6 +43,17 @@ pub struct SeriesAsk {
     pub limit: usize,
 }
 
+/// Which points of some series.
+#[derive(Debug, Clone, Copy)]
+pub struct PointsAsk<'a> {
+    /// Those of these times, which follow each other.
+    pub windows: &'a [Window],
+    /// How many; [`POINTS_MAX`] at most.
+    pub limit: usize,
+    /// Whether their details are wanted too: buckets, percentiles, exemplars; they are left empty otherwise.
+    pub with_detail: bool,
+}
+
 /// A series as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSeries {
@@ -111,21 +122,21 @@ impl Store {
         window: Window,
         limit: usize,
     ) -> Result<Vec<(SeriesId, Point)>, Error> {
-        self.points_within(tenant, series, &[window], limit).await
+        let ask = PointsAsk { windows: &[window], limit, with_detail: true };
+        self.points_within(tenant, series, ask).await
     }
 
-    /// As [`Store::points`], within several windows that follow each other.
+    /// As [`Store::points`], of several windows.
     pub async fn points_within(
         &self,
         tenant: TenantNumber,
         series: &[SeriesId],
-        windows: &[Window],
-        limit: usize,
+        ask: PointsAsk<'_>,
     ) -> Result<Vec<(SeriesId, Point)>, Error> {
-        if windows.is_empty() {
+        if ask.windows.is_empty() {
             return Ok(Vec::new());
         }
-        let limit = limit.min(POINTS_MAX);
+        let ask = PointsAsk { limit: ask.limit.min(POINTS_MAX), ..ask };
         let mut reader = self.reader().await?;
         let mut query =
             reader.sql(format!("SELECT id, attributes FROM series WHERE tenant_id = {} AND id", tenant.0));
@@ -135,7 +146,7 @@ impl Store {
             Ok((SeriesId(Columns { row, what: "series" }.number(0)?), attributes(row, 1)?))
         });
         let owned = owned.await?;
-        let found = points_of(&mut reader, &owned, windows, limit).await?;
+        let found = points_of(&mut reader, &owned, ask).await?;
         reader.finish().await?;
         Ok(found)
     }
@@ -187,18 +198,17 @@ impl Store {
     }
 }
 
-/// The points of `series`, by series and time, up to `limit`.
+/// The points of `series`, by series and time, up to the limit.
 async fn points_of(
     reader: &mut Reader,
     mut series: &[Owned],
-    windows: &[Window],
-    limit: usize,
+    ask: PointsAsk<'_>,
 ) -> Result<Vec<(SeriesId, Point)>, Error> {
     let (mut found, mut at_once) = (Vec::new(), SERIES_AT_ONCE.0);
-    while found.len() < limit && !series.is_empty() {
-        let left = limit - found.len();
+    while found.len() < ask.limit && !series.is_empty() {
+        let left = ask.limit - found.len();
         let (part, rest) = series.split_at(at_once.min(series.len()));
-        let points = points_together(reader, part, windows, left).await?;
+        let points = points_together(reader, part, PointsAsk { limit: left, ..ask }).await?;
         if points.len() >= left && part.len() > 1 {
             // Whose end the limit cut off is only known of fewer.
             at_once = (part.len() / 4).max(1);
@@ -206,18 +216,17 @@ async fn points_of(
         }
         let each = points.len() / part.len() + 1;
         found.extend(points);
-        at_once = ((limit - found.len()) / (2 * each)).clamp(1, SERIES_AT_ONCE.1);
+        at_once = ((ask.limit - found.len()) / (2 * each)).clamp(1, SERIES_AT_ONCE.1);
         series = rest;
     }
     Ok(found)
 }
 
-/// The points of `series` by series and time. Where there are as many as `limit` they are the first only of a single series.
+/// The points of `series` by series and time. Where there are as many as the limit they are the first only of a single series.
 async fn points_together(
     reader: &mut Reader,
     series: &[Owned],
-    windows: &[Window],
-    limit: usize,
+    PointsAsk { windows, limit, with_detail }: PointsAsk<'_>,
 ) -> Result<Vec<(SeriesId, Point)>, Error> {
     let mut points: Vec<(usize, Point)> = Vec::new();
     for window in windows {
@@ -225,7 +234,8 @@ async fn points_together(
         days.reverse();
         for day in days {
             let mut sql = reader.sql(format!(
-                "SELECT time_ns, start_ns, flags, int_value, real_value, count, detail, series_id FROM {} WHERE series_id",
+                "SELECT time_ns, start_ns, flags, int_value, real_value, count, {}, series_id FROM {} WHERE series_id",
+                if with_detail { "detail" } else { "NULL" },
                 POINTS.on(day),
             ));
             sql.push(reader.dialect().is_one_of(series.iter().map(|(id, _)| id.0.into())));

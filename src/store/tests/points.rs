@@ -7,7 +7,7 @@ use crate::model::metric::PointValue;
 use crate::model::time::Window;
 use crate::store::Store;
 use crate::store::options::Options;
-use crate::store::read::metrics::SeriesAsk;
+use crate::store::read::metrics::{PointsAsk, SeriesAsk};
 use crate::store::rows::Commit;
 
 #[test]
@@ -32,6 +32,8 @@ fn points_are_kept_with_their_values() {
         let always = Window::new(at(0), at(100));
         let kept = store.points(TENANT, &[id], always, 100).await.unwrap();
         assert_eq!(kept.iter().map(|(_, point)| point.value).collect::<Vec<_>>(), values);
+        let bare = PointsAsk { windows: &[always], limit: 100, with_detail: false };
+        assert_eq!(store.points_within(TENANT, &[id], bare).await.unwrap(), kept, "none has a detail");
         // Again, and again after a restart, with another series between: all are kept.
         let again = |lsn| {
             let other = gauge("other");

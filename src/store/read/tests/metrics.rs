@@ -5,7 +5,7 @@ use crate::model::id::{InstrumentationId, ResourceId, SeriesId};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
 use crate::model::packed::Attributes;
 use crate::model::packed::write::Packer;
-use crate::store::read::metrics::SeriesAsk;
+use crate::store::read::metrics::{PointsAsk, SeriesAsk};
 use crate::store::rows::{Commit, PointRow, SeriesDefinition};
 
 fn definition(name: &str, kind: MetricKind, temporality: Temporality) -> Arc<SeriesDefinition> {
@@ -104,6 +104,11 @@ fn points_come_back_as_they_were() {
         })
         .collect();
     assert_eq!(found, expected);
+    let ask = PointsAsk { windows: &[window(-10, 100)], limit: 1_000, with_detail: false };
+    let bare = world.ask(async |store| store.points_within(tenant, &ids, ask).await);
+    let without =
+        |(id, point): &(SeriesId, Point)| (*id, Point { detail: PointDetail::default(), ..point.clone() });
+    assert_eq!(bare, expected.iter().map(without).collect::<Vec<_>>());
     assert_eq!(find(window(3, 5), 1_000).len(), 4);
     for limit in 0..expected.len() {
         assert_eq!(find(window(-10, 100), limit), expected[..limit]);
