@@ -8,8 +8,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::fault::{Fault, echoed, listed};
+use crate::filter;
 use crate::nearest::nearest;
 use crate::time::{TimeExpression, TimeRange, rfc3339};
+use crate::tools::search_logs::Severity;
 
 /// The size of an answer in tokens when the question does not say.
 pub const MAX_TOKENS_DEFAULT: u32 = 4_000;
@@ -24,33 +26,29 @@ const MISTAKES_MAX: usize = 5;
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 
 /// Where the window begins.
-pub(crate) const SINCE: Argument = Argument::text(
-    "since",
-    TIME_BYTES_MAX,
-    "Window start: relative (`15m`, `7d`) or RFC 3339 (`2026-11-20T09:30:00Z`). Default 1h.",
-)
-.also(&["time_range"]);
+pub(crate) const SINCE: Argument =
+    Argument::text("since", TIME_BYTES_MAX, "Start: relative (`15m`, `7d`) or RFC 3339. Default 1h.")
+        .also(&["time_range"]);
 /// Where the window ends.
-pub(crate) const UNTIL: Argument =
-    Argument::text("until", TIME_BYTES_MAX, "Window end, same forms. Default now.");
+pub(crate) const UNTIL: Argument = Argument::text("until", TIME_BYTES_MAX, "End, same forms. Default now.");
 /// The service asked about.
-pub(crate) const SERVICE: Argument = Argument::text(
-    "service",
-    NAME_BYTES_MAX,
-    "Exact service name; a near miss is answered with the nearest.",
-)
-.also(&["service_name"]);
+pub(crate) const SERVICE: Argument =
+    Argument::text("service", NAME_BYTES_MAX, "Exact service name.").also(&["service_name"]);
 /// How many rows are wanted.
 pub(crate) const LIMIT: Argument = Argument::integer("limit", 1, LIMIT_MAX, "Rows. Default 50.");
 /// Where to continue.
-pub(crate) const CURSOR: Argument =
-    Argument::text("cursor", 1_024, "Continue from an earlier answer's cursor.");
+pub(crate) const CURSOR: Argument = Argument::text("cursor", 1_024, "From an earlier answer.");
 /// How large the answer may be.
 pub(crate) const MAX_TOKENS: Argument =
     Argument::integer("max_tokens", MAX_TOKENS_BOUNDS.0, MAX_TOKENS_BOUNDS.1, "Answer size. Default 4000.");
 
+/// Attributes that must be there.
+pub(crate) const FILTER: Argument = Argument::text("filter", 1_024, "`key=value` pairs; all must hold.");
+/// How grave a record is at least.
+pub(crate) const SEVERITY: Argument = Argument::choice("severity", &Severity::WORDS, "Least severity.");
+
 /// Longest text read as a time, in bytes.
-const TIME_BYTES_MAX: usize = 64;
+pub(crate) const TIME_BYTES_MAX: usize = 64;
 
 /// What a tool is, on the wire and in the list of tools.
 #[derive(Debug, Clone, Copy)]
@@ -293,6 +291,47 @@ impl Reader {
         whole
     }
 
+    /// Reads a whole number as [`Reader::integer`] does; none when absent.
+    pub(crate) fn integer_if_given(&mut self, argument: &Argument) -> Option<u32> {
+        let is_given = self.given.contains_key(argument.name);
+        let number = self.integer(argument, 0);
+        is_given.then_some(number)
+    }
+
+    /// Reads words with commas between them; none when absent.
+    pub(crate) fn list(&mut self, argument: &Argument) -> Option<Vec<String>> {
+        let text = self.text(argument)?;
+        let words: Vec<String> =
+            text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        if words.is_empty() {
+            self.mistake(format!("`{}` names nothing; give words with commas between them", argument.name));
+        }
+        Some(words)
+    }
+
+    /// Reads the optional attributes, by key and value; none when absent.
+    pub(crate) fn filter(&mut self) -> Vec<(String, String)> {
+        let Some(text) = self.text(&FILTER) else { return Vec::new() };
+        match filter::read(&text) {
+            Ok(pairs) => pairs,
+            Err(mistake) => {
+                self.mistake(format!("`{}`: {mistake}", FILTER.name));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Reads the optional least severity.
+    pub(crate) fn severity(&mut self) -> Option<Severity> {
+        let word = self.choice(&SEVERITY, &[("warning", "warn"), ("critical", "fatal")]);
+        word.map(|at| Severity::ALL[at])
+    }
+
+    /// Notes what is wrong with arguments that do not fit each other.
+    pub(crate) fn refuse(&mut self, mistake: &str) {
+        self.mistake(mistake.to_owned());
+    }
+
     /// Reads one of a few words and returns its place in the list; `synonyms` are accepted for it.
     pub(crate) fn choice(&mut self, argument: &Argument, synonyms: &[(&str, &str)]) -> Option<usize> {
         let value = self.take(argument)?;
@@ -389,7 +428,8 @@ impl Reader {
         self.integer(&MAX_TOKENS, MAX_TOKENS_DEFAULT) as usize
     }
 
-    fn time(&mut self, argument: &Argument) -> Option<TimeExpression> {
+    /// Reads an optional moment.
+    pub(crate) fn time(&mut self, argument: &Argument) -> Option<TimeExpression> {
         let value = self.take(argument)?;
         let text = match &value {
             Value::String(text) => text.clone(),

@@ -6,7 +6,7 @@
 //! mounts [`service`]. The protocol's own types do not leave this crate.
 //!
 //! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the
-//! one shape of every answer; `fault` what goes wrong and how it is told; `arguments` and `time` how
+//! one shape of every answer; `fault` what goes wrong and how it is told; `arguments`, `filter` and `time` how
 //! arguments are read; `nearest` the did-you-mean; `plain` and `budget` how an answer is cleaned and cut to
 //! size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `server`
 //! the protocol; `http_service` the way in.
@@ -16,6 +16,7 @@ mod arguments;
 mod budget;
 mod completions;
 mod fault;
+mod filter;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod gate;
@@ -40,11 +41,18 @@ pub use crate::nearest::nearest;
 pub use crate::server::{OVERLOADED_CODE, TIMED_OUT_CODE, tools_json};
 pub use crate::time::{LOOKBACK_DEFAULT_NS, TimeExpression, TimeRange, rfc3339};
 pub use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
+pub use crate::tools::compare_attributes::{BadSet, CompareAttributesAsk};
 pub use crate::tools::impact::ImpactAsk;
+pub use crate::tools::list_services::{ListServicesAsk, ServiceSort};
+pub use crate::tools::log_patterns::{LogPatternsAsk, PatternStatus};
+pub use crate::tools::query_metrics::QueryMetricsAsk;
 pub use crate::tools::root_cause::RootCauseAsk;
 pub use crate::tools::search_logs::{SearchLogsAsk, Severity};
+pub use crate::tools::search_traces::{SearchTracesAsk, TraceSort};
 pub use crate::tools::service_health::ServiceHealthAsk;
 pub use crate::tools::service_map::ServiceMapAsk;
 pub use crate::tools::trace_graph::TraceGraphAsk;
+pub use crate::tools::triage::TriageAsk;
+pub use crate::tools::what_changed::WhatChangedAsk;
 pub use crate::tools::{Question, TOOL_NAMES};
 pub use crate::triage::{Ended, Outcome, Triage};

@@ -5,12 +5,19 @@ use std::time::Duration;
 use crate::answer::Answer;
 use crate::fault::Fault;
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
+use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::impact::ImpactAsk;
+use crate::tools::list_services::ListServicesAsk;
+use crate::tools::log_patterns::LogPatternsAsk;
+use crate::tools::query_metrics::QueryMetricsAsk;
 use crate::tools::root_cause::RootCauseAsk;
 use crate::tools::search_logs::SearchLogsAsk;
+use crate::tools::search_traces::SearchTracesAsk;
 use crate::tools::service_health::ServiceHealthAsk;
 use crate::tools::service_map::ServiceMapAsk;
 use crate::tools::trace_graph::TraceGraphAsk;
+use crate::tools::triage::TriageAsk;
+use crate::tools::what_changed::WhatChangedAsk;
 
 /// Answers the questions of this contract, one method for each tool.
 ///
@@ -73,6 +80,56 @@ pub trait Triage: Send + Sync + 'static {
         &self,
         caller: &Self::Caller,
         ask: SearchLogsAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// What is wrong, in one answer: a verdict and a table `causes` as of `root_cause_analysis`, and who is hurt.
+    fn triage(
+        &self,
+        caller: &Self::Caller,
+        ask: TriageAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// The services there are, in a table `services` beginning with `service`, `kind`.
+    fn list_services(
+        &self,
+        caller: &Self::Caller,
+        ask: ListServicesAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Traces that match, in a table `traces` beginning with `trace_id`, `start`.
+    fn search_traces(
+        &self,
+        caller: &Self::Caller,
+        ask: SearchTracesAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Log templates compared with the time before, in a table `patterns` beginning with `template`, `status`.
+    fn get_log_patterns(
+        &self,
+        caller: &Self::Caller,
+        ask: LogPatternsAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// A metric over time, in a table `series`; or the names there are, in a table `metrics`.
+    fn query_metrics(
+        &self,
+        caller: &Self::Caller,
+        ask: QueryMetricsAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// What differs between both sides of a moment, in a table `changes` beginning with `rank`, `kind`, `service`,
+    /// `subject`.
+    fn what_changed(
+        &self,
+        caller: &Self::Caller,
+        ask: WhatChangedAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Attribute values that bad spans have more often, in a table `values` beginning with `attribute`, `value`.
+    fn compare_attributes(
+        &self,
+        caller: &Self::Caller,
+        ask: CompareAttributesAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
     /// The names of the services the caller may see, in any order, to complete what a person types.

@@ -11,22 +11,27 @@
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
 //! their own questions, with [`episode`], which gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
-//! with [`averaged`], which makes one verdict of several windows.
+//! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
+//! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes.
 //!
-//! The handle is four functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`].
+//! The handle is six functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
+//! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
 
 pub mod anomaly;
 pub mod averaged;
 mod blame;
 mod change;
 mod concentration;
+pub mod difference;
 pub mod episode;
 pub mod evidence;
 pub mod health;
 pub mod impact;
 mod message;
+pub mod moved;
 mod onset;
 mod origin;
+pub mod overrepresented;
 mod path;
 mod rank;
 mod sentence;

@@ -1,6 +1,6 @@
 //! `get_anomaly_timeline`.
 
-use mcp_tools::{AnomalyTimelineAsk, Answer, Fault, Next, Table};
+use mcp_tools::{AnomalyTimelineAsk, Answer, Fault, Table};
 use serde_json::{Value, json};
 
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
@@ -10,6 +10,10 @@ use crate::query::Query;
 
 use super::window::Asked;
 use super::{cells, fault, page};
+
+/// The columns of an anomaly.
+pub(super) const COLUMNS: [&str; 10] =
+    ["onset", "end", "service", "subject", "kind", "before", "peak", "unit", "severity", "id"];
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
@@ -22,7 +26,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk
             "every operation and instance stayed within its own baseline, or had too little traffic to tell"
                 .into(),
         );
-        answer.next.push(Next::new("get_service_health", []));
+        answer.next.push(asked.next("get_service_health", []));
         return Ok(answer);
     };
     let lasting = found.iter().filter(|anomaly| anomaly.end.is_none()).count();
@@ -35,14 +39,14 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk
         first.kind.name(),
         name(first)
     );
-    let columns = ["onset", "end", "service", "subject", "kind", "before", "peak", "unit", "severity", "id"];
     let rows = found.iter().map(|anomaly| row(query, anomaly, name(anomaly), &asked)).collect();
-    page::put(&mut answer, Table::new("anomalies", columns), rows, (from, ask.limit));
-    answer.next.push(Next::new("root_cause_analysis", [("service", json!(name(first)))]));
+    page::put(&mut answer, Table::new("anomalies", COLUMNS), rows, (from, ask.limit));
+    answer.next.push(asked.next("root_cause_analysis", [("service", json!(name(first)))]));
     Ok(answer)
 }
 
-fn row(query: &Query, anomaly: &Anomaly, service: String, asked: &Asked) -> Vec<Value> {
+/// An anomaly in the columns of the timeline.
+pub(super) fn row(query: &Query, anomaly: &Anomaly, service: String, asked: &Asked) -> Vec<Value> {
     let end = asked.window.to;
     let (unit, shown): (_, fn(f64) -> Value) = match anomaly.kind {
         AnomalyKind::Errors => ("failed_pct", cells::percent),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_tools::{Answer, Coverage, CoverageState, Fault, ImpactAsk, Next, Table};
+use mcp_tools::{Answer, Coverage, CoverageState, Fault, ImpactAsk, Table};
 use serde_json::json;
 
 use crate::diagnose::verdict::Affected;
@@ -48,7 +48,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ImpactAsk) -> Resu
         answer.coverage =
             Some(Coverage { state: CoverageState::Partial, detail: Some(impact.coverage.join(" ")) });
     }
-    answer.next.push(Next::new("root_cause_analysis", [("service", json!(ask.service))]));
+    answer.next.push(asked.next("root_cause_analysis", [("service", json!(ask.service))]));
     Ok(answer)
 }
 

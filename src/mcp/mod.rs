@@ -9,16 +9,23 @@
 
 mod anomaly_timeline;
 mod cells;
+mod compare_attributes;
 mod fault;
 mod impact;
+mod list_services;
+mod log_patterns;
 mod page;
 mod proof;
+mod query_metrics;
 mod root_cause;
 mod search_logs;
+mod search_traces;
 mod service_health;
 mod service_map;
 mod tally;
 mod trace_graph;
+mod triage;
+mod what_changed;
 mod window;
 
 use std::error::Error as _;
@@ -33,8 +40,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, Ended, Fault, ImpactAsk, Limits, RootCauseAsk, SearchLogsAsk,
-    ServiceHealthAsk, ServiceMapAsk, TraceGraphAsk, Triage,
+    AnomalyTimelineAsk, Answer, CompareAttributesAsk, Ended, Fault, ImpactAsk, Limits, ListServicesAsk,
+    LogPatternsAsk, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk,
+    ServiceMapAsk, TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
 };
 
 use crate::model::tenant::Scope;
@@ -142,6 +150,41 @@ impl Triage for Tools {
 
     async fn search_logs(&self, scope: &Scope, ask: SearchLogsAsk) -> Result<Answer, Fault> {
         search_logs::answer(&self.query, scope, ask).await
+    }
+
+    async fn triage(&self, scope: &Scope, ask: TriageAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, triage::answer(&self.query, scope, ask)).await
+    }
+
+    async fn list_services(&self, scope: &Scope, ask: ListServicesAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, list_services::answer(&self.query, scope, ask)).await
+    }
+
+    async fn search_traces(&self, scope: &Scope, ask: SearchTracesAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, search_traces::answer(&self.query, scope, ask)).await
+    }
+
+    async fn get_log_patterns(&self, scope: &Scope, ask: LogPatternsAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, log_patterns::answer(&self.query, scope, ask)).await
+    }
+
+    async fn query_metrics(&self, scope: &Scope, ask: QueryMetricsAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, query_metrics::answer(&self.query, scope, ask)).await
+    }
+
+    async fn what_changed(&self, scope: &Scope, ask: WhatChangedAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, what_changed::answer(&self.query, scope, ask)).await
+    }
+
+    async fn compare_attributes(&self, scope: &Scope, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, compare_attributes::answer(&self.query, scope, ask)).await
     }
 
     async fn services(&self, scope: &Scope) -> Result<Vec<String>, Fault> {

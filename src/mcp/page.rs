@@ -3,7 +3,10 @@
 use mcp_tools::{Answer, Fault, Shown, Table};
 use serde_json::Value;
 
+use crate::model::id::TraceId;
 use crate::model::time::UnixNanos;
+use crate::model::trace_key::TraceKey;
+use crate::store::read::summaries::TracePlace;
 
 /// Reads the position in a list that is computed anew each time.
 pub(super) fn offset(cursor: Option<&str>) -> Result<usize, Fault> {
@@ -22,6 +25,27 @@ pub(super) fn position(cursor: Option<&str>) -> Result<Option<(UnixNanos, i64)>,
 /// Writes a position in time-ordered records.
 pub(super) fn position_text((time, id): (UnixNanos, i64)) -> String {
     format!("r.{}.{id}", time.0)
+}
+
+/// Reads the position in traces of an order.
+pub(super) fn trace_place(cursor: Option<&str>) -> Result<Option<TracePlace>, Fault> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let read = || {
+        let mut parts = cursor.strip_prefix("t.")?.split('.');
+        let place = TracePlace {
+            rank: parts.next()?.parse().ok()?,
+            start: UnixNanos(parts.next()?.parse().ok()?),
+            key: TraceKey(parts.next()?.parse().ok()?),
+            trace_id: TraceId::from_hex(parts.next()?).ok()?,
+        };
+        parts.next().is_none().then_some(place)
+    };
+    read().map(Some).ok_or_else(|| unreadable(cursor))
+}
+
+/// Writes a position in traces of an order.
+pub(super) fn trace_place_text(place: TracePlace) -> String {
+    format!("t.{}.{}.{}.{}", place.rank, place.start.0, place.key.0, place.trace_id)
 }
 
 fn unreadable(cursor: &str) -> Fault {

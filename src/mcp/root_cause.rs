@@ -20,6 +20,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
     let found = query.root_cause(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
+    Ok(laid_out(query, &asked, &found, (from, ask.limit)))
+}
+
+/// The verdict with its causes from `page.0` on, `page.1` at most.
+pub(super) fn laid_out(query: &Query, asked: &Asked, found: &Explanation, page: (usize, usize)) -> Answer {
     let verdict = &found.verdict;
     let mut answer = asked.answer_about(found.comparison.now);
     answer.verdict = Some(match verdict.outcome {
@@ -27,7 +32,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
         Outcome::Candidates => Verdict::Candidates,
         Outcome::InsufficientEvidence => Verdict::InsufficientEvidence,
     });
-    answer.summary = summary(query, &found);
+    answer.summary = summary(query, found);
     let columns = [
         "rank",
         "service",
@@ -44,11 +49,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
         .causes
         .iter()
         .enumerate()
-        .map(|(index, cause)| row(query, index, cause, &found, &mut answer))
+        .map(|(index, cause)| row(query, index, cause, found, &mut answer))
         .collect();
-    page::put(&mut answer, Table::new("causes", columns), rows, (from, ask.limit));
+    page::put(&mut answer, Table::new("causes", columns), rows, page);
     if !verdict.changes.is_empty() {
-        answer.tables.push(changes(query, &found));
+        answer.tables.push(changes(query, found));
     }
     answer.ruled_out = verdict
         .ruled_out
@@ -72,8 +77,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: RootCauseAsk) -> R
             )
         });
     }
-    answer.next = next(query, &found);
-    Ok(answer)
+    answer.next = next(query, asked, found);
+    answer
 }
 
 /// What was changed, and may have brought it about.
@@ -141,12 +146,12 @@ fn row(query: &Query, index: usize, cause: &Cause, found: &Explanation, answer: 
     ]
 }
 
-fn next(query: &Query, found: &Explanation) -> Vec<Next> {
+fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     let Some(cause) = found.verdict.causes.first() else {
-        return vec![Next::new("get_service_health", [])];
+        return vec![asked.next("what_changed", []), asked.next("get_service_health", [])];
     };
     let service = query.service_name(cause.service);
-    let mut next = vec![Next::new("impact_analysis", [("service", json!(service))])];
+    let mut next = vec![asked.next("impact_analysis", [("service", json!(service))])];
     let trace = cause.proof.iter().find_map(|proof| match proof.reference {
         Reference::Trace(id) | Reference::Span(id, _) => Some(id),
         _ => None,
@@ -154,6 +159,6 @@ fn next(query: &Query, found: &Explanation) -> Vec<Next> {
     if let Some(trace) = trace {
         next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
     }
-    next.push(Next::new("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
+    next.push(asked.next("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
     next
 }

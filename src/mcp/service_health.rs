@@ -1,6 +1,6 @@
 //! `get_service_health`.
 
-use mcp_tools::{Answer, Fault, Next, ServiceHealthAsk, Table};
+use mcp_tools::{Answer, Fault, ServiceHealthAsk, Table};
 use serde_json::{Value, json};
 
 use crate::diagnose::verdict::Status;
@@ -34,8 +34,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
         .iter()
         .find(|service| matches!(service.health.status, Status::Critical | Status::Degraded));
     if let Some(bad) = bad {
-        answer.next.push(Next::new("root_cause_analysis", [("service", json!(bad.info.name))]));
-        answer.next.push(Next::new("impact_analysis", [("service", json!(bad.info.name))]));
+        answer.next.push(asked.next("root_cause_analysis", [("service", json!(bad.info.name))]));
+        answer.next.push(asked.next("impact_analysis", [("service", json!(bad.info.name))]));
     }
     let columns = [
         "service",

@@ -1,6 +1,6 @@
 //! `get_service_map`.
 
-use mcp_tools::{Answer, Fault, Next, ServiceMapAsk, Table};
+use mcp_tools::{Answer, Fault, ServiceMapAsk, Table};
 use serde_json::{Value, json};
 
 use crate::model::node::NodeKind;
@@ -44,7 +44,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceMapAsk) -> 
             edge.calls.errors,
             edge.calls.count
         ));
-        answer.next.push(Next::new("root_cause_analysis", [("service", json!(query.service_name(edge.to)))]));
+        answer
+            .next
+            .push(asked.next("root_cause_analysis", [("service", json!(query.service_name(edge.to)))]));
     }
     let nodes = Table::new(
         "services",

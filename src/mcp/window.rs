@@ -1,6 +1,7 @@
 //! Time arguments as windows.
 
-use mcp_tools::{Answer, Fault, TimeRange};
+use mcp_tools::{Answer, Fault, Next, TimeRange, rfc3339};
+use serde_json::{Value, json};
 
 use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
@@ -10,6 +11,8 @@ use crate::query::Query;
 pub(super) struct Asked {
     pub(super) window: Window,
     as_of: UnixNanos,
+    /// Whether it is the window that a call means which names none.
+    is_usual: bool,
 }
 
 impl Asked {
@@ -24,7 +27,8 @@ impl Asked {
         }
         // What has not happened yet would look like silence.
         let as_of = UnixNanos(to).min(now);
-        Ok(Self { window: Window::new(UnixNanos(from), as_of), as_of })
+        let is_usual = *range == TimeRange::LAST_HOUR;
+        Ok(Self { window: Window::new(UnixNanos(from), as_of), as_of, is_usual })
     }
 
     /// An empty answer about this window.
@@ -38,5 +42,17 @@ impl Asked {
             window: mcp_tools::Window::new(window.from.0, window.to.0, self.as_of.0),
             ..Answer::default()
         }
+    }
+
+    /// A call about the same window, ready to send.
+    pub(super) fn next(
+        &self,
+        tool: &str,
+        arguments: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Next {
+        let Window { from, to } = self.window;
+        let times = [("since", json!(rfc3339(from.0))), ("until", json!(rfc3339(to.0)))];
+        let times = times.into_iter().filter(|_| !self.is_usual);
+        Next::new(tool, arguments.into_iter().chain(times))
     }
 }

@@ -54,7 +54,7 @@ impl Query {
     }
 
     /// What spans, logs, metrics and events tell.
-    async fn both_sides(
+    pub(super) async fn both_sides(
         &self,
         tenant: TenantNumber,
         comparisons: &[Comparison],

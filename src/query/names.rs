@@ -90,6 +90,19 @@ impl Query {
         self.names().resource_info(id)
     }
 
+    /// The versions of a service, the one that was first seen last first; `most` of them.
+    pub fn versions(&self, service: ServiceId, most: usize) -> Vec<String> {
+        let mut versions: Vec<String> = Vec::new();
+        for resource in self.names().resources_of(service).iter().rev() {
+            let version = resource.version.to_string();
+            if !version.is_empty() && !versions.contains(&version) {
+                versions.push(version);
+            }
+        }
+        versions.truncate(most);
+        versions
+    }
+
     /// What is known about the library that made what an answer showed.
     pub fn instrumentation(&self, id: InstrumentationId) -> Option<Arc<InstrumentationInfo>> {
         self.names().instrumentation_info(id)

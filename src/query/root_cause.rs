@@ -30,6 +30,19 @@ const SAME_ONSET: Duration = Duration::from_secs(10);
 /// How long trouble must have lasted for it to be plain when it began.
 const PLAIN_FOR: Duration = Duration::from_secs(120);
 
+/// How the moment between a window and its baseline was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It was given.
+    Given,
+    /// A symptom began then, which is plain to see.
+    Symptom,
+    /// Most of what was counted and measured changed then.
+    Instant,
+    /// Nothing tells: the window as it was asked for begins then.
+    Window,
+}
+
 /// The answer with the windows it rests on.
 #[derive(Debug, Clone)]
 pub struct Explanation {
@@ -133,6 +146,46 @@ impl Query {
             Noticed { slices: slices.into(), trouble }
         });
         work.await.map_err(|_| Error::Abandoned)
+    }
+
+    /// Both sides of the moment that is given, or else of the likeliest one in the window: of what `service` shows, or
+    /// everything.
+    pub(super) async fn divided(
+        &self,
+        tenant: TenantNumber,
+        asked: Window,
+        (service, given): (Option<ServiceId>, Option<Comparison>),
+    ) -> Result<(Evidence, Moment), Error> {
+        let since = window::plain(asked).before.from.min(given.map_or(asked.from, |given| given.before.from));
+        let ask = Ask { asked, until: asked.to, symptom: service, is_whole: false };
+        let noticed = async {
+            let slices = self.slices(tenant, Window::new(since, asked.to)).await?;
+            self.noticed(ask, slices).await
+        };
+        let (Noticed { slices, trouble }, readings) = tokio::try_join!(
+            Box::pin(noticed),
+            Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
+        )?;
+        let (comparison, moment) = match given {
+            Some(given) => (given, Moment::Given),
+            None => {
+                let (likely, _) =
+                    Box::pin(self.comparisons(tenant, asked, trouble, (&slices, &readings))).await?;
+                let first = likely.into_iter().next().map_or(trouble.comparison, |(_, first)| first);
+                let moment = match first {
+                    _ if first == window::plain(asked) => Moment::Window,
+                    _ if first == trouble.comparison => Moment::Symptom,
+                    _ => Moment::Instant,
+                };
+                (first, moment)
+            }
+        };
+        let patterns = self.store.templates(Some(tenant)).await?;
+        let ends = (asked.to, asked.to);
+        let sides =
+            Sides { slices: &slices, readings: &readings, patterns: &patterns, symptom: service, ends };
+        let evidence = Box::pin(self.both_sides(tenant, &[comparison], &sides)).await?.pop();
+        Ok((evidence.unwrap_or_else(|| Evidence::empty(comparison.now)), moment))
     }
 
     async fn explained(

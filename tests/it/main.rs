@@ -22,6 +22,7 @@ mod retention;
 mod sampling;
 mod server;
 mod transfer;
+mod turned;
 mod vitals;
 mod volume;
 mod wire;

@@ -9,31 +9,52 @@ use crate::answer::Answer;
 use crate::arguments::Spec;
 use crate::fault::{Fault, suggestion};
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
+use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::impact::ImpactAsk;
+use crate::tools::list_services::ListServicesAsk;
+use crate::tools::log_patterns::LogPatternsAsk;
+use crate::tools::query_metrics::QueryMetricsAsk;
 use crate::tools::root_cause::RootCauseAsk;
 use crate::tools::search_logs::SearchLogsAsk;
+use crate::tools::search_traces::SearchTracesAsk;
 use crate::tools::service_health::ServiceHealthAsk;
 use crate::tools::service_map::ServiceMapAsk;
 use crate::tools::trace_graph::TraceGraphAsk;
+use crate::tools::triage::TriageAsk;
+use crate::tools::what_changed::WhatChangedAsk;
 use crate::triage::Triage;
 
 pub(crate) mod anomaly_timeline;
+pub(crate) mod compare_attributes;
 pub(crate) mod impact;
+pub(crate) mod list_services;
+pub(crate) mod log_patterns;
+pub(crate) mod query_metrics;
 pub(crate) mod root_cause;
 pub(crate) mod search_logs;
+pub(crate) mod search_traces;
 pub(crate) mod service_health;
 pub(crate) mod service_map;
 pub(crate) mod trace_graph;
+pub(crate) mod triage;
+pub(crate) mod what_changed;
 
 /// Every tool, in the order they are listed: the ones to begin with first.
-pub(crate) const SPECS: [&Spec; 7] = [
+pub(crate) const SPECS: [&Spec; 14] = [
+    &triage::SPEC,
     &root_cause::SPEC,
     &service_health::SPEC,
+    &what_changed::SPEC,
     &impact::SPEC,
-    &service_map::SPEC,
+    &compare_attributes::SPEC,
     &anomaly_timeline::SPEC,
+    &service_map::SPEC,
+    &list_services::SPEC,
+    &search_traces::SPEC,
     &trace_graph::SPEC,
+    &log_patterns::SPEC,
     &search_logs::SPEC,
+    &query_metrics::SPEC,
 ];
 
 /// The names of every tool, in the order they are listed.
@@ -65,6 +86,20 @@ pub enum Question {
     TraceGraph(TraceGraphAsk),
     /// `search_logs`
     SearchLogs(SearchLogsAsk),
+    /// `triage`
+    Triage(TriageAsk),
+    /// `list_services`
+    ListServices(ListServicesAsk),
+    /// `search_traces`
+    SearchTraces(SearchTracesAsk),
+    /// `get_log_patterns`
+    LogPatterns(LogPatternsAsk),
+    /// `query_metrics`
+    QueryMetrics(QueryMetricsAsk),
+    /// `what_changed`
+    WhatChanged(WhatChangedAsk),
+    /// `compare_attributes`
+    CompareAttributes(CompareAttributesAsk),
 }
 
 impl Question {
@@ -81,6 +116,13 @@ impl Question {
             "get_anomaly_timeline" => anomaly_timeline::read(arguments).map(Self::AnomalyTimeline),
             "trace_graph" => trace_graph::read(arguments).map(Self::TraceGraph),
             "search_logs" => search_logs::read(arguments).map(Self::SearchLogs),
+            "triage" => triage::read(arguments).map(Self::Triage),
+            "list_services" => list_services::read(arguments).map(Self::ListServices),
+            "search_traces" => search_traces::read(arguments).map(Self::SearchTraces),
+            "get_log_patterns" => log_patterns::read(arguments).map(Self::LogPatterns),
+            "query_metrics" => query_metrics::read(arguments).map(Self::QueryMetrics),
+            "what_changed" => what_changed::read(arguments).map(Self::WhatChanged),
+            "compare_attributes" => compare_attributes::read(arguments).map(Self::CompareAttributes),
             _ => Err(unknown_tool(tool)),
         }
     }
@@ -95,19 +137,33 @@ impl Question {
             Self::AnomalyTimeline(ask) => ask.max_tokens,
             Self::TraceGraph(ask) => ask.max_tokens,
             Self::SearchLogs(ask) => ask.max_tokens,
+            Self::Triage(ask) => ask.max_tokens,
+            Self::ListServices(ask) => ask.max_tokens,
+            Self::SearchTraces(ask) => ask.max_tokens,
+            Self::LogPatterns(ask) => ask.max_tokens,
+            Self::QueryMetrics(ask) => ask.max_tokens,
+            Self::WhatChanged(ask) => ask.max_tokens,
+            Self::CompareAttributes(ask) => ask.max_tokens,
         }
     }
 
-    /// Puts the question to whoever can answer it.
+    /// Puts the question to whoever can answer it. On the heap: the largest of the answers would be short of stack.
     pub(crate) async fn put<T: Triage>(self, triage: &T, caller: &T::Caller) -> Result<Answer, Fault> {
         match self {
-            Self::ServiceMap(ask) => triage.get_service_map(caller, ask).await,
-            Self::ServiceHealth(ask) => triage.get_service_health(caller, ask).await,
-            Self::RootCause(ask) => triage.root_cause_analysis(caller, ask).await,
-            Self::Impact(ask) => triage.impact_analysis(caller, ask).await,
-            Self::AnomalyTimeline(ask) => triage.get_anomaly_timeline(caller, ask).await,
-            Self::TraceGraph(ask) => triage.trace_graph(caller, ask).await,
-            Self::SearchLogs(ask) => triage.search_logs(caller, ask).await,
+            Self::ServiceMap(ask) => Box::pin(triage.get_service_map(caller, ask)).await,
+            Self::ServiceHealth(ask) => Box::pin(triage.get_service_health(caller, ask)).await,
+            Self::RootCause(ask) => Box::pin(triage.root_cause_analysis(caller, ask)).await,
+            Self::Impact(ask) => Box::pin(triage.impact_analysis(caller, ask)).await,
+            Self::AnomalyTimeline(ask) => Box::pin(triage.get_anomaly_timeline(caller, ask)).await,
+            Self::TraceGraph(ask) => Box::pin(triage.trace_graph(caller, ask)).await,
+            Self::SearchLogs(ask) => Box::pin(triage.search_logs(caller, ask)).await,
+            Self::Triage(ask) => Box::pin(triage.triage(caller, ask)).await,
+            Self::ListServices(ask) => Box::pin(triage.list_services(caller, ask)).await,
+            Self::SearchTraces(ask) => Box::pin(triage.search_traces(caller, ask)).await,
+            Self::LogPatterns(ask) => Box::pin(triage.get_log_patterns(caller, ask)).await,
+            Self::QueryMetrics(ask) => Box::pin(triage.query_metrics(caller, ask)).await,
+            Self::WhatChanged(ask) => Box::pin(triage.what_changed(caller, ask)).await,
+            Self::CompareAttributes(ask) => Box::pin(triage.compare_attributes(caller, ask)).await,
         }
     }
 }

@@ -12,7 +12,7 @@ const LIMIT_DEFAULT: u32 = 5;
 pub(crate) const SPEC: Spec = Spec {
     name: "root_cause_analysis",
     title: "Root cause analysis",
-    description: "Start here. Ranked causes of the worst symptom in the window, or of one service's: \
+    description: "Ranked causes of the worst symptom in the window, or of one service's: \
                   failing operation, dependency, instance or resource, with confidence, evidence and what \
                   was ruled out. Verdict cause_found, candidates or insufficient_evidence.",
     arguments: &[

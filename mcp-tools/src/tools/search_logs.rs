@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::arguments::{Argument, CURSOR, LIMIT, MAX_TOKENS, Reader, SERVICE, SINCE, Spec, UNTIL};
+use crate::arguments::{Argument, CURSOR, LIMIT, MAX_TOKENS, Reader, SERVICE, SEVERITY, SINCE, Spec, UNTIL};
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
 const QUERY: Argument = Argument::text("query", 1_024, "Words to find; \"quotes\" for a phrase.");
-const SEVERITY: Argument = Argument::choice("severity", &Severity::WORDS, "Least severity.");
 const TRACE_ID: Argument = Argument::trace_id("Only this trace: 32 hexadecimal digits.");
 const TEMPLATE: Argument = Argument::text("template", 256, "Only this log template, by its id.");
 
@@ -74,8 +73,9 @@ pub enum Severity {
 }
 
 impl Severity {
-    const WORDS: [&'static str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
-    const ALL: [Self; 6] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
+    pub(crate) const WORDS: [&'static str; 6] = ["trace", "debug", "info", "warn", "error", "fatal"];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
 
     /// The least OpenTelemetry severity number of this severity: 1, 5, 9, 13, 17 or 21.
     pub const fn number_min(self) -> u8 {
@@ -89,9 +89,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<SearchLogsAsk, Fault
     let trace_id = reader.trace_id(&TRACE_ID);
     let ask = SearchLogsAsk {
         query: reader.text(&QUERY),
-        severity: reader
-            .choice(&SEVERITY, &[("warning", "warn"), ("critical", "fatal")])
-            .map(|at| Severity::ALL[at]),
+        severity: reader.severity(),
         service: reader.service(),
         trace_id,
         template: reader.text(&TEMPLATE),

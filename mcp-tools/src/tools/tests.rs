@@ -24,9 +24,12 @@ fn every_tool_listed_reads_every_argument_it_lists() {
                 let value = match (argument.name, argument.form) {
                     ("since", _) => json!("2h"),
                     ("until", _) => json!("1h"),
+                    ("at", _) => json!("90m"),
+                    ("filter", _) => json!("key=value"),
                     (_, Form::Text { .. }) => json!("x"),
                     (_, Form::Integer { max, .. }) => json!(max),
-                    (_, Form::Choice(words)) => json!(words[0]),
+                    // The last one: the first is often what an absent one means.
+                    (_, Form::Choice(words)) => json!(words[words.len() - 1]),
                     (_, Form::TraceId) => json!("4bf92f3577b34da6a3ce929d0e0e4736"),
                 };
                 (argument.name.to_owned(), value)
@@ -45,7 +48,7 @@ fn every_tool_listed_reads_every_argument_it_lists() {
             }
         }
     }
-    assert_eq!(TOOL_NAMES[0], "root_cause_analysis");
+    assert_eq!(TOOL_NAMES[0], "triage");
 }
 
 #[test]

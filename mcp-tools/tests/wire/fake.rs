@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, Ended, Evidence, Fault, ImpactAsk, Next, RootCauseAsk, SearchLogsAsk,
-    ServiceHealthAsk, ServiceMapAsk, Table, TraceGraphAsk, Triage, Verdict, Window,
+    AnomalyTimelineAsk, Answer, CompareAttributesAsk, Ended, Evidence, Fault, ImpactAsk, ListServicesAsk,
+    LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk,
+    ServiceMapAsk, Table, TraceGraphAsk, Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -122,6 +123,37 @@ impl Triage for Fake {
             (0..ask.limit).map(|at| vec![json!(format!("-{at}s")), json!("x".repeat(100))]).collect();
         table.cursors = (0..ask.limit).map(|at| format!("after-{at}")).collect();
         Ok(Answer { tables: vec![table], ..self.answer(caller, "logs") })
+    }
+
+    async fn triage(&self, caller: &Caller, ask: TriageAsk) -> Result<Answer, Fault> {
+        let TriageAsk { service, range, limit, max_tokens } = ask;
+        self.root_cause_analysis(caller, RootCauseAsk { service, range, limit, cursor: None, max_tokens })
+            .await
+    }
+
+    async fn list_services(&self, caller: &Caller, ask: ListServicesAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("services by {:?}", ask.sort)))
+    }
+
+    async fn search_traces(&self, caller: &Caller, ask: SearchTracesAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("traces with {:?}", ask.filter)))
+    }
+
+    async fn get_log_patterns(&self, caller: &Caller, ask: LogPatternsAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("patterns of {:?}", ask.service)))
+    }
+
+    async fn query_metrics(&self, caller: &Caller, ask: QueryMetricsAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("metric {:?}", ask.metric)))
+    }
+
+    async fn what_changed(&self, caller: &Caller, ask: WhatChangedAsk) -> Result<Answer, Fault> {
+        Self::known(ask.service.as_ref())?;
+        Ok(self.answer(caller, "nothing changed"))
+    }
+
+    async fn compare_attributes(&self, caller: &Caller, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, &format!("compared {:?}", ask.target)))
     }
 
     async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {

@@ -26,12 +26,15 @@ use crate::model::id::TenantNumber;
 use crate::model::metric::MetricKind;
 use crate::model::tenant::Scope;
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
+use crate::reckon::Nature;
 use crate::reckon::gather::Gathered;
 use crate::reckon::nature::Accrual;
 use crate::reckon::rollup::Tally;
 use crate::reckon::steps::Plan;
-use crate::reckon::{Function, Nature};
 use crate::store::read::metrics::{SERIES_MAX, SeriesAsk, StoredSeries};
+
+pub use crate::reckon::Function;
+pub use crate::reckon::function::UnknownFunction;
 
 /// Most steps of an answer; a day in minutes.
 pub const STEPS_MAX: usize = 1_500;

@@ -14,7 +14,7 @@ use crate::server::Server;
 /// How soon it is noticed that nothing comes from Postgres any more.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a question may take, and a little more.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(33);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(36);
 
 /// A database of the shared Postgres, and a server that goes to it through a door.
 pub(super) async fn behind_a_door(more: &[(&str, &str)]) -> (Kept, Door, Server) {

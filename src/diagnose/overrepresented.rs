@@ -1,0 +1,142 @@
+//! Which attribute values some spans have more often than others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::stats::{even_surprise, saturate};
+
+/// Standard deviations that a value must leave behind.
+const SURPRISE_MIN: f64 = 3.5;
+/// Times that the bad spans must have a value.
+const COUNT_MIN: u64 = 2;
+/// Different values of one key, as part of the spans that have it, from which on it names single spans.
+const NAMES_SINGLE: f64 = 0.8;
+/// Spans of a key from which on that is judged.
+const NAMES_SINGLE_OF: u64 = 20;
+
+/// A value that the bad spans have more often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overrepresented {
+    /// The key and the value; several where the same spans have them.
+    pub pairs: Vec<(String, String)>,
+    /// Bad spans that have it, and their share.
+    pub bad: (u64, f64),
+    /// Other spans that have it, and their share.
+    pub rest: (u64, f64),
+    /// How many times larger the share is among the bad; infinite where no other span has it.
+    pub lift: f64,
+    /// 0 to 1: how far beyond chance, times the difference of the shares.
+    pub score: f64,
+}
+
+/// Counts of attribute values among bad spans and others.
+#[derive(Debug, Clone, Default)]
+pub struct Values {
+    counts: BTreeMap<(String, String), (u64, u64)>,
+    /// Bad spans and others.
+    spans: (u64, u64),
+    keys: BTreeMap<String, u64>,
+}
+
+impl Values {
+    /// Counts a span with its attributes; a key that comes twice counts once for each value.
+    pub fn add(&mut self, is_bad: bool, attributes: impl IntoIterator<Item = (String, String)>) {
+        let count = |(bad, rest): &mut (u64, u64)| *(if is_bad { bad } else { rest }) += 1;
+        count(&mut self.spans);
+        let pairs: BTreeSet<(String, String)> = attributes.into_iter().collect();
+        for pair in pairs {
+            *self.keys.entry(pair.0.clone()).or_default() += 1;
+            count(self.counts.entry(pair).or_default());
+        }
+    }
+
+    /// How many bad spans and how many others were counted.
+    pub const fn spans(&self) -> (u64, u64) {
+        self.spans
+    }
+
+    /// The values that the bad spans have more often, the most telling first, then by key and value.
+    pub fn overrepresented(&self) -> Vec<Overrepresented> {
+        let (all_bad, all_rest) = self.spans;
+        let mut different: BTreeMap<&str, u64> = BTreeMap::new();
+        for (key, _) in self.counts.keys() {
+            *different.entry(key).or_default() += 1;
+        }
+        let names_single = |key: &str| {
+            let of = self.keys.get(key).copied().unwrap_or(0);
+            let different = different.get(key).copied().unwrap_or(0);
+            of >= NAMES_SINGLE_OF && different as f64 > NAMES_SINGLE * of as f64
+        };
+        let mut found: Vec<Overrepresented> = Vec::new();
+        for ((key, value), (bad, rest)) in &self.counts {
+            let shares = (share(*bad, all_bad), share(*rest, all_rest));
+            if *bad < COUNT_MIN || shares.0 <= shares.1 || names_single(key) {
+                continue;
+            }
+            let surprise = even_surprise((*bad, all_bad), (*rest, all_rest));
+            if surprise < SURPRISE_MIN {
+                continue;
+            }
+            let pair = (key.clone(), value.clone());
+            // Values that the same spans have tell the same.
+            if let Some(same) = found.iter_mut().find(|it| it.bad.0 == *bad && it.rest.0 == *rest) {
+                same.pairs.push(pair);
+                continue;
+            }
+            found.push(Overrepresented {
+                pairs: vec![pair],
+                bad: (*bad, shares.0),
+                rest: (*rest, shares.1),
+                lift: shares.0 / shares.1,
+                score: saturate(surprise - SURPRISE_MIN, 4.0) * (shares.0 - shares.1),
+            });
+        }
+        found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.pairs.cmp(&b.pairs)));
+        found
+    }
+}
+
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(of: &[(&str, String)]) -> Vec<(String, String)> {
+        of.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn what_the_bad_have_in_common_comes_first() {
+        let mut values = Values::default();
+        for at in 0..400_u32 {
+            let region = if at % 4 == 0 { "west" } else { "east" };
+            let zone = format!("{region}-1");
+            let is_bad = at % 4 == 0 && at % 3 != 0;
+            let attributes = pairs(&[
+                ("region", region.to_owned()),
+                ("zone", zone),
+                ("method", if at % 2 == 0 { "GET" } else { "POST" }.to_owned()),
+                ("request.id", at.to_string()),
+            ]);
+            values.add(is_bad, attributes);
+        }
+        let found = values.overrepresented();
+        let first: Vec<&str> = found[0].pairs.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(first, ["region", "zone"], "{found:?}");
+        assert_eq!(found[0].bad.1, 1.0);
+        assert!(found.iter().flat_map(|it| &it.pairs).all(|(key, _)| key != "request.id"), "{found:?}");
+    }
+
+    #[test]
+    fn nothing_stands_out_where_both_are_alike() {
+        let mut values = Values::default();
+        for at in 0..600_u32 {
+            values.add(at % 3 == 0, pairs(&[("shard", (at % 7).to_string())]));
+        }
+        assert_eq!(values.overrepresented(), []);
+        assert_eq!(Values::default().overrepresented(), []);
+        assert_eq!(values.spans(), (200, 400));
+    }
+}

@@ -1,0 +1,169 @@
+//! `query_metrics`.
+
+use std::time::Duration;
+
+use mcp_tools::{Answer, Fault, Next, QueryMetricsAsk, Table};
+use serde_json::{Value, json};
+
+use crate::model::metric::MetricKind;
+use crate::model::tenant::Scope;
+use crate::query::Query;
+use crate::query::metrics::labels::{Filter, Key};
+use crate::query::metrics::{Function, GROUPS_MAX, GroupAnswer, MetricQuestion, PartAnswer, UnknownFunction};
+
+use super::window::Asked;
+use super::{cells, fault, page};
+
+/// About how many steps an answer has where no step is given.
+const STEPS: u64 = 12;
+/// Steps that are read easily, in seconds.
+const EASY_STEPS: [u64; 11] = [10, 15, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400];
+/// Steps whose values are shown one by one.
+const VALUES_MAX: usize = 60;
+
+pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -> Result<Answer, Fault> {
+    let asked = Asked::resolve(query, &ask.range)?;
+    let from = page::offset(ask.cursor.as_deref())?;
+    let Some(metric) = ask.metric.clone() else {
+        return names(query, scope, &ask, (asked, from)).await;
+    };
+    let function = match &ask.function {
+        Some(text) => text.parse().map_err(|unknown: UnknownFunction| Fault::invalid(unknown.to_string()))?,
+        None => usual_function(query, scope, &metric, &asked).await?,
+    };
+    let step = Duration::from_secs(ask.step_s.map_or_else(|| easy_step(asked.window.length()), u64::from));
+    let by = ask.group_by.clone().unwrap_or_else(|| vec!["service".to_owned()]);
+    let equal =
+        |(key, value): &(String, String)| Filter { key: Key::read(key), value: value.clone(), equal: true };
+    let service = ask.service.iter().map(|service| ("service".to_owned(), service.clone()));
+    let question = MetricQuestion {
+        name: metric.clone(),
+        function,
+        window: asked.window,
+        step,
+        range: step,
+        group_by: by.iter().map(|key| Key::read(key)).collect(),
+        filters: ask.filter.iter().cloned().chain(service).map(|pair| equal(&pair)).collect(),
+        top: Some(GROUPS_MAX),
+    };
+    if let Some(service) = &ask.service {
+        // An unknown service is told as such, not as a metric without series.
+        query.service(scope, service).map_err(fault::of)?;
+    }
+    let found = query.metrics(scope, question).await.map_err(fault::of)?;
+    let mut answer = asked.answer_about(found.window);
+    let groups: usize = found.parts.iter().map(|part| part.groups.len()).sum();
+    let steps = found.parts.iter().flat_map(|part| &part.groups).map(|group| group.values.len()).max();
+    let steps = steps.unwrap_or(0);
+    answer.summary = format!(
+        "{function} of {metric} by {}: {groups} groups, {steps} steps of {} s.",
+        by.join(", "),
+        found.step.as_secs()
+    );
+    let fixed = ["unit", "series", "min", "mean", "max", "last", "values"];
+    let columns: Vec<&str> = by.iter().map(String::as_str).chain(fixed).collect();
+    let rows: Vec<Vec<Value>> =
+        found.parts.iter().flat_map(|part| part.groups.iter().map(move |group| row(part, group))).collect();
+    if rows.is_empty() {
+        answer.why_empty =
+            Some("no series of the metric passes the filters; drop `filter` or `service`".to_owned());
+    } else if found
+        .parts
+        .iter()
+        .flat_map(|part| &part.groups)
+        .all(|group| group.values.iter().all(Option::is_none))
+    {
+        answer.why_empty = Some("the series have no point in the window; try a longer `since`".to_owned());
+    }
+    let left_out: usize = found.parts.iter().map(|part| part.groups_left_out).sum();
+    if left_out > 0 {
+        answer.warnings.push(format!(
+            "{left_out} more groups with smaller values were left out; filter or group by less"
+        ));
+    }
+    if steps > VALUES_MAX {
+        answer.warnings.push(format!(
+            "the last {VALUES_MAX} of {steps} values of each group are shown; give a larger `step_s`"
+        ));
+    }
+    let unfit = found.parts.iter().filter_map(|part| Some((part.kind.name(), part.unfit?)));
+    answer.warnings.extend(unfit.map(|(kind, reason)| format!("its {kind} series are left out: {reason}")));
+    page::put(&mut answer, Table::new("series", columns), rows, (from, ask.limit));
+    Ok(answer)
+}
+
+/// The names of the metrics that have a point in the window.
+async fn names(
+    query: &Query,
+    scope: &Scope,
+    ask: &QueryMetricsAsk,
+    (asked, from): (Asked, usize),
+) -> Result<Answer, Fault> {
+    let mut found = query.metric_names(scope, asked.window).await.map_err(fault::of)?;
+    let all = found.len();
+    if let Some(part) = ask.part.as_deref().map(str::to_lowercase) {
+        found.retain(|metric| metric.name.to_lowercase().contains(&part));
+    }
+    let mut answer = asked.answer();
+    answer.summary = format!("{} metrics have points in this window.", found.len());
+    if found.is_empty() {
+        answer.why_empty = Some(match all {
+            0 => "no metric point was received in the window; try a longer `since`".to_owned(),
+            _ => format!("none of {all} names has this part; leave out `match`"),
+        });
+    }
+    let rows = found.iter().map(|metric| {
+        vec![
+            json!(metric.name),
+            json!(metric.kind.name()),
+            json!(metric.unit),
+            json!(metric.series),
+            json!(metric.description),
+        ]
+    });
+    let table = Table::new("metrics", ["metric", "kind", "unit", "series", "description"]);
+    page::put(&mut answer, table, rows.collect(), (from, ask.limit));
+    if let Some(first) = found.first() {
+        answer.next.push(Next::new("query_metrics", [("metric", json!(first.name))]));
+    }
+    Ok(answer)
+}
+
+/// The rate of what adds up, the mean of everything else.
+async fn usual_function(
+    query: &Query,
+    scope: &Scope,
+    metric: &str,
+    asked: &Asked,
+) -> Result<Function, Fault> {
+    let known = query.metric_names(scope, asked.window).await.map_err(fault::of)?;
+    let is_sum = known.iter().any(|it| it.name == metric && it.kind == MetricKind::Sum);
+    Ok(if is_sum { Function::Rate } else { Function::Average })
+}
+
+fn row(part: &PartAnswer, group: &GroupAnswer) -> Vec<Value> {
+    let known = || group.values.iter().flatten().copied().filter(|value| !value.is_nan());
+    let count = known().count();
+    let bound = |pick: fn(f64, f64) -> f64| known().reduce(pick).map_or(Value::Null, cells::rounded);
+    let mean = if count == 0 { Value::Null } else { cells::rounded(known().sum::<f64>() / count as f64) };
+    let shown = &group.values[group.values.len().saturating_sub(VALUES_MAX)..];
+    let values: Vec<Value> = shown.iter().map(|value| value.map_or(Value::Null, cells::rounded)).collect();
+    let labels = group.labels.iter().map(|label| json!(label));
+    let last = known().next_back().map_or(Value::Null, cells::rounded);
+    let fixed = [
+        json!(part.unit),
+        json!(group.series),
+        bound(f64::min),
+        mean,
+        bound(f64::max),
+        last,
+        Value::Array(values),
+    ];
+    labels.chain(fixed).collect()
+}
+
+fn easy_step(length: Duration) -> u64 {
+    let wanted = length.as_secs() / STEPS;
+    let longest = EASY_STEPS[EASY_STEPS.len() - 1];
+    EASY_STEPS.into_iter().find(|step| *step >= wanted).unwrap_or_else(|| wanted.div_ceil(longest) * longest)
+}

@@ -1,0 +1,122 @@
+//! `triage`: verdict, impact, anomalies and health in one answer.
+
+use std::time::Duration;
+
+use mcp_tools::{Answer, Fault, Table, TriageAsk};
+use serde_json::json;
+
+use crate::diagnose::verdict::{Anomaly, Outcome, Status};
+use crate::model::tenant::Scope;
+use crate::query::root_cause::Explanation;
+use crate::query::service_health::HealthReport;
+use crate::query::{Query, WhatIf};
+
+use super::window::Asked;
+use super::{anomaly_timeline, cells, fault, page, root_cause};
+
+/// Calls between the cause and whoever is hurt, at most.
+const DEPTH: u32 = 5;
+
+pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Result<Answer, Fault> {
+    let asked = Asked::resolve(query, &ask.range)?;
+    let service = ask.service.as_deref();
+    let (found, health, anomalies) = tokio::try_join!(
+        Box::pin(query.root_cause(scope, asked.window, service)),
+        Box::pin(query.service_health(scope, asked.window, None)),
+        Box::pin(query.anomalies(scope, asked.window, service)),
+    )
+    .map_err(fault::of)?;
+    let mut answer = root_cause::laid_out(query, &asked, &found, (0, ask.limit));
+    // There is no second page of several tables: the cursor belongs to `root_cause_analysis`.
+    answer.cursor = None;
+    let mut told = vec![answer.summary.clone()];
+    told.extend(affected(query, scope, &found, (&mut answer, ask.limit)).await?);
+    told.extend(lasting(query, &asked, &anomalies, (&mut answer, ask.limit)));
+    told.extend(unwell(&health, (&mut answer, ask.limit)));
+    answer.summary = told.join(" ");
+    if found.verdict.outcome != Outcome::InsufficientEvidence {
+        answer.next.truncate(2);
+        let service = found.verdict.causes.first().map(|cause| query.service_name(cause.service));
+        answer.next.push(asked.next("what_changed", service.map(|service| ("service", json!(service)))));
+    }
+    Ok(answer)
+}
+
+/// Who is hurt by the first cause.
+async fn affected(
+    query: &Query,
+    scope: &Scope,
+    found: &Explanation,
+    (answer, limit): (&mut Answer, usize),
+) -> Result<Option<String>, Fault> {
+    let is_found = found.verdict.outcome != Outcome::InsufficientEvidence;
+    let Some(cause) = found.verdict.causes.first().filter(|_| is_found) else { return Ok(None) };
+    let service = query.service_name(cause.service);
+    let what = WhatIf { service: &service, operation: None, caller: None, added: Duration::ZERO };
+    let impact = query.impact(scope, found.comparison.now, what, DEPTH).await.map_err(fault::of)?;
+    let others: Vec<_> = impact.affected.iter().filter(|affected| affected.distance > 0).collect();
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let columns = ["service", "operation", "share", "errors_pct", "entry_point"];
+    let rows = others.iter().map(|affected| {
+        vec![
+            json!(query.service_name(affected.service)),
+            json!(affected.operation.map(|id| query.operation_name(id))),
+            cells::rounded(affected.share),
+            cells::percent(affected.observed_errors),
+            json!(affected.entry),
+        ]
+    });
+    page::put_beside(answer, Table::new("affected", columns), rows.collect(), limit);
+    let entries = others.iter().filter(|affected| affected.entry).count();
+    Ok(Some(format!("{} operations depend on {service}, {entries} of them entry points.", others.len())))
+}
+
+/// What left its normal course and has not come back, then what did.
+fn lasting(
+    query: &Query,
+    asked: &Asked,
+    anomalies: &[Anomaly],
+    (answer, limit): (&mut Answer, usize),
+) -> Option<String> {
+    let mut ranked: Vec<&Anomaly> = anomalies.iter().collect();
+    ranked.sort_by(|a, b| {
+        a.end
+            .is_some()
+            .cmp(&b.end.is_some())
+            .then(b.severity.total_cmp(&a.severity))
+            .then(a.onset.cmp(&b.onset))
+    });
+    if ranked.is_empty() {
+        return None;
+    }
+    let name = |anomaly: &Anomaly| {
+        query.node_of(anomaly.subject).map_or_else(String::new, |id| query.service_name(id))
+    };
+    let rows =
+        ranked.iter().map(|anomaly| anomaly_timeline::row(query, anomaly, name(anomaly), asked)).collect();
+    page::put_beside(answer, Table::new("anomalies", anomaly_timeline::COLUMNS), rows, limit);
+    let lasting = ranked.iter().filter(|anomaly| anomaly.end.is_none()).count();
+    Some(format!("{} anomalies, {lasting} of them lasting.", ranked.len()))
+}
+
+/// Services that are not well.
+fn unwell(health: &HealthReport, (answer, limit): (&mut Answer, usize)) -> Option<String> {
+    let is_unwell = |status| matches!(status, Status::Critical | Status::Degraded);
+    let unwell: Vec<_> = health.services.iter().filter(|service| is_unwell(service.health.status)).collect();
+    if unwell.is_empty() {
+        return None;
+    }
+    let rows = unwell.iter().map(|service| {
+        vec![
+            json!(service.info.name),
+            json!(service.health.status.name()),
+            cells::rounded(service.health.score),
+            json!(service.health.reasons.join("; ")),
+        ]
+    });
+    let table = Table::new("services", ["service", "status", "score", "reasons"]);
+    page::put_beside(answer, table, rows.collect(), limit);
+    Some(format!("{} of {} services are not well.", unwell.len(), health.services.len()))
+}

@@ -1,0 +1,271 @@
+//! What agents ask of a shop in which something turned: traces, log patterns, metrics, what changed, what the failures have in
+//! common.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use serde_json::{Value, json};
+
+use crate::client::{ask, call, export, failed, request, rows, span, text};
+use crate::server::Server;
+
+const SHOP: &str = "shop";
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+const MS: u64 = 1_000_000;
+/// Seconds before now: where telemetry begins, and where payments from the west begin to fail.
+const BEGAN: u64 = 2_400;
+const TURNED: u64 = 600;
+/// Seconds between two requests.
+const EVERY: u64 = 4;
+
+/// One request `ago` seconds before `now`: checkout calls payment.
+fn payment(number: u64, ago: u64, now: u64) -> (Span, Span, Span) {
+    let start = now - ago * 1_000 * MS;
+    let region = if number.is_multiple_of(3) { "west" } else { "east" };
+    let breaks = ago <= TURNED && region == "west";
+    let id = |salt: u8| [vec![salt], (number + 1).to_be_bytes()[1..].to_vec()].concat();
+    let made = |id_of: u8, parent: Option<u8>, name: &str, kind: i32, (from, length): (u64, u64)| {
+        let mut made = span(0, 0, None, name, kind);
+        made.trace_id = [id(9), id(8)].concat();
+        made.span_id = id(id_of);
+        made.parent_span_id = parent.map(&id).unwrap_or_default();
+        made.start_time_unix_nano = start + from * MS;
+        made.end_time_unix_nano = start + (from + length) * MS;
+        if breaks { failed(made, "card network unavailable") } else { made }
+    };
+    let wait = 20 + number % 7;
+    let entry = made(1, None, "POST /checkout", SERVER, (0, wait + 10));
+    let out = made(2, Some(1), "POST", CLIENT, (2, wait + 4));
+    let mut charge = made(3, Some(2), "POST /charge", SERVER, (4, wait));
+    charge.attributes = vec![text("customer.region", region), text("payment.id", &format!("p-{number}"))];
+    (entry, out, charge)
+}
+
+async fn post(server: &Server, signal: &str, body: Vec<u8>) {
+    let post = reqwest::Client::new().post(format!("http://{}/v1/{signal}", server.otlp_http));
+    let post = post.header("content-type", "application/x-protobuf").header("x-tenant-id", SHOP);
+    assert_eq!(post.body(body).send().await.unwrap().status(), 200, "{signal}");
+}
+
+/// Forty minutes of a shop; ten minutes before now payments of one region begin to fail.
+async fn shop() -> Server {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let (mut checkout, mut charges, mut records, mut points) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (number, ago) in (0..).zip((EVERY..BEGAN).rev().step_by(EVERY as usize)) {
+        let (entry, out, charge) = payment(number, ago, now);
+        let is_failed = charge.status.is_some();
+        let record = |severity_number, body: String| LogRecord {
+            time_unix_nano: charge.end_time_unix_nano,
+            severity_number,
+            body: text("", &body).value,
+            trace_id: charge.trace_id.clone(),
+            span_id: charge.span_id.clone(),
+            ..LogRecord::default()
+        };
+        records.push(record(9, format!("charging card {number} of account {}", number * 7)));
+        records.extend(is_failed.then(|| record(17, format!("card network refused connection {number}"))));
+        let depth = if ago <= TURNED { 80.0 } else { 5.0 } + (number % 3) as f64;
+        points.push(NumberDataPoint {
+            time_unix_nano: charge.end_time_unix_nano,
+            value: Some(number_data_point::Value::AsDouble(depth)),
+            ..NumberDataPoint::default()
+        });
+        checkout.extend([entry, out]);
+        charges.push(charge);
+    }
+    export(&server, SHOP, &request("checkout", checkout)).await;
+    export(&server, SHOP, &request("payment", charges)).await;
+    let resource =
+        Some(Resource { attributes: vec![text("service.name", "payment")], ..Resource::default() });
+    let scope_logs = vec![ScopeLogs { log_records: records, ..ScopeLogs::default() }];
+    let logs = ResourceLogs { resource: resource.clone(), scope_logs, ..ResourceLogs::default() };
+    post(&server, "logs", ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec()).await;
+    let data = Some(metric::Data::Gauge(Gauge { data_points: points }));
+    let metrics = vec![Metric { name: "payment.queue.depth".into(), data, ..Metric::default() }];
+    let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
+    let metrics = ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() };
+    post(&server, "metrics", ExportMetricsServiceRequest { resource_metrics: vec![metrics] }.encode_to_vec())
+        .await;
+    server.settled().await;
+    server
+}
+
+fn find<'a>(rows: &'a [Value], column: &str, wanted: &str) -> &'a Value {
+    let found = rows.iter().find(|row| row[column] == wanted);
+    found.unwrap_or_else(|| panic!("no row with {column} = {wanted}: {rows:#?}"))
+}
+
+async fn refused(server: &Server, tool: &str, arguments: Value) -> String {
+    let message = call(server, SHOP, tool, arguments).await;
+    assert_eq!(message["result"]["isError"], true, "{message}");
+    message["result"]["content"][0]["text"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_find_what_turned() {
+    let server = shop().await;
+    triage_tells_cause_and_effect(&server).await;
+    services_and_traces_are_listed(&server).await;
+    patterns_are_compared_with_the_time_before(&server).await;
+    metrics_are_shown_by_step(&server).await;
+    both_sides_of_the_moment_are_compared(&server).await;
+    failures_are_told_apart_by_their_attributes(&server).await;
+}
+
+async fn triage_tells_cause_and_effect(server: &Server) {
+    let answer = ask(server, SHOP, "triage", json!({})).await;
+    let causes = rows(&answer, "causes");
+    assert_eq!(causes[0]["service"], "payment", "{answer}");
+    assert_ne!(answer["verdict"], "insufficient_evidence", "{answer}");
+    let affected = rows(&answer, "affected");
+    let entry = find(&affected, "operation", "POST /checkout");
+    assert_eq!(entry["service"], "checkout");
+    assert_eq!(entry["entry_point"], true);
+    assert!(rows(&answer, "anomalies").iter().any(|row| row["kind"] == "errors"), "{answer}");
+    let next: Vec<&str> =
+        answer["next"].as_array().unwrap().iter().map(|it| it["tool"].as_str().unwrap()).collect();
+    assert!(next.contains(&"what_changed") && next.len() <= 3, "{next:?}");
+    assert!(answer["cursor"].is_null());
+}
+
+async fn services_and_traces_are_listed(server: &Server) {
+    let answer = ask(server, SHOP, "list_services", json!({"sort": "name"})).await;
+    let names: Vec<Value> = rows(&answer, "services").iter().map(|row| row["service"].clone()).collect();
+    assert_eq!(names, [json!("checkout"), json!("payment")]);
+    let part = ask(server, SHOP, "list_services", json!({"match": "PAY"})).await;
+    assert_eq!(rows(&part, "services").len(), 1);
+    let none = ask(server, SHOP, "list_services", json!({"match": "kafka"})).await;
+    assert!(none["why_empty"].as_str().unwrap().contains("leave out `match`"), "{none}");
+
+    let failing = json!({"status": "error", "filter": "customer.region=west", "limit": 5});
+    let page = ask(server, SHOP, "search_traces", failing.clone()).await;
+    let first = rows(&page, "traces");
+    assert_eq!(first.len(), 5, "{page}");
+    assert!(first.iter().all(|row| row["failed_spans"] == 3 && row["service"] == "checkout"), "{page}");
+    let mut second = failing;
+    second["cursor"] = page["cursor"].clone();
+    let second = rows(&ask(server, SHOP, "search_traces", second).await, "traces");
+    assert!(
+        second.iter().all(|row| first.iter().all(|known| known["trace_id"] != row["trace_id"])),
+        "{second:?}"
+    );
+    let east =
+        ask(server, SHOP, "search_traces", json!({"status": "error", "filter": "customer.region=east"}))
+            .await;
+    assert!(east["why_empty"].as_str().unwrap().contains("status and filter"), "{east}");
+    let slowest = ask(server, SHOP, "search_traces", json!({"sort": "slowest", "min_duration_ms": 36})).await;
+    assert!(rows(&slowest, "traces").iter().all(|row| row["duration_ms"] == 36), "{slowest}");
+    let told = refused(server, "search_traces", json!({"filter": "region"})).await;
+    assert!(told.contains("write `key=value`"), "{told}");
+    let told = refused(server, "search_traces", json!({"min_duration_ms": 5, "max_duration_ms": 4})).await;
+    assert!(told.contains("no trace can be that long"), "{told}");
+}
+
+async fn patterns_are_compared_with_the_time_before(server: &Server) {
+    let answer = ask(server, SHOP, "get_log_patterns", json!({"since": "10m"})).await;
+    let patterns = rows(&answer, "patterns");
+    assert_eq!(patterns[0]["status"], "new", "{answer}");
+    assert_eq!(patterns[0]["severity"], "error", "{answer}");
+    assert!(
+        patterns[0]["pattern"].as_str().unwrap().starts_with("card network refused connection"),
+        "{answer}"
+    );
+    assert_eq!(patterns[0]["trace_id"].as_str().unwrap().len(), 32);
+    let chatter =
+        patterns.iter().find(|row| row["pattern"].as_str().unwrap().starts_with("charging card")).unwrap();
+    assert_eq!(chatter["status"], "steady", "{answer}");
+    let only = ask(server, SHOP, "get_log_patterns", json!({"since": "10m", "status": "gone"})).await;
+    assert!(only["why_empty"].is_string() && rows(&only, "patterns").is_empty(), "{only}");
+    let all = ask(server, SHOP, "get_log_patterns", json!({"since": "2h"})).await;
+    assert!(all["warnings"][0].as_str().unwrap().contains("no status"), "{all}");
+}
+
+async fn metrics_are_shown_by_step(server: &Server) {
+    let names = ask(server, SHOP, "query_metrics", json!({})).await;
+    assert_eq!(rows(&names, "metrics")[0]["metric"], "payment.queue.depth", "{names}");
+    let asked = json!({"metric": "payment.queue.depth", "since": "40m", "step_s": 300});
+    let answer = ask(server, SHOP, "query_metrics", asked).await;
+    let series = &rows(&answer, "series")[0];
+    assert_eq!(series["service"], "payment");
+    let values: Vec<f64> = series["values"].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
+    assert!(values.first().unwrap() < &10.0 && values.last().unwrap() > &70.0, "{answer}");
+    assert_eq!(
+        series["last"],
+        series["values"].as_array().unwrap().iter().rfind(|it| !it.is_null()).unwrap().clone()
+    );
+    for (arguments, wanted) in [
+        (json!({"metric": "payment.queue.dept"}), "payment.queue.depth"),
+        (json!({"metric": "payment.queue.depth", "function": "p95"}), "ask for avg"),
+        (json!({"metric": "payment.queue.depth", "function": "median"}), "is no function"),
+        (json!({"metric": "payment.queue.depth", "service": "paymnet"}), "did you mean `payment`?"),
+    ] {
+        let told = refused(server, "query_metrics", arguments).await;
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+async fn both_sides_of_the_moment_are_compared(server: &Server) {
+    let answer = ask(server, SHOP, "what_changed", json!({"since": "40m"})).await;
+    let begins = answer["window"]["from"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
+    let turned = jiff::Timestamp::now().as_second() - TURNED as i64;
+    assert!((begins - turned).abs() <= 70, "{begins} is not near {turned}: {answer}");
+    let changes = rows(&answer, "changes");
+    let errors = changes.iter().find(|row| row["kind"] == "errors" && row["service"] == "payment").unwrap();
+    // Operations are counted by the minute: the turn may lie within one.
+    assert!(errors["subject"] == "POST /charge" && errors["before"].as_f64().unwrap() < 3.0, "{answer}");
+    assert!(errors["now"].as_f64().unwrap() > 20.0 && errors["unit"] == "failed_pct", "{answer}");
+    let pattern = find(&changes, "kind", "log_pattern");
+    assert!(pattern["subject"].as_str().unwrap().contains("card network refused"), "{answer}");
+    assert!(find(&changes, "kind", "metric")["subject"].as_str().unwrap().contains("payment.queue.depth"));
+    assert!(changes.iter().all(|row| row["kind"] != "traffic" && row["kind"] != "latency"), "{answer}");
+    assert!(find(&rows(&answer, "not_changed"), "kind", "latency")["not_changed"].as_u64().unwrap() >= 2);
+
+    let at = ask(server, SHOP, "what_changed", json!({"since": "40m", "at": "20m"})).await;
+    assert!(at["summary"].as_str().unwrap().contains("as given"), "{at}");
+    let calm = ask(server, SHOP, "what_changed", json!({"since": "35m", "until": "15m"})).await;
+    assert!(rows(&calm, "changes").is_empty() && calm["why_empty"].is_string(), "{calm}");
+    let below = ask(server, SHOP, "what_changed", json!({"since": "40m", "service": "payment"})).await;
+    assert!(rows(&below, "changes").iter().all(|row| row["service"] == "payment"), "{below}");
+    let told = refused(server, "what_changed", json!({"until": "20m", "at": "5m"})).await;
+    assert!(told.contains("must lie before the end"), "{told}");
+}
+
+async fn failures_are_told_apart_by_their_attributes(server: &Server) {
+    let asked = json!({"service": "payment", "since": "9m"});
+    let answer = ask(server, SHOP, "compare_attributes", asked).await;
+    let values = rows(&answer, "values");
+    assert_eq!(
+        (&values[0]["attribute"], &values[0]["value"]),
+        (&json!("customer.region"), &json!("west")),
+        "{answer}"
+    );
+    assert_eq!((&values[0]["bad_pct"], &values[0]["rest_pct"]), (&json!(100), &json!(0)), "{answer}");
+    assert!(values.iter().all(|row| row["attribute"] != "payment.id"), "{answer}");
+    let same = ask(
+        server,
+        SHOP,
+        "compare_attributes",
+        json!({"service": "payment", "since": "40m", "until": "15m"}),
+    )
+    .await;
+    assert!(same["why_empty"].as_str().unwrap().contains("no failed spans"), "{same}");
+    let filter =
+        json!({"target": "filter", "filter": "customer.region=west", "since": "30m", "until": "15m"});
+    let filter = ask(server, SHOP, "compare_attributes", filter).await;
+    assert!(rows(&filter, "values").first().is_some_and(|row| row["value"] == "west"), "{filter}");
+    let slow = ask(server, SHOP, "compare_attributes", json!({"target": "slow", "until": "15m"})).await;
+    assert!(slow["summary"].as_str().unwrap().contains("slow spans"), "{slow}");
+    let told = refused(server, "compare_attributes", json!({"target": "filter"})).await;
+    assert!(told.contains("needs `filter`"), "{told}");
+}
