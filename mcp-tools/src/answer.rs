@@ -65,6 +65,12 @@ pub enum Verdict {
     Candidates,
     /// Nothing listed is believed enough to act on.
     InsufficientEvidence,
+    /// Evidence speaks for the hypothesis, and none against it.
+    Supported,
+    /// Evidence leaves no way for the hypothesis.
+    Refuted,
+    /// There is too little evidence about the hypothesis.
+    Undecided,
 }
 
 /// A stretch of time, in RFC 3339 UTC.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::answer::Answer;
 use crate::fault::Fault;
+use crate::tools::aggregate::AggregateAsk;
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
 use crate::tools::compare_attributes::CompareAttributesAsk;
+use crate::tools::describe_data::DescribeDataAsk;
 use crate::tools::impact::ImpactAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
@@ -15,6 +17,7 @@ use crate::tools::search_logs::SearchLogsAsk;
 use crate::tools::search_traces::SearchTracesAsk;
 use crate::tools::service_health::ServiceHealthAsk;
 use crate::tools::service_map::ServiceMapAsk;
+use crate::tools::test_hypothesis::TestHypothesisAsk;
 use crate::tools::trace_graph::TraceGraphAsk;
 use crate::tools::triage::TriageAsk;
 use crate::tools::what_changed::WhatChangedAsk;
@@ -130,6 +133,28 @@ pub trait Triage: Send + Sync + 'static {
         &self,
         caller: &Self::Caller,
         ask: CompareAttributesAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Whether a service can be what another suffers from: a verdict, and a table `checks` beginning with `check`,
+    /// `speaks`.
+    fn test_hypothesis(
+        &self,
+        caller: &Self::Caller,
+        ask: TestHypothesisAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// What telemetry there is, in tables `signals`, `attributes` and `quality`.
+    fn describe_data(
+        &self,
+        caller: &Self::Caller,
+        ask: DescribeDataAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Spans or log records by group, in a table `groups`: the keys, then the value and the items it rests on.
+    fn aggregate(
+        &self,
+        caller: &Self::Caller,
+        ask: AggregateAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
     /// The names of the services the caller may see, in any order, to complete what a person types.

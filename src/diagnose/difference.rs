@@ -4,10 +4,12 @@
 //! A difference counts that chance does not explain and that is large enough to matter; its score is both, pressed into
 //! 0 to 1. Unlike a root cause it blames nobody: callers and callees are listed alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::{OperationId, ServiceId};
 use crate::model::log::Severity;
+use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
 use crate::model::time::UnixNanos;
 
 use super::evidence::{Evidence, InstanceEvidence, SeriesEvidence, TemplateEvidence};
@@ -217,40 +219,45 @@ impl Finder<'_> {
                     ..of(DifferenceKind::Traffic, score(traffic.surprise, saturate(traffic.ratio - 1.0, 1.5)))
                 }),
             );
-            if now.count == 0 || before.count == 0 {
-                continue;
-            }
-            let (share, share_before) = (now.error_ratio(), before.error_ratio());
-            let surprise = error_surprise(now, before);
-            let is_failing = surprise.abs() > SURPRISE_MIN && (share - share_before).abs() > ERRORS_MIN;
-            self.put(
-                DifferenceKind::Errors,
-                is_failing.then(|| Difference {
-                    before: Some(share_before),
-                    now: Some(share),
-                    ..of(
-                        DifferenceKind::Errors,
-                        score(surprise, saturate((share - share_before).abs(), 0.05)),
-                    )
-                }),
-            );
-            let (slower, faster) = (latency_shift(now, before), latency_shift(before, now));
-            let shift = if slower.surprise >= faster.surprise { slower } else { faster };
-            let is_moved = shift.surprise > SURPRISE_MIN && shift.growth > LATENCY_MIN;
-            self.put(
-                DifferenceKind::Latency,
-                is_moved.then(|| Difference {
-                    before: Some(before.mean_ns()),
-                    now: Some(now.mean_ns()),
-                    ..of(DifferenceKind::Latency, score(shift.surprise, saturate(shift.growth, 0.5)))
-                }),
-            );
+            self.requests((now, before), of);
         }
+    }
+
+    /// How often something fails, and how long it takes.
+    fn requests(&mut self, (now, before): (&Cell, &Cell), of: impl Fn(DifferenceKind, f64) -> Difference) {
+        if now.count == 0 || before.count == 0 {
+            return;
+        }
+        let (share, share_before) = (now.error_ratio(), before.error_ratio());
+        let surprise = error_surprise(now, before);
+        let is_failing = surprise.abs() > SURPRISE_MIN && (share - share_before).abs() > ERRORS_MIN;
+        self.put(
+            DifferenceKind::Errors,
+            is_failing.then(|| Difference {
+                before: Some(share_before),
+                now: Some(share),
+                ..of(DifferenceKind::Errors, score(surprise, saturate((share - share_before).abs(), 0.05)))
+            }),
+        );
+        let (slower, faster) = (latency_shift(now, before), latency_shift(before, now));
+        let shift = if slower.surprise >= faster.surprise { slower } else { faster };
+        let is_moved = shift.surprise > SURPRISE_MIN && shift.growth > LATENCY_MIN;
+        self.put(
+            DifferenceKind::Latency,
+            is_moved.then(|| Difference {
+                before: Some(before.mean_ns()),
+                now: Some(now.mean_ns()),
+                ..of(DifferenceKind::Latency, score(shift.surprise, saturate(shift.growth, 0.5)))
+            }),
+        );
     }
 
     fn calls(&mut self) {
         let owners: BTreeMap<OperationId, ServiceId> =
             self.evidence.operations.iter().map(|operation| (operation.id, operation.service)).collect();
+        let nodes = self.evidence.nodes.iter();
+        let instrumented: BTreeSet<ServiceId> =
+            nodes.filter(|node| node.kind == NodeKind::Service).map(|node| node.id).collect();
         let (seconds, seconds_before) = self.seconds;
         for edge in &self.evidence.edges {
             let Some(service) = owners.get(&edge.to).copied() else { continue };
@@ -266,6 +273,12 @@ impl Finder<'_> {
                     ..plain(DifferenceKind::Calls, service, reference, score(calls.surprise, 1.0))
                 }),
             );
+            if !instrumented.contains(&service) {
+                // Who sends no spans is known by its callers.
+                self.requests((&edge.now, &edge.before), |kind, score| {
+                    plain(kind, service, reference, score)
+                });
+            }
         }
     }
 

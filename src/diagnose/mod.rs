@@ -14,7 +14,7 @@
 //! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
 //! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes.
 //!
-//! The handle is six functions: [`root_cause`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
+//! The handle is seven functions: [`root_cause`], [`hypothesis::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
 
 pub mod anomaly;
@@ -26,6 +26,7 @@ pub mod difference;
 pub mod episode;
 pub mod evidence;
 pub mod health;
+pub mod hypothesis;
 pub mod impact;
 mod message;
 pub mod moved;

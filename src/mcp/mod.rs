@@ -7,9 +7,11 @@
 //! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
 //! (what went wrong, in words an agent can act on), then the tools.
 
+mod aggregate;
 mod anomaly_timeline;
 mod cells;
 mod compare_attributes;
+mod describe_data;
 mod fault;
 mod impact;
 mod list_services;
@@ -23,6 +25,7 @@ mod search_traces;
 mod service_health;
 mod service_map;
 mod tally;
+mod test_hypothesis;
 mod trace_graph;
 mod triage;
 mod what_changed;
@@ -40,9 +43,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, CompareAttributesAsk, Ended, Fault, ImpactAsk, Limits, ListServicesAsk,
-    LogPatternsAsk, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk,
-    ServiceMapAsk, TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
+    AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Fault, ImpactAsk,
+    Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk,
+    ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk, TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
 };
 
 use crate::model::tenant::Scope;
@@ -185,6 +188,21 @@ impl Triage for Tools {
     async fn compare_attributes(&self, scope: &Scope, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, compare_attributes::answer(&self.query, scope, ask)).await
+    }
+
+    async fn test_hypothesis(&self, scope: &Scope, ask: TestHypothesisAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, test_hypothesis::answer(&self.query, scope, ask)).await
+    }
+
+    async fn describe_data(&self, scope: &Scope, ask: DescribeDataAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, describe_data::answer(&self.query, scope, ask)).await
+    }
+
+    async fn aggregate(&self, scope: &Scope, ask: AggregateAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, aggregate::answer(&self.query, scope, ask)).await
     }
 
     async fn services(&self, scope: &Scope) -> Result<Vec<String>, Fault> {

@@ -7,19 +7,23 @@
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
 //! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
-//! [`changed`], [`attributes`], [`anomalies`], [`trace`], [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`],
-//! [`holdings`]; [`sql`], in which the operator asks; [`cache`] remembers answers for a few seconds.
+//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`anomalies`], [`trace`], [`traces`], [`spans`],
+//! [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
+//! [`cache`] remembers answers for a few seconds.
 
+pub mod aggregate;
 pub mod anomalies;
 pub mod attributes;
 pub mod cache;
 pub mod changed;
 mod compared;
+pub mod described;
 pub mod error;
 pub mod evidence;
 mod exemplars;
 pub mod handle;
 pub mod holdings;
+pub mod hypothesis;
 pub mod impact;
 pub mod log_records;
 pub mod log_templates;

@@ -88,6 +88,9 @@ async fn every_tool_answers_and_its_next_calls_are_valid() {
         ("query_metrics", json!({})),
         ("what_changed", json!({})),
         ("compare_attributes", json!({})),
+        ("test_hypothesis", json!({"cause": "orders"})),
+        ("describe_data", json!({})),
+        ("aggregate", json!({})),
     ];
     assert!(mcp_tools::TOOL_NAMES.iter().all(|tool| asked.iter().any(|(name, _)| name == tool)));
     for (tool, arguments) in asked {

@@ -121,6 +121,9 @@ async fn agents_find_what_turned() {
     metrics_are_shown_by_step(&server).await;
     both_sides_of_the_moment_are_compared(&server).await;
     failures_are_told_apart_by_their_attributes(&server).await;
+    hypotheses_are_supported_and_refuted(&server).await;
+    the_data_is_described(&server).await;
+    items_are_counted_by_group(&server).await;
 }
 
 async fn triage_tells_cause_and_effect(server: &Server) {
@@ -268,4 +271,82 @@ async fn failures_are_told_apart_by_their_attributes(server: &Server) {
     assert!(slow["summary"].as_str().unwrap().contains("slow spans"), "{slow}");
     let told = refused(server, "compare_attributes", json!({"target": "filter"})).await;
     assert!(told.contains("needs `filter`"), "{told}");
+}
+
+async fn hypotheses_are_supported_and_refuted(server: &Server) {
+    let asked = json!({"cause": "payment", "effect": "checkout", "since": "40m"});
+    let answer = ask(server, SHOP, "test_hypothesis", asked).await;
+    assert_eq!(answer["verdict"], "supported", "{answer}");
+    let checks = rows(&answer, "checks");
+    assert_eq!(find(&checks, "check", "path")["finding"], "calls lead there: checkout -> payment");
+    assert_eq!(find(&checks, "check", "examples")["value"], 1, "{answer}");
+    assert!(checks.iter().all(|row| row["speaks"] != "against"), "{answer}");
+    // The caller fails too, from the same minute on, but for no reason of its own.
+    let decoy = json!({"cause": "checkout", "effect": "checkout", "since": "40m"});
+    let decoy = ask(server, SHOP, "test_hypothesis", decoy).await;
+    assert_eq!(decoy["verdict"], "refuted", "{decoy}");
+    assert_eq!(find(&rows(&decoy, "checks"), "check", "own")["speaks"], "against", "{decoy}");
+    let turned_round =
+        ask(server, SHOP, "test_hypothesis", json!({"cause": "checkout", "effect": "payment"})).await;
+    assert_eq!(turned_round["verdict"], "refuted", "{turned_round}");
+    let calm = json!({"cause": "payment", "effect": "checkout", "since": "35m", "until": "15m"});
+    let calm = ask(server, SHOP, "test_hypothesis", calm).await;
+    assert_eq!(calm["verdict"], "refuted", "{calm}");
+    let told = refused(server, "test_hypothesis", json!({"cause": "paymnt"})).await;
+    assert!(told.contains("did you mean `payment`?"), "{told}");
+}
+
+async fn the_data_is_described(server: &Server) {
+    let answer = ask(server, SHOP, "describe_data", json!({})).await;
+    let signals = rows(&answer, "signals");
+    assert_eq!(find(&signals, "signal", "spans")["services"], 2, "{answer}");
+    assert_eq!(find(&signals, "signal", "metrics")["items"], 1, "{answer}");
+    let keys = rows(&answer, "attributes");
+    let region = find(&keys, "attribute", "customer.region");
+    assert_eq!((&region["of"], &region["different_values"]), (&json!("span"), &json!(2)), "{answer}");
+    let quality = rows(&answer, "quality");
+    assert!(
+        quality.iter().any(|row| row["issue"] == "no version" && row["service"] == "payment"),
+        "{answer}"
+    );
+    assert!(quality.iter().any(|row| row["issue"] == "no logs" && row["service"] == "checkout"), "{answer}");
+    assert!(quality.iter().all(|row| row["issue"] != "spans without their parent"), "{answer}");
+    let values = ask(server, SHOP, "describe_data", json!({"attribute": "customer.region"})).await;
+    assert_eq!(rows(&values, "values")[0]["value"], "east", "{values}");
+    let told = refused(server, "describe_data", json!({"attribute": "customer.regoin"})).await;
+    assert!(told.contains("did you mean `customer.region`?"), "{told}");
+    let none = ask(server, SHOP, "describe_data", json!({"since": "3h", "until": "2h"})).await;
+    assert!(none["why_empty"].as_str().unwrap().contains("the newest span began at"), "{none}");
+}
+
+async fn items_are_counted_by_group(server: &Server) {
+    let by_region =
+        json!({"group_by": "customer.region", "measure": "errors_pct", "service": "payment", "since": "10m"});
+    let answer = ask(server, SHOP, "aggregate", by_region).await;
+    let groups = rows(&answer, "groups");
+    assert_eq!(
+        (&groups[0]["customer.region"], &groups[1]["errors_pct"]),
+        (&json!("west"), &json!(0)),
+        "{answer}"
+    );
+    assert!(groups[0]["errors_pct"].as_f64().unwrap() > 95.0, "{answer}");
+    let exact = json!({"group_by": "service,operation", "measure": "count", "step_s": 600});
+    let exact = ask(server, SHOP, "aggregate", exact).await;
+    let charges = rows(&exact, "groups").into_iter().find(|row| row["operation"] == "POST /charge").unwrap();
+    assert_eq!(charges["count"], BEGAN / EVERY - 1, "{exact}");
+    let steps: u64 = charges["steps"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+    assert_eq!(steps, BEGAN / EVERY - 1, "{exact}");
+    assert!(exact["coverage"].is_null(), "what is counted anyway is exact: {exact}");
+    let severities = json!({"source": "logs", "group_by": "severity"});
+    let severities = ask(server, SHOP, "aggregate", severities).await;
+    let errors = find(&rows(&severities, "groups"), "severity", "error")["count"].as_u64().unwrap();
+    assert!((45..=50).contains(&errors), "{severities}");
+    for (arguments, wanted) in [
+        (json!({"source": "logs", "measure": "p95_ms"}), "ask for count or rate"),
+        (json!({"source": "logs", "operation": "GET"}), "leave out `operation`"),
+        (json!({"measure": "p95_mz"}), "did you mean `p95_ms`?"),
+    ] {
+        let told = refused(server, "aggregate", arguments).await;
+        assert!(told.contains(wanted), "{told}");
+    }
 }

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 use crate::answer::Answer;
 use crate::arguments::Spec;
 use crate::fault::{Fault, suggestion};
+use crate::tools::aggregate::AggregateAsk;
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
 use crate::tools::compare_attributes::CompareAttributesAsk;
+use crate::tools::describe_data::DescribeDataAsk;
 use crate::tools::impact::ImpactAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
@@ -19,13 +21,16 @@ use crate::tools::search_logs::SearchLogsAsk;
 use crate::tools::search_traces::SearchTracesAsk;
 use crate::tools::service_health::ServiceHealthAsk;
 use crate::tools::service_map::ServiceMapAsk;
+use crate::tools::test_hypothesis::TestHypothesisAsk;
 use crate::tools::trace_graph::TraceGraphAsk;
 use crate::tools::triage::TriageAsk;
 use crate::tools::what_changed::WhatChangedAsk;
 use crate::triage::Triage;
 
+pub(crate) mod aggregate;
 pub(crate) mod anomaly_timeline;
 pub(crate) mod compare_attributes;
+pub(crate) mod describe_data;
 pub(crate) mod impact;
 pub(crate) mod list_services;
 pub(crate) mod log_patterns;
@@ -35,17 +40,19 @@ pub(crate) mod search_logs;
 pub(crate) mod search_traces;
 pub(crate) mod service_health;
 pub(crate) mod service_map;
+pub(crate) mod test_hypothesis;
 pub(crate) mod trace_graph;
 pub(crate) mod triage;
 pub(crate) mod what_changed;
 
 /// Every tool, in the order they are listed: the ones to begin with first.
-pub(crate) const SPECS: [&Spec; 14] = [
+pub(crate) const SPECS: [&Spec; 17] = [
     &triage::SPEC,
     &root_cause::SPEC,
     &service_health::SPEC,
     &what_changed::SPEC,
     &impact::SPEC,
+    &test_hypothesis::SPEC,
     &compare_attributes::SPEC,
     &anomaly_timeline::SPEC,
     &service_map::SPEC,
@@ -55,6 +62,8 @@ pub(crate) const SPECS: [&Spec; 14] = [
     &log_patterns::SPEC,
     &search_logs::SPEC,
     &query_metrics::SPEC,
+    &aggregate::SPEC,
+    &describe_data::SPEC,
 ];
 
 /// The names of every tool, in the order they are listed.
@@ -86,6 +95,12 @@ pub enum Question {
     TraceGraph(TraceGraphAsk),
     /// `search_logs`
     SearchLogs(SearchLogsAsk),
+    /// `aggregate`
+    Aggregate(AggregateAsk),
+    /// `describe_data`
+    DescribeData(DescribeDataAsk),
+    /// `test_hypothesis`
+    TestHypothesis(TestHypothesisAsk),
     /// `triage`
     Triage(TriageAsk),
     /// `list_services`
@@ -115,6 +130,9 @@ impl Question {
             "get_service_map" => service_map::read(arguments).map(Self::ServiceMap),
             "get_anomaly_timeline" => anomaly_timeline::read(arguments).map(Self::AnomalyTimeline),
             "trace_graph" => trace_graph::read(arguments).map(Self::TraceGraph),
+            "test_hypothesis" => test_hypothesis::read(arguments).map(Self::TestHypothesis),
+            "describe_data" => describe_data::read(arguments).map(Self::DescribeData),
+            "aggregate" => aggregate::read(arguments).map(Self::Aggregate),
             "search_logs" => search_logs::read(arguments).map(Self::SearchLogs),
             "triage" => triage::read(arguments).map(Self::Triage),
             "list_services" => list_services::read(arguments).map(Self::ListServices),
@@ -137,6 +155,9 @@ impl Question {
             Self::AnomalyTimeline(ask) => ask.max_tokens,
             Self::TraceGraph(ask) => ask.max_tokens,
             Self::SearchLogs(ask) => ask.max_tokens,
+            Self::Aggregate(ask) => ask.max_tokens,
+            Self::DescribeData(ask) => ask.max_tokens,
+            Self::TestHypothesis(ask) => ask.max_tokens,
             Self::Triage(ask) => ask.max_tokens,
             Self::ListServices(ask) => ask.max_tokens,
             Self::SearchTraces(ask) => ask.max_tokens,
@@ -156,6 +177,9 @@ impl Question {
             Self::Impact(ask) => Box::pin(triage.impact_analysis(caller, ask)).await,
             Self::AnomalyTimeline(ask) => Box::pin(triage.get_anomaly_timeline(caller, ask)).await,
             Self::TraceGraph(ask) => Box::pin(triage.trace_graph(caller, ask)).await,
+            Self::TestHypothesis(ask) => Box::pin(triage.test_hypothesis(caller, ask)).await,
+            Self::DescribeData(ask) => Box::pin(triage.describe_data(caller, ask)).await,
+            Self::Aggregate(ask) => Box::pin(triage.aggregate(caller, ask)).await,
             Self::SearchLogs(ask) => Box::pin(triage.search_logs(caller, ask)).await,
             Self::Triage(ask) => Box::pin(triage.triage(caller, ask)).await,
             Self::ListServices(ask) => Box::pin(triage.list_services(caller, ask)).await,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_tools::{
-    AnomalyTimelineAsk, Answer, CompareAttributesAsk, Ended, Evidence, Fault, ImpactAsk, ListServicesAsk,
-    LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk,
-    ServiceMapAsk, Table, TraceGraphAsk, Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
+    AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Evidence, Fault,
+    ImpactAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk,
+    SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk, TraceGraphAsk, Triage,
+    TriageAsk, Verdict, WhatChangedAsk, Window,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -154,6 +155,18 @@ impl Triage for Fake {
 
     async fn compare_attributes(&self, caller: &Caller, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
         Ok(self.answer(caller, &format!("compared {:?}", ask.target)))
+    }
+
+    async fn test_hypothesis(&self, caller: &Caller, _ask: TestHypothesisAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, "test_hypothesis"))
+    }
+
+    async fn describe_data(&self, caller: &Caller, _ask: DescribeDataAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, "describe_data"))
+    }
+
+    async fn aggregate(&self, caller: &Caller, _ask: AggregateAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, "aggregate"))
     }
 
     async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {

@@ -82,6 +82,7 @@ async fn every_tool_answers_in_both_eras() {
         for tool in TOOL_NAMES {
             let arguments = match tool {
                 "impact_analysis" => json!({"service": "cart"}),
+                "test_hypothesis" => json!({"cause": "cart"}),
                 "trace_graph" => json!({"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}),
                 _ => json!({}),
             };

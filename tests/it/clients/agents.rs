@@ -34,6 +34,16 @@ fn questions() -> Value {
         "get_anomaly_timeline": {"limit": 5},
         "trace_graph": {"trace_id": "01".repeat(16)},
         "search_logs": {"query": "declined", "severity": "error"},
+        "triage": {},
+        "list_services": {"match": "pay"},
+        "search_traces": {"status": "error", "sort": "most_errors"},
+        "get_log_patterns": {"severity": "error"},
+        "query_metrics": {"match": "queue"},
+        "what_changed": {"since": "15m"},
+        "compare_attributes": {"target": "window"},
+        "test_hypothesis": {"cause": "payment"},
+        "describe_data": {"service": "shop"},
+        "aggregate": {"measure": "p95_ms", "step_s": 60},
     })
 }
 

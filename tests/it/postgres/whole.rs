@@ -92,6 +92,20 @@ async fn every_tool_answers_as_on_sqlite() {
         ("search_logs", json!({"query": "took"})),
         ("search_logs", json!({"severity": "info"})),
         ("search_logs", json!({"trace_id": TRACE})),
+        ("triage", json!({})),
+        ("list_services", json!({"sort": "p95"})),
+        ("search_traces", json!({"sort": "slowest"})),
+        ("search_traces", json!({"service": "shop-back", "status": "error"})),
+        ("get_log_patterns", json!({})),
+        ("query_metrics", json!({})),
+        ("query_metrics", json!({"metric": "shop.queue", "function": "last"})),
+        ("what_changed", json!({})),
+        ("compare_attributes", json!({"target": "slow"})),
+        ("test_hypothesis", json!({"cause": "shop-back", "effect": "shop-front"})),
+        ("describe_data", json!({})),
+        ("aggregate", json!({"measure": "p95_ms", "group_by": "service,operation", "step_s": 60})),
+        ("aggregate", json!({"group_by": "resource.service.name"})),
+        ("aggregate", json!({"source": "logs", "group_by": "template,severity"})),
     ];
     for (tool, mut arguments) in asked {
         (arguments["since"], arguments["until"]) = (json!(since), json!(until));

@@ -1,0 +1,443 @@
+//! Whether one node can be what another one suffers from: six questions, each answered by evidence for, against, or neither.
+//!
+//! One answer against is enough to refute where it leaves no way: nothing leads from one to the other, the suspect does as it
+//! always did, has its trouble from somebody else, began later, or is missing where the sufferer fails. For support the way,
+//! the deviation and at least one of order, dose and examples must speak for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
+use crate::model::rollup::{Cell, Subject};
+use crate::model::time::UnixNanos;
+
+use super::difference::{DifferenceKind, differences};
+use super::evidence::{Evidence, ExemplarTrace};
+use super::moved::{Move, moved};
+use super::onset::onset_of;
+use super::stats::{error_surprise, excess_errors, latency_shift};
+use super::verdict::SymptomKind;
+use super::view::{View, Way};
+
+/// Standard deviations that a deviation must leave behind.
+const SURPRISE_MIN: f64 = 4.0;
+/// Part of its trouble that must be a suspect's own, and below which it is somebody else's.
+const OWN_PARTS: (f64, f64) = (0.3, 0.15);
+/// Buckets that both must have for the dose to tell.
+const BUCKETS_MIN: usize = 8;
+/// Rank correlation from which on the dose speaks for it, and below which it speaks against it.
+const DOSES: (f64, f64) = (0.4, 0.0);
+/// Traces of the sufferer's failures that must be known.
+const EXAMPLES_MIN: usize = 5;
+/// Part of them that show the suspect, from which on they speak for it, and below which against it.
+const EXAMPLES: (f64, f64) = (0.6, 0.2);
+/// Part of a slow span that a span of the suspect must take.
+const SLOW_PART: f64 = 0.3;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Question {
+    /// Do calls lead from one to the other?
+    Path,
+    /// Does the suspect do other than before?
+    Deviation,
+    /// Is its trouble its own?
+    Own,
+    /// Did it begin first?
+    Order,
+    /// Is the one worse where the other is?
+    Dose,
+    /// Do traces of the sufferer's trouble show the suspect's?
+    Examples,
+}
+
+impl Question {
+    /// The lower-case name used in answers.
+    pub const fn name(self) -> &'static str {
+        ["path", "deviation", "own", "order", "dose", "examples"][self as usize]
+    }
+}
+
+/// Which way evidence speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Speaks {
+    /// For it.
+    For,
+    /// Against it.
+    Against,
+    /// Neither way, or there is none.
+    Neither,
+}
+
+impl Speaks {
+    /// The lower-case name used in answers.
+    pub const fn name(self) -> &'static str {
+        ["for", "against", "neither"][self as usize]
+    }
+
+    fn between(value: f64, (for_from, against_below): (f64, f64)) -> Self {
+        match value {
+            _ if value >= for_from => Self::For,
+            _ if value < against_below => Self::Against,
+            _ => Self::Neither,
+        }
+    }
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The question.
+    pub question: Question,
+    /// Which way it speaks.
+    pub speaks: Speaks,
+    /// The measure behind it: calls, standard deviations, a part, seconds, a correlation, a part; none where it is not known.
+    pub value: Option<f64>,
+    /// What was found, in one sentence.
+    pub text: String,
+}
+
+/// What becomes of a hypothesis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Judgement {
+    /// Evidence speaks for it and none against it.
+    Supported,
+    /// Evidence leaves no way for it.
+    Refuted,
+    /// There is too little evidence.
+    Undecided,
+}
+
+/// A tested hypothesis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tested {
+    /// What becomes of it.
+    pub judgement: Judgement,
+    /// The answers, in the order of the questions.
+    pub findings: Vec<Finding>,
+    /// The nodes from the sufferer to the suspect, both included; empty where no calls lead there.
+    pub path: Vec<ServiceId>,
+}
+
+/// Tests whether `cause` can be what `effect` suffers from.
+pub fn test(evidence: &Evidence, cause: ServiceId, effect: ServiceId) -> Tested {
+    let view = View::new(evidence);
+    let trial = Trial { view: &view, cause, effect };
+    let path = trial.path();
+    let (suspect, sufferer) = (trial.worst(&trial.measured(cause)), trial.worst(&trial.measured(effect)));
+    let findings = vec![
+        trial.is_led_to(&path),
+        trial.deviates(suspect),
+        trial.is_own(suspect),
+        trial.is_first(suspect, sufferer),
+        trial.has_dose(suspect, sufferer),
+        trial.has_examples(suspect, sufferer),
+    ];
+    Tested { judgement: judged(&findings), findings, path }
+}
+
+fn judged(findings: &[Finding]) -> Judgement {
+    let speaks =
+        |question| findings.iter().find(|it| it.question == question).map_or(Speaks::Neither, |it| it.speaks);
+    if findings.iter().any(|it| it.speaks == Speaks::Against && it.question != Question::Dose) {
+        return Judgement::Refuted;
+    }
+    let grounds = [Question::Path, Question::Deviation].map(speaks);
+    let more = [Question::Order, Question::Dose, Question::Examples].map(speaks);
+    if grounds == [Speaks::For; 2] && more.contains(&Speaks::For) && !more.contains(&Speaks::Against) {
+        Judgement::Supported
+    } else {
+        Judgement::Undecided
+    }
+}
+
+/// An operation's deviation: its position, its kind, and standard deviations.
+type Deviation = (usize, SymptomKind, f64);
+
+struct Trial<'a> {
+    view: &'a View<'a>,
+    cause: ServiceId,
+    effect: ServiceId,
+}
+
+impl Trial<'_> {
+    fn name(&self, service: ServiceId) -> &str {
+        self.view.node_name(service)
+    }
+
+    /// The operations that tell how a node does: its own.
+    fn measured(&self, service: ServiceId) -> Vec<usize> {
+        let own = self.view.operations.iter().enumerate().filter(|(_, it)| it.service == service);
+        own.map(|(at, _)| at).collect()
+    }
+
+    /// Those whose spans show a node: its own, and for one that sends none the calls to it.
+    fn seen(&self, service: ServiceId) -> BTreeSet<OperationId> {
+        let view = self.view;
+        let own = self.measured(service);
+        let calls =
+            own.iter().flat_map(|at| &view.operations[*at].callers).map(|edge| view.edges[*edge].from);
+        let is_silent = view.nodes.get(&service).is_some_and(|node| node.kind != NodeKind::Service);
+        let calls: Vec<usize> = if is_silent { calls.collect() } else { Vec::new() };
+        own.iter().chain(&calls).map(|at| view.operations[*at].id).collect()
+    }
+
+    /// The operation that deviates most, and how.
+    fn worst(&self, operations: &[usize]) -> Option<Deviation> {
+        let of = |at: &usize| {
+            let operation = &self.view.operations[*at];
+            let (now, before) = (&operation.now, &operation.before);
+            let errors = (*at, SymptomKind::Errors, error_surprise(now, before));
+            let latency = (*at, SymptomKind::Latency, latency_shift(now, before).surprise);
+            [errors, latency]
+        };
+        let all = operations.iter().flat_map(of).filter(|(.., surprise)| *surprise > SURPRISE_MIN);
+        all.max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)))
+    }
+
+    /// The nodes from the sufferer to the suspect along calls; empty where none lead there.
+    fn path(&self) -> Vec<ServiceId> {
+        let callees = self.view.callees_by_service();
+        let mut from: BTreeMap<ServiceId, ServiceId> = BTreeMap::new();
+        let mut waiting = VecDeque::from([self.effect]);
+        while let Some(service) = waiting.pop_front() {
+            if service == self.cause {
+                let mut path = vec![service];
+                while let Some(caller) = path.last().and_then(|last| from.get(last)) {
+                    path.push(*caller);
+                }
+                path.reverse();
+                return path;
+            }
+            for callee in callees.get(&service).into_iter().flatten() {
+                if *callee != self.effect && !from.contains_key(callee) {
+                    from.insert(*callee, service);
+                    waiting.push_back(*callee);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn is_led_to(&self, path: &[ServiceId]) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Path, speaks, value, text };
+        let (cause, effect) = (self.name(self.cause), self.name(self.effect));
+        if !path.is_empty() {
+            let names: Vec<&str> = path.iter().map(|id| self.name(*id)).collect();
+            let calls = path.len() as f64 - 1.0;
+            return found(Speaks::For, Some(calls), format!("calls lead there: {}", names.join(" -> ")));
+        }
+        // A caller does harm by how much it calls.
+        let view = self.view;
+        let between = view.edges.iter().filter(|edge| {
+            view.operations[edge.from].service == self.cause
+                && view.operations[edge.to].service == self.effect
+        });
+        let (now, before) =
+            between.fold((0, 0), |(now, before), edge| (now + edge.now.count, before + edge.before.count));
+        let calls = moved((now, view.window_s), (before, view.baseline_s));
+        match calls.kind {
+            Move::New | Move::Up => found(
+                Speaks::For,
+                Some(0.0),
+                format!("{cause} calls {effect}, {:.1} times as often as before", calls.ratio),
+            ),
+            _ if now + before > 0 => {
+                let text =
+                    format!("{cause} calls {effect}, not more often than before, and is not called by it");
+                found(Speaks::Against, None, text)
+            }
+            _ => found(Speaks::Against, None, format!("no calls lead from {effect} to {cause}")),
+        }
+    }
+
+    fn deviates(&self, suspect: Option<Deviation>) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Deviation, speaks, value, text };
+        if let Some((at, kind, surprise)) = suspect {
+            let operation = &self.view.operations[at];
+            let (now, before) = (&operation.now, &operation.before);
+            let text = match kind {
+                SymptomKind::Errors => format!(
+                    "{} fails {:.1} % of the time, {:.1} % before",
+                    operation.name,
+                    100.0 * now.error_ratio(),
+                    100.0 * before.error_ratio()
+                ),
+                _ => format!(
+                    "{} takes {:.1} ms on average, {:.1} ms before",
+                    operation.name,
+                    now.mean_ns() / 1e6,
+                    before.mean_ns() / 1e6
+                ),
+            };
+            return found(Speaks::For, Some(surprise), text);
+        }
+        let telling = [
+            DifferenceKind::Event,
+            DifferenceKind::Version,
+            DifferenceKind::LogPattern,
+            DifferenceKind::Metric,
+        ];
+        let all = differences(self.view.evidence).changed;
+        let own = all.iter().find(|it| it.service == Some(self.cause) && telling.contains(&it.kind));
+        if let Some(own) = own {
+            let text = format!("no operation deviates, but this does: {} {}", own.kind.name(), own.name);
+            return found(Speaks::For, None, text);
+        }
+        let cause = self.name(self.cause);
+        if self.measured(self.cause).iter().all(|at| self.view.operations[*at].now.count == 0) {
+            return found(Speaks::Neither, None, format!("nothing was measured of {cause} in the window"));
+        }
+        found(Speaks::Against, None, format!("{cause} fails no more, and takes no longer, than before"))
+    }
+
+    /// How much of the suspect's trouble is not that of those whom it calls.
+    fn is_own(&self, suspect: Option<Deviation>) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Own, speaks, value, text };
+        let Some((at, kind, _)) = suspect else {
+            return found(Speaks::Neither, None, "no operation of it deviates".to_owned());
+        };
+        let operation = &self.view.operations[at];
+        let (now, before) = (&*operation.now, &*operation.before);
+        let waits = |edge: &&usize| {
+            matches!(self.view.edges[**edge].way, Way::Remote | Way::Dependency | Way::Within)
+        };
+        let called: Vec<&usize> = operation.callees.iter().filter(waits).collect();
+        if called.is_empty() {
+            return found(Speaks::For, Some(1.0), format!("{} calls nobody", operation.name));
+        }
+        let (own, all) = match kind {
+            SymptomKind::Errors => {
+                let all = excess_errors(now, before);
+                let theirs = called
+                    .iter()
+                    .map(|edge| excess_errors(self.view.edges[**edge].now, self.view.edges[**edge].before));
+                ((all - theirs.sum::<f64>()).max(0.0), all)
+            }
+            _ => {
+                let growth = |of: fn(&Cell) -> f64| of(now) - of(before);
+                (growth(Cell::self_mean_ns).max(0.0), growth(Cell::mean_ns))
+            }
+        };
+        let part = if all > 0.0 { (own / all).min(1.0) } else { 1.0 };
+        let text = format!("{:.0} % of its trouble is its own, not that of those it calls", 100.0 * part);
+        found(Speaks::between(part, OWN_PARTS), Some(part), text)
+    }
+
+    fn is_first(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Order, speaks, value, text };
+        let onset = |of: Option<Deviation>| -> Option<UnixNanos> {
+            let (at, kind, _) = of?;
+            onset_of(self.view, at, kind)
+        };
+        let (Some(first), Some(second)) = (onset(suspect), onset(sufferer)) else {
+            return found(Speaks::Neither, None, "no timeline tells when both began".to_owned());
+        };
+        let width = self.view.evidence.timeline.iter().map(|slice| slice.width_s).max().unwrap_or(0);
+        let earlier = (second.0 - first.0) as f64 / 1e9;
+        let slack = 2.0 * width as f64;
+        let (speaks, word) =
+            if earlier >= -slack { (Speaks::For, "before") } else { (Speaks::Against, "after") };
+        let text = format!("it began {:.0} s {word} (buckets of {width} s)", earlier.abs());
+        found(speaks, Some(earlier), text)
+    }
+
+    fn has_dose(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Dose, speaks, value, text };
+        let (Some((suspect, of_suspect, _)), Some((sufferer, of_sufferer, _))) = (suspect, sufferer) else {
+            return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
+        };
+        let (suspect, sufferer) = (self.course(suspect, of_suspect), self.course(sufferer, of_sufferer));
+        let pairs: Vec<(f64, f64)> =
+            suspect.iter().filter_map(|(bucket, one)| Some((*one, *sufferer.get(bucket)?))).collect();
+        if pairs.len() < BUCKETS_MIN {
+            return found(Speaks::Neither, None, format!("{} buckets of time have both", pairs.len()));
+        }
+        let dose = rank_correlation(&pairs);
+        let text = format!("over {} buckets of time their trouble correlates by {dose:.2}", pairs.len());
+        found(Speaks::between(dose, DOSES), Some(dose), text)
+    }
+
+    /// How bad an operation was, bucket by bucket.
+    fn course(&self, at: usize, kind: SymptomKind) -> BTreeMap<i64, f64> {
+        let subject = Subject::Operation(self.view.operations[at].id);
+        let own =
+            self.view.evidence.timeline.iter().filter(|slice| slice.subject == subject && slice.count > 0);
+        let bad = |sum: f64, count: u64| sum / count as f64;
+        own.map(|slice| {
+            let value = match kind {
+                SymptomKind::Errors => bad(slice.errors as f64, slice.count),
+                _ => bad(slice.sum_ns as f64, slice.count),
+            };
+            (slice.bucket_s, value)
+        })
+        .collect()
+    }
+
+    fn has_examples(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+        let found = |speaks, value, text| Finding { question: Question::Examples, speaks, value, text };
+        let (Some((_, _, _)), Some((of, kind, _))) = (suspect, sufferer) else {
+            return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
+        };
+        let (suffering, suspected) = (self.view.operations[of].id, self.seen(self.cause));
+        let shows = |trace: &&ExemplarTrace| -> Option<bool> {
+            let bad = trace.spans.iter().filter(|span| span.operation == suffering);
+            let bad = bad.filter(|span| span.error == (kind == SymptomKind::Errors));
+            let worst = bad.max_by_key(|span| span.duration_ns)?;
+            let is_part = |duration_ns: u64| duration_ns as f64 >= SLOW_PART * worst.duration_ns as f64;
+            Some(trace.spans.iter().filter(|span| suspected.contains(&span.operation)).any(
+                |span| match kind {
+                    SymptomKind::Errors => span.error,
+                    _ => is_part(span.duration_ns),
+                },
+            ))
+        };
+        let answers: Vec<bool> = self.view.traces.iter().filter_map(shows).collect();
+        let (all, shown) = (answers.len(), answers.iter().filter(|shows| **shows).count());
+        let text = format!("{shown} of {all} traces of the trouble show it in {}", self.name(self.cause));
+        if all < EXAMPLES_MIN {
+            return found(Speaks::Neither, None, text);
+        }
+        let part = shown as f64 / all as f64;
+        found(Speaks::between(part, EXAMPLES), Some(part), text)
+    }
+}
+
+/// Spearman's rank correlation; 0 where one side does not vary.
+fn rank_correlation(pairs: &[(f64, f64)]) -> f64 {
+    let (one, other) = (ranks(pairs.iter().map(|pair| pair.0)), ranks(pairs.iter().map(|pair| pair.1)));
+    let mean = (pairs.len() as f64 + 1.0) / 2.0;
+    let sum = |of: &dyn Fn(usize) -> f64| (0..pairs.len()).map(of).sum::<f64>();
+    let both = sum(&|at| (one[at] - mean) * (other[at] - mean));
+    let spreads = (sum(&|at| (one[at] - mean).powi(2)) * sum(&|at| (other[at] - mean).powi(2))).sqrt();
+    if spreads <= 0.0 { 0.0 } else { both / spreads }
+}
+
+/// The place of each value in their order, from 1; equal ones share the middle of their places.
+fn ranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut ordered: Vec<(usize, f64)> = values.enumerate().collect();
+    ordered.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut ranks = vec![0.0; ordered.len()];
+    let mut before = 0;
+    for same in ordered.chunk_by(|a, b| a.1 == b.1) {
+        let middle = before as f64 + (same.len() as f64 + 1.0) / 2.0;
+        same.iter().for_each(|(at, _)| ranks[*at] = middle);
+        before += same.len();
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_correlate() {
+        let rising: Vec<(f64, f64)> = (0..9).map(|at| (f64::from(at), f64::from(at * at))).collect();
+        assert!((rank_correlation(&rising) - 1.0).abs() < 1e-9);
+        let falling: Vec<(f64, f64)> = rising.iter().map(|(a, b)| (*a, -b)).collect();
+        assert!((rank_correlation(&falling) + 1.0).abs() < 1e-9);
+        assert!(rank_correlation(&[(1.0, 2.0), (1.0, 3.0)]).abs() < 1e-9);
+        assert_eq!(ranks([5.0, 1.0, 5.0].into_iter()), [2.5, 1.0, 2.5]);
+    }
+}

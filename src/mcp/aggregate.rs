@@ -1,0 +1,98 @@
+//! `aggregate`.
+
+use std::time::Duration;
+
+use mcp_tools::{AggregateAsk, Answer, Coverage, CoverageState, Fault, Measure, Table};
+use serde_json::{Value, json};
+
+use crate::model::rollup::Cell;
+use crate::model::tenant::Scope;
+use crate::model::time::Window;
+use crate::query::Query;
+use crate::query::aggregate::{AggregateQuestion, Aggregated};
+
+use super::window::Asked;
+use super::{cells, fault, page};
+
+pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> Result<Answer, Fault> {
+    let asked = Asked::resolve(query, &ask.range)?;
+    let from = page::offset(ask.cursor.as_deref())?;
+    let question = AggregateQuestion {
+        of_logs: ask.of_logs,
+        group_by: ask.group_by.clone(),
+        service: ask.service.clone(),
+        operation: ask.operation.clone(),
+        filter: ask.filter.clone(),
+        window: asked.window,
+        step: ask.step_s.map(|seconds| Duration::from_secs(seconds.into())),
+    };
+    let found = query.aggregate(scope, question).await.map_err(fault::of)?;
+    let whole = found.windows.first().copied().unwrap_or(asked.window);
+    let mut answer = asked.answer_about(whole);
+    let items = if ask.of_logs { "log records" } else { "spans" };
+    let all: u64 = found.groups.values().filter_map(|cells| cells.first()).map(|cell| cell.count).sum();
+    answer.summary = format!(
+        "{} of {all} {items} by {}: {} groups.",
+        ask.measure.name(),
+        ask.group_by.join(", "),
+        found.groups.len()
+    );
+    if let Some(looked_at) = found.looked_at.filter(|_| found.cut) {
+        answer.coverage = Some(Coverage {
+            state: CoverageState::Sampled,
+            detail: Some(format!(
+                "Attributes are looked up item by item: these are the newest {looked_at} {items}."
+            )),
+        });
+    }
+    if found.groups.is_empty() {
+        answer.why_empty = Some(if ask.filter.is_empty() {
+            format!("no {items} in the window; try a longer `since`")
+        } else {
+            format!("no {items} in the window have these attributes; drop `filter` or try a longer `since`")
+        });
+    }
+    let steps = found.windows.len().saturating_sub(1);
+    let keys = ask.group_by.iter().map(String::as_str);
+    let fixed = [ask.measure.name(), "items", "steps"].into_iter().take(if steps > 0 { 3 } else { 2 });
+    let columns: Vec<&str> = keys.chain(fixed).collect();
+    let rows = ranked(&found, ask.measure);
+    page::put(&mut answer, Table::new("groups", columns), rows, (from, ask.limit));
+    Ok(answer)
+}
+
+/// The groups, the largest value first.
+fn ranked(found: &Aggregated, measure: Measure) -> Vec<Vec<Value>> {
+    let whole = |cells: &[Cell]| value(&cells[0], found.windows[0], measure).unwrap_or(f64::NEG_INFINITY);
+    let mut groups: Vec<(&Vec<String>, &Vec<Cell>)> = found.groups.iter().collect();
+    groups.sort_by(|a, b| whole(b.1).total_cmp(&whole(a.1)).then_with(|| a.0.cmp(b.0)));
+    let shown =
+        |(cell, window): (&Cell, &Window)| value(cell, *window, measure).map_or(Value::Null, cells::rounded);
+    let row = |(labels, sums): (&Vec<String>, &Vec<Cell>)| {
+        let mut row: Vec<Value> = labels.iter().map(|label| json!(label)).collect();
+        let mut values: Vec<Value> = sums.iter().zip(&found.windows).map(shown).collect();
+        row.push(values.remove(0));
+        row.push(json!(sums[0].count));
+        if !values.is_empty() {
+            row.push(Value::Array(values));
+        }
+        row
+    };
+    groups.into_iter().map(row).collect()
+}
+
+/// The measure of a group; none where nothing was counted.
+fn value(cell: &Cell, window: Window, measure: Measure) -> Option<f64> {
+    let quantile = |share| cell.sketch.quantile(share).map(|nanos| nanos as f64 / 1e6);
+    match measure {
+        Measure::Count => Some(cell.count as f64),
+        Measure::Rate => Some(cells::per_second(cell.count, window)),
+        _ if cell.count == 0 => None,
+        Measure::ErrorsPct => Some(100.0 * cell.error_ratio()),
+        Measure::MeanMs => Some(cell.mean_ns() / 1e6),
+        Measure::P50Ms => quantile(0.5),
+        Measure::P95Ms => quantile(0.95),
+        Measure::P99Ms => quantile(0.99),
+        Measure::MaxMs => Some(cell.max_ns as f64 / 1e6),
+    }
+}
