@@ -44,6 +44,7 @@ pub use crate::tools::aggregate::{AggregateAsk, Measure};
 pub use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
 pub use crate::tools::compare_attributes::{BadSet, CompareAttributesAsk};
 pub use crate::tools::describe_data::DescribeDataAsk;
+pub use crate::tools::get_evidence::GetEvidenceAsk;
 pub use crate::tools::impact::ImpactAsk;
 pub use crate::tools::list_services::{ListServicesAsk, ServiceSort};
 pub use crate::tools::log_patterns::{LogPatternsAsk, PatternStatus};

@@ -12,10 +12,14 @@ const SERVICE_MAP: &str = "otelcontext://service-map";
 const HEALTH: &str = "otelcontext://service-health";
 const SERVICE_PREFIX: &str = "otelcontext://service/";
 const TRACE_PREFIX: &str = "otelcontext://trace/";
+const EVIDENCE_PREFIX: &str = "otelcontext://evidence/";
 /// The template of one service's health.
 pub(crate) const SERVICE_TEMPLATE: &str = "otelcontext://service/{service}";
 /// The template of one trace.
 const TRACE_TEMPLATE: &str = "otelcontext://trace/{trace_id}";
+
+/// The template of one piece of evidence.
+const EVIDENCE_TEMPLATE: &str = "otelcontext://evidence/{id}";
 
 /// The resources that always exist.
 pub(crate) fn list() -> Vec<Resource> {
@@ -42,6 +46,10 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
             .with_title("One trace")
             .with_description("A trace as a tree of spans.")
             .with_mime_type(MIME_TYPE),
+        ResourceTemplate::new(EVIDENCE_TEMPLATE, "evidence")
+            .with_title("One piece of evidence")
+            .with_description("What an evidence id stands for, observed again.")
+            .with_mime_type(MIME_TYPE),
     ]
 }
 
@@ -55,8 +63,10 @@ pub(crate) fn call(uri: &str) -> Result<(&'static str, JsonObject), Fault> {
         ("get_service_health", Some(("service", service)))
     } else if let Some(trace_id) = uri.strip_prefix(TRACE_PREFIX).and_then(percent_decoded) {
         ("trace_graph", Some(("trace_id", trace_id)))
+    } else if let Some(id) = uri.strip_prefix(EVIDENCE_PREFIX).and_then(percent_decoded) {
+        ("get_evidence", Some(("ids", id)))
     } else {
-        let known = listed(&[SERVICE_MAP, HEALTH, SERVICE_TEMPLATE, TRACE_TEMPLATE]);
+        let known = listed(&[SERVICE_MAP, HEALTH, SERVICE_TEMPLATE, TRACE_TEMPLATE, EVIDENCE_TEMPLATE]);
         return Err(Fault::not_found(format!("unknown resource {}; valid: {known}", echoed(uri))));
     };
     let argument = argument.map(|(name, value): (&str, String)| (name.to_owned(), json!(value)));
@@ -101,6 +111,11 @@ mod tests {
                 json!({"service": "check out/v2"}),
             ),
             ("otelcontext://trace/00ff", "trace_graph", json!({"trace_id": "00ff"})),
+            (
+                "otelcontext://evidence/operation%3Aa%20GET%20%2Fb%401%2B2%23ff",
+                "get_evidence",
+                json!({"ids": "operation:a GET /b@1+2#ff"}),
+            ),
         ] {
             let (found, given) = call(uri).unwrap();
             assert_eq!((found, json!(given)), (tool, arguments), "{uri}");

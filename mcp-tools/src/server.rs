@@ -331,6 +331,6 @@ fn refuse_cursor(request: Option<PaginatedRequestParams>) -> Result<(), ErrorDat
 }
 
 fn tool(spec: &Spec) -> Tool {
-    let hints = ToolAnnotations::new().read_only(true).destructive(false).open_world(false);
+    let hints = ToolAnnotations::new().read_only(true).open_world(false);
     Tool::new(spec.name, spec.description, spec.input_schema()).with_title(spec.title).with_annotations(hints)
 }

@@ -8,6 +8,7 @@ use crate::tools::aggregate::AggregateAsk;
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
 use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::describe_data::DescribeDataAsk;
+use crate::tools::get_evidence::GetEvidenceAsk;
 use crate::tools::impact::ImpactAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
@@ -155,6 +156,13 @@ pub trait Triage: Send + Sync + 'static {
         &self,
         caller: &Self::Caller,
         ask: AggregateAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// Evidence opened again, in a table `evidence` beginning with `id`, `state`.
+    fn get_evidence(
+        &self,
+        caller: &Self::Caller,
+        ask: GetEvidenceAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
     /// The names of the services the caller may see, in any order, to complete what a person types.

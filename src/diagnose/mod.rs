@@ -12,7 +12,8 @@
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
 //! their own questions, with [`episode`], which gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
 //! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
-//! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes.
+//! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes,
+//! [`observed`] says what can be observed again.
 //!
 //! The handle is seven functions: [`root_cause`], [`hypothesis::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
@@ -30,6 +31,7 @@ pub mod hypothesis;
 pub mod impact;
 mod message;
 pub mod moved;
+pub mod observed;
 mod onset;
 mod origin;
 pub mod overrepresented;

@@ -66,7 +66,7 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
                 None => continue,
             },
         };
-        diagnosis.proof.push(Proof { reference, text: signal.text.clone() });
+        diagnosis.proof.push(Proof::new(reference, signal.text.clone()));
     }
     diagnosis.proof.truncate(PROOF_MAX);
     let onset = diagnosis.operation.zip(kind).and_then(|(at, kind)| onset_of(view, at, kind));
@@ -250,10 +250,7 @@ fn of_seat(view: &View<'_>, kind: SymptomKind, at: usize, numbers: &str) -> Opti
     let instance_proof = |resources: &[crate::model::id::ResourceId], text: &str| {
         resources
             .iter()
-            .map(|resource| Proof {
-                reference: Reference::Instance { service, resource: *resource },
-                text: text.to_owned(),
-            })
+            .map(|resource| Proof::new(Reference::Instance { service, resource: *resource }, text.to_owned()))
             .take(3)
             .collect::<Vec<_>>()
     };
@@ -337,7 +334,7 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
         ),
         SymptomKind::Silence => calls_text(operation),
     };
-    diagnosis.proof.insert(0, Proof { reference, text });
+    diagnosis.proof.insert(0, Proof::new(reference, text));
     if let Blame::Way(from, to)
     | Blame::Unanswered(from, to)
     | Blame::MoreCalls(from, to)
@@ -346,7 +343,7 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
         let reference = Reference::Edge { from: view.operations[from].id, to: view.operations[to].id };
         let (before, now) = calls_ratio(view, from, to);
         let text = format!("{} calls per request, {} before", short(now), short(before));
-        diagnosis.proof.insert(0, Proof { reference, text });
+        diagnosis.proof.insert(0, Proof::new(reference, text));
     }
     let account = accounts.iter().find(|account| account.deviation.kind == kind);
     let cited = account.and_then(|account| account.citations.get(&at)).cloned();
@@ -359,7 +356,7 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
     }
     for citation in cited {
         let text = if citation.text.is_empty() { "an example".to_owned() } else { citation.text };
-        diagnosis.proof.push(Proof { reference: Reference::Span(citation.trace, citation.span), text });
+        diagnosis.proof.push(Proof::new(Reference::Span(citation.trace, citation.span), text));
     }
 }
 

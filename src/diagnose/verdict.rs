@@ -2,7 +2,9 @@
 
 use crate::model::id::{OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TraceId};
 use crate::model::rollup::{Cell, Subject};
-use crate::model::time::UnixNanos;
+use crate::model::time::{UnixNanos, Window};
+
+use super::observed::Observed;
 
 /// The answer to "why".
 #[derive(Debug, Clone, PartialEq)]
@@ -192,6 +194,15 @@ pub struct Proof {
     pub reference: Reference,
     /// What it shows.
     pub text: String,
+    /// What was observed of it in which window, where it can be observed again.
+    pub seen: Option<(Window, Observed)>,
+}
+
+impl Proof {
+    /// A proof of which nothing was observed yet.
+    pub const fn new(reference: Reference, text: String) -> Self {
+        Self { reference, text, seen: None }
+    }
 }
 
 /// What a proof points to.

@@ -13,6 +13,7 @@ mod cells;
 mod compare_attributes;
 mod describe_data;
 mod fault;
+mod get_evidence;
 mod impact;
 mod list_services;
 mod log_patterns;
@@ -43,9 +44,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 use mcp_tools::{
-    AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Fault, ImpactAsk,
-    Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk,
-    ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk, TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
+    AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Fault,
+    GetEvidenceAsk, ImpactAsk, Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk, RootCauseAsk,
+    SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk, TraceGraphAsk,
+    Triage, TriageAsk, WhatChangedAsk,
 };
 
 use crate::model::tenant::Scope;
@@ -203,6 +205,11 @@ impl Triage for Tools {
     async fn aggregate(&self, scope: &Scope, ask: AggregateAsk) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, aggregate::answer(&self.query, scope, ask)).await
+    }
+
+    async fn get_evidence(&self, scope: &Scope, ask: GetEvidenceAsk) -> Result<Answer, Fault> {
+        let question = format!("{ask:?}");
+        self.remembered(scope, question, get_evidence::answer(&self.query, scope, ask)).await
     }
 
     async fn services(&self, scope: &Scope) -> Result<Vec<String>, Fault> {

@@ -13,6 +13,8 @@ use super::{cells, fault, page, proof};
 
 /// Proofs shown for one cause.
 const PROOFS_MAX: usize = 6;
+/// Pieces of evidence that are offered to be opened again.
+const EVIDENCE_MAX: usize = 3;
 /// Suspects shown as ruled out.
 const RULED_OUT_MAX: usize = 8;
 
@@ -158,6 +160,11 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     });
     if let Some(trace) = trace {
         next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
+    }
+    let ids: Vec<String> =
+        cause.proof.iter().take(EVIDENCE_MAX).map(|proof| super::proof::evidence(query, proof).id).collect();
+    if !ids.is_empty() && next.len() < 2 {
+        next.push(Next::new("get_evidence", [("ids", json!(ids.join("; ")))]));
     }
     next.push(asked.next("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
     next

@@ -90,6 +90,8 @@ pub(super) fn row(query: &Query, log: &StoredLog, end: UnixNanos) -> Vec<Value> 
 
 fn template(text: &str) -> Result<TemplateId, Fault> {
     let digits = text.strip_prefix("template:").unwrap_or(text);
+    // As evidence it says when it was observed.
+    let digits = digits.split('@').next().unwrap_or(digits);
     digits
         .parse()
         .map(TemplateId)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
+use crate::diagnose::observed::observed;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::rows::TemplateRow;
@@ -41,7 +42,11 @@ impl Query {
             let comparison = Comparison { now: evidence.window, ..*comparison };
             let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
             tokio::task::spawn_blocking(move || {
-                let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
+                let mut verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
+                for proof in verdict.causes.iter_mut().flat_map(|cause| &mut cause.proof) {
+                    let observed = observed(&evidence, &proof.reference);
+                    proof.seen = observed.map(|observed| (evidence.window, observed));
+                }
                 Explanation { verdict, comparison, traces, nodes }
             })
         };

@@ -7,7 +7,7 @@
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
 //! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
-//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`anomalies`], [`trace`], [`traces`], [`spans`],
+//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`anomalies`], [`trace`], [`traces`], [`spans`],
 //! [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
 //! [`cache`] remembers answers for a few seconds.
 
@@ -32,6 +32,7 @@ mod measured;
 pub mod metrics;
 pub mod names;
 mod passing;
+pub mod reopened;
 pub mod root_cause;
 pub mod service_health;
 pub mod service_map;

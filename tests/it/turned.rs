@@ -124,6 +124,7 @@ async fn agents_find_what_turned() {
     hypotheses_are_supported_and_refuted(&server).await;
     the_data_is_described(&server).await;
     items_are_counted_by_group(&server).await;
+    evidence_is_opened_again(&server).await;
 }
 
 async fn triage_tells_cause_and_effect(server: &Server) {
@@ -349,4 +350,34 @@ async fn items_are_counted_by_group(server: &Server) {
         let told = refused(server, "aggregate", arguments).await;
         assert!(told.contains(wanted), "{told}");
     }
+}
+
+async fn evidence_is_opened_again(server: &Server) {
+    let cause = ask(server, SHOP, "root_cause_analysis", json!({"since": "40m"})).await;
+    let ids: Vec<&str> =
+        cause["evidence"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert!(ids.iter().any(|id| id.starts_with("operation:payment POST /charge@")), "{cause}");
+    assert!(ids.iter().any(|id| id.starts_with("span:")), "{cause}");
+    let opened = async |ids: &[&str]| {
+        let answer = ask(server, SHOP, "get_evidence", json!({"ids": ids.join("; ")})).await;
+        (rows(&answer, "evidence"), answer)
+    };
+    for ids in ids.chunks(10) {
+        let (found, answer) = opened(ids).await;
+        assert_eq!(found.len(), ids.len());
+        assert!(found.iter().all(|row| row["state"] == "same"), "{answer:#}");
+    }
+    // A failure that comes late is one more than was said.
+    let operation = *ids.iter().find(|id| id.starts_with("operation:payment POST /charge@")).unwrap();
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let (.., late) = payment(9_000, 120, now);
+    export(server, SHOP, &request("payment", vec![late])).await;
+    server.settled().await;
+    let (found, answer) =
+        opened(&[operation, "template:1", "template:999", "trace:00000000000000000000000000000099"]).await;
+    let states: Vec<&Value> = found.iter().map(|row| &row["state"]).collect();
+    assert_eq!(states, ["drifted", "opened", "gone", "gone"], "{answer}");
+    assert_eq!(found[0]["now"].as_array().unwrap().len(), 4, "{answer}");
+    let told = refused(server, "get_evidence", json!({"ids": "payment"})).await;
+    assert!(told.contains("is no evidence id"), "{told}");
 }

@@ -12,6 +12,7 @@ use crate::tools::aggregate::AggregateAsk;
 use crate::tools::anomaly_timeline::AnomalyTimelineAsk;
 use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::describe_data::DescribeDataAsk;
+use crate::tools::get_evidence::GetEvidenceAsk;
 use crate::tools::impact::ImpactAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
@@ -31,6 +32,7 @@ pub(crate) mod aggregate;
 pub(crate) mod anomaly_timeline;
 pub(crate) mod compare_attributes;
 pub(crate) mod describe_data;
+pub(crate) mod get_evidence;
 pub(crate) mod impact;
 pub(crate) mod list_services;
 pub(crate) mod log_patterns;
@@ -46,7 +48,7 @@ pub(crate) mod triage;
 pub(crate) mod what_changed;
 
 /// Every tool, in the order they are listed: the ones to begin with first.
-pub(crate) const SPECS: [&Spec; 17] = [
+pub(crate) const SPECS: [&Spec; 18] = [
     &triage::SPEC,
     &root_cause::SPEC,
     &service_health::SPEC,
@@ -62,6 +64,7 @@ pub(crate) const SPECS: [&Spec; 17] = [
     &log_patterns::SPEC,
     &search_logs::SPEC,
     &query_metrics::SPEC,
+    &get_evidence::SPEC,
     &aggregate::SPEC,
     &describe_data::SPEC,
 ];
@@ -95,6 +98,8 @@ pub enum Question {
     TraceGraph(TraceGraphAsk),
     /// `search_logs`
     SearchLogs(SearchLogsAsk),
+    /// `get_evidence`
+    GetEvidence(GetEvidenceAsk),
     /// `aggregate`
     Aggregate(AggregateAsk),
     /// `describe_data`
@@ -133,6 +138,7 @@ impl Question {
             "test_hypothesis" => test_hypothesis::read(arguments).map(Self::TestHypothesis),
             "describe_data" => describe_data::read(arguments).map(Self::DescribeData),
             "aggregate" => aggregate::read(arguments).map(Self::Aggregate),
+            "get_evidence" => get_evidence::read(arguments).map(Self::GetEvidence),
             "search_logs" => search_logs::read(arguments).map(Self::SearchLogs),
             "triage" => triage::read(arguments).map(Self::Triage),
             "list_services" => list_services::read(arguments).map(Self::ListServices),
@@ -155,6 +161,7 @@ impl Question {
             Self::AnomalyTimeline(ask) => ask.max_tokens,
             Self::TraceGraph(ask) => ask.max_tokens,
             Self::SearchLogs(ask) => ask.max_tokens,
+            Self::GetEvidence(ask) => ask.max_tokens,
             Self::Aggregate(ask) => ask.max_tokens,
             Self::DescribeData(ask) => ask.max_tokens,
             Self::TestHypothesis(ask) => ask.max_tokens,
@@ -180,6 +187,7 @@ impl Question {
             Self::TestHypothesis(ask) => Box::pin(triage.test_hypothesis(caller, ask)).await,
             Self::DescribeData(ask) => Box::pin(triage.describe_data(caller, ask)).await,
             Self::Aggregate(ask) => Box::pin(triage.aggregate(caller, ask)).await,
+            Self::GetEvidence(ask) => Box::pin(triage.get_evidence(caller, ask)).await,
             Self::SearchLogs(ask) => Box::pin(triage.search_logs(caller, ask)).await,
             Self::Triage(ask) => Box::pin(triage.triage(caller, ask)).await,
             Self::ListServices(ask) => Box::pin(triage.list_services(caller, ask)).await,

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_tools::{
     AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Evidence, Fault,
-    ImpactAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk, SearchLogsAsk,
-    SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk, TraceGraphAsk, Triage,
-    TriageAsk, Verdict, WhatChangedAsk, Window,
+    GetEvidenceAsk, ImpactAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk,
+    SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk, TraceGraphAsk,
+    Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -167,6 +167,10 @@ impl Triage for Fake {
 
     async fn aggregate(&self, caller: &Caller, _ask: AggregateAsk) -> Result<Answer, Fault> {
         Ok(self.answer(caller, "aggregate"))
+    }
+
+    async fn get_evidence(&self, caller: &Caller, _ask: GetEvidenceAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, "get_evidence"))
     }
 
     async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {

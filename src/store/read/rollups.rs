@@ -127,7 +127,8 @@ impl Store {
         Ok(cells)
     }
 
-    /// The time from the first bucket to the end of the last, of all widths; none where there is no bucket.
+    /// The time from the first bucket to the end of the last, of all widths, as precisely as the narrowest tell; none where
+    /// there is no bucket.
     pub async fn rollup_range(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
         let mut reader = self.reader().await?;
         let mut range: Option<Window> = None;
@@ -153,9 +154,7 @@ impl Store {
                     if let Some((Some(first), Some(last))) = ends.await? {
                         let to = UnixNanos::from_seconds(last.saturating_add(width));
                         let found = Window::new(UnixNanos::from_seconds(first), to);
-                        range = Some(range.map_or(found, |range| {
-                            Window::new(range.from.min(found.from), range.to.max(found.to))
-                        }));
+                        range = Some(range.map_or(found, |range| reaching(range, found, width)));
                         break;
                     }
                 }
@@ -186,6 +185,16 @@ impl Store {
         reader.finish().await?;
         Ok(tenants.into_iter().collect())
     }
+}
+
+/// The time that is known by narrow buckets and by wider ones: where both end within one wide bucket, the narrow ones tell
+/// where.
+fn reaching(narrow: Window, wide: Window, width_seconds: i64) -> Window {
+    let width_ns = width_seconds.saturating_mul(NANOS_PER_SECOND);
+    let is_within = |one: UnixNanos, other: UnixNanos| one.0.saturating_sub(other.0).abs() < width_ns;
+    let from = if is_within(narrow.from, wide.from) { narrow.from } else { narrow.from.min(wide.from) };
+    let to = if is_within(narrow.to, wide.to) { narrow.to } else { narrow.to.max(wide.to) };
+    Window::new(from, to)
 }
 
 /// Hands the totals of the cells of one width in a window to `take`, each with the beginning of its step, which it may
@@ -454,4 +463,22 @@ fn unhex(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
         bytes.push(digit(pair[0])? << 4 | digit(pair[1])?);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn narrow_buckets_tell_where_wide_ones_begin() {
+        let at = |from, to| Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
+        let known = reaching(
+            reaching(at(5_010, 9_020), at(4_980, 9_060), COARSE_SECONDS),
+            at(3_600, 10_800),
+            HOUR_SECONDS,
+        );
+        assert_eq!(known, at(5_010, 9_020));
+        let older = reaching(at(50_010, 90_020), at(3_600, 93_600), HOUR_SECONDS);
+        assert_eq!(older, at(3_600, 90_020));
+    }
 }

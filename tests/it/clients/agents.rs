@@ -44,6 +44,7 @@ fn questions() -> Value {
         "test_hypothesis": {"cause": "payment"},
         "describe_data": {"service": "shop"},
         "aggregate": {"measure": "p95_ms", "step_s": 60},
+        "get_evidence": {"ids": "operation:payment POST /charge"},
     })
 }
 

@@ -1,0 +1,49 @@
+//! `get_evidence`: what an answer rests on, opened again.
+
+use serde_json::{Map, Value};
+
+use crate::arguments::{Argument, MAX_TOKENS, Reader, SINCE, Spec, UNTIL};
+use crate::fault::Fault;
+use crate::time::TimeRange;
+
+/// Most ids of one call.
+const IDS_MAX: usize = 10;
+const IDS: Argument =
+    Argument::text("ids", 4_096, "Evidence ids as answers show them, `;` between them; at most 10.")
+        .required();
+
+/// The tool as it is listed.
+pub(crate) const SPEC: Spec = Spec {
+    name: "get_evidence",
+    title: "Open evidence",
+    description: "Opens evidence ids again: the numbers now and before, in the window of the id, and whether they are the \
+                  same as when the answer was given, drifted, or gone.",
+    arguments: &[&IDS, &SINCE.described("Start, for ids without a window. Default 1h."), &UNTIL, &MAX_TOKENS],
+};
+
+/// Which evidence an agent wants opened.
+///
+/// The answer has a table `evidence` beginning with `id`, `state`: `same`, `drifted`, `gone`, or `opened` where the id does
+/// not say what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GetEvidenceAsk {
+    /// The ids, 1 to 10.
+    pub ids: Vec<String>,
+    /// The window of ids that name none.
+    pub range: TimeRange,
+    /// The size the answer may have, 200 to 20,000 tokens; rows beyond it are trimmed by the server.
+    pub max_tokens: usize,
+}
+
+/// Reads the arguments.
+pub(crate) fn read(arguments: Map<String, Value>) -> Result<GetEvidenceAsk, Fault> {
+    let mut reader = Reader::new(&SPEC, arguments);
+    let text = reader.required_text(&IDS);
+    let ids: Vec<String> =
+        text.split(';').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    if ids.len() > IDS_MAX {
+        reader.refuse("`ids` names more than 10; ask in several calls");
+    }
+    let ask = GetEvidenceAsk { ids, range: reader.range(), max_tokens: reader.max_tokens() };
+    reader.finish(ask)
+}

@@ -1,0 +1,106 @@
+//! `get_evidence`.
+
+use mcp_tools::{Answer, Fault, GetEvidenceAsk, Next, Table};
+use serde_json::{Value, json};
+
+use crate::diagnose::observed::Observed;
+use crate::model::tenant::Scope;
+use crate::query::Query;
+use crate::query::reopened::{Named, Reopened};
+
+use super::proof::Handle;
+use super::window::Asked;
+use super::{cells, fault, proof};
+
+pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) -> Result<Answer, Fault> {
+    let asked = Asked::resolve(query, &ask.range)?;
+    let unread: Vec<&str> =
+        ask.ids.iter().map(String::as_str).filter(|id| proof::read(id).is_none()).collect();
+    if let Some(first) = unread.first() {
+        let short: String = first.chars().filter(|c| !c.is_control()).take(60).collect();
+        return Err(Fault::invalid(format!(
+            "`{short}` is no evidence id; give ids as answers show them in `evidence`, such as `template:17` or \
+             `operation:payment POST /charge@1795950000+600#3f9a`, with `;` between them"
+        )));
+    }
+    let mut answer = asked.answer();
+    let mut table =
+        Table::new("evidence", ["id", "state", "what", "unit", "now", "before", "window_from", "window_s"]);
+    let mut states = Vec::new();
+    for (id, handle) in ask.ids.iter().filter_map(|id| Some((id, proof::read(id)?))) {
+        let window = handle.seen.map_or(asked.window, |(window, _)| window);
+        let found = Box::pin(query.reopen(scope, &handle.named, window)).await.map_err(fault::of)?;
+        let state = state(&handle, &found);
+        states.push(state);
+        let (what, unit, now, before) = told(found);
+        let is_observed = !unit.is_empty();
+        table.rows.push(vec![
+            json!(id),
+            json!(state),
+            json!(what),
+            json!(unit),
+            now,
+            before,
+            json!(is_observed.then(|| mcp_tools::rfc3339(window.from.0))),
+            if is_observed { cells::rounded(window.length().as_secs_f64()) } else { Value::Null },
+        ]);
+        if let (Named::Trace(trace) | Named::Span(trace, _), true) = (&handle.named, answer.next.is_empty()) {
+            answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
+        }
+    }
+    let count = |state| states.iter().filter(|it| **it == state).count();
+    answer.summary = format!(
+        "{} pieces of evidence: {} the same, {} drifted, {} gone, {} opened without an earlier observation.",
+        states.len(),
+        count("same"),
+        count("drifted"),
+        count("gone"),
+        count("opened")
+    );
+    answer.tables.push(table);
+    Ok(answer)
+}
+
+/// What became of it since the handle was made.
+fn state(handle: &Handle, found: &Reopened) -> &'static str {
+    match (found, handle.seen) {
+        (Reopened::Nothing, _) => "gone",
+        (Reopened::Record(_), _) => "same",
+        (Reopened::Observed { now: Some(now), .. }, Some((_, digest))) if now.digest() == digest => "same",
+        (Reopened::Observed { .. }, Some(_)) => "drifted",
+        (Reopened::Observed { .. }, None) => "opened",
+    }
+}
+
+/// What it is, the unit, and the measures in the window and before.
+fn told(found: Reopened) -> (String, &'static str, Value, Value) {
+    match found {
+        Reopened::Nothing => {
+            ("nothing of this name is stored any more".to_owned(), "", Value::Null, Value::Null)
+        }
+        Reopened::Record(text) => (text, "", Value::Null, Value::Null),
+        Reopened::Observed { now, before, what } => {
+            let unit = match now.or(before) {
+                Some(Observed::Requests(_)) => "requests, failed, mean_ms, p95_ms",
+                Some(Observed::Records(_)) => "records",
+                Some(Observed::Level(_)) => "level",
+                None => "none",
+            };
+            (what, unit, measured(now), measured(before))
+        }
+    }
+}
+
+fn measured(observed: Option<Observed>) -> Value {
+    match observed {
+        None => Value::Null,
+        Some(Observed::Records(count)) => json!(count),
+        Some(Observed::Level(level)) => cells::rounded(level),
+        Some(Observed::Requests(it)) => json!([
+            it.count,
+            it.errors,
+            cells::milliseconds(it.mean_ns),
+            cells::milliseconds(it.p95_ns as f64)
+        ]),
+    }
+}

@@ -1,0 +1,228 @@
+//! Evidence opened again: what a handle names is looked up, and observed anew.
+
+use crate::diagnose::evidence::Evidence;
+use crate::diagnose::observed::{Observed, observed};
+use crate::diagnose::verdict::{Reference, Summary};
+use crate::model::id::{OperationId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
+use crate::model::tenant::Scope;
+use crate::model::time::{UnixNanos, Window};
+use crate::store::read::metrics::{SERIES_MAX, SeriesAsk};
+use crate::store::read::trace::TRACE_SPANS_MAX;
+use crate::store::rows::SpanRow;
+
+use super::error::Error;
+use super::handle::Query;
+use super::window;
+
+/// What a handle names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// An operation, as `service operation`.
+    Operation(String),
+    /// Calls, as `service operation -> service operation`.
+    Edge(String),
+    /// An instance, as `service/instance`.
+    Instance(String),
+    /// A log template.
+    Template(TemplateId),
+    /// A metric series.
+    Series(SeriesId),
+    /// A change event.
+    Change(UnixNanos),
+    /// A trace.
+    Trace(TraceId),
+    /// A span.
+    Span(TraceId, SpanId),
+}
+
+/// What there is under a handle.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reopened {
+    /// What was observed in the window and in the time before it, and what it is in words.
+    Observed {
+        /// In the window.
+        now: Option<Observed>,
+        /// Before it.
+        before: Option<Observed>,
+        /// Its name.
+        what: String,
+    },
+    /// A record that does not change: a trace, a span, an event.
+    Record(String),
+    /// Nothing of that name is stored.
+    Nothing,
+}
+
+impl Query {
+    /// Opens what a handle names. What is counted or measured is observed in `window`, and in the time before it; of several
+    /// that have the name, the one that has the most to show.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn reopen(&self, scope: &Scope, named: &Named, window: Window) -> Result<Reopened, Error> {
+        let Some(tenant) = self.tenant(scope) else { return Ok(Reopened::Nothing) };
+        match named {
+            Named::Trace(id) => Ok(self.trace_record(tenant, *id, None).await?),
+            Named::Span(trace, span) => Ok(self.trace_record(tenant, *trace, Some(*span)).await?),
+            Named::Change(at) => {
+                let around = Window::new(*at, UnixNanos(at.0.saturating_add(1)));
+                let changes = self.changes(tenant, around).await?;
+                let told = changes.first().map(|change| format!("{}: {}", change.kind, change.text));
+                Ok(told.map_or(Reopened::Nothing, Reopened::Record))
+            }
+            _ => Box::pin(self.observe(tenant, named, window)).await,
+        }
+    }
+
+    async fn observe(&self, tenant: TenantNumber, named: &Named, window: Window) -> Result<Reopened, Error> {
+        let references = self.references(tenant, named).await?;
+        if references.is_empty() {
+            return Ok(Reopened::Nothing);
+        }
+        let before = window::plain(window).before;
+        let now = Box::pin(self.evidence_for(tenant, named, window, before)).await?;
+        let earlier =
+            Box::pin(self.evidence_for(tenant, named, before, window::plain(before).before)).await?;
+        let size = |observed: &Option<Observed>| match observed {
+            Some(Observed::Requests(it)) => it.count,
+            Some(Observed::Records(count)) => *count,
+            Some(Observed::Level(_)) => 1,
+            None => 0,
+        };
+        let all = references
+            .into_iter()
+            .map(|(reference, what)| (observed(&now, &reference), observed(&earlier, &reference), what));
+        let most = all.max_by_key(|(now, before, _)| (size(now), size(before)));
+        Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
+    }
+
+    /// What is known of a window, as far as the handle needs it.
+    async fn evidence_for(
+        &self,
+        tenant: TenantNumber,
+        named: &Named,
+        window: Window,
+        before: Window,
+    ) -> Result<Evidence, Error> {
+        let mut evidence = Evidence::empty(window);
+        match named {
+            Named::Template(_) => {
+                let patterns = self.store.templates(Some(tenant)).await?;
+                let found = self.templates(tenant, &[(window, None)], &patterns).await?;
+                evidence.templates = found.into_iter().flatten().collect();
+            }
+            Named::Series(_) => {
+                let readings = Box::pin(self.readings(tenant, (before.from, window.from, window.to))).await?;
+                evidence.series = self.measured(tenant, &readings, window, before.from).series;
+            }
+            _ => {
+                let counted = self.counted(tenant, &[(window, None)]).await?;
+                evidence = counted.into_iter().next().unwrap_or(evidence);
+            }
+        }
+        Ok(evidence)
+    }
+
+    /// Everything that has the name of a handle, with what it is.
+    async fn references(
+        &self,
+        tenant: TenantNumber,
+        named: &Named,
+    ) -> Result<Vec<(Reference, String)>, Error> {
+        let none = Summary::default();
+        let operation = |id| Reference::Operation { id, before: none, now: none };
+        Ok(match named {
+            Named::Operation(path) => {
+                let found = self.operations_at(tenant, path).into_iter();
+                found.map(|id| (operation(id), path.clone())).collect()
+            }
+            Named::Edge(path) => {
+                let ends = path.split_once(" -> ").unwrap_or((path, ""));
+                let (from, to) = (self.operations_at(tenant, ends.0), self.operations_at(tenant, ends.1));
+                let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
+                pairs.map(|(from, to)| (Reference::Edge { from, to }, path.clone())).collect()
+            }
+            Named::Instance(path) => self.instances_at(tenant, path),
+            Named::Template(id) => {
+                let templates = self.store.templates(Some(tenant)).await?;
+                let own = templates.into_iter().find(|template| template.id == *id);
+                own.map(|template| (Reference::Template(template.id), template.text)).into_iter().collect()
+            }
+            Named::Series(id) => {
+                let ask = SeriesAsk { limit: SERIES_MAX, ..SeriesAsk::default() };
+                let own = self.store.series(tenant, &ask).await?.into_iter().find(|series| series.id == *id);
+                let name = |service: ServiceId| self.service_name(service);
+                let told =
+                    own.map(|series| format!("{} of {}", series.definition.name, name(series.service)));
+                told.map(|told| (Reference::Series(*id), told)).into_iter().collect()
+            }
+            Named::Change(_) | Named::Trace(_) | Named::Span(..) => Vec::new(),
+        })
+    }
+
+    /// Operations whose service and name are written so.
+    fn operations_at(&self, tenant: TenantNumber, path: &str) -> Vec<OperationId> {
+        let services = self.names().services_of(tenant).into_iter();
+        let named = services.filter_map(|service| {
+            let rest = path.strip_prefix(&*service.name)?.strip_prefix(' ')?;
+            Some((service.id, rest.to_owned()))
+        });
+        let operations = named.flat_map(|(service, name)| {
+            let all = self.names().operations_of(service).into_iter();
+            all.filter(move |operation| *operation.name == *name).map(|operation| operation.id)
+        });
+        operations.collect()
+    }
+
+    fn instances_at(&self, tenant: TenantNumber, path: &str) -> Vec<(Reference, String)> {
+        let mut found = Vec::new();
+        for service in self.names().services_of(tenant) {
+            let Some(name) = path.strip_prefix(&*service.name).and_then(|rest| rest.strip_prefix('/')) else {
+                continue;
+            };
+            for resource in self.names().resources_of(service.id) {
+                if self.instance_name(resource.id) == name {
+                    let reference = Reference::Instance { service: service.id, resource: resource.id };
+                    found.push((reference, path.to_owned()));
+                }
+            }
+        }
+        found
+    }
+
+    async fn trace_record(
+        &self,
+        tenant: TenantNumber,
+        id: TraceId,
+        span: Option<SpanId>,
+    ) -> Result<Reopened, Error> {
+        let Some(trace) = self.store.trace(tenant, id, TRACE_SPANS_MAX).await? else {
+            return Ok(Reopened::Nothing);
+        };
+        let told = |row: &SpanRow| {
+            let words = [row.detail.status_message().to_owned()];
+            let exception = super::exemplars::exception(row).map(|it| format!("{}: {}", it.kind, it.message));
+            let words: Vec<String> = words.into_iter().chain(exception).filter(|it| !it.is_empty()).collect();
+            format!(
+                "{} {}, {:.1} ms, {}{}{}",
+                self.service_name(row.service),
+                self.operation_name(row.operation),
+                row.duration_ns as f64 / 1e6,
+                row.status.name(),
+                if words.is_empty() { "" } else { ": " },
+                words.join("; ")
+            )
+        };
+        Ok(match span {
+            Some(span) => {
+                let own = trace.spans.iter().find(|row| row.span_id == span);
+                own.map_or(Reopened::Nothing, |row| Reopened::Record(told(row)))
+            }
+            None => {
+                let first = trace.spans.iter().min_by_key(|row| row.start);
+                let root = first.map(told).unwrap_or_default();
+                Reopened::Record(format!("{} spans; the first: {root}", trace.total))
+            }
+        })
+    }
+}
