@@ -12,7 +12,7 @@ use loadsim::fault::Kind;
 use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
-use loadsim::planted::suite;
+use loadsim::planted::{agent, suite};
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
 
@@ -41,6 +41,8 @@ enum Command {
     Evaluate(Evaluate),
     /// Plants faults of every kind in generated systems, asks a fresh server about each over MCP, and scores the answers.
     Plant(Plant),
+    /// Has an agent without a model look at the same systems with the tools that there are, and scores what it finds.
+    Agent(Plant),
     /// Measures recorded incidents, planted faults and log templates, and writes the document about them.
     Accuracy(Accuracy),
 }
@@ -262,6 +264,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Replay(arguments)), .. } => replay(arguments).await,
         Arguments { command: Some(Command::Evaluate(arguments)), .. } => evaluate(arguments).await,
         Arguments { command: Some(Command::Plant(arguments)), .. } => plant(arguments).await,
+        Arguments { command: Some(Command::Agent(arguments)), .. } => agent(arguments).await,
         Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
         Arguments { command: None, play } => self::play(play).await,
     }
@@ -327,14 +330,22 @@ async fn evaluate(arguments: Evaluate) -> Result<()> {
 }
 
 async fn plant(arguments: Plant) -> Result<()> {
-    let options = suite::Options {
+    let report = suite::run(&planting(&arguments)?, |outcome| eprintln!("{outcome}")).await?;
+    write(&report.document(), &report, arguments.document, arguments.report)
+}
+
+async fn agent(arguments: Plant) -> Result<()> {
+    let report = agent::run(&planting(&arguments)?, |conversation| eprintln!("{conversation}")).await?;
+    write(&report.document(), &report, arguments.document, arguments.report)
+}
+
+fn planting(arguments: &Plant) -> Result<suite::Options> {
+    Ok(suite::Options {
         program: std::path::absolute(&arguments.server)?,
         runs: arguments.runs,
         seed: arguments.seed,
-        only: arguments.only,
-    };
-    let report = suite::run(&options, |outcome| eprintln!("{outcome}")).await?;
-    write(&report.document(), &report, arguments.document, arguments.report)
+        only: arguments.only.clone(),
+    })
 }
 
 async fn accuracy(arguments: Accuracy) -> Result<()> {

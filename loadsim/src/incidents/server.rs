@@ -82,18 +82,26 @@ impl Server {
 
     /// Calls a tool over MCP; answers its structured content.
     pub(crate) async fn ask(&self, tool: &str, arguments: Value) -> Result<Value> {
-        let call = json!({
-            "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": {"name": tool, "arguments": arguments},
-        });
+        let answer = self.call("tools/call", json!({"name": tool, "arguments": arguments})).await?;
+        let content = answer["result"]["structuredContent"].clone();
+        ensure!(content.is_object(), "{tool} answered {answer}");
+        Ok(content)
+    }
+
+    /// The tools there are.
+    pub(crate) async fn tools(&self) -> Result<Vec<Value>> {
+        let answer = self.call("tools/list", json!({})).await?;
+        let tools = answer["result"]["tools"].as_array().cloned();
+        tools.with_context(|| format!("tools/list answered {answer}"))
+    }
+
+    async fn call(&self, method: &str, params: Value) -> Result<Value> {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let request = self.client.post(format!("{}/mcp", self.http)).json(&call);
         let answer = request.header("accept", "application/json, text/event-stream").send().await?;
         let text = answer.text().await?;
         let data = text.lines().rev().find_map(|line| line.strip_prefix("data:")).unwrap_or(&text);
-        let answer: Value = serde_json::from_str(data).with_context(|| text.clone())?;
-        let content = answer["result"]["structuredContent"].clone();
-        ensure!(content.is_object(), "{tool} answered {answer}");
-        Ok(content)
+        serde_json::from_str(data).with_context(|| text.clone())
     }
 
     /// Asks a tool until its first table has a row.

@@ -47,27 +47,36 @@ pub struct Report {
 /// # Errors
 /// When the server does not start, or refuses something.
 pub async fn run(options: &Options, mut each: impl FnMut(&Outcome)) -> Result<Report> {
-    let kinds = Kind::ALL.into_iter().map(Some).chain([None, None]);
     let mut report = Report::default();
-    let mut number = 0;
-    for (index, kind) in kinds.enumerate() {
-        let name = kind.map_or("quiet", Kind::name);
-        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
-            continue;
-        }
-        for run in 0..options.runs {
-            number += 1;
-            let seed = options.seed * 10_007 + index as u64 * 1_009 + run;
-            let outcomes = one(options, kind, seed, number).await;
-            let outcomes = outcomes.with_context(|| format!("{name}, seed {seed}"))?;
-            outcomes.iter().for_each(&mut each);
-            report.outcomes.extend(outcomes);
-        }
+    for (number, (kind, seed)) in systems(options).into_iter().enumerate() {
+        let outcomes = one(options, kind, seed, number + 1).await;
+        let outcomes =
+            outcomes.with_context(|| format!("{}, seed {seed}", kind.map_or("quiet", Kind::name)))?;
+        outcomes.iter().for_each(&mut each);
+        report.outcomes.extend(outcomes);
     }
     Ok(report)
 }
 
-async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) -> Result<Vec<Outcome>> {
+/// The kinds of faults that are wanted, each as often as it is, with a seed for each run.
+pub(super) fn systems(options: &Options) -> Vec<(Option<Kind>, u64)> {
+    let kinds = Kind::ALL.into_iter().map(Some).chain([None, None]).enumerate();
+    let is_wanted = |kind: &Option<Kind>| {
+        let name = kind.map_or("quiet", Kind::name);
+        options.only.is_empty() || options.only.iter().any(|only| only == name)
+    };
+    let wanted = kinds.filter(|(_, kind)| is_wanted(kind));
+    let seed = |index: usize, run: u64| options.seed * 10_007 + index as u64 * 1_009 + run;
+    wanted.flat_map(|(index, kind)| (0..options.runs).map(move |run| (kind, seed(index, run)))).collect()
+}
+
+/// A fresh server, and a system whose telemetry it has: what is planted in it, and until when it was played.
+pub(super) async fn played(
+    options: &Options,
+    kind: Option<Kind>,
+    seed: u64,
+    number: usize,
+) -> Result<(Planted, Server, u64)> {
     let now_ns = unix_nanos();
     let from_ns = now_ns - FAULTY.as_nanos() as u64;
     let planted = plant(kind, seed, from_ns).context("no system has a place for the fault")?;
@@ -82,6 +91,11 @@ async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) ->
     })?;
     play(&planted, now_ns, &sender).await?;
     server.stored().await?;
+    Ok((planted, server, now_ns))
+}
+
+async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) -> Result<Vec<Outcome>> {
+    let (planted, server, now_ns) = played(options, kind, seed, number).await?;
     let mut outcomes = Vec::new();
     for (is_recent, long) in [(false, FAULTY), (true, RECENT)] {
         let window = json!({
