@@ -2,7 +2,7 @@
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, Reference};
 
-use crate::prompts::INVESTIGATE;
+use crate::prompts;
 use crate::resources::SERVICE_TEMPLATE;
 
 const TIMES: [&str; 6] = ["15m", "1h", "6h", "24h", "7d", "30d"];
@@ -22,8 +22,11 @@ pub(crate) enum Subject {
 pub(crate) fn subject(request: &CompleteRequestParams) -> Subject {
     let argument = request.argument.name.as_str();
     match &request.r#ref {
-        Reference::Prompt(prompt) if prompt.name == INVESTIGATE && argument == "service" => Subject::Service,
-        Reference::Prompt(prompt) if prompt.name == INVESTIGATE && argument == "since" => Subject::Time,
+        Reference::Prompt(prompt) if prompts::takes(&prompt.name, argument) => match argument {
+            "service" => Subject::Service,
+            "since" | "at" => Subject::Time,
+            _ => Subject::Nothing,
+        },
         Reference::Resource(template) if template.uri == SERVICE_TEMPLATE && argument == "service" => {
             Subject::Service
         }
