@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::id::{OperationId, ServiceId};
 use crate::model::log::Severity;
 use crate::model::node::NodeKind;
-use crate::model::rollup::Cell;
+use crate::model::rollup::{COARSE_SECONDS, Cell};
 use crate::model::time::UnixNanos;
 
 use super::evidence::{Evidence, InstanceEvidence, SeriesEvidence, TemplateEvidence};
@@ -329,9 +329,14 @@ impl Finder<'_> {
     }
 
     fn patterns(&mut self) {
+        // Records are counted a minute at a time; the minute in which the window begins is the window's.
+        let minute = |at: UnixNanos| at.bucket_seconds(COARSE_SECONDS) as f64;
+        let begins = minute(self.evidence.window.from);
+        let seconds = self.evidence.window.to.0 as f64 / 1e9 - begins;
+        let seconds_before = self.evidence.baseline.map_or(0.0, |baseline| begins - minute(baseline.from));
         for template in &self.evidence.templates {
             let TemplateEvidence { now, before, .. } = template;
-            let change = moved((*now, self.seconds.0), (*before, self.seconds.1));
+            let change = moved((*now, seconds), (*before, seconds_before));
             let differs = change.kind != Move::Steady;
             let weight = if template.severity >= Severity::WARN { 1.0 } else { 0.5 };
             let reference = Reference::Template(template.id);
@@ -340,8 +345,8 @@ impl Finder<'_> {
                 DifferenceKind::LogPattern,
                 differs.then(|| Difference {
                     name: template.text.clone(),
-                    before: Some(*before as f64 / self.seconds.1.max(1e-9)),
-                    now: Some(*now as f64 / self.seconds.0.max(1e-9)),
+                    before: Some(*before as f64 / seconds_before.max(1e-9)),
+                    now: Some(*now as f64 / seconds.max(1e-9)),
                     at: self.seen_inside(template.first_seen),
                     ..plain(DifferenceKind::LogPattern, template.service, reference, score)
                 }),

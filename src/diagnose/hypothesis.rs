@@ -11,7 +11,7 @@ use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::time::UnixNanos;
 
-use super::difference::{DifferenceKind, differences};
+use super::difference::{Difference, DifferenceKind, differences};
 use super::evidence::{Evidence, ExemplarTrace};
 use super::moved::{Move, moved};
 use super::onset::onset_of;
@@ -21,6 +21,9 @@ use super::view::{View, Way};
 
 /// Standard deviations that a deviation must leave behind.
 const SURPRISE_MIN: f64 = 4.0;
+/// Part of all requests that must fail more, and growth of a duration in part of what it was, to be a deviation.
+const ERRORS_MIN: f64 = 0.005;
+const LATENCY_MIN: f64 = 0.15;
 /// Part of its trouble that must be a suspect's own, and below which it is somebody else's.
 const OWN_PARTS: (f64, f64) = (0.3, 0.15);
 /// Buckets that both must have for the dose to tell.
@@ -127,7 +130,7 @@ pub fn test(evidence: &Evidence, cause: ServiceId, effect: ServiceId) -> Tested 
     let (suspect, sufferer) = (trial.worst(&trial.measured(cause)), trial.worst(&trial.measured(effect)));
     let findings = vec![
         trial.is_led_to(&path),
-        trial.deviates(suspect),
+        trial.deviates(suspect, &path),
         trial.is_own(suspect),
         trial.is_first(suspect, sufferer),
         trial.has_dose(suspect, sufferer),
@@ -187,8 +190,11 @@ impl Trial<'_> {
         let of = |at: &usize| {
             let operation = &self.view.operations[*at];
             let (now, before) = (&operation.now, &operation.before);
-            let errors = (*at, SymptomKind::Errors, error_surprise(now, before));
-            let latency = (*at, SymptomKind::Latency, latency_shift(now, before).surprise);
+            let more = now.error_ratio() - before.error_ratio() > ERRORS_MIN;
+            let shift = latency_shift(now, before);
+            let errors = (*at, SymptomKind::Errors, if more { error_surprise(now, before) } else { 0.0 });
+            let latency =
+                (*at, SymptomKind::Latency, if shift.growth > LATENCY_MIN { shift.surprise } else { 0.0 });
             [errors, latency]
         };
         let all = operations.iter().flat_map(of).filter(|(.., surprise)| *surprise > SURPRISE_MIN);
@@ -251,7 +257,7 @@ impl Trial<'_> {
         }
     }
 
-    fn deviates(&self, suspect: Option<Deviation>) -> Finding {
+    fn deviates(&self, suspect: Option<Deviation>, path: &[ServiceId]) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Deviation, speaks, value, text };
         if let Some((at, kind, surprise)) = suspect {
             let operation = &self.view.operations[at];
@@ -272,6 +278,9 @@ impl Trial<'_> {
             };
             return found(Speaks::For, Some(surprise), text);
         }
+        if !self.view.has_baseline() {
+            return found(Speaks::Neither, None, "nothing is known of the time before".to_owned());
+        }
         let telling = [
             DifferenceKind::Event,
             DifferenceKind::Version,
@@ -283,6 +292,11 @@ impl Trial<'_> {
         if let Some(own) = own {
             let text = format!("no operation deviates, but this does: {} {}", own.kind.name(), own.name);
             return found(Speaks::For, None, text);
+        }
+        let is_busier = |it: &Difference| it.kind == DifferenceKind::Traffic && it.now > it.before;
+        if path.is_empty() && all.iter().any(|it| it.service == Some(self.cause) && is_busier(it)) {
+            // Who does harm by calling deviates by how much it is at work.
+            return found(Speaks::For, None, "it is at work more often than before".to_owned());
         }
         let cause = self.name(self.cause);
         if self.measured(self.cause).iter().all(|at| self.view.operations[*at].now.count == 0) {
@@ -326,6 +340,9 @@ impl Trial<'_> {
 
     fn is_first(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Order, speaks, value, text };
+        if self.cause == self.effect {
+            return found(Speaks::Neither, None, "it is the same service".to_owned());
+        }
         let onset = |of: Option<Deviation>| -> Option<UnixNanos> {
             let (at, kind, _) = of?;
             onset_of(self.view, at, kind)
@@ -336,14 +353,24 @@ impl Trial<'_> {
         let width = self.view.evidence.timeline.iter().map(|slice| slice.width_s).max().unwrap_or(0);
         let earlier = (second.0 - first.0) as f64 / 1e9;
         let slack = 2.0 * width as f64;
-        let (speaks, word) =
-            if earlier >= -slack { (Speaks::For, "before") } else { (Speaks::Against, "after") };
-        let text = format!("it began {:.0} s {word} (buckets of {width} s)", earlier.abs());
+        let speaks = match earlier {
+            _ if earlier > slack => Speaks::For,
+            _ if earlier < -slack => Speaks::Against,
+            _ => Speaks::Neither,
+        };
+        let text = match earlier {
+            _ if earlier > 0.0 => format!("it began {earlier:.0} s before (buckets of {width} s)"),
+            _ if earlier < 0.0 => format!("it began {:.0} s after (buckets of {width} s)", -earlier),
+            _ => format!("both began in the same {width} s"),
+        };
         found(speaks, Some(earlier), text)
     }
 
     fn has_dose(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Dose, speaks, value, text };
+        if self.cause == self.effect {
+            return found(Speaks::Neither, None, "it is the same service".to_owned());
+        }
         let (Some((suspect, of_suspect, _)), Some((sufferer, of_sufferer, _))) = (suspect, sufferer) else {
             return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
         };
@@ -376,7 +403,7 @@ impl Trial<'_> {
 
     fn has_examples(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Examples, speaks, value, text };
-        let (Some((_, _, _)), Some((of, kind, _))) = (suspect, sufferer) else {
+        let (Some((_, of_suspect, _)), Some((of, kind, _))) = (suspect, sufferer) else {
             return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
         };
         let (suffering, suspected) = (self.view.operations[of].id, self.seen(self.cause));
@@ -385,12 +412,12 @@ impl Trial<'_> {
             let bad = bad.filter(|span| span.error == (kind == SymptomKind::Errors));
             let worst = bad.max_by_key(|span| span.duration_ns)?;
             let is_part = |duration_ns: u64| duration_ns as f64 >= SLOW_PART * worst.duration_ns as f64;
-            Some(trace.spans.iter().filter(|span| suspected.contains(&span.operation)).any(
-                |span| match kind {
-                    SymptomKind::Errors => span.error,
-                    _ => is_part(span.duration_ns),
-                },
-            ))
+            // What is slow below may fail above, by whose patience ends.
+            let mut own = trace.spans.iter().filter(|span| suspected.contains(&span.operation));
+            Some(own.any(|span| match of_suspect {
+                SymptomKind::Errors => span.error,
+                _ => is_part(span.duration_ns),
+            }))
         };
         let answers: Vec<bool> = self.view.traces.iter().filter_map(shows).collect();
         let (all, shown) = (answers.len(), answers.iter().filter(|shows| **shows).count());

@@ -28,10 +28,18 @@ pub struct Overrepresented {
     pub score: f64,
 }
 
+/// How many bad spans and others have a value, and which, as the sum of a number for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    bad: u64,
+    rest: u64,
+    which: u64,
+}
+
 /// Counts of attribute values among bad spans and others.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
-    counts: BTreeMap<(String, String), (u64, u64)>,
+    counts: BTreeMap<(String, String), Count>,
     /// Bad spans and others.
     spans: (u64, u64),
     keys: BTreeMap<String, u64>,
@@ -40,12 +48,16 @@ pub struct Values {
 impl Values {
     /// Counts a span with its attributes; a key that comes twice counts once for each value.
     pub fn add(&mut self, is_bad: bool, attributes: impl IntoIterator<Item = (String, String)>) {
-        let count = |(bad, rest): &mut (u64, u64)| *(if is_bad { bad } else { rest }) += 1;
-        count(&mut self.spans);
+        *(if is_bad { &mut self.spans.0 } else { &mut self.spans.1 }) += 1;
+        // Numbers that are spread widely, so that the sums of different spans are hardly ever the same.
+        let number = (self.spans.0 + self.spans.1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let number = (number ^ number >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let pairs: BTreeSet<(String, String)> = attributes.into_iter().collect();
         for pair in pairs {
             *self.keys.entry(pair.0.clone()).or_default() += 1;
-            count(self.counts.entry(pair).or_default());
+            let count = self.counts.entry(pair).or_default();
+            *(if is_bad { &mut count.bad } else { &mut count.rest }) += 1;
+            count.which = count.which.wrapping_add(number);
         }
     }
 
@@ -67,7 +79,8 @@ impl Values {
             of >= NAMES_SINGLE_OF && different as f64 > NAMES_SINGLE * of as f64
         };
         let mut found: Vec<Overrepresented> = Vec::new();
-        for ((key, value), (bad, rest)) in &self.counts {
+        let mut places: BTreeMap<(u64, u64, u64), usize> = BTreeMap::new();
+        for ((key, value), Count { bad, rest, which }) in &self.counts {
             let shares = (share(*bad, all_bad), share(*rest, all_rest));
             if *bad < COUNT_MIN || shares.0 <= shares.1 || names_single(key) {
                 continue;
@@ -78,10 +91,11 @@ impl Values {
             }
             let pair = (key.clone(), value.clone());
             // Values that the same spans have tell the same.
-            if let Some(same) = found.iter_mut().find(|it| it.bad.0 == *bad && it.rest.0 == *rest) {
-                same.pairs.push(pair);
+            if let Some(same) = places.get(&(*bad, *rest, *which)) {
+                found[*same].pairs.push(pair);
                 continue;
             }
+            places.insert((*bad, *rest, *which), found.len());
             found.push(Overrepresented {
                 pairs: vec![pair],
                 bad: (*bad, shares.0),
@@ -136,6 +150,16 @@ mod tests {
             values.add(at % 3 == 0, pairs(&[("shard", (at % 7).to_string())]));
         }
         assert_eq!(values.overrepresented(), []);
+        let mut apart = Values::default();
+        for at in 0..400_u32 {
+            let shard = if at < 100 { (at % 2).to_string() } else { "9".to_owned() };
+            apart.add(at < 100, pairs(&[("shard", shard)]));
+        }
+        let found = apart.overrepresented();
+        assert!(
+            found.len() == 2 && found.iter().all(|it| it.pairs.len() == 1),
+            "other spans have them: {found:?}"
+        );
         assert_eq!(Values::default().overrepresented(), []);
         assert_eq!(values.spans(), (200, 400));
     }

@@ -162,6 +162,9 @@ pub(super) fn deviation_from(center: f64, values: &[f64]) -> f64 {
 
 /// `value` pressed into 0 to 1: one half at `half`, never falling.
 pub(super) fn saturate(value: f64, half: f64) -> f64 {
+    if value == f64::INFINITY {
+        return 1.0;
+    }
     let value = value.max(0.0);
     value / (value + half)
 }

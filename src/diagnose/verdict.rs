@@ -194,8 +194,9 @@ pub struct Proof {
     pub reference: Reference,
     /// What it shows.
     pub text: String,
-    /// What was observed of it in which window, where it can be observed again.
-    pub seen: Option<(Window, Observed)>,
+    /// In which window it was observed, where it can be observed again; and what was, where that window was over, so that the
+    /// same is observed as long as nothing comes late.
+    pub seen: Option<(Window, Option<Observed>)>,
 }
 
 impl Proof {

@@ -29,7 +29,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> R
     let found = query.aggregate(scope, question).await.map_err(fault::of)?;
     let whole = found.windows.first().copied().unwrap_or(asked.window);
     let mut answer = asked.answer_about(whole);
-    let items = if ask.of_logs { "log records" } else { "spans" };
+    let items = match (ask.of_logs, found.of_requests) {
+        (true, _) => "log records",
+        (false, true) => "requests",
+        (false, false) => "spans",
+    };
     let all: u64 = found.groups.values().filter_map(|cells| cells.first()).map(|cell| cell.count).sum();
     answer.summary = format!(
         "{} of {all} {items} by {}: {} groups.",

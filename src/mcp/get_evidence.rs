@@ -29,7 +29,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
     let mut states = Vec::new();
     for (id, handle) in ask.ids.iter().filter_map(|id| Some((id, proof::read(id)?))) {
         let window = handle.seen.map_or(asked.window, |(window, _)| window);
-        let found = Box::pin(query.reopen(scope, &handle.named, window)).await.map_err(fault::of)?;
+        let digest = handle.seen.and_then(|(_, digest)| digest);
+        let found = Box::pin(query.reopen(scope, &handle.named, window, digest)).await.map_err(fault::of)?;
         let state = state(&handle, &found);
         states.push(state);
         let (what, unit, now, before) = told(found);
@@ -65,10 +66,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
 fn state(handle: &Handle, found: &Reopened) -> &'static str {
     match (found, handle.seen) {
         (Reopened::Nothing, _) => "gone",
-        (Reopened::Record(_), _) => "same",
-        (Reopened::Observed { now: Some(now), .. }, Some((_, digest))) if now.digest() == digest => "same",
-        (Reopened::Observed { .. }, Some(_)) => "drifted",
-        (Reopened::Observed { .. }, None) => "opened",
+        (Reopened::Observed { now: Some(now), .. }, Some((_, Some(digest)))) if now.digest() == digest => {
+            "same"
+        }
+        (Reopened::Observed { .. }, Some((_, Some(_)))) => "drifted",
+        (Reopened::Observed { .. } | Reopened::Record(_), _) => "opened",
     }
 }
 

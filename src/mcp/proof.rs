@@ -18,21 +18,22 @@ pub(super) fn evidence(query: &Query, proof: &Proof) -> Evidence {
     Evidence { id, kind: kind.to_owned(), text: proof.text.clone() }
 }
 
-/// The window in which something was observed, and a digest of what it was: `@1795950000+600#3f9a`.
-fn suffix(window: Window, observed: Observed) -> String {
+/// The window in which something was observed, and a digest of what it was, where that is firm: `@1795950000+600#3f9a`.
+fn suffix(window: Window, observed: Option<Observed>) -> String {
     let (from, length) = (window.from.0, window.to.0 - window.from.0);
     let seconds = |nanos: i64| match (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND) {
         (whole, 0) => whole.to_string(),
         (whole, rest) => format!("{whole}.{rest:09}"),
     };
-    format!("@{}+{}#{:04x}", seconds(from), seconds(length), observed.digest())
+    let digest = observed.map(|observed| format!("#{:04x}", observed.digest())).unwrap_or_default();
+    format!("@{}+{}{digest}", seconds(from), seconds(length))
 }
 
 /// A handle taken apart.
 pub(super) struct Handle {
     pub(super) named: Named,
     /// Where it says so: when it was observed, and the digest of what was observed.
-    pub(super) seen: Option<(Window, u16)>,
+    pub(super) seen: Option<(Window, Option<u16>)>,
 }
 
 /// Reads a handle; none where it is none.
@@ -59,12 +60,15 @@ pub(super) fn read(text: &str) -> Option<Handle> {
     Some(Handle { named, seen })
 }
 
-fn read_suffix(text: &str) -> Option<(Window, u16)> {
-    let (window, digest) = text.split_once('#')?;
+fn read_suffix(text: &str) -> Option<(Window, Option<u16>)> {
+    let (window, digest) = match text.split_once('#') {
+        Some((window, digest)) => (window, Some(u16::from_str_radix(digest, 16).ok()?)),
+        None => (text, None),
+    };
     let (from, length) = window.split_once('+')?;
     let (from, length) = (nanos(from)?, nanos(length)?);
     let window = Window::new(UnixNanos(from), UnixNanos(from.checked_add(length)?));
-    Some((window, u16::from_str_radix(digest, 16).ok()?))
+    Some((window, digest))
 }
 
 /// Seconds with up to nine digits behind the point, as nanoseconds.
@@ -120,9 +124,11 @@ mod tests {
         fn what_is_written_is_read(from in 0_i64..4_000_000_000_000_000_000, length in 0_i64..40_000_000_000_000, count in any::<u64>()) {
             let window = Window::new(UnixNanos(from), UnixNanos(from + length));
             let observed = Observed::Records(count);
-            let handle = read(&format!("template:3{}", suffix(window, observed))).unwrap();
-            prop_assert_eq!(handle.named, Named::Template(TemplateId(3)));
-            prop_assert_eq!(handle.seen, Some((window, observed.digest())));
+            for observed in [None, Some(observed)] {
+                let handle = read(&format!("template:3{}", suffix(window, observed))).unwrap();
+                prop_assert_eq!(handle.named, Named::Template(TemplateId(3)));
+                prop_assert_eq!(handle.seen, Some((window, observed.map(|it| it.digest()))));
+            }
         }
 
         #[test]

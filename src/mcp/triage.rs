@@ -29,6 +29,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
     let mut answer = root_cause::laid_out(query, &asked, &found, (0, ask.limit));
     // There is no second page of several tables: the cursor belongs to `root_cause_analysis`.
     answer.cursor = None;
+    answer.tables.iter_mut().for_each(|table| table.cursors.clear());
     let mut told = vec![answer.summary.clone()];
     told.extend(affected(query, scope, &found, (&mut answer, ask.limit)).await?);
     told.extend(lasting(query, &asked, &anomalies, (&mut answer, ask.limit)));

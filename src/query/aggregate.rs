@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::id::{OperationId, ServiceId, TemplateId, TenantNumber};
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Seen, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Seen, Subject};
 use crate::model::span::Status;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
@@ -22,6 +22,9 @@ use super::window;
 
 /// Most steps of an answer.
 pub const STEPS_MAX: usize = 60;
+/// Ages up to which buckets of ten seconds, and of a minute, are kept: a little less than the usual two days and thirty.
+const FINE_KEPT: Duration = Duration::from_secs(46 * 3_600);
+const MINUTES_KEPT: Duration = Duration::from_secs(28 * 86_400);
 /// Most groups that are kept while items are looked at.
 const GROUPS_MAX: usize = 10_000;
 
@@ -55,6 +58,8 @@ pub struct Aggregated {
     pub looked_at: Option<usize>,
     /// Whether there are more items, or groups, than were looked at.
     pub cut: bool,
+    /// Whether requests were counted, which is what versions and instances are counted by, instead of all spans.
+    pub of_requests: bool,
 }
 
 impl Query {
@@ -96,16 +101,26 @@ impl Query {
         let Some(known) = known.and_then(|known| window::clipped(question.window, known)) else {
             return Ok(Aggregated { windows: vec![question.window], ..Aggregated::default() });
         };
-        let windows = windows(known, question.step, width);
+        let windows = windows(known, question.step, width.max(self.kept_width(known.from)));
         let sums = match question.of_logs {
             true => self.logs_of(tenant, &windows).await?,
             false => self.sums_of(tenant, &windows).await?,
         };
-        let mut found = Aggregated { windows, ..Aggregated::default() };
+        let mut found = Aggregated { windows, of_requests: by_instance, ..Aggregated::default() };
         for (at, sums) in sums.into_iter().enumerate() {
             self.add_sums(&mut found, at, sums, (question, wanted, by_instance));
         }
         Ok(found)
+    }
+
+    /// The width in seconds of the buckets that are surely kept of a time, under the usual retention.
+    fn kept_width(&self, at: UnixNanos) -> i64 {
+        let age = self.clock.now().since(at.min(self.clock.now()));
+        match age {
+            _ if age < FINE_KEPT => FINE_SECONDS,
+            _ if age < MINUTES_KEPT => COARSE_SECONDS,
+            _ => HOUR_SECONDS,
+        }
     }
 
     fn add_sums(
@@ -118,7 +133,13 @@ impl Query {
         let windows = found.windows.len();
         for (subject, cell) in sums.into_iter().filter(|(_, cell)| cell.count > 0) {
             let is_wanted = match subject {
-                Subject::Operation(id) => !by_instance && wanted.operation(id),
+                Subject::Operation(id) => {
+                    // Calls to who sends no spans are counted for it too: they are their callers' spans.
+                    let owner = self.node_of(subject);
+                    !by_instance
+                        && wanted.operation(id)
+                        && owner.is_some_and(|owner| self.is_instrumented(owner))
+                }
                 Subject::Instance(..) => by_instance,
                 Subject::Logs(..) => question.of_logs,
                 Subject::Edge(..) => false,
@@ -268,11 +289,10 @@ fn windows(window: Window, step: Option<Duration>, width: i64) -> Vec<Window> {
         let count = (whole.to.seconds() - first + step_s - 1) / step_s;
         let skipped = (count - STEPS_MAX as i64).max(0);
         let begins = (skipped..count).map(|at| first + at * step_s);
-        all.extend(
-            begins.map(|from| {
-                Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(from + step_s))
-            }),
-        );
+        all.extend(begins.map(|from| {
+            let step = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(from + step_s));
+            Window::new(step.from.max(whole.from), step.to.min(whole.to))
+        }));
     }
     all
 }

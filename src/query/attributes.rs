@@ -17,6 +17,8 @@ use super::spans::has_all;
 
 /// Bad spans that are looked at, and others: the newest of each.
 const LOOKED_AT: (usize, usize) = (1_500, 3_000);
+/// Parts of the time of the bad spans out of each of which as many others are taken.
+const PARTS: u32 = 6;
 /// Operations to which the others are kept, where the bad ones belong to no more.
 const OPERATIONS_MAX: usize = 50;
 /// Part of an operation's spans that are slow.
@@ -87,8 +89,13 @@ impl Query {
             order: SpanOrder::Newest,
             ..SpanAsk::newest(question.window, LOOKED_AT.0)
         };
-        let (bad, rest) = match &question.bad {
-            Bad::Slow => split_slow(self.store.spans(tenant, &SpanAsk { limit: LOOKED_AT.1, ..ask }).await?),
+        let (bad, rest, cut) = match &question.bad {
+            Bad::Slow => {
+                let all = self.store.spans(tenant, &SpanAsk { limit: LOOKED_AT.1, ..ask }).await?;
+                let cut = all.len() >= LOOKED_AT.1;
+                let (bad, rest) = split_slow(all);
+                (bad, rest, cut)
+            }
             Bad::Failed => self.against(tenant, SpanAsk { failed: true, ..ask.clone() }, ask).await?,
             Bad::With(pairs) => {
                 let with =
@@ -99,7 +106,10 @@ impl Query {
                 let length = question.window.length();
                 let before = Window::new(question.window.from.minus(length), question.window.from);
                 let before = SpanAsk { window: before, limit: LOOKED_AT.0, ..ask.clone() };
-                tokio::try_join!(self.store.spans(tenant, &ask), self.store.spans(tenant, &before))?
+                let (bad, rest) =
+                    tokio::try_join!(self.store.spans(tenant, &ask), self.store.spans(tenant, &before))?;
+                let cut = bad.len() >= LOOKED_AT.0 || rest.len() >= LOOKED_AT.0;
+                (bad, rest, cut)
             }
         };
         let resources = self.described(bad.iter().chain(&rest));
@@ -110,22 +120,18 @@ impl Query {
             {
                 values.add(is_bad, attributes(span, &resources));
             }
-            AttributesCompared {
-                values: values.overrepresented(),
-                spans: values.spans(),
-                cut: bad.len() >= LOOKED_AT.0 || rest.len() >= LOOKED_AT.0,
-            }
+            AttributesCompared { values: values.overrepresented(), spans: values.spans(), cut }
         });
         work.await.map_err(|_| Error::Abandoned)
     }
 
-    /// The spans of `bad`, and others like them out of `all`.
+    /// The spans of `bad`, others like them out of `all` and of the same time, and whether there are more of either.
     async fn against(
         &self,
         tenant: TenantNumber,
         bad: SpanAsk,
         all: SpanAsk,
-    ) -> Result<(Vec<SpanRow>, Vec<SpanRow>), Error> {
+    ) -> Result<(Vec<SpanRow>, Vec<SpanRow>, bool), Error> {
         let is_bad = |span: &SpanRow| {
             (!bad.failed || span.status == Status::Error)
                 && has_all(&bad.attributes, |key| span.detail.attribute(key))
@@ -134,9 +140,22 @@ impl Query {
         let own: BTreeSet<OperationId> = found.iter().map(|span| span.operation).collect();
         let is_named = !all.operations.is_empty() || own.is_empty() || own.len() > OPERATIONS_MAX;
         let operations = if is_named { all.operations.clone() } else { own.into_iter().collect() };
-        let mut rest = self.store.spans(tenant, &SpanAsk { operations, limit: LOOKED_AT.1, ..all }).await?;
+        let mut cut = found.len() >= bad.limit;
+        let from = found.last().filter(|_| cut).map_or(all.window.from, |oldest| oldest.start);
+        let part = Window::new(from, all.window.to).length() / PARTS;
+        let limit = LOOKED_AT.1 / PARTS as usize;
+        let mut rest = Vec::new();
+        for number in 0..PARTS {
+            let begins = from.plus(part * number);
+            let ends = if number + 1 == PARTS { all.window.to } else { begins.plus(part) };
+            let window = Window::new(begins, ends);
+            let ask = SpanAsk { operations: operations.clone(), limit, window, ..all.clone() };
+            let spans = self.store.spans(tenant, &ask).await?;
+            cut |= spans.len() >= limit;
+            rest.extend(spans);
+        }
         rest.retain(|span| !is_bad(span));
-        Ok((found, rest))
+        Ok((found, rest, cut))
     }
 
     /// The attributes of the resources that sent the spans.

@@ -2,10 +2,11 @@
 //! read for all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::diagnose;
 use crate::diagnose::evidence::{Evidence, Slice};
-use crate::diagnose::observed::observed;
+use crate::diagnose::observed::{Observed, observed};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::rows::TemplateRow;
@@ -15,6 +16,9 @@ use super::handle::Query;
 use super::measured::Readings;
 use super::root_cause::Explanation;
 use super::window::{self, Comparison};
+
+/// How long after its end a window is over: the minute in which it ends, and as late as telemetry usually comes.
+const OVER_AFTER: Duration = Duration::from_secs(90);
 
 /// What is known of a question before anything is compared.
 pub(super) struct Sides<'a> {
@@ -38,14 +42,21 @@ impl Query {
     ) -> Result<Vec<Explanation>, Error> {
         let all = Box::pin(self.both_sides(tenant, comparisons, asked)).await?;
         let symptom = asked.symptom;
+        let until = asked.until(comparisons);
+        let is_over = until.plus(OVER_AFTER) <= self.clock.now();
         let explained = |(evidence, comparison): (Evidence, &Comparison)| {
+            let told = Window::new(evidence.window.from, until.max(evidence.window.to));
             let comparison = Comparison { now: evidence.window, ..*comparison };
             let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
             tokio::task::spawn_blocking(move || {
                 let mut verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
                 for proof in verdict.causes.iter_mut().flat_map(|cause| &mut cause.proof) {
                     let observed = observed(&evidence, &proof.reference);
-                    proof.seen = observed.map(|observed| (evidence.window, observed));
+                    let is_firm = matches!(observed, Some(Observed::Requests(_) | Observed::Records(_)));
+                    let window =
+                        if matches!(observed, Some(Observed::Requests(_))) { evidence.window } else { told };
+                    proof.seen =
+                        observed.map(|observed| (window, Some(observed).filter(|_| is_over && is_firm)));
                 }
                 Explanation { verdict, comparison, traces, nodes }
             })

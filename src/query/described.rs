@@ -148,8 +148,9 @@ impl Query {
         if let Some(known) = self.known(tenant).await?.and_then(|known| window::clipped(asked, known)) {
             for (subject, cell) in self.sums(tenant, known).await? {
                 let Subject::Operation(_) = subject else { continue };
-                let Some(owner) = self.node_of(subject).filter(|owner| is_wanted(*owner) && cell.count > 0)
-                else {
+                // Calls to who sends no spans are counted for it too: they are their callers' spans.
+                let owner = self.node_of(subject).filter(|owner| self.is_instrumented(*owner));
+                let Some(owner) = owner.filter(|owner| is_wanted(*owner) && cell.count > 0) else {
                     continue;
                 };
                 found.spans += cell.count;
@@ -264,7 +265,8 @@ impl Query {
         issues
     }
 
-    fn is_instrumented(&self, id: ServiceId) -> bool {
+    /// Whether a node is a service that sends spans itself.
+    pub(super) fn is_instrumented(&self, id: ServiceId) -> bool {
         self.names().service_info(id).is_some_and(|info| info.kind == NodeKind::Service)
     }
 }

@@ -138,7 +138,9 @@ impl Query {
         let Measures { series, calls, more } = self.measures(tenant).await?;
         let since = series.iter().chain(&calls).map(|series| series.first_seen).min();
         let long_before = asked.minus(SERIES_BASELINE).max(since.unwrap_or(before));
-        let plan = plan(Window::new(before.min(long_before), until));
+        // Nothing is known from before the first of them was seen.
+        let before = before.min(long_before).max(since.unwrap_or(before)).min(until);
+        let plan = plan(Window::new(before, until));
         let mut unread = if more { SERIES_MAX } else { 0 };
         let series = self.values(tenant, series, plan, level_of, &mut unread).await?;
         let calls = self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await?;
@@ -311,7 +313,9 @@ fn named(series: &StoredSeries) -> String {
 fn plan(window: Window) -> Plan {
     let length = window.length().as_secs();
     let fits = |seconds: &i64| length / seconds.unsigned_abs() <= STEPS_MAX;
-    let seconds = STEPS_SECONDS.into_iter().find(fits).unwrap_or(STEPS_SECONDS[3]);
+    let longest = STEPS_SECONDS[3];
+    let hours = i64::try_from(length / STEPS_MAX).unwrap_or(i64::MAX / 2) / longest + 1;
+    let seconds = STEPS_SECONDS.into_iter().find(fits).unwrap_or_else(|| hours.saturating_mul(longest));
     let whole = window::whole_buckets(window, seconds);
     let step_ns = seconds * NANOS_PER_SECOND;
     let steps = (whole.length().as_secs() / seconds.unsigned_abs()) as usize;

@@ -14,6 +14,9 @@ use super::error::Error;
 use super::handle::Query;
 use super::window;
 
+/// Between the ends of a call.
+const ARROW: &str = " -> ";
+
 /// What a handle names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
@@ -55,11 +58,17 @@ pub enum Reopened {
 
 impl Query {
     /// Opens what a handle names. What is counted or measured is observed in `window`, and in the time before it; of several
-    /// that have the name, the one that has the most to show.
+    /// that have the name, the one with this digest, or else the one that has the most to show.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn reopen(&self, scope: &Scope, named: &Named, window: Window) -> Result<Reopened, Error> {
+    pub async fn reopen(
+        &self,
+        scope: &Scope,
+        named: &Named,
+        window: Window,
+        digest: Option<u16>,
+    ) -> Result<Reopened, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(Reopened::Nothing) };
         match named {
             Named::Trace(id) => Ok(self.trace_record(tenant, *id, None).await?),
@@ -70,11 +79,17 @@ impl Query {
                 let told = changes.first().map(|change| format!("{}: {}", change.kind, change.text));
                 Ok(told.map_or(Reopened::Nothing, Reopened::Record))
             }
-            _ => Box::pin(self.observe(tenant, named, window)).await,
+            _ => Box::pin(self.observe(tenant, named, window, digest)).await,
         }
     }
 
-    async fn observe(&self, tenant: TenantNumber, named: &Named, window: Window) -> Result<Reopened, Error> {
+    async fn observe(
+        &self,
+        tenant: TenantNumber,
+        named: &Named,
+        window: Window,
+        digest: Option<u16>,
+    ) -> Result<Reopened, Error> {
         let references = self.references(tenant, named).await?;
         if references.is_empty() {
             return Ok(Reopened::Nothing);
@@ -92,7 +107,8 @@ impl Query {
         let all = references
             .into_iter()
             .map(|(reference, what)| (observed(&now, &reference), observed(&earlier, &reference), what));
-        let most = all.max_by_key(|(now, before, _)| (size(now), size(before)));
+        let is_meant = |now: &Option<Observed>| now.is_some_and(|now| Some(now.digest()) == digest);
+        let most = all.max_by_key(|(now, before, _)| (is_meant(now), size(now), size(before)));
         Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
     }
 
@@ -137,10 +153,16 @@ impl Query {
                 found.map(|id| (operation(id), path.clone())).collect()
             }
             Named::Edge(path) => {
-                let ends = path.split_once(" -> ").unwrap_or((path, ""));
-                let (from, to) = (self.operations_at(tenant, ends.0), self.operations_at(tenant, ends.1));
-                let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
-                pairs.map(|(from, to)| (Reference::Edge { from, to }, path.clone())).collect()
+                // A name may have an arrow in it.
+                let splits =
+                    path.match_indices(ARROW).map(|(at, _)| (&path[..at], &path[at + ARROW.len()..]));
+                let mut pairs = Vec::new();
+                for (from, to) in splits {
+                    let (from, to) = (self.operations_at(tenant, from), self.operations_at(tenant, to));
+                    pairs.extend(from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))));
+                }
+                let told = |(from, to)| (Reference::Edge { from, to }, path.clone());
+                pairs.into_iter().map(told).collect()
             }
             Named::Instance(path) => self.instances_at(tenant, path),
             Named::Template(id) => {

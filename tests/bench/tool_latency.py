@@ -38,6 +38,20 @@ async def main(url: str, rounds: int) -> None:
             ("trace_graph", {"trace_id": trace}),
             ("search_logs", {"query": "handled user"}),
             ("search_logs", {"severity": "error"}),
+            ("triage", {}),
+            ("what_changed", {}),
+            ("test_hypothesis", {"cause": service}),
+            ("compare_attributes", {}),
+            ("list_services", {}),
+            ("search_traces", {}),
+            ("search_traces", {"sort": "slowest"}),
+            ("get_log_patterns", {}),
+            ("query_metrics", {}),
+            ("query_metrics", {"metric": "http.server.request.duration", "function": "p95"}),
+            ("aggregate", {}),
+            ("aggregate", {"group_by": "url.path", "service": service}),
+            ("describe_data", {}),
+            ("get_evidence", {"ids": f"trace:{trace}; template:1"}),
         ]
         print("tool, arguments: min / median / max ms, bytes")
         for tool, arguments in questions:

@@ -24,7 +24,7 @@ pub(crate) const SPEC: Spec = Spec {
 /// Which evidence an agent wants opened.
 ///
 /// The answer has a table `evidence` beginning with `id`, `state`: `same`, `drifted`, `gone`, or `opened` where the id does
-/// not say what it was.
+/// not say what it was, or what it names is a record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GetEvidenceAsk {
     /// The ids, 1 to 10.
@@ -35,15 +35,46 @@ pub struct GetEvidenceAsk {
     pub max_tokens: usize,
 }
 
+/// The ids; a name may have a semicolon in it, so that each begins with its kind.
+fn split(text: &str) -> Vec<String> {
+    const KINDS: [&str; 8] =
+        ["operation:", "edge:", "instance:", "template:", "series:", "change:", "trace:", "span:"];
+    let mut ids: Vec<String> = Vec::new();
+    for part in text.split(';') {
+        let id = part.trim();
+        match ids.last_mut() {
+            Some(last) if !id.is_empty() && !KINDS.iter().any(|kind| id.starts_with(kind)) => {
+                last.push(';');
+                last.push_str(part.trim_end());
+            }
+            _ if id.is_empty() => {}
+            _ => ids.push(id.to_owned()),
+        }
+    }
+    ids
+}
+
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<GetEvidenceAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
     let text = reader.required_text(&IDS);
-    let ids: Vec<String> =
-        text.split(';').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    let ids = split(&text);
     if ids.len() > IDS_MAX {
         reader.refuse("`ids` names more than 10; ask in several calls");
     }
     let ask = GetEvidenceAsk { ids, range: reader.range(), max_tokens: reader.max_tokens() };
     reader.finish(ask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn ids_are_told_apart_by_their_kinds() {
+        assert_eq!(split("template:1; trace:ab ;"), ["template:1", "trace:ab"]);
+        assert_eq!(split("operation:a GET /x;y=1; template:2"), ["operation:a GET /x;y=1", "template:2"]);
+        assert_eq!(split("payment"), ["payment"]);
+        assert!(split(" ; ").is_empty());
+    }
 }

@@ -101,14 +101,22 @@ impl Listed {
                         complete(json!({"type": "ref/prompt", "name": name}), it["name"].as_str().unwrap())
                     })
                     .collect();
-                uses.push(("prompts/get", json!({"name": name})));
+                let required = arguments.iter().filter(|it| it["required"] == true);
+                let given: Map<String, Value> = required
+                    .map(|it| (it["name"].as_str().unwrap().to_owned(), json!("01".repeat(16))))
+                    .collect();
+                uses.push(("prompts/get", json!({"name": name, "arguments": given})));
                 uses
             }
             "resources" => vec![("resources/read", json!({"uri": name}))],
             _ => {
                 let (before, rest) = name.split_once('{').expect("a template has a variable");
                 let (variable, _) = rest.split_once('}').unwrap();
-                let value = if variable == "service" { "shop".to_owned() } else { "01".repeat(16) };
+                let value = match variable {
+                    "service" => "shop".to_owned(),
+                    "id" => "template%3A1".to_owned(),
+                    _ => "01".repeat(16),
+                };
                 vec![
                     ("resources/read", json!({"uri": format!("{before}{value}")})),
                     complete(json!({"type": "ref/resource", "uri": name}), variable),
