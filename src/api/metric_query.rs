@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::auth::Right;
 use crate::model::packed::value::Value;
 use crate::query::metrics::labels::{Filter, Key};
-use crate::query::metrics::{GROUPS_MAX, GroupAnswer, KEYS_MAX, MetricQuestion, PartAnswer};
+use crate::query::metrics::{GROUPS_MAX, GroupAnswer, KEYS_MAX, MetricQuestion, PartAnswer, easy_step};
 use crate::reckon::Function;
 use crate::reckon::function::UnknownFunction;
 
@@ -159,7 +159,7 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
     let name = call.needed(&NAME)?.to_owned();
     let function = function(call.needed(&FUNCTION)?)?;
     let given = |parameter| call.duration_ns(parameter).map(Duration::from_nanos);
-    let step = given(&STEP).unwrap_or_else(|| easy_step(resumed.window.length()));
+    let step = given(&STEP).unwrap_or_else(|| easy_step(resumed.window.length(), STEPS, &EASY_STEPS));
     let range = given(&RANGE).unwrap_or(step);
     let keys = call.texts(&BY).flat_map(|keys| keys.split(',')).map(str::trim).filter(|key| !key.is_empty());
     let by: Vec<String> = keys.map(str::to_owned).collect();
@@ -242,13 +242,6 @@ fn filter(text: &str) -> Result<Filter, Problem> {
         return Err(wrong());
     }
     Ok(Filter { key: Key::read(key), value: value.to_owned(), equal })
-}
-
-fn easy_step(length: Duration) -> Duration {
-    let wanted = length.as_secs() / STEPS;
-    let longest = EASY_STEPS[EASY_STEPS.len() - 1];
-    let step = EASY_STEPS.into_iter().find(|step| *step >= wanted);
-    Duration::from_secs(step.unwrap_or_else(|| wanted.div_ceil(longest) * longest))
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use crate::model::metric::MetricKind;
 use crate::model::tenant::Scope;
 use crate::query::Query;
 use crate::query::metrics::labels::{Filter, Key};
-use crate::query::metrics::{Function, GROUPS_MAX, GroupAnswer, MetricQuestion, PartAnswer, UnknownFunction};
+use crate::query::metrics::{
+    Function, GROUPS_MAX, GroupAnswer, MetricQuestion, PartAnswer, UnknownFunction, easy_step,
+};
 
 use super::window::Asked;
 use super::{cells, fault, page};
@@ -31,7 +33,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
         Some(text) => text.parse().map_err(|unknown: UnknownFunction| Fault::invalid(unknown.to_string()))?,
         None => usual_function(query, scope, &metric, &asked).await?,
     };
-    let step = Duration::from_secs(ask.step_s.map_or_else(|| easy_step(asked.window.length()), u64::from));
+    let given = ask.step_s.map(|seconds| Duration::from_secs(seconds.into()));
+    let step = given.unwrap_or_else(|| easy_step(asked.window.length(), STEPS, &EASY_STEPS));
     let by = ask.group_by.clone().unwrap_or_else(|| vec!["service".to_owned()]);
     let equal =
         |(key, value): &(String, String)| Filter { key: Key::read(key), value: value.clone(), equal: true };
@@ -160,10 +163,4 @@ fn row(part: &PartAnswer, group: &GroupAnswer) -> Vec<Value> {
         Value::Array(values),
     ];
     labels.chain(fixed).collect()
-}
-
-fn easy_step(length: Duration) -> u64 {
-    let wanted = length.as_secs() / STEPS;
-    let longest = EASY_STEPS[EASY_STEPS.len() - 1];
-    EASY_STEPS.into_iter().find(|step| *step >= wanted).unwrap_or_else(|| wanted.div_ceil(longest) * longest)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::id::{OperationId, ServiceId, TemplateId, TenantNumber};
+use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Seen, Subject};
 use crate::model::span::Status;
 use crate::model::tenant::Scope;
@@ -251,7 +251,7 @@ impl Query {
         }
     }
 
-    fn value_of_resource(&self, id: crate::model::id::ResourceId, key: &str) -> String {
+    fn value_of_resource(&self, id: ResourceId, key: &str) -> String {
         let info = self.resource(id);
         info.and_then(|info| info.resource.attributes.get(key).map(|value| value.render()))
             .unwrap_or_default()

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::model::id::{ResourceId, ServiceId, SpanId, TenantNumber};
-use crate::model::node::NodeKind;
-use crate::model::rollup::Subject;
+use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 use crate::store::read::exemplars::{DetailsOf, Exemplar};
@@ -156,7 +155,7 @@ impl Query {
                 found.spans += cell.count;
                 sending[0].insert(owner);
             }
-            let minutes = window::whole_buckets(known, crate::model::rollup::COARSE_SECONDS);
+            let minutes = window::whole_buckets(known, COARSE_SECONDS);
             for (subject, cell) in self.logs_of(tenant, &[minutes]).await?.into_iter().flatten() {
                 let Subject::Logs(owner, ..) = subject else { continue };
                 if is_wanted(owner) {
@@ -263,11 +262,6 @@ impl Query {
             }
         }
         issues
-    }
-
-    /// Whether a node is a service that sends spans itself.
-    pub(super) fn is_instrumented(&self, id: ServiceId) -> bool {
-        self.names().service_info(id).is_some_and(|info| info.kind == NodeKind::Service)
     }
 }
 

@@ -98,6 +98,11 @@ impl Query {
         self.store.names()
     }
 
+    /// Whether a node is a service that sends spans itself.
+    pub(super) fn is_instrumented(&self, id: ServiceId) -> bool {
+        self.names().service_info(id).is_some_and(|info| info.kind == NodeKind::Service)
+    }
+
     /// The name of a node; `?` for an id that nothing describes.
     pub fn service_name(&self, id: ServiceId) -> String {
         self.names().service_info(id).map_or_else(|| "?".to_owned(), |info| info.name.to_string())

@@ -214,6 +214,15 @@ impl Query {
 /// What tells the parts of an answer apart: kind, unit, whether it only grows, whether its points are levels.
 type Place = (MetricKind, String, bool, bool);
 
+/// The first of `steps` (seconds, rising) that cuts `length` into at most about so many; where the longest is too short, a
+/// multiple of it.
+pub fn easy_step(length: Duration, about: u64, steps: &[u64]) -> Duration {
+    let wanted = length.as_secs() / about;
+    let longest = steps.last().copied().unwrap_or(1);
+    let step = steps.iter().copied().find(|step| *step >= wanted);
+    Duration::from_secs(step.unwrap_or_else(|| wanted.div_ceil(longest) * longest))
+}
+
 /// The steps of a question.
 fn plan(question: &MetricQuestion) -> Result<Plan, Refusal> {
     let step_seconds = question.step.as_secs();
