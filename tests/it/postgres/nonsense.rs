@@ -14,7 +14,7 @@ use crate::api;
 use crate::client::{export, request, span};
 use crate::door::Door;
 use crate::server::Server;
-use crate::wire::peak_bytes;
+use crate::wire::{grown_bytes, peak_bytes};
 
 /// A message: its kind, the length that it claims beyond its own, and what comes.
 fn message(kind: u8, length: i64, body: &[u8]) -> Vec<u8> {
@@ -136,7 +136,7 @@ async fn f9_what_is_no_postgres_is_told_in_time_and_costs_nothing() {
     let ready = reqwest::get(format!("http://{}/ready", server.http)).await.unwrap();
     assert_eq!(ready.status(), 503);
     assert!(longest < Duration::from_secs(33), "a question took {longest:?}");
-    let grown = peak_bytes(&server).saturating_sub(before);
+    let grown = grown_bytes(&server, before);
     println!(
         "{scripts} scripts in {:?}; a question took {longest:?}, and {} MiB more",
         began.elapsed(),

@@ -268,3 +268,9 @@ pub(crate) fn peak_bytes(server: &Server) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
+
+/// How many bytes the peak rose since it was `before`. The kernel counts a peak when it is asked for, to within
+/// a few pages a thread, so a second reading may be below the first: nothing rose then.
+pub(crate) fn grown_bytes(server: &Server, before: u64) -> u64 {
+    peak_bytes(server).saturating_sub(before)
+}
