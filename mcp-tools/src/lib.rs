@@ -46,6 +46,7 @@ pub use crate::tools::compare_attributes::{BadSet, CompareAttributesAsk};
 pub use crate::tools::describe_data::DescribeDataAsk;
 pub use crate::tools::get_evidence::GetEvidenceAsk;
 pub use crate::tools::impact::ImpactAsk;
+pub use crate::tools::investigation::{Deed, InvestigationAsk};
 pub use crate::tools::list_services::{ListServicesAsk, ServiceSort};
 pub use crate::tools::log_patterns::{LogPatternsAsk, PatternStatus};
 pub use crate::tools::query_metrics::QueryMetricsAsk;

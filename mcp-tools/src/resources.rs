@@ -13,6 +13,7 @@ const HEALTH: &str = "otelcontext://service-health";
 const SERVICE_PREFIX: &str = "otelcontext://service/";
 const TRACE_PREFIX: &str = "otelcontext://trace/";
 const EVIDENCE_PREFIX: &str = "otelcontext://evidence/";
+const INVESTIGATION_PREFIX: &str = "otelcontext://investigation/";
 /// The template of one service's health.
 pub(crate) const SERVICE_TEMPLATE: &str = "otelcontext://service/{service}";
 /// The template of one trace.
@@ -20,6 +21,8 @@ const TRACE_TEMPLATE: &str = "otelcontext://trace/{trace_id}";
 
 /// The template of one piece of evidence.
 const EVIDENCE_TEMPLATE: &str = "otelcontext://evidence/{id}";
+/// The template of one investigation.
+const INVESTIGATION_TEMPLATE: &str = "otelcontext://investigation/{id}";
 
 /// The resources that always exist.
 pub(crate) fn list() -> Vec<Resource> {
@@ -50,6 +53,10 @@ pub(crate) fn templates() -> Vec<ResourceTemplate> {
             .with_title("One piece of evidence")
             .with_description("What an evidence id stands for, observed again.")
             .with_mime_type(MIME_TYPE),
+        ResourceTemplate::new(INVESTIGATION_TEMPLATE, "investigation")
+            .with_title("One investigation")
+            .with_description("What an agent found out, and what became of its evidence.")
+            .with_mime_type(MIME_TYPE),
     ]
 }
 
@@ -65,8 +72,19 @@ pub(crate) fn call(uri: &str) -> Result<(&'static str, JsonObject), Fault> {
         ("trace_graph", Some(("trace_id", trace_id)))
     } else if let Some(id) = uri.strip_prefix(EVIDENCE_PREFIX).and_then(percent_decoded) {
         ("get_evidence", Some(("ids", id)))
+    } else if let Some(id) = uri.strip_prefix(INVESTIGATION_PREFIX).and_then(percent_decoded) {
+        let arguments = json!({"action": "resume", "id": id});
+        return Ok(("investigation", arguments.as_object().cloned().unwrap_or_default()));
     } else {
-        let known = listed(&[SERVICE_MAP, HEALTH, SERVICE_TEMPLATE, TRACE_TEMPLATE, EVIDENCE_TEMPLATE]);
+        let known = [
+            SERVICE_MAP,
+            HEALTH,
+            SERVICE_TEMPLATE,
+            TRACE_TEMPLATE,
+            EVIDENCE_TEMPLATE,
+            INVESTIGATION_TEMPLATE,
+        ];
+        let known = listed(&known);
         return Err(Fault::not_found(format!("unknown resource {}; valid: {known}", echoed(uri))));
     };
     let argument = argument.map(|(name, value): (&str, String)| (name.to_owned(), json!(value)));

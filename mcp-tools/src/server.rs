@@ -22,7 +22,7 @@ use crate::fault::Fault;
 use crate::gate::Gate;
 use crate::prompts;
 use crate::resources;
-use crate::tools::{Question, SPECS, unknown_tool};
+use crate::tools::{Question, SPECS, WRITERS, unknown_tool};
 use crate::triage::{Ended, Outcome, Triage};
 
 /// JSON-RPC error code of a question that came while the server was at its limit.
@@ -331,6 +331,10 @@ fn refuse_cursor(request: Option<PaginatedRequestParams>) -> Result<(), ErrorDat
 }
 
 fn tool(spec: &Spec) -> Tool {
-    let hints = ToolAnnotations::new().read_only(true).open_world(false);
+    let hints = ToolAnnotations::new().open_world(false);
+    let hints = match WRITERS.contains(&spec.name) {
+        true => hints.read_only(false).destructive(false).idempotent(false),
+        false => hints.read_only(true),
+    };
     Tool::new(spec.name, spec.description, spec.input_schema()).with_title(spec.title).with_annotations(hints)
 }

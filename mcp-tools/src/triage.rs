@@ -10,6 +10,7 @@ use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::describe_data::DescribeDataAsk;
 use crate::tools::get_evidence::GetEvidenceAsk;
 use crate::tools::impact::ImpactAsk;
+use crate::tools::investigation::InvestigationAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
 use crate::tools::query_metrics::QueryMetricsAsk;
@@ -163,6 +164,13 @@ pub trait Triage: Send + Sync + 'static {
         &self,
         caller: &Self::Caller,
         ask: GetEvidenceAsk,
+    ) -> impl Future<Output = Result<Answer, Fault>> + Send;
+
+    /// What an agent found out, written, read again or exported; the only question that writes.
+    fn investigation(
+        &self,
+        caller: &Self::Caller,
+        ask: InvestigationAsk,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
     /// The names of the services the caller may see, in any order, to complete what a person types.

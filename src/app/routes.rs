@@ -11,7 +11,7 @@ use tracing::error;
 
 use crate::admit::Budget;
 use crate::api;
-use crate::auth::{self, Authenticator, Gate, Policies, Policy, Right};
+use crate::auth::{self, Authenticator, Gate, Policies, Policy, Principal, Right};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fault::{self, chain};
@@ -93,12 +93,23 @@ impl Behind {
                 allowed_hosts: config.mcp_allowed_hosts.clone(),
                 allowed_origins: config.mcp_allowed_origins.clone(),
             };
-            router = router.merge(mcp::router(options, query.clone(), calls));
+            router =
+                router.merge(mcp::router(options, query.clone(), calls).layer(middleware::from_fn(as_agent)));
         }
         router.fallback(|| async {
             (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
         })
     }
+}
+
+/// Tells the agents' route who asks, as the gate found.
+async fn as_agent(mut request: Request, next: Next) -> Response {
+    if let Some(principal) = request.extensions().get::<Principal>() {
+        let may_write = principal.rights.include(Right::Ingest);
+        let caller = mcp::Caller { scope: principal.scope.clone(), may_write };
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
 }
 
 /// Answers where a part panicked that does not answer for itself; callers of gRPC take it for UNAVAILABLE.

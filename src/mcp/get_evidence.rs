@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::diagnose::observed::Observed;
 use crate::model::tenant::Scope;
+use crate::model::time::Window;
 use crate::query::Query;
 use crate::query::reopened::{Named, Reopened};
 
@@ -14,34 +15,22 @@ use super::{cells, fault, proof};
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
-    let unread: Vec<&str> =
-        ask.ids.iter().map(String::as_str).filter(|id| proof::read(id).is_none()).collect();
-    if let Some(first) = unread.first() {
-        let short: String = first.chars().filter(|c| !c.is_control()).take(60).collect();
-        return Err(Fault::invalid(format!(
-            "`{short}` is no evidence id; give ids as answers show them in `evidence`, such as `template:17` or \
-             `operation:payment POST /charge@1795950000+600#3f9a`, with `;` between them"
-        )));
-    }
+    let handles = read_all(&ask.ids)?;
     let mut answer = asked.answer();
     let mut table =
         Table::new("evidence", ["id", "state", "what", "unit", "now", "before", "window_from", "window_s"]);
     let mut states = Vec::new();
-    for (id, handle) in ask.ids.iter().filter_map(|id| Some((id, proof::read(id)?))) {
-        let window = handle.seen.map_or(asked.window, |(window, _)| window);
-        let digest = handle.seen.and_then(|(_, digest)| digest);
-        let found = Box::pin(query.reopen(scope, &handle.named, window, digest)).await.map_err(fault::of)?;
-        let state = state(&handle, &found);
-        states.push(state);
-        let (what, unit, now, before) = told(found);
-        let is_observed = !unit.is_empty();
+    for (id, handle) in ask.ids.iter().zip(&handles) {
+        let opened = open(query, scope, handle, asked.window).await?;
+        states.push(opened.state);
+        let (window, is_observed) = (opened.window, !opened.unit.is_empty());
         table.rows.push(vec![
             json!(id),
-            json!(state),
-            json!(what),
-            json!(unit),
-            now,
-            before,
+            json!(opened.state),
+            json!(opened.what),
+            json!(opened.unit),
+            opened.now,
+            opened.before,
             json!(is_observed.then(|| mcp_tools::rfc3339(window.from.0))),
             if is_observed { cells::rounded(window.length().as_secs_f64()) } else { Value::Null },
         ]);
@@ -60,6 +49,49 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
     );
     answer.tables.push(table);
     Ok(answer)
+}
+
+/// Reads evidence ids, or tells of the first that is none.
+pub(super) fn read_all(ids: &[String]) -> Result<Vec<Handle>, Fault> {
+    let read = |id: &String| {
+        proof::read(id).ok_or_else(|| {
+            let short: String = id.chars().filter(|c| !c.is_control()).take(60).collect();
+            Fault::invalid(format!(
+                "`{short}` is no evidence id; give ids as answers show them in `evidence`, such as `template:17` or \
+                 `operation:payment POST /charge@1795950000+600#3f9a`, with `;` between them"
+            ))
+        })
+    };
+    ids.iter().map(read).collect()
+}
+
+/// A piece of evidence as it is now.
+pub(super) struct Opened {
+    /// What became of it since the id was made.
+    pub(super) state: &'static str,
+    /// What it is.
+    pub(super) what: String,
+    /// The unit of the measures; empty for a record.
+    pub(super) unit: &'static str,
+    /// The measures in the window, and before.
+    pub(super) now: Value,
+    pub(super) before: Value,
+    window: Window,
+}
+
+/// Opens evidence, in `window` where its id names none.
+pub(super) async fn open(
+    query: &Query,
+    scope: &Scope,
+    handle: &Handle,
+    window: Window,
+) -> Result<Opened, Fault> {
+    let window = handle.seen.map_or(window, |(window, _)| window);
+    let digest = handle.seen.and_then(|(_, digest)| digest);
+    let found = Box::pin(query.reopen(scope, &handle.named, window, digest)).await.map_err(fault::of)?;
+    let state = state(handle, &found);
+    let (what, unit, now, before) = told(found);
+    Ok(Opened { state, what, unit, now, before, window })
 }
 
 /// What became of it since the handle was made.

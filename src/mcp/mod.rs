@@ -1,7 +1,7 @@
 //! The agent contract over `query`: every tool of `mcp-tools` answered on stored data.
 //!
-//! One file a tool; each asks one question and lays the answer out as the contract's tables. The caller's
-//! [`Scope`](crate::model::tenant::Scope) comes from the gate in front, never from an argument. Nothing here judges
+//! One file a tool; each asks one question and lays the answer out as the contract's tables. The [`Caller`] comes from the
+//! gate in front, never from an argument. Nothing here judges
 //! or computes beyond rounding.
 //!
 //! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
@@ -15,6 +15,7 @@ mod describe_data;
 mod fault;
 mod get_evidence;
 mod impact;
+mod investigation;
 mod list_services;
 mod log_patterns;
 mod page;
@@ -45,9 +46,9 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 use mcp_tools::{
     AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Fault,
-    GetEvidenceAsk, ImpactAsk, Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk, RootCauseAsk,
-    SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk, TraceGraphAsk,
-    Triage, TriageAsk, WhatChangedAsk,
+    GetEvidenceAsk, ImpactAsk, InvestigationAsk, Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk,
+    RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk,
+    TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
 };
 
 use crate::model::tenant::Scope;
@@ -73,7 +74,16 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
 }
 
-/// The route of MCP. The gate that inserts the caller's `Scope` must stand in front of it.
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose data are asked about.
+    pub scope: Scope,
+    /// Whether notes may be written among them.
+    pub may_write: bool,
+}
+
+/// The route of MCP. What inserts the [`Caller`] must stand in front of it.
 pub fn router(options: Options, query: Query, tally: Arc<Tally>) -> Router {
     let limits = Limits {
         max_concurrent: options.concurrent_max,
@@ -122,97 +132,153 @@ impl Tools {
 }
 
 impl Triage for Tools {
-    type Caller = Scope;
+    type Caller = Caller;
 
-    async fn get_service_map(&self, scope: &Scope, ask: ServiceMapAsk) -> Result<Answer, Fault> {
+    async fn get_service_map(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: ServiceMapAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, service_map::answer(&self.query, scope, ask)).await
     }
 
-    async fn get_service_health(&self, scope: &Scope, ask: ServiceHealthAsk) -> Result<Answer, Fault> {
+    async fn get_service_health(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: ServiceHealthAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, service_health::answer(&self.query, scope, ask)).await
     }
 
-    async fn root_cause_analysis(&self, scope: &Scope, ask: RootCauseAsk) -> Result<Answer, Fault> {
+    async fn root_cause_analysis(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: RootCauseAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, root_cause::answer(&self.query, scope, ask)).await
     }
 
-    async fn impact_analysis(&self, scope: &Scope, ask: ImpactAsk) -> Result<Answer, Fault> {
+    async fn impact_analysis(&self, Caller { scope, .. }: &Caller, ask: ImpactAsk) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, impact::answer(&self.query, scope, ask)).await
     }
 
-    async fn get_anomaly_timeline(&self, scope: &Scope, ask: AnomalyTimelineAsk) -> Result<Answer, Fault> {
+    async fn get_anomaly_timeline(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: AnomalyTimelineAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, anomaly_timeline::answer(&self.query, scope, ask)).await
     }
 
-    async fn trace_graph(&self, scope: &Scope, ask: TraceGraphAsk) -> Result<Answer, Fault> {
+    async fn trace_graph(&self, Caller { scope, .. }: &Caller, ask: TraceGraphAsk) -> Result<Answer, Fault> {
         trace_graph::answer(&self.query, scope, ask).await
     }
 
-    async fn search_logs(&self, scope: &Scope, ask: SearchLogsAsk) -> Result<Answer, Fault> {
+    async fn search_logs(&self, Caller { scope, .. }: &Caller, ask: SearchLogsAsk) -> Result<Answer, Fault> {
         search_logs::answer(&self.query, scope, ask).await
     }
 
-    async fn triage(&self, scope: &Scope, ask: TriageAsk) -> Result<Answer, Fault> {
+    async fn triage(&self, Caller { scope, .. }: &Caller, ask: TriageAsk) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, triage::answer(&self.query, scope, ask)).await
     }
 
-    async fn list_services(&self, scope: &Scope, ask: ListServicesAsk) -> Result<Answer, Fault> {
+    async fn list_services(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: ListServicesAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, list_services::answer(&self.query, scope, ask)).await
     }
 
-    async fn search_traces(&self, scope: &Scope, ask: SearchTracesAsk) -> Result<Answer, Fault> {
+    async fn search_traces(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: SearchTracesAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, search_traces::answer(&self.query, scope, ask)).await
     }
 
-    async fn get_log_patterns(&self, scope: &Scope, ask: LogPatternsAsk) -> Result<Answer, Fault> {
+    async fn get_log_patterns(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: LogPatternsAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, log_patterns::answer(&self.query, scope, ask)).await
     }
 
-    async fn query_metrics(&self, scope: &Scope, ask: QueryMetricsAsk) -> Result<Answer, Fault> {
+    async fn query_metrics(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: QueryMetricsAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, query_metrics::answer(&self.query, scope, ask)).await
     }
 
-    async fn what_changed(&self, scope: &Scope, ask: WhatChangedAsk) -> Result<Answer, Fault> {
+    async fn what_changed(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: WhatChangedAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, what_changed::answer(&self.query, scope, ask)).await
     }
 
-    async fn compare_attributes(&self, scope: &Scope, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
+    async fn compare_attributes(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: CompareAttributesAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, compare_attributes::answer(&self.query, scope, ask)).await
     }
 
-    async fn test_hypothesis(&self, scope: &Scope, ask: TestHypothesisAsk) -> Result<Answer, Fault> {
+    async fn test_hypothesis(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: TestHypothesisAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, test_hypothesis::answer(&self.query, scope, ask)).await
     }
 
-    async fn describe_data(&self, scope: &Scope, ask: DescribeDataAsk) -> Result<Answer, Fault> {
+    async fn describe_data(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: DescribeDataAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, describe_data::answer(&self.query, scope, ask)).await
     }
 
-    async fn aggregate(&self, scope: &Scope, ask: AggregateAsk) -> Result<Answer, Fault> {
+    async fn aggregate(&self, Caller { scope, .. }: &Caller, ask: AggregateAsk) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, aggregate::answer(&self.query, scope, ask)).await
     }
 
-    async fn get_evidence(&self, scope: &Scope, ask: GetEvidenceAsk) -> Result<Answer, Fault> {
+    async fn get_evidence(
+        &self,
+        Caller { scope, .. }: &Caller,
+        ask: GetEvidenceAsk,
+    ) -> Result<Answer, Fault> {
         let question = format!("{ask:?}");
         self.remembered(scope, question, get_evidence::answer(&self.query, scope, ask)).await
     }
 
-    async fn services(&self, scope: &Scope) -> Result<Vec<String>, Fault> {
+    async fn investigation(&self, caller: &Caller, ask: InvestigationAsk) -> Result<Answer, Fault> {
+        investigation::answer(&self.query, caller, ask).await
+    }
+
+    async fn services(&self, Caller { scope, .. }: &Caller) -> Result<Vec<String>, Fault> {
         Ok(self.query.service_names(scope))
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Every question takes the caller's [`Scope`](crate::model::tenant::Scope) first and sees nothing of other tenants.
 //! Questions gather evidence from the graph where it still remembers the window, else from the store, and leave
-//! judgement to `diagnose`. Nothing here writes. All answers are bounded and in a fixed order.
+//! judgement to `diagnose`. Nothing here writes but [`investigations`]. All answers are bounded and in a fixed order.
 //!
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
 //! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
-//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`anomalies`], [`trace`], [`traces`], [`spans`],
+//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`], [`anomalies`], [`trace`], [`traces`], [`spans`],
 //! [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
 //! [`cache`] remembers answers for a few seconds.
 
@@ -25,6 +25,7 @@ pub mod handle;
 pub mod holdings;
 pub mod hypothesis;
 pub mod impact;
+pub mod investigations;
 pub mod log_records;
 pub mod log_templates;
 pub mod logs;

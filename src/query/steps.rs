@@ -47,18 +47,23 @@ impl Query {
         let comparable = || compared.iter().filter_map(|(window, baseline)| Some((*window, (*baseline)?)));
         let longest = comparable().map(|(window, _)| window).min_by_key(|window| window.from);
         let Some(longest) = longest else { return Ok(vec![Vec::new(); compared.len()]) };
-        let baselines: Vec<Window> = comparable().map(|(_, baseline)| baseline).collect();
-        let (now, before) = tokio::try_join!(
-            Box::pin(self.newest(tenant, longest)),
-            Box::pin(self.newest_of_each(tenant, &baselines)),
+        let windows: Vec<Window> =
+            std::iter::once(longest).chain(comparable().map(|(_, baseline)| baseline)).collect();
+        // Each takes as long as the other: two at a time.
+        let (first, second) = windows.split_at(windows.len() / 2);
+        let (mut read, more) = tokio::try_join!(
+            Box::pin(self.newest_of_each(tenant, first)),
+            Box::pin(self.newest_of_each(tenant, second)),
         )?;
+        read.extend(more);
         let (statements, compared) = (statements(templates), compared.to_vec());
         let work = tokio::task::spawn_blocking(move || {
-            let mut before = before.into_iter();
+            let mut read = read.into_iter();
+            let Some(now) = read.next() else { return vec![Vec::new(); compared.len()] };
             let mut known: Option<(UnixNanos, Counts)> = None;
             let mut of = |(window, baseline): (Window, Option<Window>)| {
                 let Some(baseline) = baseline else { return Vec::new() };
-                let before = before.next().map(|before| counts(&before, baseline, &statements));
+                let before = read.next().map(|before| counts(&before, baseline, &statements));
                 let from = now.known_from(window);
                 let (_, now) = match known.take() {
                     Some(known) if known.0 == from => known,

@@ -13,7 +13,7 @@
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
 //! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
 //! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
-//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`blocks`] (packed details
+//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
 //! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
 //! [`retire`] (giving up what is old), [`snapshot`] (a copy of the file), [`relocate`] (a move to another database),
 //! `catalog` and [`schema`] (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values`
@@ -33,6 +33,7 @@ mod filters;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod hours;
+pub mod investigations;
 pub mod names;
 mod open;
 pub mod options;

@@ -409,7 +409,7 @@ static OPEN_MINUTES: Table = Table {
 };
 
 /// The tables that are not kept by day.
-static WHOLE: [Moving; 11] = [
+static WHOLE: [Moving; 12] = [
     Moving::by(&table::TENANTS, "id"),
     Moving::by(&table::SERVICES, "id"),
     Moving::by(&table::OPERATIONS, "id"),
@@ -421,6 +421,7 @@ static WHOLE: [Moving; 11] = [
     Moving::by(&UNRECKONED, "hour"),
     Moving::by(&OPEN_MINUTES, "tenant_id, minute"),
     Moving::by(&table::ANOMALIES, "tenant_id, onset, kind, a, b, what"),
+    Moving::by(&table::NOTES, "tenant_id, id, number"),
 ];
 
 /// How the tables of a day are moved.

@@ -350,6 +350,19 @@ pub(super) static ANOMALIES: Table = Table {
     clash: Clash::Replace { key: "tenant_id, onset, kind, a, b, what" },
 };
 
+pub(super) static NOTES: Table = Table {
+    name: "investigation_notes",
+    columns: &[
+        ("tenant_id", Int),
+        ("id", Int),
+        ("number", Int),
+        ("written", Big),
+        ("text", Text),
+        ("evidence", Text),
+    ],
+    clash: Clash::Never,
+};
+
 /// Points are given up by the day, so a roll-up of fewer points than the stored one has lost some: the stored one stays.
 pub(super) static SERIES_HOURS: Table = Table {
     name: partition::SERIES_HOURS.name,

@@ -47,7 +47,7 @@ pub struct Options {
     pub fine: Duration,
     /// Roll-ups of a minute.
     pub minute: Duration,
-    /// Roll-ups of an hour, of traces and logs as of metric series.
+    /// Roll-ups of an hour, of traces and logs as of metric series; and investigations after their last note.
     pub hour: Duration,
     /// Bytes that the database and what is beside it may use; where they use more, the oldest days of spans, logs and
     /// points go. 0: no bound.
@@ -164,6 +164,7 @@ impl Keeper {
         let old: Vec<Partition> =
             partitions.iter().copied().filter(|partition| self.options.is_old(*partition, now)).collect();
         self.give_up(&old, "age").await?;
+        self.store.forget_notes(now.minus(self.options.hour)).await?;
         self.reclaim().await?;
         self.make_room(now).await
     }

@@ -92,6 +92,7 @@ async fn every_tool_answers_and_its_next_calls_are_valid() {
         ("describe_data", json!({})),
         ("aggregate", json!({})),
         ("get_evidence", json!({"ids": format!("trace:{trace}")})),
+        ("investigation", json!({"action": "resume"})),
     ];
     assert!(mcp_tools::TOOL_NAMES.iter().all(|tool| asked.iter().any(|(name, _)| name == tool)));
     for (tool, arguments) in asked {

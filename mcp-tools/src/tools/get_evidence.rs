@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::time::TimeRange;
 
 /// Most ids of one call.
-const IDS_MAX: usize = 10;
+pub(crate) const IDS_MAX: usize = 10;
 const IDS: Argument =
     Argument::text("ids", 4_096, "Evidence ids as answers show them, `;` between them; at most 10.")
         .required();
@@ -36,7 +36,7 @@ pub struct GetEvidenceAsk {
 }
 
 /// The ids; a name may have a semicolon in it, so that each begins with its kind.
-fn split(text: &str) -> Vec<String> {
+pub(crate) fn split(text: &str) -> Vec<String> {
     const KINDS: [&str; 8] =
         ["operation:", "edge:", "instance:", "template:", "series:", "change:", "trace:", "span:"];
     let mut ids: Vec<String> = Vec::new();

@@ -14,6 +14,7 @@ use crate::tools::compare_attributes::CompareAttributesAsk;
 use crate::tools::describe_data::DescribeDataAsk;
 use crate::tools::get_evidence::GetEvidenceAsk;
 use crate::tools::impact::ImpactAsk;
+use crate::tools::investigation::InvestigationAsk;
 use crate::tools::list_services::ListServicesAsk;
 use crate::tools::log_patterns::LogPatternsAsk;
 use crate::tools::query_metrics::QueryMetricsAsk;
@@ -34,6 +35,7 @@ pub(crate) mod compare_attributes;
 pub(crate) mod describe_data;
 pub(crate) mod get_evidence;
 pub(crate) mod impact;
+pub(crate) mod investigation;
 pub(crate) mod list_services;
 pub(crate) mod log_patterns;
 pub(crate) mod query_metrics;
@@ -48,7 +50,7 @@ pub(crate) mod triage;
 pub(crate) mod what_changed;
 
 /// Every tool, in the order they are listed: the ones to begin with first.
-pub(crate) const SPECS: [&Spec; 18] = [
+pub(crate) const SPECS: [&Spec; 19] = [
     &triage::SPEC,
     &root_cause::SPEC,
     &service_health::SPEC,
@@ -64,10 +66,14 @@ pub(crate) const SPECS: [&Spec; 18] = [
     &log_patterns::SPEC,
     &search_logs::SPEC,
     &query_metrics::SPEC,
+    &investigation::SPEC,
     &get_evidence::SPEC,
     &aggregate::SPEC,
     &describe_data::SPEC,
 ];
+
+/// The tools that write; what they add is never taken away or changed by another call.
+pub(crate) const WRITERS: [&str; 1] = ["investigation"];
 
 /// The names of every tool, in the order they are listed.
 pub const TOOL_NAMES: [&str; SPECS.len()] = {
@@ -98,6 +104,8 @@ pub enum Question {
     TraceGraph(TraceGraphAsk),
     /// `search_logs`
     SearchLogs(SearchLogsAsk),
+    /// `investigation`
+    Investigation(InvestigationAsk),
     /// `get_evidence`
     GetEvidence(GetEvidenceAsk),
     /// `aggregate`
@@ -139,6 +147,7 @@ impl Question {
             "describe_data" => describe_data::read(arguments).map(Self::DescribeData),
             "aggregate" => aggregate::read(arguments).map(Self::Aggregate),
             "get_evidence" => get_evidence::read(arguments).map(Self::GetEvidence),
+            "investigation" => investigation::read(arguments).map(Self::Investigation),
             "search_logs" => search_logs::read(arguments).map(Self::SearchLogs),
             "triage" => triage::read(arguments).map(Self::Triage),
             "list_services" => list_services::read(arguments).map(Self::ListServices),
@@ -161,6 +170,7 @@ impl Question {
             Self::AnomalyTimeline(ask) => ask.max_tokens,
             Self::TraceGraph(ask) => ask.max_tokens,
             Self::SearchLogs(ask) => ask.max_tokens,
+            Self::Investigation(ask) => ask.max_tokens,
             Self::GetEvidence(ask) => ask.max_tokens,
             Self::Aggregate(ask) => ask.max_tokens,
             Self::DescribeData(ask) => ask.max_tokens,
@@ -188,6 +198,7 @@ impl Question {
             Self::DescribeData(ask) => Box::pin(triage.describe_data(caller, ask)).await,
             Self::Aggregate(ask) => Box::pin(triage.aggregate(caller, ask)).await,
             Self::GetEvidence(ask) => Box::pin(triage.get_evidence(caller, ask)).await,
+            Self::Investigation(ask) => Box::pin(triage.investigation(caller, ask)).await,
             Self::SearchLogs(ask) => Box::pin(triage.search_logs(caller, ask)).await,
             Self::Triage(ask) => Box::pin(triage.triage(caller, ask)).await,
             Self::ListServices(ask) => Box::pin(triage.list_services(caller, ask)).await,

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_tools::{
     AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Evidence, Fault,
-    GetEvidenceAsk, ImpactAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk, RootCauseAsk,
-    SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk, TraceGraphAsk,
-    Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
+    GetEvidenceAsk, ImpactAsk, InvestigationAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk,
+    RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk,
+    TraceGraphAsk, Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -171,6 +171,10 @@ impl Triage for Fake {
 
     async fn get_evidence(&self, caller: &Caller, _ask: GetEvidenceAsk) -> Result<Answer, Fault> {
         Ok(self.answer(caller, "get_evidence"))
+    }
+
+    async fn investigation(&self, caller: &Caller, _ask: InvestigationAsk) -> Result<Answer, Fault> {
+        Ok(self.answer(caller, "investigation"))
     }
 
     async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {

@@ -83,6 +83,7 @@ async fn every_tool_answers_in_both_eras() {
                 "impact_analysis" => json!({"service": "cart"}),
                 "test_hypothesis" => json!({"cause": "cart"}),
                 "get_evidence" => json!({"ids": "template:1"}),
+                "investigation" => json!({"action": "resume"}),
                 "trace_graph" => json!({"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}),
                 _ => json!({}),
             };

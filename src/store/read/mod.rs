@@ -24,6 +24,7 @@ pub mod counts;
 mod details;
 pub mod edges;
 pub mod exemplars;
+mod investigations;
 mod lines;
 pub mod logs;
 mod long;

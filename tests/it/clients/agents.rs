@@ -45,6 +45,7 @@ fn questions() -> Value {
         "describe_data": {"service": "shop"},
         "aggregate": {"measure": "p95_ms", "step_s": 60},
         "get_evidence": {"ids": "operation:payment POST /charge"},
+        "investigation": {"action": "resume"},
     })
 }
 

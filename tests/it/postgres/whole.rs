@@ -107,6 +107,7 @@ async fn every_tool_answers_as_on_sqlite() {
         ("aggregate", json!({"group_by": "resource.service.name"})),
         ("aggregate", json!({"source": "logs", "group_by": "template,severity"})),
         ("get_evidence", json!({"ids": format!("trace:{TRACE}; template:1; series:1")})),
+        ("investigation", json!({"action": "resume"})),
     ];
     for (tool, mut arguments) in asked {
         (arguments["since"], arguments["until"]) = (json!(since), json!(until));
