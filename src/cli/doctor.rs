@@ -1,6 +1,6 @@
 //! `otelcontext doctor`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -42,13 +42,7 @@ pub(super) fn run(ready: bool, as_json: bool) -> Result<Ending> {
 }
 
 async fn ask(config: &Config) -> Result<Finding> {
-    let address = match config.bind_addr {
-        IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(any) if any.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        other => other,
-    };
-    let scheme = client::scheme(config);
-    let url = format!("{scheme}://{}/ready", SocketAddr::new(address, config.http_port));
+    let url = format!("{}/ready", client::own_address(config, config.http_port));
     let client = client::credulous(Duration::from_secs(3))?;
     let (ok, detail) = match client.get(&url).send().await {
         Ok(answer) => (answer.status().is_success(), answer.text().await.unwrap_or_default()),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::config::Config;
 use crate::decode::Encoding;
@@ -38,17 +38,9 @@ pub(super) struct Http {
 impl Server {
     /// Its door, which is not knocked at yet.
     pub(super) fn door(&self, config: &Config) -> Result<Http> {
-        let api_key = match &self.api_key_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                Some(text.trim().to_owned())
-            }
-            None => config.api_key.clone(),
-        };
+        let api_key = client::key(self.api_key_file.as_deref(), config)?;
         let endpoint = match &self.endpoint {
-            Some(url) if url.starts_with("http://") || url.starts_with("https://") => url.clone(),
-            Some(other) if other.contains("://") => bail!("--endpoint: `{other}` is neither http nor https"),
-            Some(address) => format!("http://{address}"),
+            Some(address) => client::address_of("--endpoint", address)?,
             None => format!("{}://127.0.0.1:{}", client::scheme(config), config.otlp_http_port),
         };
         let own = || client::certificate_of(config).filter(|_| self.endpoint.is_none());

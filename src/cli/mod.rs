@@ -12,6 +12,7 @@ mod door;
 mod export;
 mod import;
 mod keys;
+mod mcp;
 mod migrate;
 mod progress;
 mod relocate;
@@ -95,6 +96,9 @@ enum Command {
     /// Keys that are bound to tenants.
     #[command(subcommand)]
     Keys(keys::Arguments),
+    /// What agents ask a running server, by other ways than HTTP.
+    #[command(subcommand)]
+    Mcp(mcp::Arguments),
     /// Mine log templates from a file of one message a line; prints CSV.
     Templates {
         /// The file.
@@ -127,6 +131,7 @@ pub fn run() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Dlq(arguments) => dlq::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Mcp(arguments) => mcp::run(&arguments),
         Command::Templates { file, passes } => templates::run(&file, passes),
     };
     match outcome {

@@ -9,7 +9,7 @@ use crate::client::{export, failed, request, span};
 use crate::server::Server;
 
 /// A server with a failed request to ask about.
-async fn troubled() -> Server {
+pub(super) async fn troubled() -> Server {
     const SERVER: i32 = 2;
     const CLIENT: i32 = 3;
     let server = Server::start(&[]).await;
@@ -49,11 +49,15 @@ fn questions() -> Value {
     })
 }
 
-/// The Python client finds every tool and gets an answer from each.
-async fn check_python(mode: &str, revision: &str) {
+async fn check_http(mode: &str, revision: &str) {
     let server = troubled().await;
+    check_python(format!("http://{}/mcp", server.http), mode, revision).await;
+}
+
+/// The Python client finds every tool at a URL, or behind a command in JSON, and gets an answer from each.
+pub(super) async fn check_python(reached: String, mode: &str, revision: &str) {
     let mut agent = python("agent.py");
-    agent.args([format!("http://{}/mcp", server.http), mode.to_owned(), questions().to_string()]);
+    agent.args([reached, mode.to_owned(), questions().to_string()]);
     let report = run(agent).await.report();
     assert_eq!((&report["revision"], &report["server"]), (&json!(revision), &json!("otelcontext")));
     for (tool, _) in questions().as_object().unwrap() {
@@ -70,12 +74,12 @@ async fn check_python(mode: &str, revision: &str) {
 
 #[tokio::test]
 async fn the_python_client_calls_every_tool_in_the_modern_era() {
-    check_python("auto", "2026-07-28").await;
+    check_http("auto", "2026-07-28").await;
 }
 
 #[tokio::test]
 async fn the_python_client_calls_every_tool_in_the_legacy_era() {
-    check_python("legacy", "2025-11-25").await;
+    check_http("legacy", "2025-11-25").await;
 }
 
 fn inspector(server: &Server, arguments: &[&str]) -> Command {

@@ -4,7 +4,7 @@
 //! saying so. Reading order: this file (starting clients, and what must be seen of what they sent), [`python`] and
 //! [`node`] (one service each), [`restarts`] (what becomes of their telemetry when the server restarts), [`collector`] (rotel),
 //! [`otelcol`] (the official Collector over restarts, on [`numbered`] records, read out of what it said by [`wire`]), [`agents`],
-//! [`conformance`] (the official suite of MCP), [`promtool`].
+//! [`stdio`] (agents without HTTP), [`conformance`] (the official suite of MCP), [`promtool`].
 
 mod agents;
 mod collector;
@@ -15,6 +15,7 @@ mod otelcol;
 pub(crate) mod promtool;
 pub(crate) mod python;
 mod restarts;
+mod stdio;
 mod wire;
 
 use std::fs::{File, read_to_string};
