@@ -4,6 +4,7 @@
 
 mod alerts;
 mod anomalies;
+mod answers;
 mod api;
 mod architecture;
 mod client;
