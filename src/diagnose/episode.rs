@@ -119,6 +119,12 @@ impl Known {
         self.all.push(looked);
     }
 
+    /// Whether what was found is an episode, or the way back from one.
+    fn has(&self, found: &Anomaly) -> bool {
+        let mut places = self.by_subject.get(&found.subject).into_iter().flatten();
+        places.any(|place| self.all[*place].is(found) || self.all[*place].is_left_by(found))
+    }
+
     /// Takes in what was found in a look that ends at `to`; answers false where nobody knows it.
     fn take_in(&mut self, found: &Anomaly, to: UnixNanos) -> bool {
         let places = self.by_subject.get(&found.subject).into_iter().flatten();
@@ -129,6 +135,12 @@ impl Known {
         }
         places.clone().any(|place| self.all[*place].is_left_by(found))
     }
+}
+
+/// Those of `found` that are neither one of the `known` episodes nor the way back from one.
+pub fn unknown<'f>(known: &[Episode], found: &'f [Anomaly]) -> Vec<&'f Anomaly> {
+    let known = Known::new(known);
+    found.iter().filter(|found| !known.has(found)).collect()
 }
 
 /// What a look that ends at `to` makes of the `known` episodes: those that are new or changed. `found` are the anomalies
@@ -304,6 +316,9 @@ mod tests {
         let surge = [Episode { anomaly: traffic(100, Some(1_300), 1.0, 10.0), seen: at(1_300) }];
         assert_eq!(followed(&surge, &[traffic(1_300, None, 10.0, 1.0)], &[], at(1_400)), []);
         assert_eq!(identified(vec![traffic(1_300, None, 10.0, 1.0)], &surge, at(1_400)).len(), 1);
+        let found =
+            [traffic(1_300, None, 10.0, 1.0), traffic(1_200, None, 1.0, 8.0), anomaly(1_200, None, 0.5)];
+        assert_eq!(unknown(&surge, &found), [&found[2]]);
         let drop = followed(&surge, &[traffic(1_500, None, 1.0, 0.0)], &[], at(1_600));
         assert_eq!((drop.len(), drop[0].anomaly.onset), (1, at(1_500)));
     }

@@ -10,7 +10,8 @@
 //! `template`, `steps`, `series` and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
-//! their own questions, with [`episode`], which gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
+//! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
+//! gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
 //! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
 //! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes,
 //! [`observed`] says what can be observed again.
@@ -49,6 +50,7 @@ mod symptom;
 mod template;
 #[cfg(test)]
 mod tests;
+pub mod usual;
 pub mod verdict;
 mod view;
 mod waiting;

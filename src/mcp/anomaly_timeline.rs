@@ -23,7 +23,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk
     let Some(first) = found.first() else {
         answer.summary = "Nothing left its normal course in this window.".into();
         answer.why_empty = Some(
-            "every operation and instance stayed within its own baseline, or had too little traffic to tell"
+            "every operation and instance stayed within its own baseline, did what it does at this time on other days, or \
+             had too little traffic to tell"
                 .into(),
         );
         answer.next.push(asked.next("get_service_health", []));

@@ -1,8 +1,9 @@
 //! What left its normal course, and when.
 
 use crate::diagnose::anomaly;
-use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified};
+use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified, unknown};
 use crate::diagnose::evidence::Slice;
+use crate::diagnose::usual::departures;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
@@ -12,11 +13,12 @@ use crate::store::anomalies::EpisodeRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::usual::Judged;
 use super::window;
 
 impl Query {
-    /// The anomalies that overlap `window`, earliest onset first; of one service or of all. Those that upkeep found go by
-    /// the onset that it found, whatever the window.
+    /// The anomalies that overlap the window `asked`, earliest onset first; of one service or of all. Those that upkeep
+    /// found go by the onset that it found, whatever the window. What is usual at its time of day is none.
     ///
     /// # Errors
     /// When the name is unknown or the store does not answer.
@@ -34,8 +36,16 @@ impl Query {
             tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.known_episodes(tenant, asked))?;
         slices.retain(|slice| is_wanted(slice.subject));
         known.retain(|episode| is_wanted(episode.anomaly.subject));
-        let mut found = found_in(slices).await?;
-        found.retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
+        let to = asked.to.min(self.clock.now());
+        let work = tokio::task::spawn_blocking(move || {
+            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
+            found
+                .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
+            let departures = departures(&unknown(&known, &found), &slices, to);
+            (found, departures, known)
+        });
+        let (mut found, departures, known) = work.await.map_err(|_| Error::Abandoned)?;
+        Box::pin(self.drop_usual(tenant, &mut found, departures, &mut Judged::default())).await?;
         let mut found = identified(found, &known, asked.to);
         found.retain(|anomaly| anomaly.end.is_none_or(|end| end > asked.from));
         Ok(found)
@@ -47,22 +57,29 @@ impl Query {
     }
 
     /// What upkeep looks at: the slices of `window` and the anomalies in them. That one falls silent while nobody is heard is
-    /// none.
+    /// none, and so is what is usual at its time of day, unless it is one of the `known` episodes; `judged` is what the look
+    /// before it judged.
     ///
     /// # Errors
-    /// When the store does not answer, which is asked where the graph does not remember the window.
+    /// When the store does not answer, which is asked where the graph does not remember the window, and about earlier days.
     pub async fn look(
         &self,
         tenant: TenantNumber,
         window: Window,
+        known: &[Episode],
+        judged: &mut Judged,
     ) -> Result<(Vec<Slice>, Vec<Anomaly>), Error> {
         let slices = Box::pin(self.slices_within(tenant, window)).await?;
+        let known = known.to_vec();
         let work = tokio::task::spawn_blocking(move || {
             let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
             found.retain(|anomaly| !window::is_unheard(anomaly, window, &slices));
-            (slices, found)
+            let departures = departures(&unknown(&known, &found), &slices, window.to);
+            (slices, found, departures)
         });
-        work.await.map_err(|_| Error::Abandoned)
+        let (slices, mut found, departures) = work.await.map_err(|_| Error::Abandoned)?;
+        Box::pin(self.drop_usual(tenant, &mut found, departures, judged)).await?;
+        Ok((slices, found))
     }
 
     /// The episodes that are stored and overlap `window`, or ended so shortly before it that what begins in it may be one of
@@ -85,11 +102,6 @@ impl Query {
             Subject::Instance(service, _) | Subject::Logs(service, ..) => Some(service),
         }
     }
-}
-
-async fn found_in(slices: Vec<Slice>) -> Result<Vec<Anomaly>, Error> {
-    let work = tokio::task::spawn_blocking(move || anomaly::anomalies(&slices, &anomaly::Options::default()));
-    work.await.map_err(|_| Error::Abandoned)
 }
 
 fn episode(row: EpisodeRow) -> Episode {

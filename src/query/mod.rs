@@ -7,8 +7,9 @@
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
 //! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
-//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`], [`anomalies`], [`trace`], [`traces`], [`spans`],
-//! [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
+//! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`],
+//! [`anomalies`] (with [`usual`]: what is none at its time of day), [`trace`], [`traces`], [`spans`], [`logs`],
+//! [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
 //! [`cache`] remembers answers for a few seconds.
 
 pub mod aggregate;
@@ -43,6 +44,7 @@ mod steps;
 pub mod sums;
 pub mod trace;
 pub mod traces;
+pub mod usual;
 pub mod window;
 
 pub use self::error::Error;

@@ -15,6 +15,7 @@ use crate::fault::{self, chain};
 use crate::model::id::TenantNumber;
 use crate::model::rollup::FINE_SECONDS;
 use crate::model::time::{UnixNanos, Window};
+use crate::query::usual::Judged;
 use crate::query::{Error, Query};
 use crate::store::Store;
 use crate::store::anomalies::EpisodeRow;
@@ -43,6 +44,15 @@ pub struct Followed {
     pub keep: Duration,
 }
 
+/// What is remembered of a tenant from one look to the next.
+#[derive(Clone)]
+struct Remembered {
+    /// The episodes that the next look may find again.
+    episodes: Vec<Episode>,
+    /// Which anomalies were usual at their time of day.
+    judged: Judged,
+}
+
 /// Starts looking; ends when `stop` is cancelled.
 pub fn start(what: Followed, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
@@ -61,12 +71,12 @@ pub fn start(what: Followed, stop: CancellationToken) -> JoinHandle<()> {
 }
 
 impl Followed {
-    /// Looks at each tenant that was heard lately; `known` are the episodes of those that were looked at before, so that
-    /// the store is asked for them once.
+    /// Looks at each tenant that was heard lately; `known` is what is remembered of those that were looked at before, so that
+    /// the store is asked for it once.
     async fn round(
         &self,
         round: u64,
-        known: &mut BTreeMap<TenantNumber, Vec<Episode>>,
+        known: &mut BTreeMap<TenantNumber, Remembered>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         fault::point("upkeep.anomalies");
@@ -77,7 +87,7 @@ impl Followed {
         let to = UnixNanos::from_seconds(now.minus(LATE_MAX).bucket_seconds(FINE_SECONDS));
         let mut tenants: BTreeSet<TenantNumber> = self.query.heard_tenants().into_iter().collect();
         let is_open = |episode: &Episode| episode.anomaly.end.is_none();
-        known.retain(|tenant, known| tenants.contains(tenant) || known.iter().any(is_open));
+        known.retain(|tenant, known| tenants.contains(tenant) || known.episodes.iter().any(is_open));
         tenants.extend(known.keys());
         for tenant in tenants {
             if stop.is_cancelled() {
@@ -99,18 +109,18 @@ impl Followed {
         Ok(())
     }
 
-    /// Looks at one tenant; answers the episodes that the next look may find again.
+    /// Looks at one tenant; answers what the next look has to know.
     async fn tenant(
         &self,
         tenant: TenantNumber,
         window: Window,
-        known: Option<&Vec<Episode>>,
-    ) -> Result<Vec<Episode>, Error> {
-        let known = match known {
-            Some(known) => known.clone(),
-            None => self.query.known_episodes(tenant, window).await?,
+        known: Option<&Remembered>,
+    ) -> Result<Remembered, Error> {
+        let (known, mut judged) = match known {
+            Some(known) => (known.episodes.clone(), known.judged.clone()),
+            None => (self.query.known_episodes(tenant, window).await?, Judged::default()),
         };
-        let (slices, found) = self.query.look(tenant, window).await?;
+        let (slices, found) = self.query.look(tenant, window, &known, &mut judged).await?;
         let work = tokio::task::spawn_blocking(move || {
             let changed = followed(&known, &found, &slices, window.to);
             let ids: HashSet<u64> = changed.iter().map(|episode| episode.anomaly.id()).collect();
@@ -120,10 +130,10 @@ impl Followed {
             all.retain(|episode| episode.anomaly.end.is_none_or(|end| end.plus(GAP) > window.from));
             (changed, all)
         });
-        let (changed, all) = work.await.map_err(|_| Error::Abandoned)?;
+        let (changed, episodes) = work.await.map_err(|_| Error::Abandoned)?;
         let rows: Vec<EpisodeRow> = changed.iter().map(row).collect();
         self.store.put_episodes(tenant, &rows).await?;
-        Ok(all)
+        Ok(Remembered { episodes, judged })
     }
 }
 

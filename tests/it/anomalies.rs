@@ -1,5 +1,7 @@
-//! Anomalies are written down: one identity, whichever window is asked about, also after a restart.
+//! Anomalies are written down: one identity, whichever window is asked about, also after a restart. What the same time of
+//! earlier days shows as well is none.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -68,4 +70,65 @@ async fn an_anomaly_keeps_its_identity_whoever_asks_and_after_a_restart() {
     }
     let strange = ask(&server, "stranger", "get_anomaly_timeline", json!({"since": "3h"})).await;
     assert!(strange["why_empty"].is_string(), "{strange}");
+}
+
+/// Steps of a batch, three minutes.
+const BATCH: u64 = 18;
+/// Requests in a step before it.
+const PLAIN: u64 = 10;
+/// Services with their requests in a step of the batch: on earlier days, and today.
+const SERVICES: [(&str, u64, u64); 5] =
+    [("nightly", 50, 50), ("grown", 50, 200), ("sudden", PLAIN, 50), ("asleep", 0, 0), ("dead", PLAIN, 0)];
+
+/// Requests of a service in the steps up to a second: ten in each, then so many in each step of the batch.
+async fn batch(server: &Server, (service, number): (&str, u64), until: u64, requests: u64) {
+    let mut spans = Vec::new();
+    for step in 0..WELL + BATCH {
+        let second = until - (WELL + BATCH - step) * STEP;
+        let requests = if step < WELL { PLAIN } else { requests };
+        for request in 0..requests {
+            let mut span = span(0, 1, None, "GET /work", SERVER);
+            let trace = u128::from(second) << 16 | u128::from(number << 12 | request);
+            span.trace_id = trace.to_be_bytes().to_vec();
+            span.start_time_unix_nano = second * 1_000_000_000;
+            span.end_time_unix_nano = span.start_time_unix_nano + 5_000_000;
+            spans.push(span);
+        }
+    }
+    for part in spans.chunks(2_000) {
+        export(server, "shop", &request(service, part.to_vec())).await;
+    }
+}
+
+/// The services whose traffic is told to have changed in the time since `since`.
+async fn changed(server: &Server, since: &str) -> BTreeSet<String> {
+    let ask = ask(server, "shop", "get_anomaly_timeline", json!({"since": since, "limit": 500}));
+    let found = rows(&ask.await, "anomalies");
+    let of_traffic = found.iter().filter(|row| row["kind"] == "traffic" || row["kind"] == "silence");
+    of_traffic.map(|row| row["service"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_earlier_days_show_at_the_same_time_is_no_anomaly() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP * STEP;
+    // Earlier days are there before anybody looks at today.
+    for days in [3, 2, 1, 0] {
+        for (number, (service, earlier, today)) in (0..).zip(SERVICES) {
+            let requests = if days == 0 { today } else { earlier };
+            batch(&server, (service, number), now - days * 86_400, requests).await;
+        }
+        server.settled().await;
+    }
+    let unusual: BTreeSet<String> = ["dead", "grown", "sudden"].map(str::to_owned).into();
+    assert_eq!(changed(&server, "25m").await, unusual);
+    // Of three hours, steps are too long to show it: what is told was written down.
+    let written = server
+        .until("written down", || async {
+            let told = changed(&server, "3h").await;
+            (told.len() >= unusual.len()).then_some(told)
+        })
+        .await;
+    assert_eq!(written, unusual);
+    assert_eq!(changed(&server, "25m").await, unusual);
 }

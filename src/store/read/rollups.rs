@@ -369,7 +369,7 @@ async fn walk_fine(
 }
 
 /// The cells of the minutes that begin in a range of seconds and are open: the sums of their tens of seconds.
-async fn open_minutes(
+pub(super) async fn open_minutes(
     reader: &mut Reader,
     (tenant, kinds): (TenantNumber, &[RollupKind]),
     (from, to): (i64, i64),

@@ -1,19 +1,20 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
 use super::{Chance, WORLD, World, seconds, span_id, trace_id, window};
 use crate::fault::Kind;
-use crate::model::id::{OperationId, ResourceId, TemplateId, TenantNumber};
+use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen, Subject};
 use crate::model::span::Status;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
 use crate::store::read::NAMED_MAX;
 use crate::store::read::counts::Counts;
+use crate::store::read::minutes::Minutes;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::rows::Commit;
@@ -28,9 +29,9 @@ fn observations(tenants: &[TenantNumber]) -> Vec<(TenantNumber, Observation)> {
         let [a, b] = [1, 2].map(|_| chance.below(5) as u32);
         let subject = match chance.below(4) {
             0 => Subject::Operation(OperationId(a)),
-            1 => Subject::Instance(crate::model::id::ServiceId(a), ResourceId(b)),
+            1 => Subject::Instance(ServiceId(a), ResourceId(b)),
             2 => Subject::Edge(OperationId(a), OperationId(b)),
-            _ => Subject::Logs(crate::model::id::ServiceId(a), TemplateId(b), Severity(9)),
+            _ => Subject::Logs(ServiceId(a), TemplateId(b), Severity(9)),
         };
         let duration_ns = chance.below(1 << 40);
         let seen = Seen::Call { duration_ns, caller_ns: duration_ns + 5, error: chance.below(3) == 0 };
@@ -77,6 +78,58 @@ fn rollups_are_what_was_observed() {
     assert!(range.from <= seconds(10) && range.to >= seconds(390) && range.to <= seconds(460));
     assert_eq!(world.ask(async |store| store.rollup_range(TenantNumber(9)).await), None);
     assert_eq!(world.ask(async |store| store.rollup_tenants().await), tenants);
+}
+
+#[test]
+fn single_minutes_of_few_subjects_are_those_of_the_roll_ups() {
+    let mut world = World::empty();
+    let tenants: Vec<TenantNumber> = world.tenants.iter().map(|tenant| tenant.number).collect();
+    let mut observations = observations(&tenants);
+    // The same on another day, part of whose minutes nobody was heard in, and only by a log record in one.
+    let day = 86_400;
+    let earlier = |seconds: i64| UnixNanos::from_seconds(seconds - day);
+    let (tenant, seen) = (tenants[0], Seen::Call { duration_ns: 7, caller_ns: 7, error: false });
+    for (second, subject) in [
+        (70, Subject::Operation(OperationId(1))),
+        (70, Subject::Operation(OperationId(2))),
+        (130, Subject::Instance(ServiceId(2), ResourceId(3))),
+        (131, Subject::Instance(ServiceId(2), ResourceId(4))),
+        (190, Subject::Logs(ServiceId(2), TemplateId(1), Severity(9))),
+    ] {
+        let at = earlier(seconds(second).seconds());
+        observations.push((tenant, Observation { subject, at, seen }));
+    }
+    world.commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() });
+    let minute = |second: i64| seconds(second).bucket_seconds(COARSE_SECONDS);
+    let minutes: BTreeSet<i64> =
+        [0, 60, 180, 390].into_iter().flat_map(|second| [minute(second), minute(second) - day]).collect();
+    let minutes: BTreeSet<i64> = minutes.into_iter().chain([minute(120) - day]).collect();
+    let subjects = [
+        Subject::Operation(OperationId(1)),
+        Subject::Operation(OperationId(9)),
+        Subject::Instance(ServiceId(2), ResourceId(3)),
+    ];
+    let mut expected = Minutes::default();
+    for (of, Observation { subject, at, seen }) in &observations {
+        let minute = at.bucket_seconds(COARSE_SECONDS);
+        let is_heard = matches!(subject, Subject::Operation(_) | Subject::Instance(..));
+        if *of != tenant || !minutes.contains(&minute) || !is_heard {
+            continue;
+        }
+        expected.heard.insert(minute);
+        let Seen::Call { duration_ns, .. } = seen else { continue };
+        if subjects.contains(subject) {
+            let cell = expected.cells.entry((minute, *subject)).or_default();
+            cell.count += 1;
+            cell.sum_ns += duration_ns;
+        }
+    }
+    assert_eq!(world.ask(async |store| store.minutes_of(tenant, &minutes, &subjects).await), expected);
+    let nobody = world.ask(async |store| store.minutes_of(TenantNumber(9), &minutes, &subjects).await);
+    assert_eq!(nobody, Minutes::default());
+    let many: BTreeSet<i64> = (0..=NAMED_MAX as i64).collect();
+    let refused = world.runtime.block_on(world.stores[0].minutes_of(tenant, &many, &subjects)).unwrap_err();
+    assert_eq!(refused.kind(), Kind::TooLarge);
 }
 
 #[test]
