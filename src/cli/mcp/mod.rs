@@ -130,16 +130,18 @@ mod tests {
     fn a_server_is_found_by_its_environment_or_by_name() {
         let moved =
             [("HTTP_PORT", "81"), ("MCP_PATH", "/agents"), ("BIND_ADDR", "0.0.0.0"), ("API_KEY", "k")];
-        let cases: [(Option<&str>, &[(&str, &str)], &str); 9] = [
-            (None, &[("HTTP_PORT", "8080")], "http://127.0.0.1:8080/mcp"),
-            (None, &moved, "http://127.0.0.1:81/agents"),
-            (None, &[("HTTP_PORT", "0")], "HTTP_PORT is 0"),
-            (Some("otel:9000"), &[], "http://otel:9000/mcp"),
-            (Some("https://otel.example.com"), &moved, "https://otel.example.com/agents"),
-            (Some("https://otel.example.com/a/mcp"), &moved, "https://otel.example.com/a/mcp"),
-            (Some("ftp://otel"), &[], "--url: `ftp://otel` is neither http nor https"),
-            (Some("http://"), &[], "--url: `http://` is no URL"),
-            (Some("http://me:secret@otel"), &[], "no place for secrets"),
+        let moved = &moved[..];
+        let none: &[(&str, &str)] = &[];
+        let cases = [
+            (None, &[("HTTP_PORT", "8080")][..], "http://127.0.0.1:8080/mcp"),
+            (None, moved, "http://127.0.0.1:81/agents"),
+            (None, &[("HTTP_PORT", "0")][..], "HTTP_PORT is 0"),
+            (Some("otel:9000"), none, "http://otel:9000/mcp"),
+            (Some("https://otel.example.com"), moved, "https://otel.example.com/agents"),
+            (Some("https://otel.example.com/a/mcp"), moved, "https://otel.example.com/a/mcp"),
+            (Some("ftp://otel"), none, "--url: `ftp://otel` is neither http nor https"),
+            (Some("http://"), none, "--url: `http://` is no URL"),
+            (Some("http://me:secret@otel"), none, "no place for secrets"),
         ];
         for (url, variables, wanted) in cases {
             let found = address(url, variables);

@@ -240,7 +240,7 @@ pub(super) fn calls(tool: &Value, live: &Live) -> BoxedStrategy<Call> {
         given.push(values.prop_map(move |value| (argument.clone(), value)).boxed());
     }
     let windows = select(live.windows());
-    let made = move |(given, window): (Vec<(String, Option<Value>)>, (Option<String>, Option<String>))| {
+    let made = move |(given, window): (Vec<Given>, Times)| {
         let given =
             given.into_iter().filter_map(|(name, value)| Some((name, value.filter(|it| !it.is_null())?)));
         let mut arguments: Map<String, Value> = given.collect();
@@ -253,6 +253,11 @@ pub(super) fn calls(tool: &Value, live: &Live) -> BoxedStrategy<Call> {
     };
     (given, windows).prop_map(made).boxed()
 }
+
+/// An argument, and the value that it is given, where it is.
+type Given = (String, Option<Value>);
+/// `since` and `until`.
+type Times = (Option<String>, Option<String>);
 
 /// How often an argument is given; narrow ones less often, so that most answers say something.
 fn likelihood(argument: &str) -> f64 {

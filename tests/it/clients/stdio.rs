@@ -271,10 +271,11 @@ async fn keys_and_tenants_are_passed_on() {
     let in_file = folder.path().join("key").display().to_string();
     std::fs::write(&in_file, format!("{key}\n")).unwrap();
     assert!(ask(&["--api-key-file", &in_file], &[]).to_string().contains("till"));
-    let refused: [(&[&str], &[(&str, &str)], u16, &str); 3] = [
-        (&[], &[], 401, "API_KEY"),
-        (&[], &[("API_KEY", "otc_wrong")], 401, "API_KEY"),
-        (&["--tenant", "bank"], &own, 403, "--tenant"),
+    let none: &[(&str, &str)] = &[];
+    let refused = [
+        (&[][..], none, 401, "API_KEY"),
+        (&[][..], &[("API_KEY", "otc_wrong")][..], 401, "API_KEY"),
+        (&["--tenant", "bank"][..], &own[..], 403, "--tenant"),
     ];
     for (more, variables, status, advice) in refused {
         let told = ask(more, variables);
