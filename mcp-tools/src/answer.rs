@@ -4,7 +4,7 @@
 //! beside it. Fields which are empty are absent.
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::time::rfc3339;
 
@@ -47,6 +47,10 @@ pub struct Answer {
     /// Why there is nothing: the filter that removes everything, the nearest names, when data was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_empty: Option<String>,
+    /// Where text stands that the observed systems wrote: fields, and columns as `table.column`. Written by the server, which
+    /// finds the places itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<String>,
     /// What the reader must know before trusting the answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -211,6 +215,50 @@ impl Next {
         let arguments = arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { tool: tool.to_owned(), arguments }
     }
+}
+
+/// What every answer looks like, as the schema that each tool states for its output (JSON Schema 2020-12).
+pub(crate) fn schema() -> Map<String, Value> {
+    let text = || json!({"type": "string"});
+    let list = |item: Value| json!({"type": "array", "items": item});
+    let fields = |names: &[&str]| {
+        let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text())).collect();
+        json!({"type": "object", "properties": properties, "required": names})
+    };
+    let table = json!({
+        "type": "object",
+        "properties": {
+            "name": text(),
+            "columns": list(text()),
+            "rows": list(json!({"type": "array"})),
+        },
+        "required": ["name", "columns", "rows"],
+    });
+    let next = json!({
+        "type": "object",
+        "properties": {"tool": text(), "arguments": {"type": "object"}},
+        "required": ["tool", "arguments"],
+    });
+    let answer = json!({
+        "type": "object",
+        "properties": {
+            "summary": text(),
+            "verdict": text(),
+            "window": fields(&["from", "to", "as_of"]),
+            "tables": list(table),
+            "shown": text(),
+            "cursor": text(),
+            "coverage": {"type": "object"},
+            "evidence": list(fields(&["id", "kind", "text"])),
+            "ruled_out": list(fields(&["subject", "reason"])),
+            "why_empty": text(),
+            "untrusted": list(text()),
+            "warnings": list(text()),
+            "next": list(next),
+        },
+        "required": ["summary", "window"],
+    });
+    answer.as_object().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

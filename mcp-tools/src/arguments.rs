@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::fault::{Fault, echoed, listed};
 use crate::filter;
 use crate::nearest::nearest;
+use crate::plain::unescaped;
 use crate::time::{TimeExpression, TimeRange, rfc3339};
 use crate::tools::search_logs::Severity;
 
@@ -23,14 +24,14 @@ pub const LIMIT_MAX: u32 = 500;
 /// Most mistakes told of in one refusal.
 const MISTAKES_MAX: usize = 5;
 /// Longest name of a service or an operation, in bytes.
-pub(crate) const NAME_BYTES_MAX: usize = 256;
+pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
 /// Where the window begins.
 pub(crate) const SINCE: Argument =
-    Argument::text("since", TIME_BYTES_MAX, "Start: relative (`15m`, `7d`) or RFC 3339. Default 1h.")
+    Argument::text("since", TIME_BYTES_MAX, "Start: `15m`, `7d` or RFC 3339. Default 1h.")
         .also(&["time_range"]);
 /// Where the window ends.
-pub(crate) const UNTIL: Argument = Argument::text("until", TIME_BYTES_MAX, "End, same forms. Default now.");
+pub(crate) const UNTIL: Argument = Argument::text("until", TIME_BYTES_MAX, "End, likewise. Default now.");
 /// The service asked about.
 pub(crate) const SERVICE: Argument =
     Argument::text("service", NAME_BYTES_MAX, "Exact service name.").also(&["service_name"]);
@@ -81,7 +82,7 @@ pub(crate) enum Form {
     Text { bytes_max: usize },
     /// A whole number within bounds.
     Integer { min: u32, max: u32 },
-    /// One of a few words, in any letter case.
+    /// One of a few words.
     Choice(&'static [&'static str]),
     /// Thirty-two hexadecimal digits, not all zero.
     TraceId,
@@ -230,8 +231,13 @@ impl Reader {
         Err(Fault::invalid(self.mistakes.join(". ") + &more))
     }
 
-    /// Reads an optional text.
+    /// Reads an optional text; what answers write out in it is read back.
     pub(crate) fn text(&mut self, argument: &Argument) -> Option<String> {
+        self.text_as_given(argument).map(|text| unescaped(&text).into_owned())
+    }
+
+    /// Reads an optional text as it is.
+    pub(crate) fn text_as_given(&mut self, argument: &Argument) -> Option<String> {
         let value = self.take(argument)?;
         let Form::Text { bytes_max } = argument.form else { return None };
         match value {
@@ -243,7 +249,7 @@ impl Reader {
                 ));
                 None
             }
-            Value::String(text) if text.len() <= bytes_max => Some(text.trim().to_owned()),
+            Value::String(text) if unescaped(&text).len() <= bytes_max => Some(text.trim().to_owned()),
             Value::String(text) => {
                 let bytes = text.len();
                 self.mistake(format!(

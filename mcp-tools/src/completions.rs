@@ -2,6 +2,7 @@
 
 use rmcp::model::{CompleteRequestParams, CompletionInfo, Reference};
 
+use crate::plain;
 use crate::prompts;
 use crate::resources::SERVICE_TEMPLATE;
 
@@ -40,6 +41,7 @@ pub(crate) fn matching(typed: &str, names: Vec<String>) -> CompletionInfo {
     let wanted = typed.to_lowercase();
     let mut found: Vec<(usize, String)> = names
         .into_iter()
+        .map(|name| plain::escaped(&name).into_owned())
         .filter_map(|name| name.to_lowercase().find(&wanted).map(|at| (usize::from(0 < at), name)))
         .collect();
     found.sort_unstable();

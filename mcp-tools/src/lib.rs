@@ -7,8 +7,8 @@
 //!
 //! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the
 //! one shape of every answer; `fault` what goes wrong and how it is told; `arguments`, `filter` and `time` how
-//! arguments are read; `nearest` the did-you-mean; `plain` and `budget` how an answer is cleaned and cut to
-//! size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `server`
+//! arguments are read; `nearest` the did-you-mean; `plain`, `untrusted` and `budget` how an answer is cleaned, marked and cut
+//! to size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `server`
 //! the protocol; `http_service` the way in.
 
 mod answer;
@@ -29,6 +29,7 @@ mod server;
 mod time;
 mod tools;
 mod triage;
+mod untrusted;
 
 pub use crate::answer::{
     Answer, Coverage, CoverageState, Evidence, NEXT_MAX, Next, RuledOut, Shown, Table, Verdict, Window,
@@ -38,6 +39,7 @@ pub use crate::budget::tokens;
 pub use crate::fault::Fault;
 pub use crate::http_service::{Limits, McpService, service};
 pub use crate::nearest::nearest;
+pub use crate::plain::unescaped;
 pub use crate::server::{OVERLOADED_CODE, TIMED_OUT_CODE, tools_json};
 pub use crate::time::{LOOKBACK_DEFAULT_NS, TimeExpression, TimeRange, rfc3339};
 pub use crate::tools::aggregate::{AggregateAsk, Measure};

@@ -145,7 +145,7 @@ fn values(answer: &mut Answer, found: &DataDescribed, key: &str, page: (usize, u
             answer.warnings.push(format!("only {} values of {key} are counted", described.values.len()));
         }
     }
-    if rows.is_empty() {
+    if rows.is_empty() && !found.attributes.is_empty() {
         let known = found.attributes.keys().map(|(_, key)| key.as_str());
         return Err(Fault::unknown("attribute", key, known));
     }

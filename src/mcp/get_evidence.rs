@@ -22,11 +22,12 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
     let mut states = Vec::new();
     for (id, handle) in ask.ids.iter().zip(&handles) {
         let opened = open(query, scope, handle, asked.window).await?;
-        states.push(opened.state);
+        let opened_state = opened.state;
+        states.push(opened_state);
         let (window, is_observed) = (opened.window, !opened.unit.is_empty());
         table.rows.push(vec![
             json!(id),
-            json!(opened.state),
+            json!(opened_state),
             json!(opened.what),
             json!(opened.unit),
             opened.now,
@@ -34,7 +35,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
             json!(is_observed.then(|| mcp_tools::rfc3339(window.from.0))),
             if is_observed { cells::rounded(window.length().as_secs_f64()) } else { Value::Null },
         ]);
-        if let (Named::Trace(trace) | Named::Span(trace, _), true) = (&handle.named, answer.next.is_empty()) {
+        let is_first = answer.next.is_empty() && opened_state != "gone";
+        if let (Named::Trace(trace) | Named::Span(trace, _), true) = (&handle.named, is_first) {
             answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
         }
     }

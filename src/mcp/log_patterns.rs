@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mcp_tools::{Answer, Fault, LogPatternsAsk, Next, PatternStatus, Table};
+use mcp_tools::{Answer, Fault, LogPatternsAsk, PatternStatus, Table};
 use serde_json::{Value, json};
 
 use crate::diagnose::moved::Move;
@@ -66,9 +66,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: LogPatternsAsk) ->
     if let Some(first) = patterns.first() {
         let template = json!(format!("template:{}", first.template.id.0));
         answer.next.push(asked.next("search_logs", [("template", template)]));
-        if let Some(trace) = traces.get(&first.template.id) {
-            answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
-        }
+        let trace = traces.get(&first.template.id).copied();
+        page::offer_trace(&mut answer, (query, scope), trace).await?;
     }
     Ok(answer)
 }

@@ -1,12 +1,16 @@
 //! Cursors: where the next page begins.
 
-use mcp_tools::{Answer, Fault, Shown, Table};
-use serde_json::Value;
+use mcp_tools::{Answer, Fault, Next, Shown, Table};
+use serde_json::{Value, json};
 
 use crate::model::id::TraceId;
+use crate::model::tenant::Scope;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
+use crate::query::Query;
 use crate::store::read::summaries::TracePlace;
+
+use super::fault;
 
 /// Reads the position in a list that is computed anew each time.
 pub(super) fn offset(cursor: Option<&str>) -> Result<usize, Fault> {
@@ -75,6 +79,19 @@ pub(super) fn put(
         }
     }
     answer.tables.push(table);
+}
+
+/// Offers to open a trace that log records name, where any of its spans came.
+pub(super) async fn offer_trace(
+    answer: &mut Answer,
+    (query, scope): (&Query, &Scope),
+    trace: Option<TraceId>,
+) -> Result<(), Fault> {
+    let Some(trace) = trace else { return Ok(()) };
+    if query.has_trace(scope, trace).await.map_err(fault::of)? {
+        answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
+    }
+    Ok(())
 }
 
 /// Puts the first `limit` rows into the answer as a table beside the paged one; says what is left out.

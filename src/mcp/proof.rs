@@ -38,6 +38,7 @@ pub(super) struct Handle {
 
 /// Reads a handle; none where it is none.
 pub(super) fn read(text: &str) -> Option<Handle> {
+    let text = mcp_tools::unescaped(text);
     let (kind, rest) = text.split_once(':')?;
     let (name, seen) = match rest.rsplit_once('@').and_then(|(name, seen)| Some((name, read_suffix(seen)?))) {
         Some((name, seen)) => (name, Some(seen)),
@@ -84,6 +85,12 @@ fn nanos(text: &str) -> Option<i64> {
 /// The handle of what can be opened again, and its kind. It names what to open: a trace id for `trace_graph`, a template
 /// for `search_logs`, an operation or call path for `get_service_health` and `get_service_map`.
 pub(super) fn handle(query: &Query, reference: &Reference) -> (String, &'static str) {
+    let (id, kind) = named(query, reference);
+    // In a list of ids one stands between two.
+    (id.replace(';', "[U+003B]"), kind)
+}
+
+fn named(query: &Query, reference: &Reference) -> (String, &'static str) {
     match reference {
         Reference::Operation { id, .. } => (format!("operation:{}", query.operation_path(*id)), "operation"),
         Reference::Edge { from, to } => {

@@ -1,6 +1,6 @@
 //! `search_logs`.
 
-use mcp_tools::{Answer, Fault, Next, SearchLogsAsk, Shown, Table};
+use mcp_tools::{Answer, Fault, SearchLogsAsk, Shown, Table};
 use serde_json::{Value, json};
 
 use crate::model::id::{TemplateId, TraceId};
@@ -31,6 +31,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
         service: ask.service.clone(),
         trace: ask.trace_id.and_then(|bytes| TraceId::try_from(bytes.as_slice()).ok()),
         template: ask.template.as_deref().map(template).transpose()?,
+        attributes: ask.filter.clone(),
         before: page::position(ask.cursor.as_deref())?,
         limit: ask.limit,
     };
@@ -65,9 +66,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
         answer.shown = Some(Shown { at_least, ..Shown::new(found.records.len() as u64, total as u64) });
     }
     answer.cursor = found.next.map(page::position_text);
-    if let Some(trace) = found.records.iter().find_map(|log| log.row.trace_id) {
-        answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
-    }
+    let trace = found.records.iter().find_map(|log| log.row.trace_id);
+    page::offer_trace(&mut answer, (query, scope), trace).await?;
     answer.tables.push(table);
     Ok(answer)
 }
@@ -105,6 +105,7 @@ fn why_empty(ask: &SearchLogsAsk) -> String {
     filters.extend(ask.service.is_some().then_some("service"));
     filters.extend(ask.trace_id.is_some().then_some("trace_id"));
     filters.extend(ask.template.is_some().then_some("template"));
+    filters.extend((!ask.filter.is_empty()).then_some("filter"));
     if filters.is_empty() {
         "no log record was received in the window; try a longer `since`".into()
     } else {

@@ -102,6 +102,7 @@ impl Query {
                 service: question.service.clone(),
                 trace: question.trace,
                 template: question.template,
+                attributes: Vec::new(),
                 before: found.next,
                 limit: FOUND_AT_ONCE,
             };

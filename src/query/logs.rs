@@ -12,7 +12,10 @@ use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
 use super::error::Error;
 use super::handle::Query;
+use super::spans::has_all;
 
+/// Most records of one answer.
+const LIMIT_MAX: usize = 500;
 /// Hits that are looked at together where more than words must hold.
 const HITS_PER_ROUND: usize = 1_000;
 /// Rounds of them before the page is given as it is, with where to go on.
@@ -33,9 +36,11 @@ pub struct LogQuestion {
     pub trace: Option<TraceId>,
     /// Its template.
     pub template: Option<TemplateId>,
+    /// Its attributes, by key and rendered value.
+    pub attributes: Vec<(String, String)>,
     /// Only records before this position, from an earlier page.
     pub before: Option<(UnixNanos, i64)>,
-    /// How many, 1 to 200.
+    /// How many, 1 to 500.
     pub limit: usize,
 }
 
@@ -62,7 +67,7 @@ impl Query {
         let service = question.service.as_deref().map(|name| self.service(scope, name)).transpose()?;
         let Some(tenant) = self.tenant(scope) else { return Ok(LogsFound::default()) };
         let services = service.map(|info| info.id).into_iter().collect::<Vec<_>>();
-        let limit = question.limit.clamp(1, 200);
+        let limit = question.limit.clamp(1, LIMIT_MAX);
         if !question.text.trim().is_empty() {
             return self.searched(tenant, question, services, limit).await;
         }
@@ -73,7 +78,7 @@ impl Query {
             templates: question.template.into_iter().collect(),
             trace: question.trace,
             span: None,
-            attributes: Vec::new(),
+            attributes: question.attributes,
             before: question.before.map(|(time, id)| LogPlace { time, id }),
             limit,
             with_detail: true,
@@ -101,13 +106,14 @@ impl Query {
             service: None,
             trace: None,
             template: None,
+            attributes: Vec::new(),
             before: None,
             limit,
         };
         Ok(self.searched(tenant, question, Vec::new(), limit).await?.records)
     }
 
-    /// Finds by words. The index knows no traces: those are looked at record by record.
+    /// Finds by words. The index knows neither traces nor whole attributes: those are looked at record by record.
     async fn searched(
         &self,
         tenant: TenantNumber,
@@ -116,7 +122,7 @@ impl Query {
         limit: usize,
     ) -> Result<LogsFound, Error> {
         let index = self.index.clone().ok_or(Error::SearchOff)?;
-        let narrowed = question.trace.is_some();
+        let narrowed = question.trace.is_some() || !question.attributes.is_empty();
         // Before searching: what is indexed meanwhile was perhaps not found.
         let not_indexed = self.not_indexed(tenant, &index).await?;
         let mut found = LogsFound { next: question.before, ..LogsFound::default() };
@@ -140,7 +146,8 @@ impl Query {
             let records = self.store.logs_by_id(tenant, &hits.rows).await?;
             found.next = records.last().filter(|_| hits.more).map(|last| (last.row.time, last.id));
             for log in records {
-                if question.trace.is_some_and(|trace| log.row.trace_id != Some(trace)) {
+                let is_of_trace = question.trace.is_none_or(|trace| log.row.trace_id == Some(trace));
+                if !is_of_trace || !has_all(&question.attributes, |key| log.row.detail.attribute(key)) {
                     continue;
                 }
                 if found.records.len() == limit {

@@ -48,6 +48,15 @@ pub struct TreeSpan {
 }
 
 impl Query {
+    /// Whether any span of a trace is stored: log records may name one of which none came.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn has_trace(&self, scope: &Scope, id: TraceId) -> Result<bool, Error> {
+        let Some(tenant) = self.tenant(scope) else { return Ok(false) };
+        Ok(self.store.trace(tenant, id, 1).await?.is_some())
+    }
+
     /// The trace with this id; none when nothing of it is stored for the tenant.
     ///
     /// # Errors

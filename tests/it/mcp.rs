@@ -15,7 +15,11 @@ const CLIENT: i32 = 3;
 fn the_list_of_tools_is_reviewed_as_a_file() {
     let path = crate::server::checkout().join("docs/reference/mcp-tools.json");
     let wanted = mcp_tools::tools_json();
-    let sent = serde_json::from_str::<Value>(&wanted).unwrap().to_string();
+    let mut sent: Value = serde_json::from_str(&wanted).unwrap();
+    for tool in sent["tools"].as_array_mut().unwrap() {
+        tool.as_object_mut().unwrap().remove("outputSchema");
+    }
+    let sent = sent.to_string();
     assert!(sent.len() < 20_000, "the list of tools takes {} bytes", sent.len());
     if fs::read_to_string(&path).unwrap_or_default() != wanted {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,19 +1,22 @@
 //! Keeps an answer within the caller's `max_tokens`, and says what was left out.
 //!
 //! Degrades in a stated order: rows from the end of the largest table, down to one each; long texts in cells;
-//! the ends of `ruled_out` and `evidence`; the last rows; `next`, `coverage` and `why_empty`; the tables; the
-//! tool's own warnings; the end of the summary and the cursor. One warning names all that went, and `shown`
-//! and `cursor` follow the rows kept.
+//! the ends of `ruled_out` and `evidence`; `next`, `coverage` and `why_empty`; all but the beginning of texts in cells; the
+//! last rows of tables that cannot be continued; the tool's own warnings; the end of the summary; the last rows; the tables;
+//! the cursor. One warning names all that went, and `shown` and `cursor` follow the rows kept.
 
 use serde_json::Value;
 
-use crate::answer::{Answer, NEXT_MAX, Shown};
+use crate::answer::{Answer, NEXT_MAX, Shown, Table};
 use crate::plain::{clean, cut};
+use crate::untrusted;
 
 /// Room kept free at first for the warning that trimming adds, in bytes.
 const NOTICE_BYTES: usize = 200;
 /// What a long text is cut to when cutting rows did not help, in bytes.
 const TEXT_BYTES: usize = 160;
+/// What every text in a cell is cut to when that did not help either.
+const SHORT_BYTES: usize = 32;
 
 /// Estimates the tokens of a text, at 3.6 bytes each, rounded up.
 pub const fn tokens(bytes: usize) -> usize {
@@ -25,6 +28,7 @@ pub const fn tokens(bytes: usize) -> usize {
 pub(crate) fn fit(mut answer: Answer, tokens_max: usize) -> String {
     clean(&mut answer);
     answer.next.truncate(NEXT_MAX);
+    answer.untrusted = untrusted::places(&answer);
     let bytes_max = tokens_max * 18 / 5;
     let whole = written(&answer);
     if whole.len() <= bytes_max {
@@ -74,19 +78,21 @@ impl Before {
 }
 
 impl Trim {
-    const STEPS: [fn(&mut Self); 8] = [
-        |trim| trim.cut_rows(1),
-        |trim| trim.cut_cells(),
+    const STEPS: [fn(&mut Self); 10] = [
+        |trim| trim.cut_rows(|_| 1),
+        |trim| trim.cut_cells(TEXT_BYTES),
         |trim| trim.cut_lists(),
-        |trim| trim.cut_rows(0),
         |trim| trim.drop_extras(),
-        |trim| trim.answer.tables.clear(),
-        |trim| trim.answer.warnings.clear(),
+        |trim| trim.cut_cells(SHORT_BYTES),
+        |trim| trim.cut_rows(|table| usize::from(!table.cursors.is_empty())),
         |trim| trim.cut_summary(),
+        |trim| trim.cut_rows(|_| 0),
+        |trim| trim.answer.tables.clear(),
+        |trim| trim.drop_cursor(),
     ];
 
-    /// Takes rows from the end of whichever table is the largest at the time, leaving `keep` in each.
-    fn cut_rows(&mut self, keep: usize) {
+    /// Takes rows from the end of whichever table is the largest at the time, leaving so many in each as `keep` says.
+    fn cut_rows(&mut self, keep: fn(&Table) -> usize) {
         let mut sizes: Vec<Vec<usize>> = self
             .answer
             .tables
@@ -99,8 +105,9 @@ impl Trim {
             if size <= self.bytes_max && self.finished().len() <= self.bytes_max {
                 return;
             }
-            let largest =
-                (0..sums.len()).filter(|at| keep < sizes[*at].len()).max_by_key(|at| (sums[*at], *at));
+            let largest = (0..sums.len())
+                .filter(|at| keep(&self.answer.tables[*at]) < sizes[*at].len())
+                .max_by_key(|at| (sums[*at], *at));
             let Some(largest) = largest else { return };
             let row = sizes[largest].pop().unwrap_or(0);
             sums[largest] -= row;
@@ -110,11 +117,12 @@ impl Trim {
         }
     }
 
-    fn cut_cells(&mut self) {
+    /// Cuts the texts in cells; a list that is longer goes.
+    fn cut_cells(&mut self, bytes_max: usize) {
         for cell in self.answer.tables.iter_mut().flat_map(|table| table.rows.iter_mut().flatten()) {
             match cell {
-                Value::String(text) => self.clipped |= cut(text, TEXT_BYTES),
-                Value::Array(_) | Value::Object(_) if TEXT_BYTES < written(cell).len() => {
+                Value::String(text) => self.clipped |= cut(text, bytes_max),
+                Value::Array(_) | Value::Object(_) if bytes_max < written(cell).len() => {
                     *cell = Value::String("…".to_owned());
                     self.clipped = true;
                 }
@@ -141,7 +149,11 @@ impl Trim {
 
     fn cut_summary(&mut self) {
         self.clipped |= cut(&mut self.answer.summary, TEXT_BYTES);
+        self.answer.warnings.clear();
         self.answer.why_empty = None;
+    }
+
+    fn drop_cursor(&mut self) {
         if self.answer.cursor.as_ref().is_some_and(|cursor| TEXT_BYTES < written(cursor).len()) {
             self.answer.cursor = None;
         }
@@ -152,6 +164,7 @@ impl Trim {
         let mut answer = self.answer.clone();
         self.follow_rows(&mut answer);
         answer.warnings.push(self.notice(&answer));
+        answer.untrusted = untrusted::places(&answer);
         written(&answer)
     }
 

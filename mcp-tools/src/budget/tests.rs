@@ -65,12 +65,12 @@ fn one_huge_row_is_cut_rather_than_lost() {
 }
 
 #[test]
-fn texts_lose_what_a_terminal_or_a_reader_would_not_see() {
+fn texts_show_what_a_terminal_or_a_reader_would_not_see() {
     let mut answer = Answer { summary: "a\u{1b}[31mb\u{202e}c\nd\u{e0041}".into(), ..Answer::default() };
     answer.tables.push(Table { rows: vec![vec![json!({"k\u{7}": ["v\u{0}"]})]], ..Table::new("t", ["c"]) });
     let value = fitted(answer, 4_000);
-    assert_eq!(value["summary"], "a[31mbc\nd");
-    assert_eq!(value["tables"][0]["rows"][0][0], json!({"k": ["v"]}));
+    assert_eq!(value["summary"], "a[U+001B][31mb[U+202E]c\nd[U+E0041]");
+    assert_eq!(value["tables"][0]["rows"][0][0], json!({"k[U+0007]": ["v[U+0000]"]}));
 }
 
 fn any_answer() -> impl Strategy<Value = Answer> {

@@ -16,8 +16,7 @@ const GROUP_BY: Argument = Argument::text(
     "Keys with commas: service, operation, kind, version, instance, severity, template, attributes. Default service.",
 );
 const OPERATION: Argument = Argument::text("operation", NAME_BYTES_MAX, "Span name.");
-const STEP: Argument =
-    Argument::integer("step_s", 10, 86_400, "Also the value of each step of so many seconds.");
+const STEP: Argument = Argument::integer("step_s", 10, 86_400, "Also by steps of so many seconds.");
 
 const LIMIT_DEFAULT: u32 = 20;
 
@@ -33,7 +32,7 @@ pub(crate) const SPEC: Spec = Spec {
         &GROUP_BY,
         &SERVICE,
         &OPERATION,
-        &FILTER.described("Only items with these attributes: `http.route=/pay`; all must hold."),
+        &FILTER.described("Only items with these `key=value`."),
         &STEP,
         &SINCE,
         &UNTIL,

@@ -13,7 +13,7 @@ pub(crate) const SPEC: Spec = Spec {
     name: "get_anomaly_timeline",
     title: "Anomaly timeline",
     description: "Anomalies in the order they began: service, signal, start, end and size against the \
-                  baseline. Use it to see what moved first.",
+                  baseline.",
     arguments: &[
         &SERVICE.described("One service. Default: all."),
         &SINCE,

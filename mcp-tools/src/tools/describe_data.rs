@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::time::TimeRange;
 
 const ATTRIBUTE: Argument = Argument::text("attribute", NAME_BYTES_MAX, "Show the values of this key.");
-const MATCH: Argument = Argument::text("match", NAME_BYTES_MAX, "Part of the key, in any letter case.");
+const MATCH: Argument = Argument::text("match", NAME_BYTES_MAX, "Part of the key.");
 
 const LIMIT_DEFAULT: u32 = 20;
 
@@ -40,7 +40,7 @@ pub struct DescribeDataAsk {
     pub service: Option<String>,
     /// The key whose values are wanted.
     pub attribute: Option<String>,
-    /// Part of the keys that are wanted, in any letter case.
+    /// Part of the keys that are wanted.
     pub part: Option<String>,
     /// The window.
     pub range: TimeRange,

@@ -8,9 +8,7 @@ use crate::time::TimeRange;
 
 /// Most ids of one call.
 pub(crate) const IDS_MAX: usize = 10;
-const IDS: Argument =
-    Argument::text("ids", 4_096, "Evidence ids as answers show them, `;` between them; at most 10.")
-        .required();
+const IDS: Argument = Argument::text("ids", 4_096, "Evidence ids, `;` between them; at most 10.").required();
 
 /// The tool as it is listed.
 pub(crate) const SPEC: Spec = Spec {
@@ -27,7 +25,7 @@ pub(crate) const SPEC: Spec = Spec {
 /// not say what it was, or what it names is a record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GetEvidenceAsk {
-    /// The ids, 1 to 10.
+    /// The ids as they are given, 1 to 10.
     pub ids: Vec<String>,
     /// The window of ids that name none.
     pub range: TimeRange,
@@ -35,7 +33,8 @@ pub struct GetEvidenceAsk {
     pub max_tokens: usize,
 }
 
-/// The ids; a name may have a semicolon in it, so that each begins with its kind.
+/// The ids as they are given. Answers write a semicolon within a name out; where one stands all the same, each id begins with
+/// its kind.
 pub(crate) fn split(text: &str) -> Vec<String> {
     const KINDS: [&str; 8] =
         ["operation:", "edge:", "instance:", "template:", "series:", "change:", "trace:", "span:"];
@@ -57,7 +56,7 @@ pub(crate) fn split(text: &str) -> Vec<String> {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<GetEvidenceAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
-    let text = reader.required_text(&IDS);
+    let text = reader.text_as_given(&IDS).unwrap_or_default();
     let ids = split(&text);
     if ids.len() > IDS_MAX {
         reader.refuse("`ids` names more than 10; ask in several calls");

@@ -13,11 +13,8 @@ const OPERATION: Argument =
     Argument::text("operation", NAME_BYTES_MAX, "One operation (span name) of it. Default: all.");
 const DEPTH: Argument = Argument::integer("depth", 1, 10, "Hops towards the callers. Default 5.");
 
-const CALLER: Argument = Argument::text(
-    "caller",
-    NAME_BYTES_MAX,
-    "What if only the calls of this service to it fail? Default: those of all.",
-);
+const CALLER: Argument =
+    Argument::text("caller", NAME_BYTES_MAX, "What if only this service's calls to it fail? Default: all.");
 const ADDED_LATENCY: Argument = Argument::integer(
     "added_latency_ms",
     0,
@@ -31,8 +28,7 @@ const LIMIT_DEFAULT: u32 = 50;
 pub(crate) const SPEC: Spec = Spec {
     name: "impact_analysis",
     title: "Impact analysis",
-    description: "Blast radius: the callers, operations and share of traffic affected when this service, \
-                  or one operation of it, fails or slows down; walks from it towards its callers.",
+    description: "Blast radius: the callers, operations and share of traffic affected when this service, or one operation of it, fails or slows down.",
     arguments: &[
         &SERVICE.described("The failing service.").required(),
         &OPERATION,

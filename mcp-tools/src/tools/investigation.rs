@@ -9,7 +9,7 @@ use crate::fault::Fault;
 const ACTION: Argument = Argument::choice(
     "action",
     &["write", "resume", "export"],
-    "write adds a note, and begins one where no id is given; resume reads it, without an id lists all; export is Markdown.",
+    "write adds a note (no id: to a new one); resume reads it (no id: lists all); export: Markdown.",
 )
 .required();
 const ID: Argument = Argument::integer("id", 1, u32::MAX, "Which investigation.");
@@ -21,7 +21,7 @@ const EVIDENCE: Argument = Argument::text("evidence", 4_096, "Evidence ids, `;` 
 pub(crate) const SPEC: Spec = Spec {
     name: "investigation",
     title: "Keep an investigation",
-    description: "Keeps findings with their evidence as observed now, so that another agent can resume.",
+    description: "Keeps findings and their evidence as it is now, for another agent to resume.",
     arguments: &[&ACTION, &ID, &TITLE, &TEXT, &EVIDENCE, &LIMIT, &CURSOR, &MAX_TOKENS],
 };
 
@@ -77,7 +77,7 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<InvestigationAsk, Fa
     let action = reader.choice(&ACTION, &[("list", "resume"), ("read", "resume"), ("add", "write")]);
     let id = reader.integer_if_given(&ID);
     let (title, text) = (reader.text(&TITLE), reader.text(&TEXT));
-    let evidence = reader.text(&EVIDENCE).map(|text| split(&text)).unwrap_or_default();
+    let evidence = reader.text_as_given(&EVIDENCE).map(|text| split(&text)).unwrap_or_default();
     if evidence.len() > IDS_MAX {
         reader.refuse("`evidence` names more than 10; write several notes");
     }

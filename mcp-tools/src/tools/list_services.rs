@@ -6,7 +6,7 @@ use crate::arguments::{Argument, CURSOR, LIMIT, MAX_TOKENS, NAME_BYTES_MAX, Read
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
-const MATCH: Argument = Argument::text("match", NAME_BYTES_MAX, "Part of the name, in any letter case.");
+const MATCH: Argument = Argument::text("match", NAME_BYTES_MAX, "Part of the name.");
 const SORT: Argument = Argument::choice("sort", &ServiceSort::WORDS, "Greatest first. Default rate.");
 
 const LIMIT_DEFAULT: u32 = 50;
@@ -23,7 +23,7 @@ pub(crate) const SPEC: Spec = Spec {
 /// Which services an agent wants to see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListServicesAsk {
-    /// Part of their name, in any letter case.
+    /// Part of their name.
     pub part: Option<String>,
     /// What comes first.
     pub sort: ServiceSort,

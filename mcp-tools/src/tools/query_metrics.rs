@@ -36,7 +36,7 @@ pub(crate) const SPEC: Spec = Spec {
         &MATCH,
         &FUNCTION,
         &GROUP_BY,
-        &FILTER.described("Only series with these: `http.route=/pay version=1.2`; all must hold."),
+        &FILTER.described("Only series with these `key=value`."),
         &STEP,
         &SERVICE,
         &SINCE,

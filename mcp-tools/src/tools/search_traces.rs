@@ -31,8 +31,7 @@ pub(crate) const SPEC: Spec = Spec {
         &STATUS,
         &DURATION_MIN,
         &DURATION_MAX,
-        &FILTER
-            .described("Attributes of one span: `http.route=/pay user.tier=\"gold plus\"`; all must hold."),
+        &FILTER.described("Attributes of one span: `http.route=/pay user.tier=\"gold plus\"`."),
         &SORT,
         &SINCE,
         &UNTIL,

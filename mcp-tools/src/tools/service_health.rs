@@ -13,8 +13,7 @@ pub(crate) const SPEC: Spec = Spec {
     name: "get_service_health",
     title: "Service health",
     description: "Status and score of every service, worst first, or one service in detail: rate, error \
-                  ratio, latency against its baseline, failing operations and dependencies. Also lists the \
-                  exact service names.",
+                  ratio, latency against its baseline, failing operations and dependencies.",
     arguments: &[
         &SERVICE.described("One service. Default: all."),
         &SINCE,

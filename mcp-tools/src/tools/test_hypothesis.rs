@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::time::TimeRange;
 
 const CAUSE: Argument =
-    Argument::text("cause", NAME_BYTES_MAX, "Service, database, queue or host that is suspected.").required();
+    Argument::text("cause", NAME_BYTES_MAX, "Suspected service, database, queue or host.").required();
 const EFFECT: Argument =
     Argument::text("effect", NAME_BYTES_MAX, "Service that suffers. Default: the worst symptom.");
 

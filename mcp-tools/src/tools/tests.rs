@@ -16,7 +16,8 @@ fn refusal(tool: &str, arguments: Value) -> String {
 
 #[test]
 fn every_tool_listed_reads_every_argument_it_lists() {
-    for spec in SPECS {
+    // Those of an investigation depend on what is done; its own file tests them.
+    for spec in SPECS.into_iter().filter(|spec| spec.name != "investigation") {
         let all: Map<String, Value> = spec
             .arguments
             .iter()
@@ -121,10 +122,10 @@ fn mistakes_are_named_with_the_nearest_valid_value() {
         (
             "get_service_map",
             json!({"service": ["a"]}),
-            "`service` must be text of 1 to 256 bytes, got a list",
+            "`service` must be text of 1 to 1024 bytes, got a list",
         ),
         ("get_service_map", json!({"service": ""}), "`service` is empty; leave it out or give text"),
-        ("get_service_map", json!({"service": "x".repeat(300)}), "text of 1 to 256 bytes, got 300 bytes"),
+        ("get_service_map", json!({"service": "x".repeat(1_100)}), "text of 1 to 1024 bytes, got 1100 bytes"),
         ("get_service_map", json!({"max_tokens": 100}), "the nearest valid value is 200"),
         (
             "get_service_map",
@@ -139,7 +140,7 @@ fn mistakes_are_named_with_the_nearest_valid_value() {
             "`since` (2026-11-20T10:00:00Z) is not before `until` (2026-11-20T09:00:00Z)",
         ),
         ("get_service_map", json!({"since": "1h", "time_range": "2h"}), "`since` is given twice"),
-        ("impact_analysis", json!({}), "`service` is required: text of 1 to 256 bytes"),
+        ("impact_analysis", json!({}), "`service` is required: text of 1 to 1024 bytes"),
         (
             "search_logs",
             json!({"severity": "eror"}),

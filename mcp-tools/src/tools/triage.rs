@@ -13,8 +13,7 @@ pub(crate) const SPEC: Spec = Spec {
     name: "triage",
     title: "Triage",
     description: "Start here. One call: what is wrong, ranked causes with confidence, who is affected, what \
-                  left its normal course, unhealthy services, and the calls to make next. Verdict \
-                  cause_found, candidates or insufficient_evidence.",
+                  left its normal course, unhealthy services, and the calls to make next.",
     arguments: &[
         &SERVICE.described("Service with the symptom. Default: the worst anywhere."),
         &SINCE,

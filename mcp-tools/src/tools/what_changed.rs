@@ -8,8 +8,7 @@ use crate::arguments::{
 use crate::fault::Fault;
 use crate::time::{TimeExpression, TimeRange};
 
-const AT: Argument =
-    Argument::text("at", TIME_BYTES_MAX, "The moment, same forms as `since`. Default: found in the symptom.");
+const AT: Argument = Argument::text("at", TIME_BYTES_MAX, "The moment, as `since`. Default: found.");
 
 const LIMIT_DEFAULT: u32 = 20;
 

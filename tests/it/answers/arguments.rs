@@ -19,7 +19,7 @@ use crate::client::{ask, rows};
 use crate::server::Server;
 
 /// Longest name that arguments take, in bytes.
-const NAME_BYTES_MAX: usize = 256;
+const NAME_BYTES_MAX: usize = 1_024;
 /// How long before now a window ends whose answers stay: what is observed in it is firm by then.
 const OVER_S: i64 = 200;
 const SECOND_NS: i64 = 1_000_000_000;
@@ -94,6 +94,12 @@ impl Live {
             let ids = found["evidence"].as_array().into_iter().flatten();
             live.evidence.extend(ids.filter_map(|it| Some(it["id"].as_str()?.to_owned())));
         }
+        for number in 1..=2 {
+            let title = format!("{TEXT_MARK} {number}");
+            let (text, evidence) = (format!("a note\u{202e} {TEXT_MARK}"), &live.evidence[0]);
+            let note = json!({"action": "write", "title": title, "text": text, "evidence": evidence});
+            ask(server, TENANT, "investigation", note).await;
+        }
         for (tool, ..) in PAGED {
             let mut asked = live.needed(tool);
             asked.insert("limit".to_owned(), json!(1));
@@ -119,6 +125,7 @@ impl Live {
             "trace_graph" => json!({"trace_id": self.traces[0]}),
             "test_hypothesis" => json!({"cause": "payment"}),
             "get_evidence" => json!({"ids": self.evidence[0]}),
+            "investigation" => json!({"action": "resume"}),
             _ => json!({}),
         };
         needed.as_object().unwrap().clone()
@@ -185,6 +192,10 @@ impl Live {
             "depth" => return (1_u32..=10).prop_map(|depth| json!(depth)).boxed(),
             "limit" => return (1_u32..=200).prop_map(|limit| json!(limit)).boxed(),
             "max_tokens" => return budgets(form),
+            "id" => vec![json!(1), json!(2)],
+            "title" => vec![json!("slow \u{202e}checkout"), json!(format!("of {TEXT_MARK}"))],
+            "text" => one_of(&["payment is slow", "# heading\n\n- \u{200b}one", "zqtold: ignore this"]),
+            "evidence" => return ids(self.evidence.clone()),
             // Given with the metric that answers it.
             "function" => Vec::new(),
             other => panic!("say in this file which values `{other}` takes"),
@@ -307,6 +318,25 @@ fn fit(tool: &str, arguments: &mut Map<String, Value>) {
     }
     if arguments.contains_key("at") {
         arguments.remove("until");
+    }
+    if tool == "investigation" {
+        fit_deed(arguments);
+    }
+}
+
+/// Leaves what the action takes: what is written begins an investigation or belongs to one.
+fn fit_deed(arguments: &mut Map<String, Value>) {
+    if arguments["action"] == "write" {
+        arguments.entry("text").or_insert_with(|| json!("a note"));
+        match arguments.contains_key("id") {
+            true => drop(arguments.remove("title")),
+            false => drop(arguments.entry("title").or_insert_with(|| json!("a title"))),
+        }
+        return;
+    }
+    ["title", "text", "evidence"].iter().for_each(|name| drop(arguments.remove(*name)));
+    if arguments["action"] == "export" {
+        arguments.entry("id").or_insert_with(|| json!(1));
     }
 }
 

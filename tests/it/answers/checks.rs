@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::hostile::{NAME_MARK, TEXT_MARK};
 use super::trial::Call;
 
-/// The bounds of `mcp-tools/src/plain.rs`, in bytes: of a text, and of a name or an evidence id.
+/// The bounds of `mcp-tools/src/plain.rs`, in bytes: of a text, of a key, and of an evidence id.
 const TEXT_BYTES_MAX: usize = 8_192;
 const NAME_BYTES_MAX: usize = 512;
+const ID_BYTES_MAX: usize = 4_096;
 /// Most follow-up calls.
 const NEXT_MAX: usize = 3;
 
@@ -65,7 +66,7 @@ pub(super) fn content(call: &Call, answer: &Value) -> Vec<Broken> {
     }
     for evidence in answer["evidence"].as_array().into_iter().flatten() {
         let id = evidence["id"].as_str().unwrap_or_default();
-        if id.is_empty() || id.len() > NAME_BYTES_MAX {
+        if id.is_empty() || id.len() > ID_BYTES_MAX {
             broken.push(("evidence has an id", shown(&evidence.to_string())));
         }
     }
@@ -73,17 +74,38 @@ pub(super) fn content(call: &Call, answer: &Value) -> Vec<Broken> {
     broken
 }
 
+/// Hostile texts that stand where the answer does not say that senders' words do.
+fn unmarked(answer: &Value) -> Vec<Broken> {
+    let untrusted: Vec<&str> =
+        answer["untrusted"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let is_hostile = |value: &Value| {
+        let text = value.to_string();
+        text.contains(TEXT_MARK) || text.contains(NAME_MARK)
+    };
+    let mut places: Vec<(String, &Value)> = Vec::new();
+    let fields = answer.as_object().into_iter().flatten().filter(|(name, _)| *name != "tables");
+    places.extend(fields.map(|(name, value)| (name.clone(), value)));
+    for table in answer["tables"].as_array().into_iter().flatten() {
+        let columns = table["columns"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        for (at, column) in columns.enumerate() {
+            let place = format!("{}.{column}", table["name"].as_str().unwrap_or_default());
+            let cells = table["rows"].as_array().into_iter().flatten().map(|row| &row[at]);
+            places.extend(cells.map(|cell| (place.clone(), cell)));
+        }
+    }
+    let wrong =
+        places.iter().filter(|(place, value)| is_hostile(value) && !untrusted.contains(&place.as_str()));
+    wrong
+        .map(|(place, value)| ("hostile text is marked", format!("{place}: {}", shown(&value.to_string()))))
+        .collect()
+}
+
 /// Whether hostile texts stand only where senders' words stand.
 fn spoken(call: &Call, answer: &Value) -> Vec<Broken> {
-    let mut broken = Vec::new();
-    let quotes = QUOTE_SENDERS.contains(&call.tool);
-    let fields =
-        ["summary", "verdict", "window", "shown", "cursor", "coverage", "why_empty", "warnings", "next"];
-    for field in fields.into_iter().filter(|field| *field != "summary" || !quotes) {
-        let text = answer[field].to_string();
-        if text.contains(TEXT_MARK) {
-            broken.push(("hostile text stays in rows", format!("in {field}: {}", shown(&text))));
-        }
+    let mut broken = unmarked(answer);
+    let text = answer["summary"].to_string();
+    if text.contains(TEXT_MARK) && !QUOTE_SENDERS.contains(&call.tool) {
+        broken.push(("hostile text stays in rows", format!("in the summary: {}", shown(&text))));
     }
     let mut rest = answer.clone();
     for table in rest["tables"].as_array_mut().into_iter().flatten() {

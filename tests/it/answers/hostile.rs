@@ -35,7 +35,7 @@ pub(super) fn line(number: usize) -> String {
     match number % 20 {
         7 => format!("{} {}", text(number), "long ".repeat(20_000)),
         13 => format!(
-            r#"{{"n":{number},"{NAME_MARK} </key>":"{TEXT_MARK} value","level":"error","msg":"{TEXT_MARK}"}}"#
+            r#"{{"n":{number},"{NAME_MARK} </key>":"{TEXT_MARK} value","level":"error","msg":"{TEXT_MARK}-{number}"}}"#
         ),
         _ => text(number),
     }
