@@ -1,4 +1,4 @@
-//! Agents as others build them: the Python client and the Inspector, in both eras of the protocol.
+//! Agents as others build them: the Python client and the Inspector, in both eras of the protocol, and FastMCP.
 
 use std::process::Command;
 
@@ -60,6 +60,11 @@ pub(super) async fn check_python(reached: String, mode: &str, revision: &str) {
     agent.args([reached, mode.to_owned(), questions().to_string()]);
     let report = run(agent).await.report();
     assert_eq!((&report["revision"], &report["server"]), (&json!(revision), &json!("otelcontext")));
+    check_answers(&report);
+}
+
+/// Every tool was listed, and gave an answer that is the same as text and as structure.
+fn check_answers(report: &Value) {
     for (tool, _) in questions().as_object().unwrap() {
         assert!(report["tools"].as_array().unwrap().contains(&json!(tool)), "{tool} is not listed");
         let answer = &report["answers"][tool];
@@ -70,6 +75,14 @@ pub(super) async fn check_python(reached: String, mode: &str, revision: &str) {
     }
     let spans = &report["answers"]["trace_graph"]["structured"]["tables"][0]["rows"];
     assert_eq!(spans.as_array().unwrap().len(), 3, "{spans}");
+}
+
+#[tokio::test]
+async fn fastmcp_calls_every_tool() {
+    let server = troubled().await;
+    let mut agent = python("fast_agent.py");
+    agent.args([format!("http://{}/mcp", server.http), questions().to_string()]);
+    check_answers(&run(agent).await.report());
 }
 
 #[tokio::test]
@@ -107,13 +120,16 @@ async fn the_inspector_finds_no_fault_with_the_tools() {
 }
 
 #[tokio::test]
-async fn the_inspector_calls_a_tool_in_both_eras() {
+async fn the_inspector_calls_every_tool_in_both_eras() {
     let server = troubled().await;
     for era in ["modern", "legacy"] {
-        let call = ["--method", "tools/call", "--tool-name", "get_service_map", "--tool-arg", "since=15m"];
-        let report = run(inspector(&server, &[&["--protocol-era", era], &call[..]].concat())).await.report();
-        let nodes = &report["result"]["structuredContent"]["tables"][0]["rows"];
-        let names: Vec<_> = nodes.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
-        assert_eq!(names, ["payment", "shop"]);
+        for (tool, arguments) in questions().as_object().unwrap() {
+            let arguments = arguments.to_string();
+            let call = ["--method", "tools/call", "--tool-name", tool, "--tool-args-json", &arguments];
+            let report =
+                run(inspector(&server, &[&["--protocol-era", era], &call[..]].concat())).await.report();
+            let summary = report["result"]["structuredContent"]["summary"].as_str().unwrap_or_default();
+            assert!(!summary.is_empty(), "{tool} in the {era} era: {report}");
+        }
     }
 }
