@@ -134,6 +134,7 @@ mod tests {
                 "get_evidence",
                 json!({"ids": "operation:a GET /b@1+2#ff"}),
             ),
+            ("otelcontext://investigation/7", "investigation", json!({"action": "resume", "id": "7"})),
         ] {
             let (found, given) = call(uri).unwrap();
             assert_eq!((found, json!(given)), (tool, arguments), "{uri}");

@@ -78,7 +78,8 @@ pub(super) struct Opened {
     /// The measures in the window, and before.
     pub(super) now: Value,
     pub(super) before: Value,
-    window: Window,
+    /// The window in which they were measured.
+    pub(super) window: Window,
 }
 
 /// Opens evidence, in `window` where its id names none.

@@ -7,19 +7,13 @@ use super::error::Error;
 use super::handle::Query;
 
 impl Query {
-    /// Writes a note now; it is on disk once this has answered. A tenant of whom nothing was ever received has no
+    /// Writes a note; it is on disk once this has answered. A tenant of whom nothing was ever received has no
     /// investigations.
     ///
     /// # Errors
     /// When the database cannot be written, or another server leads on it.
-    pub async fn write_note(
-        &self,
-        scope: &Scope,
-        belongs: Belongs<'_>,
-        (text, evidence): (&str, &str),
-    ) -> Result<Written, Error> {
+    pub async fn write_note(&self, scope: &Scope, belongs: Belongs, note: NewNote) -> Result<Written, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(Written::Unknown) };
-        let note = NewNote { written: self.clock.now(), text, evidence };
         Ok(self.store.put_note(tenant, belongs, note).await?)
     }
 

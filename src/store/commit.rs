@@ -181,7 +181,14 @@ impl Inner {
     /// The writer, once it is free and connected, for work beside commits. While a commit is in doubt there is none:
     /// only that commit, tried again, may find out whether it landed, or it would be written twice.
     pub(super) async fn writing(&self) -> Result<OwnedMutexGuard<Slot>, Error> {
-        let mut slot = Arc::clone(&self.writer).lock_owned().await;
+        self.connected(Arc::clone(&self.writer).lock_owned().await).await
+    }
+
+    /// The same for whoever waited until it was free.
+    pub(super) async fn connected(
+        &self,
+        mut slot: OwnedMutexGuard<Slot>,
+    ) -> Result<OwnedMutexGuard<Slot>, Error> {
         if let Slot::Ready(writer) = &mut *slot
             && let Err(error) = writer.answers().await
         {

@@ -1,5 +1,9 @@
 //! What agents found out, note by note: written seldom, a row each, and never changed.
 
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+
 use super::commit::Slot;
 use super::connection::Connection;
 use super::error::Error;
@@ -58,57 +62,43 @@ pub enum Written {
 }
 
 /// A note that is to be written.
-#[derive(Debug, Clone, Copy)]
-pub struct NewNote<'a> {
+#[derive(Debug, Clone)]
+pub struct NewNote {
     /// The time.
     pub written: UnixNanos,
     /// What it says.
-    pub text: &'a str,
+    pub text: String,
     /// What it rests on, as JSON.
-    pub evidence: &'a str,
+    pub evidence: String,
 }
 
 /// Which investigation a note belongs to.
-#[derive(Debug, Clone, Copy)]
-pub enum Belongs<'a> {
+#[derive(Debug, Clone)]
+pub enum Belongs {
     /// One that is there.
     To(u32),
     /// A new one of this title.
-    New(&'a str),
+    New(String),
 }
 
 impl Store {
-    /// Writes a note, and the investigation where it is new; it survives a power cut once this has answered.
+    /// Writes a note, and the investigation where it is new; it survives a power cut once this has answered. A call that
+    /// is dropped while it waits for its turn writes nothing, later its note is written all the same.
     ///
     /// # Errors
-    /// When the database cannot be written, or another server leads on it.
+    /// When the database cannot be written, or another server leads on it. Nothing was written then, unless the answer of
+    /// the database is what was lost.
     pub async fn put_note(
         &self,
         tenant: TenantNumber,
-        belongs: Belongs<'_>,
-        note: NewNote<'_>,
+        belongs: Belongs,
+        note: NewNote,
     ) -> Result<Written, Error> {
-        let mut became = Written::Unknown;
-        {
-            let mut slot = self.inner.writing().await?;
-            let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
-            let work = async |connection: &mut Connection| {
-                let (written, rows) = placed(connection, tenant, belongs, note).await?;
-                became = written;
-                let Written::Note { id, .. } = written else { return Ok(()) };
-                connection
-                    .insert(&table::NOTES.whole(), &rows, |values, row| {
-                        values.int(tenant.0);
-                        values.int(id);
-                        values.int(row.number);
-                        values.int(row.written.0);
-                        values.text(&row.text);
-                        values.text(&row.evidence);
-                    })
-                    .await
-            };
-            writer.connection.in_transaction(work).await?;
-        }
+        let slot = Arc::clone(&self.inner.writer).lock_owned().await;
+        let inner = Arc::clone(&self.inner);
+        // Agents leave and run out of time: the one writer must not be left within a transaction.
+        let writing = async move { put(inner.connected(slot).await?, tenant, belongs, note).await };
+        let became = tokio::spawn(writing).await.map_err(Error::Lost)??;
         if matches!(became, Written::Note { .. }) {
             self.sync().await?;
         }
@@ -131,19 +121,41 @@ impl Store {
     }
 }
 
+async fn put(
+    mut slot: OwnedMutexGuard<Slot>,
+    tenant: TenantNumber,
+    belongs: Belongs,
+    note: NewNote,
+) -> Result<Written, Error> {
+    let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+    let mut became = Written::Unknown;
+    let work = async |connection: &mut Connection| {
+        let (written, rows) = placed(connection, tenant, belongs, note).await?;
+        became = written;
+        let Written::Note { id, .. } = written else { return Ok(()) };
+        connection
+            .insert(&table::NOTES.whole(), &rows, |values, row| {
+                values.int(tenant.0);
+                values.int(id);
+                values.int(row.number);
+                values.int(row.written.0);
+                values.text(&row.text);
+                values.text(&row.evidence);
+            })
+            .await
+    };
+    writer.connection.in_transaction(work).await?;
+    Ok(became)
+}
+
 /// The rows to write, and where they go.
 async fn placed(
     connection: &mut Connection,
     tenant: TenantNumber,
-    belongs: Belongs<'_>,
-    note: NewNote<'_>,
+    belongs: Belongs,
+    note: NewNote,
 ) -> Result<(Written, Vec<NoteRow>), Error> {
-    let row = |number, text: &str, evidence: &str| NoteRow {
-        number,
-        written: note.written,
-        text: text.to_owned(),
-        evidence: evidence.to_owned(),
-    };
+    let NewNote { written, text, evidence } = note;
     let own = format!("FROM investigation_notes WHERE tenant_id = {}", tenant.0);
     match belongs {
         Belongs::New(title) => {
@@ -154,8 +166,8 @@ async fn placed(
                 return Ok((Written::Full, Vec::new()));
             }
             let id = last.unwrap_or(0).checked_add(1).ok_or(Error::Unreadable { what: "investigation" })?;
-            let rows = vec![row(0, title, "[]"), row(1, note.text, note.evidence)];
-            Ok((Written::Note { id, number: 1 }, rows))
+            let title = NoteRow { number: 0, written, text: title, evidence: "[]".to_owned() };
+            Ok((Written::Note { id, number: 1 }, vec![title, NoteRow { number: 1, written, text, evidence }]))
         }
         Belongs::To(id) => {
             let sql = connection.sql(format!("SELECT max(number) {own} AND id = {id}"));
@@ -166,7 +178,7 @@ async fn placed(
                 return Ok((Written::Full, Vec::new()));
             }
             let number = last + 1;
-            Ok((Written::Note { id, number }, vec![row(number, note.text, note.evidence)]))
+            Ok((Written::Note { id, number }, vec![NoteRow { number, written, text, evidence }]))
         }
     }
 }

@@ -14,6 +14,7 @@ mod conformance;
 mod crash;
 mod door;
 mod graph;
+mod investigations;
 mod isolation;
 mod mcp;
 mod pinned;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::client::{ask, call, export, failed, request, rows, span, text};
 use crate::server::Server;
 
-const SHOP: &str = "shop";
+pub(crate) const SHOP: &str = "shop";
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 const MS: u64 = 1_000_000;
@@ -28,7 +28,7 @@ const TURNED: u64 = 600;
 const EVERY: u64 = 4;
 
 /// One request `ago` seconds before `now`: checkout calls payment.
-fn payment(number: u64, ago: u64, now: u64) -> (Span, Span, Span) {
+pub(crate) fn payment(number: u64, ago: u64, now: u64) -> (Span, Span, Span) {
     let start = now - ago * 1_000 * MS;
     let region = if number.is_multiple_of(3) { "west" } else { "east" };
     let breaks = ago <= TURNED && region == "west";
@@ -57,7 +57,7 @@ async fn post(server: &Server, signal: &str, body: Vec<u8>) {
 }
 
 /// Forty minutes of a shop; ten minutes before now payments of one region begin to fail.
-async fn shop() -> Server {
+pub(crate) async fn shop() -> Server {
     let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
     let (mut checkout, mut charges, mut records, mut points) =

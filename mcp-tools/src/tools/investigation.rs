@@ -30,7 +30,7 @@ pub(crate) const SPEC: Spec = Spec {
 pub enum Deed {
     /// Begin one, with a first note.
     Begin {
-        /// 1 to 200 bytes.
+        /// 1 to 200 bytes, on one line.
         title: String,
         /// 1 to 4,096 bytes.
         text: String,
@@ -58,7 +58,7 @@ pub enum Deed {
 ///
 /// `Begin` and `Add` are for callers that may write. The answer has a table `investigations` beginning with `id`, `title`
 /// for `List` and for what was written; tables `notes` (`note`, `written`, `text`, `evidence`) and `evidence` (`id`,
-/// `state`) for `Resume`; a table `document` of one column `markdown` for `Export`.
+/// `state`: `same`, `drifted`, `gone`, or `unreadable` where the id is) for `Resume`; a table `document` of one column `markdown` for `Export`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InvestigationAsk {
     /// What to do.
@@ -114,7 +114,10 @@ fn written(
     let text = text.unwrap_or_default();
     match (id, title) {
         (Some(id), None) => Deed::Add { id, text, evidence },
-        (None, Some(title)) => Deed::Begin { title, text, evidence },
+        (None, Some(title)) => {
+            let words: Vec<&str> = title.split_whitespace().collect();
+            Deed::Begin { title: words.join(" "), text, evidence }
+        }
         (Some(_), Some(_)) => {
             reader
                 .refuse("a `title` is given once, when an investigation is begun: leave it out beside `id`");
@@ -151,6 +154,12 @@ mod tests {
         assert_eq!(deed(begun), Ok(Deed::Begin { title, text: text.clone(), evidence }));
         let added = json!({"action": "write", "id": 2, "text": "slow"});
         assert_eq!(deed(added), Ok(Deed::Add { id: 2, text, evidence: Vec::new() }));
+    }
+
+    #[test]
+    fn a_title_has_one_line() {
+        let begun = deed(json!({"action": "write", "title": "slow\n\n# since\tFriday", "text": "slow"}));
+        assert!(matches!(begun, Ok(Deed::Begin { title, .. }) if title == "slow # since Friday"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::model::id::TenantNumber;
 use crate::model::time::UnixNanos;
 use crate::store::Store;
 use crate::store::error::Error;
-use crate::store::investigations::{InvestigationRow, NOTES_MAX, NoteRow};
+use crate::store::investigations::{INVESTIGATIONS_MAX, InvestigationRow, NOTES_MAX, NoteRow};
 
 impl Store {
     /// The tenant's investigations, the one written to last first, `limit` at most after the first `skip`; and how many
@@ -15,6 +15,8 @@ impl Store {
         tenant: TenantNumber,
         (skip, limit): (usize, usize),
     ) -> Result<(Vec<InvestigationRow>, u64), Error> {
+        // No more are kept, and a database takes no number of any size.
+        let [skip, limit] = [skip, limit].map(|number| number.min(INVESTIGATIONS_MAX as usize));
         let mut reader = self.reader().await?;
         let own = format!("FROM investigation_notes WHERE tenant_id = {}", tenant.0);
         let query = reader.sql(format!(

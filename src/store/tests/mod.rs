@@ -4,6 +4,7 @@ mod anomalies;
 mod flushing;
 mod folds;
 pub(in crate::store) mod home;
+mod investigations;
 mod points;
 mod refusals;
 mod relocating;

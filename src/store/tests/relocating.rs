@@ -13,6 +13,7 @@ use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::commit::Slot;
 use crate::store::error::Error;
+use crate::store::investigations::Belongs;
 use crate::store::options::Options;
 use crate::store::partition::Family;
 use crate::store::relocate::{Refusal, Step};
@@ -55,6 +56,8 @@ async fn fill(store: &Store) {
     let rollup = SeriesHour { series: SeriesId(1), points: 5, rollup: b"five".to_vec() };
     store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
     store.put_episodes(TENANT, &[super::anomalies::episode(1, 60, None)]).await.unwrap();
+    let begun = Belongs::New(SERVICE.to_owned());
+    super::investigations::put(store, TENANT, begun, (1, SERVICE)).await;
     let given_up = Family::Logs.partition(day().plus(1));
     assert_eq!(store.retire(&[given_up], at(0)).await.unwrap(), 1);
 }
@@ -83,6 +86,7 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
         "SELECT concat_ws(' ', hour) FROM unreckoned",
         "SELECT concat_ws(' ', tenant_id, minute) FROM open_minutes",
         "SELECT concat_ws(' ', tenant_id, onset, kind, a, b, what, text(ended), seen, CAST(peak AS INTEGER)) FROM anomalies",
+        "SELECT concat_ws(' ', tenant_id, id, number, written) FROM investigation_notes",
     ] {
         let rows = table(store, sql).await;
         assert!(!rows.is_empty(), "{sql}");
@@ -116,7 +120,14 @@ fn everything_is_moved_as_it_is() {
             let told = |step: Step| steps.lock().unwrap().push(step);
             let moved = Store::relocate(source.database.path().unwrap(), &target, &told).await.unwrap();
             assert_eq!(moved.applied, 7);
-            for wanted in [("spans", 70), ("traces", 1), ("logs", 68), ("points", 5), ("series_hours", 1)] {
+            for wanted in [
+                ("spans", 70),
+                ("traces", 1),
+                ("logs", 68),
+                ("points", 5),
+                ("series_hours", 1),
+                ("investigation_notes", 2),
+            ] {
                 assert!(moved.rows.contains(&wanted), "{moved:?}");
             }
             let all: u64 = moved.rows.iter().map(|(_, rows)| rows).sum();
@@ -130,6 +141,8 @@ fn everything_is_moved_as_it_is() {
             assert_eq!(store.applied(), 7);
             assert_eq!(seen(&store).await, before);
             assert_eq!(values(&store).await, VALUES);
+            let notes = store.notes(TENANT, 1).await.unwrap();
+            assert_eq!(notes.iter().map(|note| &*note.text).collect::<Vec<_>>(), [SERVICE, SERVICE]);
             assert_eq!(store.names().find_services(TENANT, SERVICE).len(), 1);
             let next = Commit { lsn: 8, logs: vec![log(5)], spans: vec![span(1, 6)], ..Commit::default() };
             assert_eq!(store.commit(next).await.unwrap().log_ids, [day().row(69)]);

@@ -107,7 +107,7 @@ fn left_behind(counts: &[(String, u64)]) -> Account {
             "traces" => "rows of `traces`: they are made anew from the spans",
             "drain_templates" => "rows of `drain_templates`: templates are mined anew from the log records",
             "graph_snapshots" => "rows of `graph_snapshots`: the graph is made anew from the spans",
-            "investigations" => "rows of `investigations`: there is nothing to carry them over to",
+            "investigations" => "rows of `investigations`: those of agents here rest on other evidence",
             _ => {
                 account.note(&format!("rows of `{table}`: an unknown table, left behind"), *rows);
                 continue;

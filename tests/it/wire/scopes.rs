@@ -114,6 +114,7 @@ impl Listed {
                 let (variable, _) = rest.split_once('}').unwrap();
                 let value = match variable {
                     "service" => "shop".to_owned(),
+                    "id" if before.ends_with("investigation/") => "1".to_owned(),
                     "id" => "template%3A1".to_owned(),
                     _ => "01".repeat(16),
                 };
@@ -162,6 +163,11 @@ async fn j8_list_and_call_agree_for_every_combination_of_scopes() {
     let spans = request("shop", vec![span(1, 1, None, "GET /", 2)]).encode_to_vec();
     assert_eq!(send(Method::POST, &server.otlp_http, "/v1/traces", &headers, spans).await.status, 200);
     server.settled().await;
+    let (full, ..) = keys.iter().find(|(_, rights, _)| rights.len() == EACH.len()).unwrap();
+    let writer = Caller { server: &server, revision: REVISIONS[2], key: full.clone() };
+    let begun = json!({"action": "write", "title": "slow", "text": "since Friday"});
+    let begun = writer.ask("tools/call", json!({"name": "investigation", "arguments": begun})).await;
+    assert_eq!(begun.json()["result"]["isError"], false, "{}", begun.text());
 
     for revision in REVISIONS {
         let caller = |key: &str| Caller { server: &server, revision, key: key.to_owned() };
@@ -204,5 +210,38 @@ async fn j8_list_and_call_agree_for_every_combination_of_scopes() {
             assert_eq!(is_let_in(&unknown, scopes), !listed.is_empty(), "{scopes}: {}", unknown.text());
         }
         assert!(0 < let_in && let_in < keys.len(), "{revision}: scopes decide nothing: {let_in} were let in");
+    }
+}
+
+#[tokio::test]
+async fn notes_are_read_by_keys_that_read_and_written_by_those_that_ingest_too() {
+    let file = KeyFile::new();
+    let reading = file.key("shop", "read", &[]).await;
+    let writing = file.key("shop", "read,ingest", &[]).await;
+    let server = file.server().await;
+    let bearer = format!("Bearer {writing}");
+    let spans = request("shop", vec![span(1, 1, None, "GET /", 2)]).encode_to_vec();
+    let headers = [PROTOBUF, ("authorization", bearer.as_str())];
+    assert_eq!(send(Method::POST, &server.otlp_http, "/v1/traces", &headers, spans).await.status, 200);
+    server.settled().await;
+    let put = async |key: &str, arguments: Value| {
+        let caller = Caller { server: &server, revision: REVISIONS[2], key: key.to_owned() };
+        let answer = caller.ask("tools/call", json!({"name": "investigation", "arguments": arguments})).await;
+        let result = answer.json()["result"].clone();
+        (result["isError"] == true, result["content"][0]["text"].as_str().unwrap().to_owned())
+    };
+    let begun = json!({"action": "write", "title": "slow", "text": "since Friday"});
+    let added = json!({"action": "write", "id": 1, "text": "since Thursday"});
+    for arguments in [&begun, &added] {
+        let (is_error, told) = put(&reading, arguments.clone()).await;
+        assert!(is_error && told.contains("this key may read and not write"), "{told}");
+    }
+    for arguments in [begun, added] {
+        let (is_error, told) = put(&writing, arguments).await;
+        assert!(!is_error, "{told}");
+    }
+    for action in ["resume", "export"] {
+        let (is_error, told) = put(&reading, json!({"action": action, "id": 1})).await;
+        assert!(!is_error && told.contains("since Thursday"), "{told}");
     }
 }
