@@ -16,6 +16,7 @@ mod door;
 mod graph;
 mod isolation;
 mod mcp;
+mod own_spans;
 mod pinned;
 mod planted;
 mod postgres;
