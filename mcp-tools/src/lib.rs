@@ -8,11 +8,12 @@
 //! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the
 //! one shape of every answer; `fault` what goes wrong and how it is told; `arguments`, `filter` and `time` how
 //! arguments are read; `nearest` the did-you-mean; `plain`, `untrusted` and `budget` how an answer is cleaned, marked and cut
-//! to size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `server`
-//! the protocol; `http_service` the way in.
+//! to size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `asked`
+//! what is told of a question's end; `server` the protocol; `http_service` the way in.
 
 mod answer;
 mod arguments;
+mod asked;
 mod budget;
 mod completions;
 mod fault;

@@ -1,7 +1,6 @@
 //! The MCP server: translates between the protocol and the contract, and holds no opinion of its own.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::answer;
 use crate::arguments::Spec;
+use crate::asked::{Asked, CALL, COMPLETE, COMPLETIONS, READ, UNKNOWN};
 use crate::budget;
 use crate::completions;
 use crate::fault::{Fault, line};
@@ -24,7 +24,7 @@ use crate::gate::Gate;
 use crate::prompts;
 use crate::resources;
 use crate::tools::{Question, SPECS, WRITERS, unknown_tool};
-use crate::triage::{Ended, Outcome, Triage};
+use crate::triage::Triage;
 
 /// JSON-RPC error code of a question that came while the server was at its limit.
 pub const OVERLOADED_CODE: i32 = -32_000;
@@ -76,14 +76,20 @@ impl<T: Triage> Server<T> {
     /// Puts a call to the triage and returns the answer's JSON, cut to the size asked for.
     async fn ask(
         &self,
-        tool: &'static str,
+        asked: Asked,
         arguments: JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<String, Fault> {
-        let began = Instant::now();
-        let result = self.asked(tool, arguments, context).await;
-        self.ended(tool, began, &result, result.as_ref().map_or(0, String::len));
+        let result = self.asked(asked.tool, arguments, context).await;
+        self.ended(asked, &result, result.as_ref().map_or(0, String::len));
         result
+    }
+
+    /// Refuses a question that leads to no tool; it counts as one that was asked.
+    fn refuse(&self, asked: Asked, fault: Fault) -> Fault {
+        let result: Result<(), Fault> = Err(fault.clone());
+        self.ended(asked, &result, 0);
+        fault
     }
 
     async fn asked(
@@ -109,14 +115,14 @@ impl<T: Triage> Server<T> {
     }
 
     async fn services(&self, context: &RequestContext<RoleServer>) -> Result<Vec<String>, Fault> {
-        let began = Instant::now();
+        let asked = Asked::new(COMPLETE, COMPLETIONS, context);
         let result = async {
             let caller = caller::<T>(context)?;
             let triage = Arc::clone(&self.triage);
             self.gated(context, async move { triage.services(&caller).await }).await
         }
         .await;
-        self.ended("services", began, &result, 0);
+        self.ended(asked, &result, 0);
         result
     }
 
@@ -132,16 +138,11 @@ impl<T: Triage> Server<T> {
         }
     }
 
-    fn ended<A>(&self, tool: &'static str, began: Instant, result: &Result<A, Fault>, answer_bytes: usize) {
+    fn ended<A>(&self, asked: Asked, result: &Result<A, Fault>, answer_bytes: usize) {
         if let Err(Fault::Internal { detail }) = result {
-            tracing::error!(tool, detail, "question failed");
+            tracing::error!(tool = asked.tool, detail, "question failed");
         }
-        self.triage.ended(Ended {
-            tool,
-            outcome: Outcome::of(result),
-            duration: began.elapsed(),
-            answer_bytes,
-        });
+        self.triage.ended(asked.ended(result, answer_bytes));
     }
 }
 
@@ -185,9 +186,11 @@ impl<T: Triage> ServerHandler for Server<T> {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Some(spec) = SPECS.iter().find(|spec| spec.name == request.name) else {
-            return Err(protocol_error(unknown_tool(&request.name)));
+            let asked = Asked::new(CALL, UNKNOWN, &context);
+            return Err(protocol_error(self.refuse(asked, unknown_tool(&request.name))));
         };
-        match self.ask(spec.name, request.arguments.unwrap_or_default(), &context).await {
+        let asked = Asked::new(CALL, spec.name, &context);
+        match self.ask(asked, request.arguments.unwrap_or_default(), &context).await {
             Ok(text) => Ok(found(text).into()),
             Err(fault @ (Fault::Invalid { .. } | Fault::NotFound { .. })) => {
                 Ok(CallToolResult::error(vec![ContentBlock::text(line(&fault.to_string()))]).into())
@@ -222,8 +225,8 @@ impl<T: Triage> ServerHandler for Server<T> {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let text = match resources::call(&request.uri) {
-            Ok((tool, arguments)) => self.ask(tool, arguments, &context).await,
-            Err(fault) => Err(fault),
+            Ok((tool, arguments)) => self.ask(Asked::new(READ, tool, &context), arguments, &context).await,
+            Err(fault) => Err(self.refuse(Asked::new(READ, UNKNOWN, &context), fault)),
         };
         let text = text.map_err(|fault| match fault {
             Fault::NotFound { message } => {

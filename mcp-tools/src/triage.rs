@@ -176,15 +176,18 @@ pub trait Triage: Send + Sync + 'static {
     /// The names of the services the caller may see, in any order, to complete what a person types.
     fn services(&self, caller: &Self::Caller) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
 
-    /// Told once of every question that ended, refused ones too, so that the server can count them. Must not
-    /// wait.
+    /// Told once of every question that ended, refused ones too, so that the server can count them and make their spans.
+    /// Must not wait.
     fn ended(&self, _call: Ended) {}
 }
 
-/// How one question ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How one question ended. It holds nothing that the caller wrote but the trace context.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// The tool, always one of [`TOOL_NAMES`](crate::TOOL_NAMES), or `services` for a completion.
+    /// The method of the protocol by which it came: `tools/call`, `resources/read` or `completion/complete`.
+    pub method: &'static str,
+    /// The tool, always one of [`TOOL_NAMES`](crate::TOOL_NAMES), `services` for a completion, or `unknown` for a tool or
+    /// a resource that does not exist.
     pub tool: &'static str,
     /// What became of it.
     pub outcome: Outcome,
@@ -192,6 +195,11 @@ pub struct Ended {
     pub duration: Duration,
     /// The size of the answer's JSON, once; zero when there is none.
     pub answer_bytes: usize,
+    /// The trace context (W3C `traceparent`) of the message (SEP-414), or else of the HTTP request: at most 256 bytes,
+    /// otherwise as the caller wrote it.
+    pub traceparent: Option<String>,
+    /// The revision of the protocol that the caller named, one of those that there are.
+    pub protocol_version: Option<&'static str>,
 }
 
 /// What became of a question.

@@ -51,4 +51,4 @@ mod value;
 pub use self::document::document;
 pub use self::probes::{PROBES, probes};
 pub use self::routes::{Options, policies, router};
-pub use self::tally::Tally;
+pub use self::tally::{Question, Tally};

@@ -143,8 +143,8 @@ pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>
     let mut router = Router::new();
     for (index, route) in ROUTES.iter().enumerate() {
         let (parts, tally) = (Arc::clone(&parts), Arc::clone(tally));
-        let answer = move |request| {
-            let asked = Asked::new(&tally, index);
+        let answer = move |request: Request| {
+            let asked = Asked::new(&tally, index, &request);
             let working = respond(route, Arc::clone(&parts), request);
             async move {
                 let response = working.await;

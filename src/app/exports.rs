@@ -360,6 +360,10 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
     metrics.export("mcp_answer_bytes", "Bytes of tool answers.", Kind::Counter, move || {
         tally.costs().map(|(tool, _, bytes)| (label("tool", tool), bytes as f64)).collect()
     });
+    let tally = Arc::clone(calls);
+    metrics.export("mcp_answer_tokens", "Estimated tokens of tool answers.", Kind::Counter, move || {
+        tally.tokens().map(|(tool, tokens)| (label("tool", tool), tokens as f64)).collect()
+    });
 }
 
 /// What counts towards the disk budget beside the database.

@@ -7,6 +7,7 @@ mod access;
 mod encryption;
 mod exports;
 mod follow;
+mod own_spans;
 mod routes;
 mod running;
 mod standby;
@@ -144,6 +145,7 @@ impl Bound {
         };
         let (pipeline, applier) =
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
+        let spans = own_spans::start(&config, &metrics, &mut upkeep)?;
         let beside = (&clock, &health, &metrics, &committed);
         encryption::register(&metrics, &encryption);
         look_after(&config, &state, beside, (&mut upkeep, &stop_upkeep));
@@ -154,6 +156,7 @@ impl Bound {
             query: state.query(&config, &clock),
             clock,
             health: health.clone(),
+            spans: spans.clone(),
         };
         access::try_doors(&config, &behind, &authenticator).await?;
         let receive = behind.receive(&authenticator);
@@ -177,6 +180,7 @@ impl Bound {
             pipeline,
             applier,
             upkeep,
+            spans,
             journal: state.journal,
             store: state.store,
         })

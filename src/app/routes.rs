@@ -21,6 +21,9 @@ use crate::query::Query;
 use crate::receive::{self, Receive};
 use crate::vitals::health::Health;
 use crate::vitals::metrics::Metrics;
+use crate::vitals::spans::Spans;
+
+use super::own_spans;
 
 /// What stands behind the gates.
 pub(super) struct Behind {
@@ -30,6 +33,7 @@ pub(super) struct Behind {
     pub(super) clock: Clock,
     pub(super) query: Query,
     pub(super) health: Health,
+    pub(super) spans: Spans,
 }
 
 impl Behind {
@@ -68,10 +72,10 @@ impl Behind {
         (authenticator, metrics): (&Authenticator, &Metrics),
     ) -> Router {
         let Self { query, health, .. } = self;
-        let calls = Arc::new(mcp::Tally::default());
+        let calls = Arc::new(own_spans::calls(metrics, &self.spans, &self.clock));
         super::exports::tool_metrics(metrics, &calls);
         let open = api::probes(health.clone(), metrics.clone());
-        let asked = Arc::new(api::Tally::default());
+        let asked = Arc::new(own_spans::questions(&self.spans, &self.clock));
         super::exports::question_metrics(metrics, &asked);
         let options = api::Options {
             retention_days: Some(config.storage.retention.trace_days),

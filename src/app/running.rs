@@ -16,6 +16,7 @@ use crate::pipeline;
 use crate::receive::Receive;
 use crate::store::Store;
 use crate::vitals::health::Health;
+use crate::vitals::spans::Spans;
 
 /// Least time that journal and store have to close, however late the rest of a stop was.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -32,6 +33,7 @@ pub struct Running {
     pub(super) pipeline: pipeline::Handle,
     pub(super) applier: JoinHandle<()>,
     pub(super) upkeep: Tasks,
+    pub(super) spans: Spans,
     pub(super) journal: Journal,
     pub(super) store: Store,
 }
@@ -93,6 +95,8 @@ impl Running {
         self.stop_listening.cancel();
         // Each ends by itself within half the deadline.
         self.servers.ended(deadline).await;
+        // Nobody asks any more; the last spans go out while the rest is stored.
+        self.spans.stop();
         self.pipeline.stop();
         if tokio::time::timeout_at(deadline, self.applier).await.is_err() {
             warn!("not everything was stored in time; the rest stays in the journal");

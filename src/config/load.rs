@@ -13,6 +13,7 @@ use super::encryption::Encryption;
 use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
+use super::own_spans::OwnSpans;
 use super::storage::{Driver, Storage};
 use super::variables::{self, NOT_YET};
 
@@ -78,6 +79,7 @@ pub struct Config {
     pub mcp_cache_ttl: Duration,
     pub mcp_allowed_hosts: Vec<String>,
     pub mcp_allowed_origins: Vec<String>,
+    pub own_spans: Option<OwnSpans>,
     pub search_enabled: bool,
     pub joined_spans_max: usize,
 }
@@ -201,6 +203,7 @@ impl Reader<'_> {
             mcp_cache_ttl: self.milliseconds("MCP_CACHE_TTL_MS", 0, 3_600_000),
             mcp_allowed_hosts: self.list("MCP_ALLOWED_HOSTS"),
             mcp_allowed_origins: self.list("MCP_ALLOWED_ORIGINS"),
+            own_spans: self.own_spans(),
             search_enabled: self.flag("LOG_FTS_ENABLED"),
             joined_spans_max: self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000) as usize,
             default_tenant: default_tenant?,

@@ -13,6 +13,7 @@ mod intake;
 mod load;
 mod nearest;
 mod origin;
+mod own_spans;
 mod storage;
 pub mod variables;
 
@@ -22,4 +23,5 @@ pub use self::example::env_example;
 pub use self::intake::Intake;
 pub use self::load::{Acknowledge, Config, DeadLetters, Loaded};
 pub use self::origin::{Environment, Origin};
+pub use self::own_spans::OwnSpans;
 pub use self::storage::{Driver, Retention, Storage};

@@ -438,6 +438,22 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
         ],
     ),
     (
+        "Spans of our own",
+        &[
+            variable(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "",
+                "OTLP/gRPC receiver that gets a span of each question over MCP and `/api/v1`, such as http://localhost:4317, which may be this server; `https://` is believed by the roots of the system. Empty makes no spans.",
+            ),
+            secret(
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "",
+                "Headers of those exports as name=value, separated by commas, with %XX for what cannot stand there: x-tenant-id=ops,authorization=Bearer%20key.",
+            ),
+            variable("OTEL_SERVICE_NAME", "otelcontext", "Name of the service that those spans belong to."),
+        ],
+    ),
+    (
         "Search and graph",
         &[
             variable(

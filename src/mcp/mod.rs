@@ -54,7 +54,7 @@ use mcp_tools::{
 use crate::model::tenant::Scope;
 use crate::query::Query;
 
-pub use self::tally::Tally;
+pub use self::tally::{Call, Tally};
 
 /// How long the body of a call may take to come.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);

@@ -69,6 +69,9 @@ const HOMES: &[(&str, &str)] = &[
     ("loadsim", "cli"),
     ("mcp_tools", "mcp fuzzing"),
     ("moka", "query"),
+    ("opentelemetry", "vitals"),
+    ("opentelemetry_otlp", "vitals"),
+    ("opentelemetry_sdk", "vitals"),
     ("petgraph", "graph"),
     ("prometheus_client", "vitals"),
     ("rcgen", "net"),
@@ -81,7 +84,7 @@ const HOMES: &[(&str, &str)] = &[
     ("tantivy", "search"),
     ("tantivy_query_grammar", "search"),
     ("tokio_rustls", "net"),
-    ("tonic", "auth receive"),
+    ("tonic", "auth receive vitals"),
     ("utoipa", "api"),
     ("x509_parser", "net"),
 ];

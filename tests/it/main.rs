@@ -17,6 +17,7 @@ mod graph;
 mod investigations;
 mod isolation;
 mod mcp;
+mod own_spans;
 mod pinned;
 mod planted;
 mod postgres;

@@ -202,6 +202,37 @@ async fn answers_keep_to_the_tokens_asked_for() {
 }
 
 #[tokio::test]
+async fn of_every_question_is_told_how_it_came_and_in_whose_trace() {
+    const OF_MESSAGE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OF_REQUEST: &str = "00-11111111111111111111111111111111-2222222222222222-01";
+    let served = Served::start(Limits::default()).await;
+    let put = json!({"name": "list_services", "arguments": {}, "_meta": {"traceparent": OF_MESSAGE}});
+    let carried = [("traceparent", OF_REQUEST)];
+    served.request_with(Era::Legacy, "tools/call", put, &carried).await;
+    let bare = json!({"name": "list_services", "arguments": {}});
+    served.request_with(Era::Modern, "tools/call", bare, &carried).await;
+    served.request(Era::Modern, "tools/call", json!({"name": "no_such_tool", "arguments": {}})).await;
+    served.request(Era::Legacy, "resources/read", json!({"uri": "otelcontext://service-map"})).await;
+    served.request(Era::Legacy, "resources/read", json!({"uri": "otelcontext://nowhere"})).await;
+    let ended = served.fake.ended.lock().unwrap().clone();
+    let told: Vec<_> = ended
+        .iter()
+        .map(|it| (it.method, it.tool, it.outcome, it.traceparent.as_deref(), it.protocol_version))
+        .collect();
+    let (legacy, modern) = (Some("2025-11-25"), Some("2026-07-28"));
+    assert_eq!(
+        told,
+        [
+            ("tools/call", "list_services", Outcome::Answered, Some(OF_MESSAGE), legacy),
+            ("tools/call", "list_services", Outcome::Answered, Some(OF_REQUEST), modern),
+            ("tools/call", "unknown", Outcome::Refused, None, modern),
+            ("resources/read", "get_service_map", Outcome::Answered, None, legacy),
+            ("resources/read", "unknown", Outcome::Refused, None, legacy),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn past_the_limit_questions_are_refused_and_leavers_make_room() {
     let limits = Limits { max_concurrent: 1, call_timeout: Duration::ZERO, ..Limits::default() };
     let served = std::sync::Arc::new(Served::start(limits).await);
