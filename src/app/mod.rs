@@ -146,14 +146,16 @@ impl Bound {
             pipeline::start(pipeline_options(&config), parts).await.context("starting the pipeline")?;
         let beside = (&clock, &health, &metrics, &committed);
         encryption::register(&metrics, &encryption);
-        look_after(&config, &state, beside, (&mut upkeep, &stop_upkeep));
+        let query = state.query(&config, &clock);
+        look_after((&config, &state, &query), beside, (&mut upkeep, &stop_upkeep));
         let behind = Behind {
             intake: receive_options(&config, limits, rules),
             budget: Budget::new(config.inflight_bytes_max as u64),
             pipeline: pipeline.clone(),
-            query: state.query(&config, &clock),
+            query,
             clock,
             health: health.clone(),
+            stop_listening: stop_listening.clone(),
         };
         access::try_doors(&config, &behind, &authenticator).await?;
         let receive = behind.receive(&authenticator);
@@ -237,8 +239,7 @@ impl State {
 
 /// Starts what runs beside requests and questions, among `tasks`.
 fn look_after(
-    config: &Config,
-    state: &State,
+    (config, state, query): (&Config, &State, &Query),
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     (tasks, stop): (&mut Tasks, &CancellationToken),
 ) {
@@ -259,7 +260,7 @@ fn look_after(
         health: health.clone(),
     };
     let followed = upkeep::anomalies::Followed {
-        query: state.query(config, clock),
+        query: query.clone(),
         store: store.clone(),
         clock: clock.clone(),
         health: health.clone(),

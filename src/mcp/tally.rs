@@ -1,8 +1,11 @@
-//! How tool calls ended.
+//! How tool calls ended, and how many listen.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcp_tools::{Ended, Outcome, TOOL_NAMES};
+
+use super::listeners::Listeners;
 
 const OUTCOMES: [(Outcome, &str); 6] = [
     (Outcome::Answered, "ok"),
@@ -22,6 +25,7 @@ pub struct Tally {
     calls: [[AtomicU64; OUTCOMES.len()]; COUNTED],
     micros: [AtomicU64; COUNTED],
     bytes: [AtomicU64; COUNTED],
+    pub(super) listeners: Arc<Listeners>,
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
@@ -36,6 +40,11 @@ impl Tally {
         let micros = u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX);
         self.micros[tool].fetch_add(micros, Ordering::Relaxed);
         self.bytes[tool].fetch_add(call.answer_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Callers that listen for anomalies now.
+    pub fn listeners(&self) -> usize {
+        self.listeners.count()
     }
 
     /// Calls by tool and status.
