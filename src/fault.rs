@@ -93,15 +93,24 @@ enum End {
     Abort,
     /// The thread panics.
     Panic,
+    /// The thread sleeps for [`WAIT`].
+    Wait,
 }
+
+/// How long a pass takes where passes are slow.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// The armed point, how many passes are left until then (none: it is always then), and what happens.
 static ARMED: OnceLock<(String, Option<AtomicU64>, End)> = OnceLock::new();
 
-/// Arms one [`point`]: `name:n` ends the process when it is passed for the n-th time, `panic:name:n` panics there, and
-/// `panic:name:*` does so each time. Only the first call counts, and none in a release.
+/// Arms one [`point`]: `name:n` ends the process when it is passed for the n-th time, `panic:name:n` panics there,
+/// `wait:name:n` takes a fifth of a second, and `*` for n is each time. Only the first call counts, and none in a release.
 pub fn crash_at(text: &str) {
-    let (text, end) = text.strip_prefix("panic:").map_or((text, End::Abort), |text| (text, End::Panic));
+    let (text, end) = match text.split_once(':') {
+        Some(("panic", rest)) => (rest, End::Panic),
+        Some(("wait", rest)) => (rest, End::Wait),
+        _ => (text, End::Abort),
+    };
     let (name, passes) = text.rsplit_once(':').unwrap_or((text, "1"));
     let passes = (passes != "*").then(|| AtomicU64::new(passes.parse().unwrap_or(1)));
     if cfg!(debug_assertions) {
@@ -109,8 +118,8 @@ pub fn crash_at(text: &str) {
     }
 }
 
-/// A place between two steps that a crash must not tear apart, or where a panic must not be the end of more than the work
-/// at hand. Tests let it happen here; in a release it is nothing.
+/// A place between two steps that a crash must not tear apart, where a panic must not be the end of more than the work
+/// at hand, or where work may be slow. Tests let it happen here; in a release it is nothing.
 pub fn point(name: &'static str) {
     if cfg!(debug_assertions)
         && let Some((armed, passes, end)) = ARMED.get()
@@ -120,6 +129,7 @@ pub fn point(name: &'static str) {
         match end {
             End::Abort => std::process::abort(),
             End::Panic => panic!("as planned at {name}"),
+            End::Wait => std::thread::sleep(WAIT),
         }
     }
 }

@@ -27,7 +27,8 @@ impl Gate {
     /// its time it errs with [`Fault::TimedOut`]; a panic within is [`Fault::Internal`].
     ///
     /// Work runs in a task of its own and is dropped with this future, so a caller who leaves frees what it
-    /// held. Its slot is free once the work has really stopped.
+    /// held. Its slot is free once the work has really stopped; what the work gave to another thread, where nothing
+    /// waits, goes on there to its end.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Fault>> + Send + 'static,

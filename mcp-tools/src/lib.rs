@@ -8,8 +8,9 @@
 //! In reading order: `triage` is the trait to implement; `tools` the questions, one file each; `answer` the
 //! one shape of every answer; `fault` what goes wrong and how it is told; `arguments`, `filter` and `time` how
 //! arguments are read; `nearest` the did-you-mean; `plain`, `untrusted` and `budget` how an answer is cleaned, marked and cut
-//! to size; `gate` the limits on questions; `resources`, `prompts` and `completions` the lesser doors; `asked`
-//! what is told of a question's end; `server` the protocol; `http_service` the way in.
+//! to size; `gate` the limits on questions; `progress` the word of those that take long; `resources`, `prompts` and
+//! `completions` the lesser doors; `listening` what those hear who wait for news; `asked` what is told of a question's end;
+//! `server` the protocol; `http_service` the way in.
 
 mod answer;
 mod arguments;
@@ -22,8 +23,10 @@ mod filter;
 pub mod fuzzing;
 mod gate;
 mod http_service;
+mod listening;
 mod nearest;
 mod plain;
+mod progress;
 mod prompts;
 mod resources;
 mod server;
@@ -63,4 +66,4 @@ pub use crate::tools::trace_graph::TraceGraphAsk;
 pub use crate::tools::triage::TriageAsk;
 pub use crate::tools::what_changed::WhatChangedAsk;
 pub use crate::tools::{Question, TOOL_NAMES};
-pub use crate::triage::{Ended, Outcome, Triage};
+pub use crate::triage::{Ended, Listener, Outcome, Triage};

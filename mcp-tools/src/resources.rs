@@ -10,6 +10,8 @@ pub(crate) const MIME_TYPE: &str = "application/json";
 
 const SERVICE_MAP: &str = "otelcontext://service-map";
 const HEALTH: &str = "otelcontext://service-health";
+/// What left its normal course in the last hour; changes by itself.
+pub(crate) const ANOMALIES: &str = "otelcontext://anomalies";
 const SERVICE_PREFIX: &str = "otelcontext://service/";
 const TRACE_PREFIX: &str = "otelcontext://trace/";
 const EVIDENCE_PREFIX: &str = "otelcontext://evidence/";
@@ -34,6 +36,12 @@ pub(crate) fn list() -> Vec<Resource> {
         Resource::new(HEALTH, "service-health")
             .with_title("Service health")
             .with_description("Status of every service in the last hour, worst first.")
+            .with_mime_type(MIME_TYPE),
+        Resource::new(ANOMALIES, "anomalies")
+            .with_title("Anomalies")
+            .with_description(
+                "What left its normal course in the last hour. Whoever listens to it hears when an anomaly begins or ends.",
+            )
             .with_mime_type(MIME_TYPE),
     ]
 }
@@ -66,6 +74,8 @@ pub(crate) fn call(uri: &str) -> Result<(&'static str, JsonObject), Fault> {
         ("get_service_map", None)
     } else if uri == HEALTH {
         ("get_service_health", None)
+    } else if uri == ANOMALIES {
+        ("get_anomaly_timeline", None)
     } else if let Some(service) = uri.strip_prefix(SERVICE_PREFIX).and_then(percent_decoded) {
         ("get_service_health", Some(("service", service)))
     } else if let Some(trace_id) = uri.strip_prefix(TRACE_PREFIX).and_then(percent_decoded) {
@@ -79,6 +89,7 @@ pub(crate) fn call(uri: &str) -> Result<(&'static str, JsonObject), Fault> {
         let known = [
             SERVICE_MAP,
             HEALTH,
+            ANOMALIES,
             SERVICE_TEMPLATE,
             TRACE_TEMPLATE,
             EVIDENCE_TEMPLATE,
@@ -123,6 +134,7 @@ mod tests {
         for (uri, tool, arguments) in [
             ("otelcontext://service-map", "get_service_map", json!({})),
             ("otelcontext://service-health", "get_service_health", json!({})),
+            ("otelcontext://anomalies", "get_anomaly_timeline", json!({})),
             (
                 "otelcontext://service/check%20out%2Fv2",
                 "get_service_health",

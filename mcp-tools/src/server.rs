@@ -5,12 +5,13 @@ use std::sync::{Arc, LazyLock};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams,
     CompleteResult, ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorCode, ErrorData,
-    GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents,
-    ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
+    JsonObject, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult,
+    ResourceContents, ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolAnnotations,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ use crate::budget;
 use crate::completions;
 use crate::fault::{Fault, line};
 use crate::gate::Gate;
+use crate::listening;
+use crate::progress;
 use crate::prompts;
 use crate::resources;
 use crate::tools::{Question, SPECS, WRITERS, unknown_tool};
@@ -73,16 +76,21 @@ impl<T: Triage> Server<T> {
         Self { triage, gate }
     }
 
-    /// Puts a call to the triage and returns the answer's JSON, cut to the size asked for.
+    /// Puts a call to the triage and returns the answer's JSON, cut to the size asked for. Clients that asked for
+    /// it hear meanwhile that it is worked on.
     async fn ask(
         &self,
         asked: Asked,
         arguments: JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<String, Fault> {
-        let result = self.asked(asked.tool, arguments, context).await;
-        self.ended(asked, &result, result.as_ref().map_or(0, String::len));
-        result
+        let tool = asked.tool;
+        let work = async {
+            let result = self.asked(tool, arguments, context).await;
+            self.ended(asked, &result, result.as_ref().map_or(0, String::len));
+            result
+        };
+        progress::told(context, tool, work).await
     }
 
     /// Refuses a question that leads to no tool; it counts as one that was asked.
@@ -152,11 +160,26 @@ impl<T: Triage> ServerHandler for Server<T> {
             .enable_completions()
             .enable_prompts()
             .enable_resources()
+            .enable_resources_subscribe()
             .enable_tools()
             .build();
         let identity =
             Implementation::new("otelcontext", env!("CARGO_PKG_VERSION")).with_title("otelcontext");
         ServerConfig::new(capabilities).with_server_info(identity).with_instructions(INSTRUCTIONS)
+    }
+
+    /// The handshake of the revisions before 2026-07-28, in which nobody can listen: that takes a session.
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let mut result = self.negotiate_initialize(&request)?;
+        context.peer.set_peer_info(request);
+        if let Some(resources) = &mut result.capabilities.resources {
+            resources.subscribe = None;
+        }
+        Ok(result)
     }
 
     async fn discover(&self, _context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
@@ -242,6 +265,37 @@ impl<T: Triage> ServerHandler for Server<T> {
             .into())
     }
 
+    fn accepted_subscription_filter(&self, _requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        // What was not requested is left out by the caller.
+        Some(listening::offered())
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        // There will never be news of anything else.
+        if subscription.accepted().resource_subscriptions.is_none() {
+            return Ok(());
+        }
+        let let_in =
+            caller::<T>(subscription.request_context()).and_then(|caller| self.triage.listen(&caller));
+        match let_in {
+            Ok(listener) => listening::tell(listener, &subscription).await,
+            Err(Fault::Overloaded) => return Err(listening::too_many()),
+            Err(fault) => {
+                tracing::error!(%fault, "a listener was not let in");
+                return Err(protocol_error(fault));
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        _request: SubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Err(listening::not_without_sessions())
+    }
+
     async fn list_prompts(
         &self,
         request: Option<PaginatedRequestParams>,
@@ -288,6 +342,7 @@ impl<T: Triage> ServerHandler for Server<T> {
             "tools/call" => "`name` is text and `arguments` an object",
             "prompts/get" => "`name` is text and `arguments` an object of texts",
             "resources/read" => "`uri` is text",
+            "subscriptions/listen" => "`notifications` is an object, whose `resourceSubscriptions` are texts",
             "completion/complete" => {
                 "`ref` is a prompt or resource reference and `argument` has `name` and `value`"
             }

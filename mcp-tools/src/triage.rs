@@ -35,6 +35,8 @@ pub trait Triage: Send + Sync + 'static {
     /// Who asks. It comes from the extensions of the HTTP request, where the layer that checked the
     /// credential put it; no argument of a tool can choose it.
     type Caller: Clone + Send + Sync + 'static;
+    /// A caller that hears of its anomalies.
+    type Listener: Listener;
 
     /// Who calls whom.
     fn get_service_map(
@@ -176,9 +178,20 @@ pub trait Triage: Send + Sync + 'static {
     /// The names of the services the caller may see, in any order, to complete what a person types.
     fn services(&self, caller: &Self::Caller) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
 
+    /// Lets the caller hear of changes of its anomalies from now on, until what is returned is dropped. Errs with
+    /// [`Fault::Overloaded`] while too many listen. Must not wait.
+    fn listen(&self, caller: &Self::Caller) -> Result<Self::Listener, Fault>;
+
     /// Told once of every question that ended, refused ones too, so that the server can count them and make their spans.
     /// Must not wait.
     fn ended(&self, _call: Ended) {}
+}
+
+/// A caller that hears of its anomalies, and of nobody else's.
+pub trait Listener: Send + 'static {
+    /// Waits until an anomaly began or ended since this was last called, or since the caller was let in. What happened
+    /// meanwhile is one change, however much it was. False once there will be no more: the server stops.
+    fn changed(&mut self) -> impl Future<Output = bool> + Send;
 }
 
 /// How one question ended. It holds nothing that the caller wrote but the trace context.

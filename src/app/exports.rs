@@ -345,12 +345,16 @@ fn state_metrics(metrics: &Metrics, parts: &Exported) {
     }
 }
 
-/// Shows how tool calls ended.
+/// Shows how tool calls ended, and how many listen.
 pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
     let tally = Arc::clone(calls);
     metrics.export("mcp_tool_invocations", "Tool calls by tool and status.", Kind::Counter, move || {
         let labels = |tool: &str, status: &str| owned(&[("tool", tool), ("status", status)]);
         tally.calls().map(|(tool, status, count)| (labels(tool, status), count as f64)).collect()
+    });
+    let tally = Arc::clone(calls);
+    metrics.export_one("mcp_listeners", "Callers that listen for anomalies.", Kind::Gauge, move || {
+        tally.listeners() as f64
     });
     let tally = Arc::clone(calls);
     metrics.export("mcp_tool_seconds", "Time spent on tool calls.", Kind::Counter, move || {

@@ -120,13 +120,7 @@ impl Bound {
         let committed = Arc::new(Notify::new());
         let authenticator = access::authenticator(&config, &clock)?;
         let encryption = encryption::open(&config, &clock)?;
-        // Also while another server leads: this one answers meanwhile, and then goes on with what they are by then.
-        let mut upkeep = Tasks::default();
-        upkeep.add("key file", access::follow_keys(authenticator.clone(), stop_upkeep.clone()));
-        if let Some(it) = encryption.clone() {
-            upkeep.add("certificate", encryption::follow(it, clock.clone(), stop_upkeep.clone()));
-        }
-
+        let mut upkeep = follow_files(&clock, &authenticator, &encryption, &stop_upkeep);
         let doors = [grpc, otlp_http, http];
         let (state, replay) =
             State::open(&config, &clock, (&doors, &health, &metrics), (&authenticator, &encryption)).await?;
@@ -148,15 +142,17 @@ impl Bound {
         let spans = own_spans::start(&config, &metrics, &mut upkeep)?;
         let beside = (&clock, &health, &metrics, &committed);
         encryption::register(&metrics, &encryption);
-        look_after(&config, &state, beside, (&mut upkeep, &stop_upkeep));
+        let query = state.query(&config, &clock);
+        look_after((&config, &state, &query), beside, (&mut upkeep, &stop_upkeep));
         let behind = Behind {
             intake: receive_options(&config, limits, rules),
             budget: Budget::new(config.inflight_bytes_max as u64),
             pipeline: pipeline.clone(),
-            query: state.query(&config, &clock),
+            query,
             clock,
             health: health.clone(),
             spans: spans.clone(),
+            stop_listening: stop_listening.clone(),
         };
         access::try_doors(&config, &behind, &authenticator).await?;
         let receive = behind.receive(&authenticator);
@@ -185,6 +181,22 @@ impl Bound {
             store: state.store,
         })
     }
+}
+
+/// Keys and certificates are followed also while another server leads: this one answers meanwhile, and then goes on with
+/// what they are by then.
+fn follow_files(
+    clock: &Clock,
+    authenticator: &Authenticator,
+    encryption: &Option<Encryption>,
+    stop: &CancellationToken,
+) -> Tasks {
+    let mut upkeep = Tasks::default();
+    upkeep.add("key file", access::follow_keys(authenticator.clone(), stop.clone()));
+    if let Some(it) = encryption.clone() {
+        upkeep.add("certificate", encryption::follow(it, clock.clone(), stop.clone()));
+    }
+    upkeep
 }
 
 /// What is kept, opened and mutually consistent.
@@ -241,8 +253,7 @@ impl State {
 
 /// Starts what runs beside requests and questions, among `tasks`.
 fn look_after(
-    config: &Config,
-    state: &State,
+    (config, state, query): (&Config, &State, &Query),
     (clock, health, metrics, committed): (&Clock, &Health, &Metrics, &Arc<Notify>),
     (tasks, stop): (&mut Tasks, &CancellationToken),
 ) {
@@ -263,7 +274,7 @@ fn look_after(
         health: health.clone(),
     };
     let followed = upkeep::anomalies::Followed {
-        query: state.query(config, clock),
+        query: query.clone(),
         store: store.clone(),
         clock: clock.clone(),
         health: health.clone(),

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::admit::Budget;
@@ -34,6 +35,8 @@ pub(super) struct Behind {
     pub(super) query: Query,
     pub(super) health: Health,
     pub(super) spans: Spans,
+    /// Cancelled when nobody is listened to any more.
+    pub(super) stop_listening: CancellationToken,
 }
 
 impl Behind {
@@ -97,8 +100,8 @@ impl Behind {
                 allowed_hosts: config.mcp_allowed_hosts.clone(),
                 allowed_origins: config.mcp_allowed_origins.clone(),
             };
-            router =
-                router.merge(mcp::router(options, query.clone(), calls).layer(middleware::from_fn(as_agent)));
+            let agents = mcp::router(options, query.clone(), calls, self.stop_listening.clone());
+            router = router.merge(agents.layer(middleware::from_fn(as_agent)));
         }
         router.fallback(|| async {
             (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")

@@ -5,7 +5,8 @@
 //! or computes beyond rounding.
 //!
 //! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
-//! (what went wrong, in words an agent can act on), then the tools.
+//! (what went wrong, in words an agent can act on), `listeners` (who hears of
+//! anomalies), then the tools.
 
 mod aggregate;
 mod anomaly_timeline;
@@ -17,6 +18,7 @@ mod get_evidence;
 mod impact;
 mod investigation;
 mod list_services;
+mod listeners;
 mod log_patterns;
 mod page;
 mod proof;
@@ -50,10 +52,12 @@ use mcp_tools::{
     RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, TestHypothesisAsk,
     TraceGraphAsk, Triage, TriageAsk, WhatChangedAsk,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::model::tenant::Scope;
 use crate::query::Query;
 
+use self::listeners::Listener;
 pub use self::tally::{Call, Tally};
 
 /// How long the body of a call may take to come.
@@ -83,8 +87,9 @@ pub struct Caller {
     pub may_write: bool,
 }
 
-/// The route of MCP. What inserts the [`Caller`] must stand in front of it.
-pub fn router(options: Options, query: Query, tally: Arc<Tally>) -> Router {
+/// The route of MCP. What inserts the [`Caller`] must stand in front of it. Those who listen are let go when `stop` is
+/// cancelled.
+pub fn router(options: Options, query: Query, tally: Arc<Tally>, stop: CancellationToken) -> Router {
     let limits = Limits {
         max_concurrent: options.concurrent_max,
         call_timeout: options.call_timeout,
@@ -93,7 +98,7 @@ pub fn router(options: Options, query: Query, tally: Arc<Tally>) -> Router {
         ..Limits::default()
     };
     let body_bytes_max = limits.body_bytes_max;
-    let service = mcp_tools::service(Arc::new(Tools { query, tally }), limits);
+    let service = mcp_tools::service(Arc::new(Tools { query, tally, stop }), limits);
     let in_time = middleware::from_fn(move |request, next| in_time(request, next, body_bytes_max));
     Router::new().route_service(&options.path, service).layer(in_time)
 }
@@ -118,6 +123,7 @@ async fn in_time(request: Request, next: Next, bytes_max: usize) -> Response {
 struct Tools {
     query: Query,
     tally: Arc<Tally>,
+    stop: CancellationToken,
 }
 
 impl Tools {
@@ -133,6 +139,7 @@ impl Tools {
 
 impl Triage for Tools {
     type Caller = Caller;
+    type Listener = Listener;
 
     async fn get_service_map(
         &self,
@@ -280,6 +287,11 @@ impl Triage for Tools {
 
     async fn services(&self, Caller { scope, .. }: &Caller) -> Result<Vec<String>, Fault> {
         Ok(self.query.service_names(scope))
+    }
+
+    fn listen(&self, Caller { scope, .. }: &Caller) -> Result<Listener, Fault> {
+        let place = self.tally.listeners.place(scope.tenant()).ok_or(Fault::Overloaded)?;
+        Ok(Listener::new(self.query.clone(), scope.clone(), place, self.stop.clone()))
     }
 
     fn ended(&self, call: Ended) {

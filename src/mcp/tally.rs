@@ -1,10 +1,13 @@
-//! How tool calls ended, counted and told to an observer.
+//! How tool calls ended, counted and told to an observer; and how many listen.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mcp_tools::{Ended, OVERLOADED_CODE, Outcome, TIMED_OUT_CODE, TOOL_NAMES};
+
+use super::listeners::Listeners;
 
 const OUTCOMES: [(Outcome, &str); 6] = [
     (Outcome::Answered, "ok"),
@@ -22,6 +25,9 @@ const COUNTED: usize = TOOL_NAMES.len() + BESIDE.len();
 const INVALID_CODE: i32 = -32_602;
 const INTERNAL_CODE: i32 = -32_603;
 
+/// What is told of each call that ended. Must not wait.
+type Observer = dyn Fn(&Call) + Send + Sync;
+
 /// Counters since start, by tool; every tool and status is listed from the start.
 #[derive(Default)]
 pub struct Tally {
@@ -29,7 +35,8 @@ pub struct Tally {
     micros: [AtomicU64; COUNTED],
     bytes: [AtomicU64; COUNTED],
     tokens: [AtomicU64; COUNTED],
-    observer: Option<Box<dyn Fn(&Call) + Send + Sync>>,
+    observer: Option<Box<Observer>>,
+    pub(super) listeners: Arc<Listeners>,
 }
 
 /// A call that has ended, as an observer is told of it. It holds nothing that the caller wrote but the trace context.
@@ -92,6 +99,11 @@ impl Tally {
         if let Some(observer) = &self.observer {
             observer(&told(call, OUTCOMES[outcome].1, tokens));
         }
+    }
+
+    /// Callers that listen for anomalies now.
+    pub fn listeners(&self) -> usize {
+        self.listeners.count()
     }
 
     /// Calls by tool and status.

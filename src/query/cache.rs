@@ -22,6 +22,8 @@ struct Remembered {
     at: Instant,
     /// What was stored when the work on the answer began.
     applied: u64,
+    /// How often the tenant's anomalies had changed by then.
+    changes: u64,
 }
 
 /// The cache; off when its time to live is zero. The tenant is part of every key.
@@ -47,7 +49,8 @@ impl Cache {
 
 impl Query {
     /// The answer to `question` if it was given to this tenant a moment ago, else what `work` answers. A moment is the
-    /// cache's time to live, and no more than a second once anything newer is stored. Failures are not remembered.
+    /// cache's time to live, and no more than a second once anything newer is stored; none once the tenant's anomalies changed, of
+    /// which a listener may have been told. Failures are not remembered.
     ///
     /// # Errors
     /// Those of `work`.
@@ -58,15 +61,18 @@ impl Query {
     {
         let Some(entries) = &self.cache.entries else { return work.await.map(Arc::new) };
         let key = (scope.tenant().clone(), question);
-        let applied = self.store.applied();
+        let (applied, changes) = (self.store.applied(), self.anomaly_changes(scope));
         if let Some(found) = entries.get(&key).await
+            && found.changes == changes
             && (found.applied == applied || found.at.elapsed() < OVERTAKEN_AFTER)
             && let Ok(answer) = found.answer.downcast::<T>()
         {
             return Ok(answer);
         }
         let answer = Arc::new(work.await?);
-        entries.insert(key, Remembered { answer: answer.clone(), at: Instant::now(), applied }).await;
+        entries
+            .insert(key, Remembered { answer: answer.clone(), at: Instant::now(), applied, changes })
+            .await;
         Ok(answer)
     }
 }

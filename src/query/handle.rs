@@ -14,6 +14,7 @@ use crate::store::names::Names;
 use crate::store::names::info::ServiceInfo;
 
 use super::cache::Cache;
+use super::changes::Changes;
 use super::error::Error;
 
 /// What can be chosen about questions.
@@ -33,6 +34,7 @@ pub struct Query {
     pub(super) index: Option<Arc<Index>>,
     pub(super) clock: Clock,
     pub(super) cache: Cache,
+    pub(super) changes: Changes,
     samples: bool,
 }
 
@@ -50,7 +52,8 @@ impl Query {
         index: Option<Arc<Index>>,
         clock: Clock,
     ) -> Self {
-        Self { store, graph, index, clock, cache: Cache::new(options.cache_ttl), samples: options.samples }
+        let (cache, changes) = (Cache::new(options.cache_ttl), Changes::default());
+        Self { store, graph, index, clock, cache, changes, samples: options.samples }
     }
 
     /// The clock that "now" in a question means.

@@ -8,15 +8,16 @@
 //! in it), [`evidence`] (everything known about it; `measured`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
 //! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`],
-//! [`anomalies`] (with [`usual`]: what is none at its time of day), [`trace`], [`traces`], [`spans`], [`logs`],
-//! [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in which the operator asks;
-//! [`cache`] remembers answers for a few seconds.
+//! [`anomalies`] (with [`usual`]: what is none at its time of day, and `changes`: who is told of them), [`trace`],
+//! [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in
+//! which the operator asks; [`cache`] remembers answers for a few seconds.
 
 pub mod aggregate;
 pub mod anomalies;
 pub mod attributes;
 pub mod cache;
 pub mod changed;
+mod changes;
 mod compared;
 pub mod described;
 pub mod error;

@@ -1,7 +1,7 @@
 //! What leaves its normal course is written down, each episode once, so that it is known by one onset whoever asks, and
-//! still known when the roll-ups that told it are gone.
+//! still known when the roll-ups that told it are gone. Whoever waits for news of a tenant is told.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ const FORGET_ROUNDS: u64 = 120;
 
 /// What is looked at, and how long what was found is kept.
 pub struct Followed {
-    /// Tells what happened.
+    /// Tells what happened, and whoever waits for news of it.
     pub query: Query,
     /// Where episodes are written.
     pub store: Store,
@@ -123,16 +123,23 @@ impl Followed {
         let (slices, found) = self.query.look(tenant, window, &known, &mut judged).await?;
         let work = tokio::task::spawn_blocking(move || {
             let changed = followed(&known, &found, &slices, window.to);
+            // One that is new, has ended or goes on; those that only grew are none.
+            let lasts = |episode: &Episode| (episode.anomaly.id(), episode.anomaly.end.is_none());
+            let lasted: HashMap<u64, bool> = known.iter().map(lasts).collect();
+            let is_news = changed.iter().map(lasts).any(|(id, lasts)| lasted.get(&id) != Some(&lasts));
             let ids: HashSet<u64> = changed.iter().map(|episode| episode.anomaly.id()).collect();
             let mut all = known;
             all.retain(|episode| !ids.contains(&episode.anomaly.id()));
             all.extend(changed.iter().cloned());
             all.retain(|episode| episode.anomaly.end.is_none_or(|end| end.plus(GAP) > window.from));
-            (changed, all)
+            (changed, all, is_news)
         });
-        let (changed, episodes) = work.await.map_err(|_| Error::Abandoned)?;
+        let (changed, episodes, is_news) = work.await.map_err(|_| Error::Abandoned)?;
         let rows: Vec<EpisodeRow> = changed.iter().map(row).collect();
         self.store.put_episodes(tenant, &rows).await?;
+        if is_news {
+            self.query.anomalies_changed(tenant);
+        }
         Ok(Remembered { episodes, judged })
     }
 }

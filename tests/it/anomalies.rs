@@ -1,13 +1,13 @@
 //! Anomalies are written down: one identity, whichever window is asked about, also after a restart. What the same time of
-//! earlier days shows as well is none.
+//! earlier days shows as well is none. Whoever listens hears when one of its tenant begins.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::client::{ask, export, failed, request, rows, span};
-use crate::server::Server;
+use crate::client::{Stream, ask, export, failed, open, request, rows, span};
+use crate::server::{PATIENCE, Server};
 
 const SERVER: i32 = 2;
 /// Seconds of a step.
@@ -70,6 +70,46 @@ async fn an_anomaly_keeps_its_identity_whoever_asks_and_after_a_restart() {
     }
     let strange = ask(&server, "stranger", "get_anomaly_timeline", json!({"since": "3h"})).await;
     assert!(strange["why_empty"].is_string(), "{strange}");
+}
+
+const RESOURCE: &str = "otelcontext://anomalies";
+/// The revision in which one can listen.
+const REVISION: &str = "2026-07-28";
+
+/// Begins to listen to the anomalies of a tenant.
+async fn listen(server: &Server, tenant: &str) -> Stream {
+    let filter = json!({"notifications": {"resourceSubscriptions": [RESOURCE]}});
+    let mut stream = Stream::of(open(server, (tenant, REVISION), ("subscriptions/listen", ""), filter).await);
+    let first = stream.next().await.unwrap();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged", "{first}");
+    assert_eq!(first["params"]["notifications"]["resourceSubscriptions"], json!([RESOURCE]), "{first}");
+    stream
+}
+
+#[tokio::test]
+async fn whoever_listens_hears_of_the_anomalies_of_its_tenant_and_of_no_other() {
+    let mut server = Server::start(&[]).await;
+    // One of them before anything is known of its tenant.
+    let mut own = listen(&server, "shop").await;
+    export(&server, "stranger", &request("orders", vec![span(1, 1, None, "GET /orders", SERVER)])).await;
+    let mut strange = listen(&server, "stranger").await;
+    let listeners = || async { (server.metric("otelcontext_mcp_listeners").await == 2.0).then_some(()) };
+    server.until("listened to", listeners).await;
+    failing_lately(&server).await;
+    let told = tokio::time::timeout(PATIENCE, own.next()).await.expect("nothing was told").unwrap();
+    assert_eq!(told["method"], "notifications/resources/updated", "{told}");
+    assert_eq!(told["params"]["uri"], RESOURCE, "{told}");
+    let params = json!({"uri": RESOURCE});
+    let read = open(&server, ("shop", REVISION), ("resources/read", RESOURCE), params).await;
+    let read: Value = serde_json::from_str(&read.text().await.unwrap()).unwrap();
+    let answer: Value =
+        serde_json::from_str(read["result"]["contents"][0]["text"].as_str().unwrap()).unwrap();
+    assert!(rows(&answer, "anomalies").iter().any(|row| row["kind"] == "errors"), "{answer}");
+    // What a stop ends is told nothing but that, if nothing was told before.
+    let (code, last) = tokio::join!(server.terminate(), strange.next());
+    assert_eq!(last.unwrap()["result"]["resultType"], "complete");
+    assert_eq!(strange.next().await, None);
+    assert_eq!(code, Some(0), "{}", server.log());
 }
 
 /// Steps of a batch, three minutes.

@@ -86,6 +86,61 @@ pub(crate) async fn call(server: &Server, tenant: &str, tool: &str, arguments: V
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// Begins a request of MCP as `tenant` in a revision; answers once its answer begins. What has no name has an empty one.
+pub(crate) async fn open(
+    server: &Server,
+    (tenant, revision): (&str, &str),
+    (method, name): (&str, &str),
+    mut params: Value,
+) -> reqwest::Response {
+    let mut request = reqwest::Client::new()
+        .post(format!("http://{}/mcp", server.http))
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", revision)
+        .header("mcp-method", method)
+        .header("x-tenant-id", tenant);
+    if !name.is_empty() {
+        request = request.header("mcp-name", name);
+    }
+    if revision >= "2026-07-28" {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(revision);
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    }
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    request.body(body).send().await.unwrap()
+}
+
+/// An answer of several messages. Whoever drops it leaves.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    /// The messages of an answer.
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next message; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                // Others keep the connection alive.
+                if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data:")) {
+                    return Some(serde_json::from_str(data).unwrap());
+                }
+            }
+            let bytes = self.response.chunk().await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+}
+
 /// Calls a tool and expects an answer; answers its structured content.
 pub(crate) async fn ask(server: &Server, tenant: &str, tool: &str, arguments: Value) -> Value {
     let message = call(server, tenant, tool, arguments).await;

@@ -52,9 +52,36 @@ impl Served {
         &self,
         era: Era,
         method: &str,
-        mut params: Value,
+        params: Value,
         headers: &[(&'static str, &'static str)],
     ) -> (u16, Value) {
+        let response = self.send(era, method, params, headers).await;
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Sends a request whose answer must be a stream.
+    pub(crate) async fn stream(
+        &self,
+        era: Era,
+        method: &str,
+        params: Value,
+        headers: &[(&'static str, &'static str)],
+    ) -> Stream {
+        let response = self.send(era, method, params, headers).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Stream { response, text: String::new() }
+    }
+
+    async fn send(
+        &self,
+        era: Era,
+        method: &str,
+        mut params: Value,
+        headers: &[(&'static str, &'static str)],
+    ) -> reqwest::Response {
         let mut sent = HeaderMap::new();
         sent.insert("accept", HeaderValue::from_static("application/json, text/event-stream"));
         sent.insert("content-type", HeaderValue::from_static("application/json"));
@@ -70,21 +97,17 @@ impl Served {
                 if let Some(name) = params.get("name").or(params.get("uri")).and_then(Value::as_str) {
                     sent.insert("mcp-name", HeaderValue::from_str(name).unwrap());
                 }
-                params["_meta"] = json!({
-                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                    "io.modelcontextprotocol/clientCapabilities": {},
-                    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-                });
+                let meta = &mut params["_meta"];
+                meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+                meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+                meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
             }
         }
         for (name, value) in headers {
             sent.insert(*name, HeaderValue::from_static(value));
         }
         let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
-        let response = self.http.post(&self.url).headers(sent).body(body.to_string()).send().await.unwrap();
-        let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        self.http.post(&self.url).headers(sent).body(body.to_string()).send().await.unwrap()
     }
 
     /// Calls a tool and returns the JSON-RPC message.
@@ -108,6 +131,29 @@ impl Served {
         let message = self.call(era, tool, arguments).await;
         assert_eq!(message["result"]["isError"], true, "{message}");
         message["result"]["content"][0]["text"].as_str().unwrap().to_owned()
+    }
+}
+
+/// An answer of several messages. Whoever drops it leaves.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    /// The next message; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                // Others keep the connection alive.
+                if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data:")) {
+                    return Some(serde_json::from_str(data).unwrap());
+                }
+            }
+            let bytes = self.response.chunk().await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! A triage that answers from nothing, with names that make it misbehave.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_tools::{
     AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Evidence, Fault,
-    GetEvidenceAsk, ImpactAsk, InvestigationAsk, ListServicesAsk, LogPatternsAsk, Next, QueryMetricsAsk,
-    RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table, TestHypothesisAsk,
-    TraceGraphAsk, Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
+    GetEvidenceAsk, ImpactAsk, InvestigationAsk, ListServicesAsk, Listener, LogPatternsAsk, Next,
+    QueryMetricsAsk, RootCauseAsk, SearchLogsAsk, SearchTracesAsk, ServiceHealthAsk, ServiceMapAsk, Table,
+    TestHypothesisAsk, TraceGraphAsk, Triage, TriageAsk, Verdict, WhatChangedAsk, Window,
 };
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+
+/// Most who listen at once.
+pub(crate) const LISTENERS_MAX: usize = 2;
 
 const SERVICES: [&str; 3] = ["checkout", "cart", "payments"];
 
@@ -26,6 +30,47 @@ pub(crate) struct Fake {
     pub(crate) dropped: Arc<Notify>,
     pub(crate) ended: std::sync::Mutex<Vec<Ended>>,
     pub(crate) questions: AtomicUsize,
+    /// Lets a question about the service `slow` be answered.
+    pub(crate) released: Notify,
+    /// How often the anomalies of each caller changed; none from the stop on.
+    changes: watch::Sender<Changes>,
+    /// Who listens.
+    pub(crate) listening: Arc<AtomicUsize>,
+}
+
+#[derive(Default)]
+struct Changes {
+    by_caller: BTreeMap<String, u64>,
+    is_over: bool,
+}
+
+impl Changes {
+    fn of(&self, caller: &str) -> u64 {
+        self.by_caller.get(caller).copied().unwrap_or_default()
+    }
+}
+
+/// A caller who listens to the fake.
+pub(crate) struct Ear {
+    caller: String,
+    seen: u64,
+    changes: watch::Receiver<Changes>,
+    listening: Arc<AtomicUsize>,
+}
+
+impl Listener for Ear {
+    async fn changed(&mut self) -> bool {
+        let wanted = |changes: &Changes| changes.is_over || changes.of(&self.caller) != self.seen;
+        let Ok(now) = self.changes.wait_for(wanted).await else { return false };
+        self.seen = now.of(&self.caller);
+        !now.is_over
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        self.listening.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct TellsOnDrop(Arc<Notify>);
@@ -37,6 +82,16 @@ impl Drop for TellsOnDrop {
 }
 
 impl Fake {
+    /// Anomalies of a caller begin or end.
+    pub(crate) fn change(&self, caller: &str) {
+        self.changes.send_modify(|changes| *changes.by_caller.entry(caller.to_owned()).or_default() += 1);
+    }
+
+    /// Nothing will change any more.
+    pub(crate) fn stop(&self) {
+        self.changes.send_modify(|changes| changes.is_over = true);
+    }
+
     fn answer(&self, caller: &Caller, summary: &str) -> Answer {
         self.questions.fetch_add(1, Ordering::Relaxed);
         Answer {
@@ -58,6 +113,7 @@ impl Fake {
 
 impl Triage for Fake {
     type Caller = Caller;
+    type Listener = Ear;
 
     async fn get_service_map(&self, caller: &Caller, ask: ServiceMapAsk) -> Result<Answer, Fault> {
         Self::known(ask.service.as_ref())?;
@@ -70,6 +126,10 @@ impl Triage for Fake {
                 let _tells = TellsOnDrop(Arc::clone(&self.dropped));
                 self.stuck.notify_one();
                 std::future::pending().await
+            }
+            Some("slow") => {
+                self.released.notified().await;
+                Ok(self.answer(caller, "it took long"))
             }
             Some("broken") => Err(Fault::internal("secret detail")),
             Some("panic") => panic!("a defect"),
@@ -179,6 +239,16 @@ impl Triage for Fake {
 
     async fn services(&self, _caller: &Caller) -> Result<Vec<String>, Fault> {
         Ok(SERVICES.map(str::to_owned).to_vec())
+    }
+
+    fn listen(&self, Caller(caller): &Caller) -> Result<Ear, Fault> {
+        if self.listening.load(Ordering::SeqCst) >= LISTENERS_MAX {
+            return Err(Fault::Overloaded);
+        }
+        self.listening.fetch_add(1, Ordering::SeqCst);
+        let changes = self.changes.subscribe();
+        let seen = changes.borrow().of(caller);
+        Ok(Ear { caller: caller.clone(), seen, changes, listening: Arc::clone(&self.listening) })
     }
 
     fn ended(&self, call: Ended) {

@@ -12,6 +12,7 @@ use crate::client::{ERAS, Era, Served};
 
 mod client;
 mod fake;
+mod streams;
 
 #[tokio::test]
 async fn old_clients_shake_hands_and_get_no_session() {

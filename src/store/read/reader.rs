@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use super::{NAMED_MAX, QUESTION_TIME_MAX};
+use crate::fault;
 use crate::model::time::Window;
 use crate::store::Store;
 use crate::store::catalog;
@@ -51,6 +52,7 @@ impl Reader {
                 let mut handle = connection.lock_handle().await?;
                 // Once answered it lets everything pass, since it stays with the connection until the next question.
                 handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || {
+                    fault::point("store.looked");
                     match state.load(Ordering::Relaxed) {
                         ASKED => Instant::now() < until,
                         DROPPED => false,

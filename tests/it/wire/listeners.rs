@@ -1,5 +1,5 @@
-//! Agents that want to listen, and agents that do not read: there are no streams to hold, and an answer that nobody reads
-//! costs its own bytes and nobody else anything.
+//! Agents that want to listen, and agents that do not read: who listens holds a place of its tenant's and nothing else, and an
+//! answer that nobody reads costs its own bytes and nobody else anything.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use super::agents;
 use super::{PROTOBUF, accepted, grown_bytes, is_well, peak_bytes, post};
 
 const LISTENERS: usize = 100;
+/// Most of one tenant who listen to anomalies.
+const PLACES: usize = 64;
 /// Bytes that a client's side of a connection takes before it is read.
 const RECEIVED_MAX: u32 = 4 << 10;
 /// What the server may need for all who listen beyond what it needed before.
@@ -50,14 +52,19 @@ async fn acknowledged(server: &Server, number: u8) -> Duration {
     began.elapsed()
 }
 
-#[tokio::test]
-async fn j14_whoever_wants_to_listen_is_refused_at_once() {
-    let server = Server::start(&[("API_RATE_LIMIT_RPS", "0")]).await;
+/// A call to listen in the newest revision, as text for a connection.
+fn listening(filter: &serde_json::Value, more: &str) -> String {
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let filter = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+    posted("2026-07-28", "subscriptions/listen", "", json!({"notifications": filter, "_meta": meta}), more)
+}
+
+#[tokio::test]
+async fn j14_whoever_waits_for_what_never_comes_is_let_go_at_once() {
+    let server = Server::start(&[("API_RATE_LIMIT_RPS", "0")]).await;
+    let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["otelcontext://service-map"]});
     let get = |more: &str| {
         format!(
             "GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{more}connection: close\r\n\r\n"
@@ -68,8 +75,8 @@ async fn j14_whoever_wants_to_listen_is_refused_at_once() {
         (get("mcp-protocol-version: 2025-11-25\r\n"), "405"),
         (get("mcp-protocol-version: 2025-11-25\r\nmcp-session-id: 1\r\nlast-event-id: 7\r\n"), "405"),
         (get("mcp-protocol-version: 2026-07-28\r\n"), "405"),
-        // The stream of the newest revision is an answer to a call; the method is not there.
-        (posted("2026-07-28", "subscriptions/listen", "", filter, "connection: close\r\n"), "404"),
+        // The stream of the newest revision is an answer to a call.
+        (listening(&filter, "connection: close\r\n"), "200"),
     ] {
         let mut listeners = Vec::new();
         for _ in 0..LISTENERS {
@@ -86,13 +93,59 @@ async fn j14_whoever_wants_to_listen_is_refused_at_once() {
             assert!(head.starts_with(&format!("HTTP/1.1 {wanted} ")), "{answer}");
             match wanted {
                 "405" => assert!(head.to_ascii_lowercase().contains("allow: post"), "{answer}"),
-                _ => assert!(body.contains("-32601"), "{answer}"),
+                _ => {
+                    let (first, last) = body.split_once("\n\n").expect(&answer);
+                    assert!(first.contains("subscriptions/acknowledged"), "{answer}");
+                    assert!(first.contains("\"notifications\":{}"), "{answer}");
+                    assert!(last.contains("\"result\""), "{answer}");
+                }
             }
         }
     }
     let grown = grown_bytes(&server, before);
     assert!(grown < MEMORY_MAX, "{} MiB for {LISTENERS} listeners", grown >> 20);
     is_well(&server).await;
+}
+
+#[tokio::test]
+async fn j14_listeners_that_read_nothing_hold_their_places_and_nothing_else() {
+    // Whoever waits for the end of requests waits for half of it.
+    let mut server = Server::start(&[("API_RATE_LIMIT_RPS", "0"), ("SHUTDOWN_TIMEOUT_MS", "60000")]).await;
+    let filter = json!({"resourceSubscriptions": ["otelcontext://anomalies"]});
+    let count = || server.metric("otelcontext_mcp_listeners");
+    let until = |wanted: f64| {
+        server.until("listened to", move || async move { (count().await == wanted).then_some(()) })
+    };
+    let before = peak_bytes(&server);
+    let mut listeners = Vec::new();
+    for _ in 0..PLACES {
+        listeners.push(unread(&server, &listening(&filter, "")).await);
+    }
+    until(PLACES as f64).await;
+    let grown = grown_bytes(&server, before);
+    println!("{PLACES} listeners: {} KiB", grown >> 10);
+    assert!(grown < MEMORY_MAX, "{} MiB for {PLACES} listeners", grown >> 20);
+    // One more of the tenant is one too many, one of another is not.
+    let mut refused = unread(&server, &listening(&filter, "connection: close\r\n")).await;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), refused.read_to_string(&mut answer));
+    read.await.expect("held open").unwrap();
+    assert!(answer.contains("-32000") && answer.contains("instead"), "{answer}");
+    let other = unread(&server, &listening(&filter, "x-tenant-id: other\r\n")).await;
+    until(PLACES as f64 + 1.0).await;
+    let took = acknowledged(&server, 1).await;
+    assert!(took < Duration::from_secs(2), "an acknowledgement took {took:?}");
+    let answer = call(&server, "default", "get_service_map", json!({})).await;
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+    is_well(&server).await;
+    // Places of leavers are free again.
+    listeners.truncate(PLACES / 2);
+    until(PLACES as f64 / 2.0 + 1.0).await;
+    let began = Instant::now();
+    assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "the stop waited for listeners: {took:?}");
+    drop((listeners, other));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! In reading order: this file (requests and refusals), `samples` and `measurements` (telemetry with everything in it), `stored` (what
 //! the database holds once a server has stopped); then the promises: `otlp`, `bad_input`, `bad_items`, `bombs`, `tenants`,
-//! `keys`, `scopes`, `tls`, `fairness`, `frames`, `rules`, `agents`, `listeners`, `stopping`, `panics`.
+//! `keys`, `scopes`, `tls`, `fairness`, `frames`, `rules`, `agents`, `listeners`, `leavers`, `stopping`, `panics`.
 
 mod agents;
 mod bad_input;
@@ -11,6 +11,7 @@ mod bombs;
 mod fairness;
 mod frames;
 mod keys;
+mod leavers;
 mod listeners;
 mod measurements;
 mod otlp;
