@@ -15,8 +15,10 @@ pub struct Options {
 
 /// Starts logging for the process. A second call changes nothing.
 pub fn start(options: Options) {
-    let filter =
-        EnvFilter::new(format!("{},tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=warn", options.level));
+    // That a caller of the agents' route was refused or left is counted, and no error of ours; ours are logged where they
+    // are made.
+    let others = "tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=warn,rmcp::service=off";
+    let filter = EnvFilter::new(format!("{},{others}", options.level));
     let registry = tracing_subscriber::registry().with(filter);
     let person = std::io::stderr().is_terminal();
     // An error only says that somebody (a test, an embedding program) started logging before.
