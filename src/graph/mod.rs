@@ -9,10 +9,11 @@
 //! what belongs to another. Tenants share no lock but that of the list of tenants.
 //!
 //! Reading order: [`join`] (spans to observations), this file, `ring` (buckets of one width), `sealed` (cells of
-//! a bucket that is rarely changed, as bytes), [`topology`] (who calls whom in a window). The one public handle
+//! a bucket that is rarely changed, as bytes), `joined` (ten buckets as one), [`topology`] (who calls whom in a window). The one public handle
 //! is [`Graph`]; [`join::Joiner`] belongs to the one task that feeds it.
 
 pub mod join;
+mod joined;
 mod ring;
 mod sealed;
 mod subject_hash;
@@ -27,7 +28,7 @@ use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
 use crate::model::time::{UnixNanos, Window};
 
-use ring::Ring;
+use ring::{Ring, Snapshot};
 use subject_hash::SubjectMap;
 use topology::Topology;
 
@@ -157,7 +158,9 @@ impl Graph {
     ) -> Vec<(i64, Subject, Cell)> {
         let mut found: Vec<(i64, Subject, Cell)> = Vec::new();
         let windows = [vec![(window, width_seconds)]];
-        if let Some(snapshot) = self.tenant(tenant).map(|tenant| read(&tenant).snapshot(&windows, &filter)) {
+        if let Some(snapshot) =
+            self.tenant(tenant).map(|tenant| read(&tenant).snapshot(&windows, false, &filter))
+        {
             snapshot.visit_totals(filter, |bucket, subject, cell| found.push((bucket, subject, cell)));
         }
         found.sort_unstable_by_key(|(bucket, subject, _)| (*bucket, *subject));
@@ -219,18 +222,27 @@ impl Graph {
         tenants
     }
 
-    /// Takes what is needed under the lock, adds it up afterwards.
+    /// Takes what is needed under the lock, adds it up afterwards, and leaves less to add up for the next one.
     fn merged_of(
         &self,
         tenant: TenantNumber,
         windows: &[Vec<(Window, i64)>],
         filter: impl Fn(&Subject) -> bool,
     ) -> Vec<Vec<(Subject, Cell)>> {
-        let snapshot = self.tenant(tenant).map(|tenant| read(&tenant).snapshot(windows, &filter));
-        snapshot.map_or_else(
-            || vec![Vec::new(); windows.len()],
-            |snapshot| snapshot.merged(windows.len(), filter),
-        )
+        let Some(tenant) = self.tenant(tenant) else { return vec![Vec::new(); windows.len()] };
+        let mut snapshot = read(&tenant).snapshot(windows, true, &filter);
+        let wanted = snapshot.take_wanted();
+        let merged = snapshot.merged(windows.len(), filter);
+        if !wanted.is_empty() {
+            let made = wanted.into_iter().map(|wanted| {
+                let whole = Snapshot::made(&wanted);
+                (wanted, whole)
+            });
+            let made = made.collect();
+            // None of the fine buckets: no window has ten of them.
+            read(&tenant).coarse.keep(made);
+        }
+        merged
     }
 
     fn tenant(&self, tenant: TenantNumber) -> Option<Arc<RwLock<Tenant>>> {
@@ -334,14 +346,19 @@ impl Tenant {
     }
 
     /// The buckets of each width that parts of windows with that width overlap.
-    fn snapshot(&self, windows: &[Vec<(Window, i64)>], filter: impl Fn(&Subject) -> bool) -> ring::Snapshot {
+    fn snapshot(
+        &self,
+        windows: &[Vec<(Window, i64)>],
+        by_blocks: bool,
+        filter: impl Fn(&Subject) -> bool,
+    ) -> Snapshot {
         let of_width = |width: i64| -> Vec<(usize, Window)> {
             let parts =
                 windows.iter().enumerate().flat_map(|(at, parts)| parts.iter().map(move |it| (at, it)));
             parts.filter(|(_, part)| part.1 == width).map(|(at, part)| (at, part.0)).collect()
         };
-        let mut snapshot = self.fine.snapshot(&of_width(FINE_SECONDS), &filter);
-        snapshot.join(self.coarse.snapshot(&of_width(COARSE_SECONDS), &filter));
+        let mut snapshot = self.fine.snapshot(&of_width(FINE_SECONDS), false, &filter);
+        snapshot.join(self.coarse.snapshot(&of_width(COARSE_SECONDS), by_blocks, &filter));
         snapshot
     }
 

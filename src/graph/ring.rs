@@ -14,9 +14,12 @@ use crate::model::rollup::{Cell, Subject};
 use crate::model::sketch::{Sketch, Tally};
 use crate::model::time::{UnixNanos, Window};
 
+use super::joined::{BUCKETS, Joined, Wanted};
 use super::sealed::Sealed;
 use super::subject_hash::SubjectMap;
 
+/// Blocks that one question makes for those that come after it: each costs about what reading its buckets does.
+const MADE_MAX: usize = 2;
 /// Open cells beside sealed ones are sealed no sooner than this many came.
 const LATE_CELLS_MIN: usize = 1_024;
 
@@ -32,6 +35,7 @@ pub(super) struct Ring {
     newest: Option<i64>,
     /// What lies before it may be in the store alone.
     complete_from: i64,
+    joined: Joined,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     buckets: Vec<SnapshotBucket>,
+    /// Blocks that would have spared reading their buckets, had they been made.
+    wanted: Vec<Wanted>,
 }
 
 #[derive(Debug)]
@@ -59,7 +65,8 @@ impl Ring {
     /// An empty ring that keeps `kept` buckets of `width_seconds` and the newest `open` of them open.
     pub(super) fn new(width_seconds: i64, kept: i64, open: i64) -> Self {
         let slots = (0..kept).map(|_| Slot::default()).collect();
-        Self { width_seconds, slots, open, newest: None, complete_from: i64::MIN }
+        let joined = Joined::default();
+        Self { width_seconds, slots, open, newest: None, complete_from: i64::MIN, joined }
     }
 
     /// The start of the earliest bucket that is kept.
@@ -136,8 +143,9 @@ impl Ring {
     pub(super) fn clear(&mut self) {
         let after =
             self.newest.map_or(self.complete_from, |newest| newest.saturating_add(self.width_seconds));
-        let slots = (0..self.slots.len()).map(|_| Slot::default()).collect();
-        *self = Self { slots, newest: None, complete_from: after, ..*self };
+        self.slots = (0..self.slots.len()).map(|_| Slot::default()).collect();
+        self.joined.clear();
+        (self.newest, self.complete_from) = (None, after);
     }
 
     /// Seals all buckets but the newest ones.
@@ -148,13 +156,16 @@ impl Ring {
         }
     }
 
-    /// The buckets that overlap any of `windows`, which have numbers, with the open cells that `filter` picks.
+    /// The buckets that overlap any of `windows`, which have numbers, with the open cells that `filter` picks; ten of them as
+    /// one, where `by_blocks` says that it does not matter.
     pub(super) fn snapshot(
         &self,
         windows: &[(usize, Window)],
+        by_blocks: bool,
         filter: impl Fn(&Subject) -> bool,
     ) -> Snapshot {
-        let Some(newest) = self.newest else { return Snapshot { buckets: Vec::new() } };
+        let (mut buckets, mut wanted) = (Vec::new(), Vec::new());
+        let Some(newest) = self.newest else { return Snapshot { buckets, wanted } };
         let overlapping = |start: i64| -> Vec<usize> {
             let end = UnixNanos::from_seconds(start.saturating_add(self.width_seconds));
             let is_in = |window: &Window| {
@@ -162,19 +173,53 @@ impl Ring {
             };
             windows.iter().filter(|(_, window)| is_in(window)).map(|(number, _)| *number).collect()
         };
-        let mut buckets = Vec::new();
+        let open_of = |starts: &mut dyn Iterator<Item = i64>| -> Vec<(Subject, Cell)> {
+            let open = starts.flat_map(|start| &self.slots[self.slot(start)].open);
+            let open = open.filter(|(subject, _)| filter(subject));
+            open.map(|(subject, cell)| (*subject, cell.clone())).collect()
+        };
         let mut start = self.kept_from();
         while start <= newest {
             let windows = overlapping(start);
+            let block = self.block(start).filter(|block| {
+                by_blocks && !windows.is_empty() && block.clone().all(|other| overlapping(other) == windows)
+            });
+            if let Some(mut block) = block {
+                let parts: Vec<_> =
+                    block.clone().map(|start| Arc::clone(&self.slots[self.slot(start)].sealed)).collect();
+                let next = start + BUCKETS * self.width_seconds;
+                if let Some(sealed) = self.joined.of(start, &parts) {
+                    buckets.push(SnapshotBucket { start, windows, sealed, open: open_of(&mut block) });
+                    start = next;
+                    continue;
+                }
+                wanted.push(Wanted { start, parts });
+            }
             if !windows.is_empty() {
-                let slot = &self.slots[self.slot(start)];
-                let open = slot.open.iter().filter(|(subject, _)| filter(subject));
-                let open = open.map(|(subject, cell)| (*subject, cell.clone())).collect();
-                buckets.push(SnapshotBucket { start, windows, sealed: Arc::clone(&slot.sealed), open });
+                let sealed = Arc::clone(&self.slots[self.slot(start)].sealed);
+                let open = open_of(&mut std::iter::once(start));
+                buckets.push(SnapshotBucket { start, windows, sealed, open });
             }
             start += self.width_seconds;
         }
-        Snapshot { buckets }
+        wanted.truncate(MADE_MAX);
+        Snapshot { buckets, wanted }
+    }
+
+    /// The starts of the buckets of the block that begins at `start`, if one does and all of them are sealed.
+    fn block(&self, start: i64) -> Option<impl Iterator<Item = i64> + Clone + use<>> {
+        let (width, length) = (self.width_seconds, BUCKETS * self.width_seconds);
+        let open_from = self.newest?.saturating_sub((self.open - 1) * width);
+        let is_block = start.rem_euclid(length) == 0 && start >= self.kept_from();
+        (is_block && start.saturating_add(length) <= open_from)
+            .then(|| (0..BUCKETS).map(move |at| start + at * width))
+    }
+
+    /// Keeps blocks that were made.
+    pub(super) fn keep(&self, made: Vec<(Wanted, Sealed)>) {
+        for (wanted, whole) in made {
+            self.joined.put(&wanted, whole, self.kept_from());
+        }
     }
 
     fn slot(&self, bucket: i64) -> usize {
@@ -212,9 +257,34 @@ impl Snapshot {
         }
     }
 
+    /// How many buckets and blocks are to be read.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Takes in the buckets of another.
     pub(super) fn join(&mut self, other: Self) {
         self.buckets.extend(other.buckets);
+        self.wanted.extend(other.wanted);
+    }
+
+    /// The blocks that would have spared reading their buckets.
+    pub(super) fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Makes a block.
+    pub(super) fn made(wanted: &Wanted) -> Sealed {
+        let bucket = |sealed: &Arc<Sealed>| SnapshotBucket {
+            start: wanted.start,
+            windows: vec![0],
+            sealed: Arc::clone(sealed),
+            open: Vec::new(),
+        };
+        let buckets = wanted.parts.iter().map(bucket).collect();
+        let merged = Self { buckets, wanted: Vec::new() }.merged(1, |_| true).pop();
+        Sealed::default().with(merged.unwrap_or_default())
     }
 
     /// The cells of each subject that `filter` picks, added up over the buckets of each of so many windows.

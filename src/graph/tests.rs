@@ -179,3 +179,65 @@ proptest! {
         }
     }
 }
+
+fn any_calls() -> impl Strategy<Value = Vec<(u32, i64, u64)>> {
+    proptest::collection::vec((0..4_u32, 0..3_000_i64, 1..1_000_000_u64), 0..400)
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// What was read before makes no difference, whatever comes late.
+    #[test]
+    fn blocks_say_what_their_buckets_say(
+        first in any_calls(),
+        late in any_calls(),
+        from in 0..1_500_i64,
+        length in 1..2_400_i64,
+    ) {
+        let asked = Graph::new();
+        let windows = [
+            vec![(window(START + from, START + from + length), COARSE_SECONDS)],
+            vec![(window(START, START + 3_600), COARSE_SECONDS)],
+        ];
+        let mut all = Vec::new();
+        for calls in [first, late] {
+            let mut calls: Vec<_> = calls
+                .iter()
+                .map(|(id, at, duration_ns)| call(operation(*id), START + at, *duration_ns))
+                .collect();
+            // So that everything before is sealed.
+            calls.push(call(operation(9), START + 3_500, 1));
+            asked.record(&calls);
+            all.extend(calls);
+            let fresh = Graph::new();
+            fresh.record(&all);
+            let wanted = fresh.merged_each(TENANT, &windows);
+            for _ in 0..4 {
+                prop_assert_eq!(&asked.merged_each(TENANT, &windows), &wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_sealed_buckets_are_read_as_one() {
+    let graph = Graph::new();
+    let calls: Vec<_> = (0..60).map(|minute| call(operation(1), START + minute * 60, 5)).collect();
+    graph.record(&calls);
+    let hour = [vec![(window(START, START + 3_600), COARSE_SECONDS)]];
+    let read_at_once = || {
+        let tenant = graph.tenant(TENANT).unwrap();
+        super::read(&tenant).snapshot(&hour, true, |_| true).len()
+    };
+    let before = read_at_once();
+    for _ in 0..3 {
+        let sums = graph.merged_each(TENANT, &hour);
+        assert_eq!(sums[0][&operation(1)].count, 60);
+    }
+    assert_eq!(
+        (before, read_at_once()),
+        (60, 15),
+        "five blocks, and ten buckets of which the last ones are open"
+    );
+}

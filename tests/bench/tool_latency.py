@@ -3,7 +3,7 @@
     python tool_latency.py http://127.0.0.1:8080/mcp [rounds]
 
 Start the server with MCP_CACHE_TTL_MS=0, or answers given before are measured too. Prints milliseconds as the client
-waits for them: minimum, median, maximum.
+waits for them: minimum, median, 99th percentile, maximum.
 """
 
 import asyncio
@@ -52,8 +52,9 @@ async def main(url: str, rounds: int) -> None:
             ("aggregate", {"group_by": "url.path", "service": service}),
             ("describe_data", {}),
             ("get_evidence", {"ids": f"trace:{trace}; template:1"}),
+            ("investigation", {"action": "resume"}),
         ]
-        print("tool, arguments: min / median / max ms, bytes")
+        print("tool, arguments: min / median / p99 / max ms, bytes")
         for tool, arguments in questions:
             took = []
             for _ in range(rounds):
@@ -61,7 +62,10 @@ async def main(url: str, rounds: int) -> None:
                 result = await client.call_tool(tool, arguments)
                 took.append((time.perf_counter() - began) * 1e3)
             size = len(json.dumps(result.structured_content or {}))
-            print(f"{tool} {json.dumps(arguments)}: {min(took):.0f} / {statistics.median(took):.0f} / {max(took):.0f}, {size}")
+            took.sort()
+            p99 = took[min(len(took) - 1, round(0.99 * len(took)))]
+            times = " / ".join(f"{ms:.0f}" for ms in (took[0], statistics.median(took), p99, took[-1]))
+            print(f"{tool} {json.dumps(arguments)}: {times}, {size}", flush=True)
 
 
 if __name__ == "__main__":
