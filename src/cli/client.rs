@@ -5,29 +5,39 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Certificate, Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 use crate::config::{self, Config};
 
-/// A client that believes the system's roots and those of a PEM file, and gives up after `wait`.
-pub(super) fn believing(wait: Duration, roots: Option<&Path>) -> Result<Client> {
-    Ok(rooted(builder().timeout(wait), roots)?.build()?)
+/// A client of the server at `address` that believes the system's roots and those of a PEM file, and gives up after `wait`.
+pub(super) fn believing(address: &str, wait: Duration, roots: Option<&Path>) -> Result<Client> {
+    Ok(rooted(builder(address).timeout(wait), roots)?.build()?)
 }
 
-/// A client that believes the same, and gives up where no connection comes for `connect_wait` or nothing is heard for
-/// `silence_max`; what goes on may last as long as it likes.
-pub(super) fn patient(connect_wait: Duration, silence_max: Duration, roots: Option<&Path>) -> Result<Client> {
-    Ok(rooted(builder().connect_timeout(connect_wait).read_timeout(silence_max), roots)?.build()?)
+/// A client that believes the same, and gives up where no connection comes for the first of `waits` or nothing is heard for
+/// the second; what goes on may last as long as it likes.
+pub(super) fn patient(address: &str, waits: (Duration, Duration), roots: Option<&Path>) -> Result<Client> {
+    let builder = builder(address).connect_timeout(waits.0).read_timeout(waits.1);
+    Ok(rooted(builder, roots)?.build()?)
 }
 
 /// A client that believes anybody, to ask this machine for what is no secret; it gives up after `wait`.
 pub(super) fn credulous(wait: Duration) -> Result<Client> {
-    Ok(builder().timeout(wait).tls_danger_accept_invalid_certs(true).build()?)
+    Ok(builder("http://localhost").timeout(wait).tls_danger_accept_invalid_certs(true).build()?)
 }
 
-fn builder() -> ClientBuilder {
+/// A server on this machine is never asked by way of a proxy, which would be told the key and the telemetry.
+fn builder(address: &str) -> ClientBuilder {
     loadsim::send::encrypt();
-    Client::builder()
+    let builder = Client::builder();
+    if is_near(address) { builder.no_proxy() } else { builder }
+}
+
+/// Whether an address is one of this machine itself.
+fn is_near(address: &str) -> bool {
+    let Ok(url) = Url::parse(address) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 fn rooted(builder: ClientBuilder, roots: Option<&Path>) -> Result<ClientBuilder> {
@@ -76,4 +86,21 @@ pub(super) fn certificate_of(config: &Config) -> Option<PathBuf> {
         config::Certificate::Files(chain, _) => chain.clone(),
         config::Certificate::SelfSigned(folder, _) => folder.join("server.crt"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for near in
+            ["http://localhost:8080/mcp", "https://127.0.0.1", "http://127.9.9.9:1", "http://[::1]:8080"]
+        {
+            assert!(is_near(near), "{near}");
+        }
+        for far in ["http://otel:8080", "https://localhost.example.com", "http://10.0.0.1", "nothing"] {
+            assert!(!is_near(far), "{far}");
+        }
+    }
 }

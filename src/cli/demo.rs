@@ -218,7 +218,7 @@ async fn ask(url: &str, api_key: &str, call: &Value) -> Result<Value> {
         "io.modelcontextprotocol/clientInfo": {"name": "otelcontext-demo", "version": env!("CARGO_PKG_VERSION")},
     });
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    let mut request = super::client::believing(SETTLING, None)?
+    let mut request = super::client::believing(url, SETTLING, None)?
         .post(url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")

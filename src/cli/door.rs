@@ -45,7 +45,7 @@ impl Server {
         };
         let own = || client::certificate_of(config).filter(|_| self.endpoint.is_none());
         let roots = self.ca_file.clone().or_else(own);
-        let client = client::believing(ANSWER_WAIT, roots.as_deref())?;
+        let client = client::believing(&endpoint, ANSWER_WAIT, roots.as_deref())?;
         Ok(Http { client, endpoint: endpoint.trim_end_matches('/').to_owned(), api_key })
     }
 }

@@ -85,9 +85,10 @@ impl Server {
             }
             None => None,
         };
+        let url = self.address(config)?;
         Ok(Endpoint::new(endpoint::Options {
-            client: client::patient(CONNECT_WAIT, SILENCE_MAX, roots.as_deref())?,
-            url: self.address(config)?,
+            client: client::patient(url.as_str(), (CONNECT_WAIT, SILENCE_MAX), roots.as_deref())?,
+            url,
             authorization,
             tenant: self.tenant.as_deref().map(TenantId::try_from).transpose().context("--tenant")?,
         }))
