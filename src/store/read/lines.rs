@@ -7,12 +7,17 @@ use std::borrow::Cow;
 use std::str::{FromStr, Split};
 
 use super::columns::Found;
+use super::metrics::value_of;
 use super::reader::Reader;
 use crate::model::id::{
-    InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
+    InstrumentationId, OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber,
+    TraceId,
 };
 use crate::model::log::{LogDetail, Severity};
+use crate::model::metric::{Point, PointDetail};
+use crate::model::packed::Attributes;
 use crate::model::span::{SpanDetail, SpanKind, Status};
+use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::store::day::Day;
 use crate::store::error::Error;
@@ -31,6 +36,12 @@ pub(super) const SPANS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.ten
 pub(super) const LOGS: &str = "coalesce(group_concat(concat_ws(',', s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, \
      s.resource_id, s.instrumentation_id, s.template_id, iif(s.trace_id IS NULL, '-', hex(s.trace_id)), \
      iif(s.span_id IS NULL, '-', hex(s.span_id))), ';'), '')";
+
+/// What joins points without their details. Seventeen digits tell one number from the next; SQLite does not write the last of
+/// them right where numbers are very large or small, which therefore make the text unreadable.
+pub(super) const POINTS: &str = "coalesce(group_concat(concat_ws(',', series_id, time_ns, start_ns, flags, coalesce(int_value, '-'), \
+     CASE WHEN real_value IS NULL THEN '-' WHEN real_value = 0 OR abs(real_value) BETWEEN 1e-60 AND 1e60 \
+     THEN printf('%!.17g', real_value) ELSE '?' END, coalesce(count, '-')), ';'), '')";
 
 /// The rows of a statement that joins them into one text.
 pub(super) async fn read<T: Send>(
@@ -93,6 +104,18 @@ pub(super) fn log(text: &str, day: Day) -> Option<Found<LogRow>> {
         detail: LogDetail::default(),
     };
     Some(Found { day, id, row })
+}
+
+/// Reads one row of [`POINTS`].
+pub(super) fn point(text: &str) -> Option<(SeriesId, Point)> {
+    let mut fields = Fields(text.split(','));
+    let id = SeriesId(fields.number()?);
+    let (time, start) = (UnixNanos(fields.number()?), UnixNanos(fields.number()?));
+    let flags = fields.number()?;
+    let numbers = (fields.optional(|text| text.parse().ok())?, fields.optional(|text| text.parse().ok())?);
+    let value = value_of(flags, numbers, fields.optional(|text| text.parse().ok())?);
+    let (attributes, detail) = (Attributes::default(), PointDetail::default());
+    Some((id, Point { time, start, attributes, value, detail }))
 }
 
 /// The fields of one row, one after the other.

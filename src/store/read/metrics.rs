@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::columns::Columns;
+use super::lines;
 use super::reader::{Reader, check_named};
 use super::spans::push_in;
 use crate::model::id::{InstrumentationId, ResourceId, SeriesId, ServiceId, TenantNumber};
@@ -17,6 +18,7 @@ use crate::store::error::Error;
 use crate::store::partition::{Family, POINTS};
 use crate::store::row::Row;
 use crate::store::rows::SeriesDefinition;
+use crate::store::sql::Dialect;
 
 /// Most series of one answer.
 pub const SERIES_MAX: usize = 10_000;
@@ -245,14 +247,25 @@ async fn points_together(
                 window.to.0,
                 limit - points.len(),
             ));
-            let found = reader.all(sql, |row| {
-                let columns = Columns { row, what: "metric point" };
-                let id = SeriesId(columns.number(7)?);
-                let place =
-                    series.binary_search_by_key(&id, |(id, _)| *id).map_err(|_| columns.unreadable())?;
-                Ok((place, Point { attributes: series[place].1.clone(), ..point(row, 0)? }))
-            });
-            points.extend(found.await?);
+            let joined = match !with_detail && reader.dialect() == Dialect::Sqlite {
+                true => joined(reader, &sql.text).await?,
+                false => None,
+            };
+            let found = match joined {
+                Some(found) => found,
+                None => {
+                    let read = |row: Row<'_>| {
+                        let id = Columns { row, what: "metric point" }.number(7)?;
+                        Ok((SeriesId(id), point(row, 0)?))
+                    };
+                    reader.all(sql, read).await?
+                }
+            };
+            for (id, point) in found {
+                let place = series.binary_search_by_key(&id, |(id, _)| *id);
+                let place = place.map_err(|_| Error::Unreadable { what: "metric point" })?;
+                points.push((place, Point { attributes: series[place].1.clone(), ..point }));
+            }
             if points.len() >= limit {
                 break;
             }
@@ -264,6 +277,16 @@ async fn points_together(
     // Days and windows follow each other in time, and their order stays.
     points.sort_by_key(|(place, _)| *place);
     Ok(points.into_iter().map(|(place, point)| (series[place].0, point)).collect())
+}
+
+/// The points that a statement selects, out of one line of text; none where that holds one of them not exactly.
+async fn joined(reader: &mut Reader, select: &str) -> Result<Option<Vec<(SeriesId, Point)>>, Error> {
+    let sql = reader.sql(format!("SELECT {} FROM ({select})", lines::POINTS));
+    match lines::read(reader, sql, lines::point).await {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Unreadable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
@@ -305,19 +328,27 @@ fn attributes(row: Row<'_>, column: usize) -> Result<Attributes, Error> {
     Ok(Attributes::from_checked(Bytes::copy_from_slice(row.get(column)?)))
 }
 
+/// The value that the columns of a point hold.
+pub(super) fn value_of(
+    flags: i64,
+    (int, real): (Option<i64>, Option<f64>),
+    count: Option<i64>,
+) -> PointValue {
+    let exact = int.filter(|_| flags & FLAG_BITS != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
+    match (count, exact.or(real), int) {
+        (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
+        (None, Some(value), _) => PointValue::Double(value),
+        (None, None, Some(value)) => PointValue::Int(value),
+        (None, None, None) => PointValue::Gap,
+    }
+}
+
 /// Reads a point whose columns begin with `first`, without the attributes that it shares with its series.
 pub(super) fn point(row: Row<'_>, first: usize) -> Result<Point, Error> {
     let flags: i64 = row.get(first + 2)?;
     let int: Option<i64> = row.get(first + 3)?;
     let real: Option<f64> = row.get(first + 4)?;
-    let count: Option<i64> = row.get(first + 5)?;
-    let exact = int.filter(|_| flags & FLAG_BITS != 0).map(|bits| f64::from_bits(bits.cast_unsigned()));
-    let value = match (count, exact.or(real), int) {
-        (Some(count), sum, _) => PointValue::Distribution { count: count.cast_unsigned(), sum },
-        (None, Some(value), _) => PointValue::Double(value),
-        (None, None, Some(value)) => PointValue::Int(value),
-        (None, None, None) => PointValue::Gap,
-    };
+    let value = value_of(flags, (int, real), row.get(first + 5)?);
     let detail: Option<&[u8]> = row.get(first + 6)?;
     Ok(Point {
         time: UnixNanos(row.get(first)?),
