@@ -240,8 +240,10 @@ impl Reader {
     pub(crate) fn text_as_given(&mut self, argument: &Argument) -> Option<String> {
         let value = self.take(argument)?;
         let Form::Text { bytes_max } = argument.form else { return None };
+        // What answers write out is longer than what it stands for.
+        let raw_max = 2 * bytes_max;
         match value {
-            Value::String(text) if text.trim().is_empty() => {
+            Value::String(text) if text.len() <= raw_max && unescaped(text.trim()).trim().is_empty() => {
                 self.mistake(format!(
                     "`{}` is empty; leave it out or give {}",
                     argument.name,
@@ -249,7 +251,9 @@ impl Reader {
                 ));
                 None
             }
-            Value::String(text) if unescaped(&text).len() <= bytes_max => Some(text.trim().to_owned()),
+            Value::String(text) if text.len() <= raw_max && unescaped(&text).len() <= bytes_max => {
+                Some(text.trim().to_owned())
+            }
             Value::String(text) => {
                 let bytes = text.len();
                 self.mistake(format!(
@@ -317,9 +321,11 @@ impl Reader {
 
     /// Reads the optional attributes, by key and value; none when absent.
     pub(crate) fn filter(&mut self) -> Vec<(String, String)> {
-        let Some(text) = self.text(&FILTER) else { return Vec::new() };
+        // Read back only within its pair: what was written out may be what separates them.
+        let Some(text) = self.text_as_given(&FILTER) else { return Vec::new() };
+        let read_back = |text: String| unescaped(&text).into_owned();
         match filter::read(&text) {
-            Ok(pairs) => pairs,
+            Ok(pairs) => pairs.into_iter().map(|(key, value)| (read_back(key), read_back(value))).collect(),
             Err(mistake) => {
                 self.mistake(format!("`{}`: {mistake}", FILTER.name));
                 Vec::new()

@@ -26,8 +26,13 @@ pub(crate) fn offered() -> SubscriptionFilter {
 pub(crate) async fn tell(mut listener: impl Listener, subscription: &SubscriptionContext) {
     let telling = async {
         while listener.changed().await {
-            if subscription.sink().notify_resource_updated(ANOMALIES).await.is_err() {
-                return;
+            tokio::select! {
+                told = subscription.sink().notify_resource_updated(ANOMALIES) => {
+                    if told.is_err() {
+                        return;
+                    }
+                }
+                () = listener.stopped() => return,
             }
         }
     };

@@ -23,13 +23,17 @@ pub(crate) fn clean(answer: &mut Answer) {
     for table in &mut answer.tables {
         clean_text(&mut table.name, 64);
         table.columns.iter_mut().for_each(|column| clean_text(column, NAME_BYTES_MAX));
-        table.rows.iter_mut().flatten().for_each(clean_value);
+        let has_ids = |column: &String| column == "evidence" || table.name == "evidence" && column == "id";
+        let ids: Vec<bool> = table.columns.iter().map(has_ids).collect();
+        for (at, cell) in table.rows.iter_mut().flat_map(|row| row.iter_mut().enumerate()) {
+            if ids.get(at).is_some_and(|is_id| *is_id) { clean_ids(cell) } else { clean_value(cell) }
+        }
     }
     if let Some(table) = answer.shown.as_mut().and_then(|shown| shown.table.as_mut()) {
         clean_text(table, 64);
     }
     for evidence in &mut answer.evidence {
-        clean_text(&mut evidence.id, ID_BYTES_MAX);
+        clean_id(&mut evidence.id);
         clean_text(&mut evidence.kind, NAME_BYTES_MAX);
         clean_text(&mut evidence.text, CELL_BYTES_MAX);
     }
@@ -82,50 +86,77 @@ fn clean_text(text: &mut String, bytes_max: usize) {
     cut(text, bytes_max);
 }
 
-/// The text with everything that a reader would not see written out, as `[U+202E]`, so that it hides nothing and names stay
-/// apart; [`unescaped`] reads it back.
+/// Cleans ids; the `;` in one is written out too, for one stands between two in a list of ids.
+fn clean_ids(value: &mut Value) {
+    match value {
+        Value::String(id) => clean_id(id),
+        Value::Array(ids) => ids.iter_mut().for_each(clean_ids),
+        other => clean_value(other),
+    }
+}
+
+fn clean_id(id: &mut String) {
+    if let Cow::Owned(written) = written_out(id, |c| c == ';') {
+        *id = written;
+    }
+    cut(id, ID_BYTES_MAX);
+}
+
+/// The text with everything that a reader would not see written out, as `[U+202E]`, so that it hides nothing and no two names
+/// look the same: what looks like that already has its bracket written out. [`unescaped`] reads it back.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    let mut before = None;
-    let is_unseen = |before: Option<char>, c| is_hidden(c) || is_joiner(c) && !before.is_some_and(joins);
-    let is_plain = text.chars().all(|c| !is_unseen(before.replace(c), c));
-    if is_plain {
+    written_out(text, |_| false)
+}
+
+/// The text with what [`escaped`] writes out, and the characters `besides`.
+fn written_out(text: &str, besides: fn(char) -> bool) -> Cow<'_, str> {
+    let mut written = String::new();
+    let (mut before, mut done) = (None, 0);
+    for (at, c) in text.char_indices() {
+        let is_unseen = is_hidden(c) || is_joiner(c) && !before.is_some_and(|before| joins(before, c));
+        if is_unseen || besides(c) || c == '[' && code(&text[at..]).is_some() {
+            let _ = write!(written, "{}[U+{:04X}]", &text[done..at], u32::from(c));
+            done = at + c.len_utf8();
+        }
+        before = Some(c);
+    }
+    if done == 0 {
         return Cow::Borrowed(text);
     }
-    let mut written = String::with_capacity(2 * text.len());
-    let mut before = None;
-    for c in text.chars() {
-        if is_unseen(before.replace(c), c) {
-            let _ = write!(written, "[U+{:04X}]", u32::from(c));
-        } else {
-            written.push(c);
-        }
-    }
+    written.push_str(&text[done..]);
     Cow::Owned(written)
 }
 
-/// The text with what [`escaped`] wrote out as it was.
+/// The text with what [`escaped`] wrote out as it was, in evidence ids too.
 pub fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains("[U+") {
-        return Cow::Borrowed(text);
-    }
-    let mut read = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((plain, after)) = rest.split_once("[U+") {
-        read.push_str(plain);
-        let digits = after.split_once(']').map(|(digits, _)| digits).filter(|digits| digits.len() <= 6);
-        match digits.and_then(|digits| char::from_u32(u32::from_str_radix(digits, 16).ok()?)) {
-            Some(c) => {
-                read.push(c);
-                rest = &after[digits.map_or(0, str::len) + 1..];
-            }
-            None => {
-                read.push_str("[U+");
-                rest = after;
-            }
+    let mut read = String::new();
+    let mut done = 0;
+    for (at, _) in text.match_indices("[U+") {
+        if let Some((c, length)) = code(&text[at..]) {
+            read.push_str(&text[done..at]);
+            read.push(c);
+            done = at + length;
         }
     }
-    read.push_str(rest);
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    read.push_str(&text[done..]);
     Cow::Owned(read)
+}
+
+/// The character that is written out at the beginning of a text, and how long that is; none where none is, or one that is
+/// never written out.
+fn code(text: &str) -> Option<(char, usize)> {
+    let rest = text.strip_prefix("[U+")?;
+    let length = rest.bytes().take(7).position(|byte| byte == b']')?;
+    let digits = &rest[..length];
+    if length < 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    let is_written_out = is_hidden(c) || is_joiner(c) || matches!(c, ';' | '[');
+    is_written_out.then_some((c, length + "[U+]".len()))
 }
 
 /// True for control characters other than line feed and tab, for marks that reorder text or end lines, and for the
@@ -136,6 +167,7 @@ pub(crate) fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
         || matches!(c, '\u{180b}'..='\u{180f}' | '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}')
         || matches!(c, '\u{17b4}'..='\u{17b5}' | '\u{3164}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
 }
 
 /// True for what joins or shapes the letter or picture before it and is seen by that alone.
@@ -143,16 +175,27 @@ const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// Whether a joiner may follow: one, not a row of them, and after something that is no plain letter.
-fn joins(c: char) -> bool {
-    !c.is_ascii_alphabetic() && !c.is_whitespace() && !is_hidden(c) && (c == '\u{fe0f}' || !is_joiner(c))
+/// Whether a joiner is seen by what it does to the character before it: one, not a row of them, and after something that it
+/// can shape.
+fn joins(before: char, joiner: char) -> bool {
+    if before.is_whitespace() || is_hidden(before) {
+        return false;
+    }
+    match joiner {
+        '\u{200d}' if before == '\u{fe0f}' => true,
+        '\u{200c}'..='\u{200d}' => !before.is_ascii() && !is_joiner(before),
+        '\u{fe0e}'..='\u{fe0f}' => !before.is_ascii_alphabetic() && !is_joiner(before),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use serde_json::json;
 
-    use super::{escaped, is_hidden, unescaped};
+    use super::{clean, escaped, is_hidden, unescaped, written_out};
+    use crate::answer::{Answer, Table};
 
     #[test]
     fn what_nobody_sees_is_written_out() {
@@ -165,24 +208,56 @@ mod tests {
             ("a\u{fe01}\u{fe02}", "a[U+FE01][U+FE02]"),
             ("❤\u{fe0f} 👩\u{200d}💻 می\u{200c}خواهم", "❤\u{fe0f} 👩\u{200d}💻 می\u{200c}خواهم"),
             ("👩\u{200d}\u{200d}\u{200d}", "👩\u{200d}[U+200D][U+200D]"),
+            ("❤\u{fe0f}\u{fe0f}\u{200c}", "❤\u{fe0f}[U+FE0F][U+200C]"),
+            ("👩\u{fe0f}\u{200d}💻 1\u{fe0f}\u{20e3}", "👩\u{fe0f}\u{200d}💻 1\u{fe0f}\u{20e3}"),
+            ("a\u{200d}1\u{200c}é\u{fe00}", "a[U+200D]1[U+200C]é[U+FE00]"),
+            ("pay[U+202E]", "pay[U+005B]U+202E]"),
+            ("[U+003b][U+0041]", "[U+005B]U+003b][U+0041]"),
+            ("[U+\u{202e}]", "[U+[U+202E]]"),
         ] {
             assert_eq!(escaped(text), expected, "{text:?}");
             assert_eq!(unescaped(expected), text, "{text:?}");
         }
-        for text in ["[U+]", "[U+110000]", "[U+xyz] [U+41", "[U+0000041]"] {
+        for text in
+            ["[U+]", "[U+110000]", "[U+xyz] [U+41", "[U+0000041]", "[U+0041]", "[U++202E]", "[U+000202é]"]
+        {
             assert_eq!(unescaped(text), text);
+        }
+    }
+
+    #[test]
+    fn the_ids_of_evidence_have_no_semicolon() {
+        let id = "operation:a; trace:1 [U+003B]";
+        let mut table = Table::new("causes", ["cause", "evidence"]);
+        table.rows = vec![vec![json!(id), json!([id])]];
+        let mut answer = Answer { tables: vec![table], ..Answer::default() };
+        clean(&mut answer);
+        let [cause, ids] = &answer.tables[0].rows[0][..] else { panic!("two cells") };
+        assert_eq!(cause, "operation:a; trace:1 [U+005B]U+003B]");
+        assert_eq!(ids[0], "operation:a[U+003B] trace:1 [U+005B]U+003B]");
+        for shown in [cause, &ids[0]] {
+            assert_eq!(unescaped(shown.as_str().unwrap()), id);
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back(text in prop::collection::vec(any::<char>(), 0..40)) {
-            let text: String = text.into_iter().collect();
+        fn what_is_shown_is_read_back(parts in prop::collection::vec(part(), 0..20)) {
+            let text = parts.concat();
             let written = escaped(&text);
             prop_assert!(!written.chars().any(is_hidden), "{}", written);
-            if !text.contains("[U+") {
-                prop_assert_eq!(unescaped(&written), text.as_str());
-            }
+            prop_assert_eq!(unescaped(&written), text.as_str());
+            let id = written_out(&text, |c| c == ';');
+            prop_assert!(!id.contains(';'), "{}", id);
+            prop_assert_eq!(unescaped(&id), text.as_str());
         }
+    }
+
+    /// Any characters, and those of which codes are made.
+    fn part() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<char>().prop_map(String::from),
+            "[U+0-9A-Fa-f;]|\\[|\\]|\\[U\\+|202E|003B|\u{200d}|\u{fe0f}|\u{202e}|é",
+        ]
     }
 }

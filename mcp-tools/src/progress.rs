@@ -22,16 +22,17 @@ pub(crate) async fn told<A>(
     let Some(token) = context.meta.get_progress_token() else { return work.await };
     let began = Instant::now();
     let mut ticks = interval_at(began + INTERVAL, INTERVAL);
-    // Where ticks were missed the next one is a whole interval away, so the seconds always increase.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut work = pin!(work);
+    let mut seconds = 0;
     loop {
         tokio::select! {
             biased;
             result = &mut work => return result,
             _ = ticks.tick() => {}
         }
-        let seconds = began.elapsed().as_secs();
+        // Each word says more than the one before (Model Context Protocol, progress), however ticks fall.
+        seconds = began.elapsed().as_secs().max(seconds + 1);
         let word = ProgressNotificationParam::new(token.clone(), seconds as f64)
             .with_message(format!("answering {tool}, {seconds} s so far"));
         let mut telling = pin!(context.peer.notify_progress(word));

@@ -192,6 +192,9 @@ pub trait Listener: Send + 'static {
     /// Waits until an anomaly began or ended since this was last called, or since the caller was let in. What happened
     /// meanwhile is one change, however much it was. False once there will be no more: the server stops.
     fn changed(&mut self) -> impl Future<Output = bool> + Send;
+
+    /// Waits until the server stops.
+    fn stopped(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// How one question ended. It holds nothing that the caller wrote but the trace context.

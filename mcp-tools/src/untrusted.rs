@@ -8,32 +8,27 @@ use serde_json::Value;
 
 use crate::answer::{Answer, Table};
 
-/// Columns whose texts are the server's own words, moments, or ids that consist of digits.
-const OWN: [&str; 24] = [
-    "at",
-    "advice",
-    "begun",
-    "check",
-    "end",
-    "fault",
-    "issue",
-    "kind",
-    "level",
-    "not_changed",
-    "onset",
-    "parent_id",
-    "severity",
-    "signal",
-    "span_id",
-    "speaks",
-    "start",
-    "state",
-    "status",
-    "template",
-    "time",
-    "trace_id",
-    "window_from",
-    "written",
+/// The columns of each table whose texts are the server's own words, moments, or ids that consist of digits. The columns of
+/// `groups` and `series` are called what the caller likes and hold what senders wrote; `changes` has a `kind` that is the
+/// name of a sender's event.
+const OWN: [(&str, &[&str]); 17] = [
+    ("anomalies", &["onset", "end", "kind"]),
+    ("causes", &["level", "fault", "onset"]),
+    ("changes", &["at"]),
+    ("checks", &["check", "speaks"]),
+    ("evidence", &["state", "window_from"]),
+    ("investigations", &["begun", "written"]),
+    ("logs", &["time", "severity", "template", "trace_id"]),
+    ("metrics", &["kind"]),
+    ("not_changed", &["kind"]),
+    ("notes", &["written"]),
+    ("operations", &["kind"]),
+    ("patterns", &["template", "status", "severity", "trace_id"]),
+    ("quality", &["issue", "advice"]),
+    ("services", &["kind", "status"]),
+    ("signals", &["signal"]),
+    ("spans", &["kind", "status", "span_id"]),
+    ("traces", &["trace_id", "start"]),
 ];
 
 /// Where text of the observed systems can stand, in the order of the answer's fields.
@@ -54,8 +49,9 @@ pub(crate) fn places(answer: &Answer) -> Vec<String> {
 /// The columns of a table that have texts which are not the server's own.
 fn columns(table: &Table) -> impl Iterator<Item = String> + '_ {
     let quotes = |at: usize| table.rows.iter().filter_map(move |row| row.get(at)).any(is_text);
+    let own = OWN.iter().find(|(name, _)| *name == table.name).map_or(&[][..], |(_, columns)| columns);
     let names = table.columns.iter().enumerate();
-    let untrusted = names.filter(move |(at, name)| !OWN.contains(&name.as_str()) && quotes(*at));
+    let untrusted = names.filter(move |(at, name)| !own.contains(&name.as_str()) && quotes(*at));
     untrusted.map(|(_, name)| format!("{}.{name}", table.name))
 }
 
@@ -87,5 +83,15 @@ mod tests {
         };
         assert_eq!(places(&answer), ["summary", "next", "logs.body"]);
         assert!(places(&Answer::default()).is_empty());
+    }
+
+    #[test]
+    fn a_key_of_the_callers_is_not_trusted_for_its_name() {
+        for name in ["groups", "series", "changes", "new"] {
+            let mut table = Table::new(name, ["kind", "state", "level", "count"]);
+            table.rows = vec![vec![json!("ignore"), json!("this"), json!("and that"), json!(3)]];
+            let answer = Answer { tables: vec![table], ..Answer::default() };
+            assert_eq!(places(&answer), ["kind", "state", "level"].map(|column| format!("{name}.{column}")));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `get_evidence`.
 
-use mcp_tools::{Answer, Fault, GetEvidenceAsk, Next, Table};
+use mcp_tools::{Answer, Fault, GetEvidenceAsk, Next, Table, unescaped};
 use serde_json::{Value, json};
 
 use crate::diagnose::observed::Observed;
@@ -26,7 +26,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
         states.push(opened_state);
         let (window, is_observed) = (opened.window, !opened.unit.is_empty());
         table.rows.push(vec![
-            json!(id),
+            json!(unescaped(id)),
             json!(opened_state),
             json!(opened.what),
             json!(opened.unit),
@@ -57,7 +57,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
 pub(super) fn read_all(ids: &[String]) -> Result<Vec<Handle>, Fault> {
     let read = |id: &String| {
         proof::read(id).ok_or_else(|| {
-            let short: String = id.chars().filter(|c| !c.is_control()).take(60).collect();
+            let short: String = unescaped(id).chars().filter(|c| !c.is_control()).take(60).collect();
             Fault::invalid(format!(
                 "`{short}` is no evidence id; give ids as answers show them in `evidence`, such as `template:17` or \
                  `operation:payment POST /charge@1795950000+600#3f9a`, with `;` between them"

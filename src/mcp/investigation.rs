@@ -1,8 +1,9 @@
 //! `investigation`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use mcp_tools::{Answer, Deed, Fault, InvestigationAsk, Next, Shown, Table, rfc3339};
+use mcp_tools::{Answer, Deed, Fault, InvestigationAsk, Next, Shown, Table, rfc3339, unescaped};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -14,7 +15,7 @@ use crate::store::investigations::{Belongs, INVESTIGATIONS_MAX, NOTES_MAX, NewNo
 use super::get_evidence::{Opened, open, read_all};
 use super::{Caller, fault, page, proof};
 
-/// Evidence of one answer that is opened again, the newest.
+/// Evidence of one answer that is opened again, the first of its page.
 const OPENED_MAX: usize = 20;
 /// Characters that are kept of what a piece of evidence is: ten of them fit into a cell.
 const WHAT_CHARS_MAX: usize = 250;
@@ -66,7 +67,7 @@ async fn written(
             return Err(Fault::not_found(format!(
                 "nothing was written: `{}` names nothing that is stored; take ids from `evidence` of an answer, or leave it \
                  out",
-                id.chars().filter(|c| !c.is_control()).take(60).collect::<String>()
+                unescaped(id).chars().filter(|c| !c.is_control()).take(60).collect::<String>()
             )));
         }
         kept.push(json!([id, short(&opened.what), opened.unit, opened.now, opened.before]));
@@ -227,7 +228,7 @@ async fn resumed(
     let (title, notes) = read(query, scope, id).await?;
     let mut answer = now(query);
     let rows = notes.iter().map(|note| {
-        let ids: Vec<&str> = note.pieces().iter().map(|kept| kept.id.as_str()).collect();
+        let ids: Vec<Cow<'_, str>> = note.pieces().iter().map(|kept| unescaped(&kept.id)).collect();
         vec![json!(note.number), json!(rfc3339(note.written.0)), json!(note.text), json!(ids)]
     });
     page::put(
@@ -257,7 +258,8 @@ async fn resumed(
     Ok(answer)
 }
 
-/// The evidence of these notes then and now, that of the newest note first, each id once; warns of what is not there.
+/// The evidence of these notes then and now, in their order, each id once and as the last of them has it; warns of what is not
+/// there.
 async fn opened_again(
     query: &Query,
     scope: &Scope,
@@ -265,19 +267,20 @@ async fn opened_again(
     warnings: &mut Vec<String>,
 ) -> Result<Table, Fault> {
     let mut pieces: Vec<(UnixNanos, &Kept)> = Vec::new();
-    for note in notes.iter().rev() {
+    for note in notes {
         if note.evidence.is_none() {
             warnings.push(format!("the evidence of note {} cannot be read and is not shown", note.number));
         }
         for kept in note.pieces() {
-            if pieces.iter().all(|(_, known)| known.id != kept.id) {
-                pieces.push((note.written, kept));
+            match pieces.iter_mut().find(|(_, known)| known.id == kept.id) {
+                Some(known) => *known = (note.written, kept),
+                None => pieces.push((note.written, kept)),
             }
         }
     }
     if pieces.len() > OPENED_MAX {
         warnings.push(format!(
-            "of {} pieces of evidence the newest {OPENED_MAX} are opened again; a smaller `limit` shows fewer notes at a \
+            "of {} pieces of evidence the first {OPENED_MAX} are opened again; a smaller `limit` shows fewer notes at a \
              time, with all of theirs",
             pieces.len()
         ));
@@ -311,7 +314,7 @@ fn compared(kept: &Kept, opened: Option<Opened>) -> Vec<Value> {
     let (now, before) = opened.map(|opened| (opened.now, opened.before)).unwrap_or_default();
     let Kept { id, what, unit, now: kept_now, before: kept_before } = kept;
     vec![
-        json!(id),
+        json!(unescaped(id)),
         json!(state),
         json!(what),
         json!(unit),
@@ -351,10 +354,23 @@ fn basis(note: &Note) -> Option<String> {
     let item = |Kept { id, what, unit, now, before }: &Kept| {
         let measured =
             if unit.is_empty() { String::new() } else { format!("; {unit}: {now}, before {before}") };
-        format!("- `{}`: {what}{measured}", one_line(id))
+        format!("- {}: {}{measured}", code_span(&unescaped(id)), code_span(what))
     };
     let items: Vec<String> = pieces.iter().map(item).collect();
     (!items.is_empty()).then(|| format!("Evidence, as it was then:\n\n{}", items.join("\n")))
+}
+
+/// A text of senders as code (CommonMark 0.31.2, section 6.1), so that nothing in it is a link, an image or HTML: the fence is
+/// longer than any row of backticks within.
+fn code_span(text: &str) -> String {
+    let text = one_line(text);
+    if text.trim().is_empty() {
+        return String::new();
+    }
+    let rows = text.split(|c| c != '`').map(str::len);
+    let fence = "`".repeat(rows.max().unwrap_or(0) + 1);
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{pad}{text}{pad}{fence}")
 }
 
 #[cfg(test)]
@@ -388,7 +404,10 @@ mod tests {
     fn what_senders_wrote_stays_on_its_line() {
         let kept = json!([["operation:a\n# b", short("a\n\n## 9 forged"), "", null, null]]);
         let told = basis(&note(&kept.to_string())).unwrap();
-        assert!(told.ends_with("\n\n- `operation:a # b`: a  ## 9 forged"), "{told}");
+        assert!(told.ends_with("\n\n- `operation:a # b`: `a  ## 9 forged`"), "{told}");
+        let kept = json!([["operation:`a``", "<img src=x>[U+003B]", "", null, null]]);
+        let told = basis(&note(&kept.to_string())).unwrap();
+        assert!(told.ends_with("\n\n- ``` operation:`a`` ```: `<img src=x>[U+003B]`"), "{told}");
         assert_eq!(basis(&note("[]")), None);
         assert!(basis(&note("[[1]]")).unwrap().contains("cannot be read"));
     }

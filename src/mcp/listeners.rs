@@ -89,6 +89,10 @@ impl mcp_tools::Listener for Listener {
             None => false,
         }
     }
+
+    async fn stopped(&mut self) {
+        self.stop.cancelled().await;
+    }
 }
 
 #[cfg(test)]

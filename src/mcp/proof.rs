@@ -85,12 +85,6 @@ fn nanos(text: &str) -> Option<i64> {
 /// The handle of what can be opened again, and its kind. It names what to open: a trace id for `trace_graph`, a template
 /// for `search_logs`, an operation or call path for `get_service_health` and `get_service_map`.
 pub(super) fn handle(query: &Query, reference: &Reference) -> (String, &'static str) {
-    let (id, kind) = named(query, reference);
-    // In a list of ids one stands between two.
-    (id.replace(';', "[U+003B]"), kind)
-}
-
-fn named(query: &Query, reference: &Reference) -> (String, &'static str) {
     match reference {
         Reference::Operation { id, .. } => (format!("operation:{}", query.operation_path(*id)), "operation"),
         Reference::Edge { from, to } => {

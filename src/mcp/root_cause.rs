@@ -161,8 +161,9 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     if let Some(trace) = trace {
         next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
     }
-    let ids: Vec<String> =
-        cause.proof.iter().take(EVIDENCE_MAX).map(|proof| super::proof::evidence(query, proof).id).collect();
+    let ids = cause.proof.iter().map(|proof| super::proof::evidence(query, proof).id);
+    // In a list of ids a semicolon stands between two.
+    let ids: Vec<String> = ids.filter(|id| !id.contains(';')).take(EVIDENCE_MAX).collect();
     if !ids.is_empty() && next.len() < 2 {
         next.push(Next::new("get_evidence", [("ids", json!(ids.join("; ")))]));
     }

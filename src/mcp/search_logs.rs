@@ -8,7 +8,7 @@ use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
-use crate::query::logs::LogQuestion;
+use crate::query::logs::{LogQuestion, LogsFound};
 use crate::store::read::logs::StoredLog;
 
 use super::window::Asked;
@@ -43,33 +43,43 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
             found.not_indexed
         ));
     }
-    let total = found.total.unwrap_or(found.records.len());
-    answer.summary = match (found.records.len(), found.total, &found.next) {
-        (0, ..) => "No log record matches.".into(),
-        (shown, Some(total), _) => format!("{total} log records match; the newest {shown} are shown."),
-        (shown, None, Some(_)) => format!("The newest {shown} matching log records; there are more."),
-        (shown, None, None) => format!("{shown} log records match."),
-    };
+    answer.summary = summary(&found);
     if found.records.is_empty() {
-        answer.why_empty = Some(if found.not_indexed > 0 {
-            "the newest records are not searchable yet: ask again in a moment".into()
-        } else {
-            why_empty(&ask)
-        });
+        answer.why_empty = Some(why_empty(&ask, &found));
     }
     let mut table = Table::new("logs", COLUMNS);
     table.rows = found.records.iter().map(|log| row(query, log, asked.window.to)).collect();
     table.cursors = found.records.iter().map(|log| page::position_text((log.row.time, log.id))).collect();
-    if found.records.len() < total || found.next.is_some() {
-        let at_least = found.total.is_none();
-        let total = if at_least { total + 1 } else { total };
-        answer.shown = Some(Shown { at_least, ..Shown::new(found.records.len() as u64, total as u64) });
-    }
+    answer.shown = shown(&found);
     answer.cursor = found.next.map(page::position_text);
     let trace = found.records.iter().find_map(|log| log.row.trace_id);
     page::offer_trace(&mut answer, (query, scope), trace).await?;
     answer.tables.push(table);
     Ok(answer)
+}
+
+fn summary(found: &LogsFound) -> String {
+    let goes_on = found.next.is_some();
+    match (found.records.len(), found.total) {
+        (0, _) if goes_on => "No log record matches among those looked at; there are more to look at.".into(),
+        (0, _) => "No log record matches.".into(),
+        (shown, Some(total)) => format!("{total} log records match; the newest {shown} are shown."),
+        (shown, None) if !goes_on => format!("{shown} log records match."),
+        (shown, None) if found.next_matches => {
+            format!("The newest {shown} matching log records; there are more.")
+        }
+        (shown, None) => format!("The newest {shown} matching log records; there are more to look at."),
+    }
+}
+
+/// How many of them are shown; none where all are, or where none is and there may be some.
+fn shown(found: &LogsFound) -> Option<Shown> {
+    let rows = found.records.len() as u64;
+    match found.total {
+        Some(total) => (rows < total as u64 || found.next.is_some()).then(|| Shown::new(rows, total as u64)),
+        None if rows == 0 || found.next.is_none() => None,
+        None => Some(Shown { at_least: true, ..Shown::new(rows, rows + u64::from(found.next_matches)) }),
+    }
 }
 
 /// One record as a row. The body and the attributes are the observed system's words.
@@ -98,7 +108,14 @@ fn template(text: &str) -> Result<TemplateId, Fault> {
         .map_err(|_| Fault::invalid("template: give an id such as `template:17`, as answers show it"))
 }
 
-fn why_empty(ask: &SearchLogsAsk) -> String {
+fn why_empty(ask: &SearchLogsAsk, found: &LogsFound) -> String {
+    if found.next.is_some() {
+        return "those looked at do not match; follow the cursor, or ask for less with `service` or `since`"
+            .into();
+    }
+    if found.not_indexed > 0 {
+        return "the newest records are not searchable yet: ask again in a moment".into();
+    }
     let mut filters = Vec::new();
     filters.extend(ask.query.is_some().then_some("query"));
     filters.extend(ask.severity.is_some().then_some("severity"));
@@ -110,5 +127,19 @@ fn why_empty(ask: &SearchLogsAsk) -> String {
         "no log record was received in the window; try a longer `since`".into()
     } else {
         format!("nothing in the window passes {}; drop one or try a longer `since`", filters.join(" and "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_without_a_match_is_not_the_end() {
+        let found = LogsFound { next: Some((UnixNanos(7), 7)), ..LogsFound::default() };
+        assert_eq!(summary(&found), "No log record matches among those looked at; there are more to look at.");
+        assert_eq!(shown(&found), None);
+        let found = LogsFound::default();
+        assert_eq!((summary(&found).as_str(), shown(&found)), ("No log record matches.", None));
     }
 }

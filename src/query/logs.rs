@@ -51,8 +51,11 @@ pub struct LogsFound {
     pub records: Vec<StoredLog>,
     /// How many match in all, where words were searched and all days of the window were counted.
     pub total: Option<usize>,
-    /// Where the next page begins; none at the end.
+    /// Where the next page begins; none at the end. There may be one after a page of fewer records than were asked for, or
+    /// of none, where few of those that the words find match.
     pub next: Option<(UnixNanos, i64)>,
+    /// Whether all that comes next matches. Otherwise it is still to be looked at.
+    pub next_matches: bool,
     /// Log records of the tenant in which words are not searched yet: newer than the index, or of a day that is built
     /// anew.
     pub not_indexed: u64,
@@ -85,7 +88,7 @@ impl Query {
         };
         let page = self.store.logs(tenant, &ask).await?;
         let next = page.next.map(|place| (place.time, place.id));
-        Ok(LogsFound { records: page.items, total: None, next, not_indexed: 0 })
+        Ok(LogsFound { records: page.items, total: None, next, next_matches: true, not_indexed: 0 })
     }
 
     /// The newest records of all services that the text describes; none where words are not searched.
@@ -125,7 +128,7 @@ impl Query {
         let narrowed = question.trace.is_some() || !question.attributes.is_empty();
         // Before searching: what is indexed meanwhile was perhaps not found.
         let not_indexed = self.not_indexed(tenant, &index).await?;
-        let mut found = LogsFound { next: question.before, ..LogsFound::default() };
+        let mut found = LogsFound { next: question.before, next_matches: !narrowed, ..LogsFound::default() };
         for round in 0..ROUNDS_MAX {
             let ask = Ask {
                 text: question.text.clone(),

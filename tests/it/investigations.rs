@@ -91,7 +91,7 @@ async fn one_agent_goes_on_with_what_another_found() {
         "{resumed}"
     );
     assert_eq!(column(&resumed, "investigations", "title"), ["Payments of the west"]);
-    assert_eq!(column(&resumed, "evidence", "id"), ["template:1", operation, failure]);
+    assert_eq!(column(&resumed, "evidence", "id"), [operation, failure, "template:1"]);
     assert_eq!(column(&resumed, "evidence", "state"), ["same"; 3], "{resumed}");
     is_the_resource(&server, resumed).await;
     drifts(&server, operation, failure).await;
@@ -149,7 +149,7 @@ async fn is_exported(server: &Server, operation: &str) {
         assert!(section.starts_with(begins) && section.ends_with(ends), "{sections:#?}");
     }
     let frozen = format!(
-        "- `{operation}`: payment POST /charge; {}: {}",
+        "- `{operation}`: `payment POST /charge`; {}: {}",
         row["unit"].as_str().unwrap(),
         row["kept_now"]
     );

@@ -62,6 +62,8 @@ struct Before {
     warnings: usize,
     extras: usize,
     cursor: bool,
+    /// Which table can be continued, and where after each of its rows.
+    paged: Option<(usize, Vec<String>)>,
 }
 
 impl Before {
@@ -73,6 +75,11 @@ impl Before {
             warnings: answer.warnings.len(),
             extras: extras(answer),
             cursor: answer.cursor.is_some(),
+            paged: answer
+                .tables
+                .iter()
+                .position(|table| !table.cursors.is_empty())
+                .map(|at| (at, answer.tables[at].cursors.clone())),
         }
     }
 }
@@ -148,7 +155,7 @@ impl Trim {
     }
 
     fn cut_summary(&mut self) {
-        self.clipped |= cut(&mut self.answer.summary, TEXT_BYTES);
+        self.clipped |= cut_written(&mut self.answer.summary, TEXT_BYTES);
         self.answer.warnings.clear();
         self.answer.why_empty = None;
     }
@@ -189,10 +196,12 @@ impl Trim {
             }
             Some(_) => {}
         }
-        if let Some(table) = answer.tables.iter().find(|table| !table.cursors.is_empty())
-            && table.rows.len() < table.cursors.len()
-        {
-            answer.cursor = table.rows.len().checked_sub(1).map(|last| table.cursors[last].clone());
+        if let Some((at, cursors)) = &self.before.paged {
+            let kept = answer.tables.get(*at).map_or(0, |table| table.rows.len());
+            if kept < cursors.len() {
+                // Where no row is kept, the same page is asked for again.
+                answer.cursor = kept.checked_sub(1).map(|last| cursors[last].clone());
+            }
         }
     }
 
@@ -227,6 +236,20 @@ impl Trim {
             "raise it or narrow the question"
         };
         format!("cut to fit max_tokens {}: {}; {remedy}", self.tokens_max, missing.join(", "))
+    }
+}
+
+/// Cuts a text until it has at most so many bytes as JSON, without its quotes; true when anything was cut.
+fn cut_written(text: &mut String, bytes_max: usize) -> bool {
+    let mut clipped = cut(text, bytes_max);
+    loop {
+        let over = written(text).len().saturating_sub(bytes_max + 2);
+        if over == 0 {
+            return clipped;
+        }
+        // What is escaped has two bytes for one.
+        let fits = text.len() - over.div_ceil(2);
+        clipped |= cut(text, fits);
     }
 }
 

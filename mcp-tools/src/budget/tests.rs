@@ -73,6 +73,22 @@ fn texts_show_what_a_terminal_or_a_reader_would_not_see() {
     assert_eq!(value["tables"][0]["rows"][0][0], json!({"k[U+0007]": ["v[U+0000]"]}));
 }
 
+#[test]
+fn where_no_row_is_kept_the_page_is_asked_for_again() {
+    let quotes = "\"\\".repeat(2_000);
+    for (rows, text) in [(1, "x".repeat(4_000)), (40, "y".repeat(4_000))] {
+        let mut paged = table("logs", rows, &text);
+        paged.columns = (0..40).map(|at| format!("a column of some length {at}")).collect();
+        paged.rows.iter_mut().for_each(|row| row.resize(40, json!(text)));
+        let cursor = Some(format!("after-{}", rows - 1));
+        let answer = Answer { summary: quotes.clone(), tables: vec![paged], cursor, ..Answer::default() };
+        let value = fitted(answer, 200);
+        assert_eq!((&value["tables"], &value["cursor"]), (&Value::Null, &Value::Null), "{value}");
+        assert!(value["warnings"][0].as_str().unwrap().ends_with("raise it or narrow the question"));
+        assert!(value["summary"].as_str().unwrap().starts_with("\"\\\""), "{value}");
+    }
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     let text = || prop::string::string_regex("(?s).{0,400}").unwrap();
     let rows = prop::collection::vec((any::<i64>(), text()), 0..40);
@@ -92,8 +108,9 @@ fn any_answer() -> impl Strategy<Value = Answer> {
             for (at, (name, rows)) in tables.into_iter().enumerate() {
                 let rows: Vec<_> =
                     rows.into_iter().map(|(number, text)| vec![json!(number), json!(text)]).collect();
+                let is_paged = at == PAGED;
                 let cursors =
-                    if at == 0 { (0..rows.len()).map(|row| row.to_string()).collect() } else { vec![] };
+                    if is_paged { (0..rows.len()).map(|row| row.to_string()).collect() } else { vec![] };
                 answer.tables.push(Table { name, rows, cursors, ..Table::new("", ["number", "text"]) });
             }
             for (at, text) in texts.into_iter().enumerate() {
@@ -110,13 +127,24 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     )
 }
 
+/// The table that can be continued.
+const PAGED: usize = 1;
+
 proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
     #[test]
     fn every_answer_fits_every_budget(answer in any_answer(), tokens_max in 200_usize..4_000) {
         let rows: usize = answer.tables.iter().map(|table| table.rows.len()).sum();
+        let paged = answer.tables.get(PAGED).map_or(0, |table| table.rows.len());
+        let cursor = json!(answer.cursor);
         let value = fitted(answer, tokens_max);
+        let after = value["tables"][PAGED]["rows"].as_array().map_or(0, Vec::len);
+        match &value["cursor"] {
+            Value::Null => assert!(cursor.is_null() || after == 0, "rows can be continued: {value}"),
+            found if after < paged => assert_eq!(found, &json!((after - 1).to_string()), "{value}"),
+            found => assert_eq!(found, &cursor, "{value}"),
+        }
         let kept: usize = value["tables"].as_array().into_iter().flatten()
             .map(|table| table["rows"].as_array().unwrap().len()).sum();
         if kept < rows {

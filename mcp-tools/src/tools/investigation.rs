@@ -168,6 +168,8 @@ mod tests {
             (json!({}), "`action`"),
             (json!({"action": "write", "title": "x"}), "needs the note"),
             (json!({"action": "write", "text": "x"}), "to begin one"),
+            (json!({"action": "write", "text": "x", "title": "[U+2028] [U+0085]"}), "`title` is empty"),
+            (json!({"action": "write", "text": "[U+200B]".repeat(1_100), "id": 1}), "got 8800 bytes"),
             (json!({"action": "write", "text": "x", "title": "x", "id": 1}), "once"),
             (json!({"action": "export"}), "needs an `id`"),
             (json!({"action": "resume", "text": "x"}), "only by"),

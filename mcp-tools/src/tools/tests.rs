@@ -165,3 +165,11 @@ fn all_mistakes_are_told_at_once_up_to_a_bound() {
     let text = refusal("get_service_map", Value::Object(many));
     assert!(text.ends_with("and 45 more mistakes"), "{text}");
 }
+
+#[test]
+fn what_is_written_out_separates_no_pairs() {
+    let filter = json!({"filter": "a[U+200B]=x[U+2028]b=1 c=\"[U+005B]U+2028]\""});
+    let Ok(Question::SearchLogs(ask)) = parse("search_logs", filter) else { panic!() };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(ask.filter, [pair("a\u{200b}", "x\u{2028}b=1"), pair("c", "[U+2028]")]);
+}

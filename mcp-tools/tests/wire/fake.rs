@@ -65,6 +65,10 @@ impl Listener for Ear {
         self.seen = now.of(&self.caller);
         !now.is_over
     }
+
+    async fn stopped(&mut self) {
+        let _ = self.changes.wait_for(|changes| changes.is_over).await;
+    }
 }
 
 impl Drop for Ear {

@@ -176,11 +176,15 @@ impl Live {
             }
             "match" => one_of(&["pay", "zq", "CARD", "no such part"]),
             "attribute" => one_of(&["customer.region", "note"]),
-            "group_by" if tool == "query_metrics" => one_of(&["service", "instance", "customer.region"]),
+            "group_by" if tool == "query_metrics" => {
+                one_of(&["service", "instance", "customer.region", "state", "kind"])
+            }
             // Of spans, and of log records.
             "group_by" => vec![
                 json!(["service,operation", "service,severity"]),
                 json!(["kind", "template"]),
+                json!(["state,level", "level,state"]),
+                json!(["level", "kind"]),
                 json!(["customer.region", "note"]),
                 json!(["version,instance", "instance"]),
                 json!(["resource.host.name", "resource.host.name"]),

@@ -136,6 +136,7 @@ fn hostile_call(moment: &Moment, service: usize) -> [Span; 3] {
     let mut inner = moment.span(16, (6, Some(5)), &name, SERVER, (3, wait));
     let told = hostile::text(moment.number);
     inner.attributes = vec![text("note", &told), text(&hostile::key(), &told)];
+    inner.attributes.extend(likenesses(moment.number));
     inner.events = vec![Event {
         name: "exception".into(),
         time_unix_nano: inner.end_time_unix_nano,
@@ -148,6 +149,11 @@ fn hostile_call(moment: &Moment, service: usize) -> [Span; 3] {
     }];
     let made = [entry, out, inner];
     if moment.is_late() { made.map(|span| failed(span, &told)) } else { made }
+}
+
+/// What is called as columns of the server's own are.
+fn likenesses(number: usize) -> Vec<KeyValue> {
+    ["state", "level", "kind"].iter().map(|key| text(key, &hostile::text(number))).collect()
 }
 
 fn about_sender(service: usize) -> Vec<KeyValue> {
@@ -187,7 +193,11 @@ fn logs(moments: &[Moment], now: u64) -> Vec<ResourceLogs> {
             severity_number: if number % 2 == 0 { 17 } else { 9 },
             severity_text: format!("{TEXT_MARK}\u{202e}"),
             body: text("", &hostile::line(number)).value,
-            attributes: vec![text("note", &hostile::text(number)), text(&hostile::key(), "1")],
+            attributes: [
+                vec![text("note", &hostile::text(number)), text(&hostile::key(), "1")],
+                likenesses(number),
+            ]
+            .concat(),
             trace_id: trace,
             ..LogRecord::default()
         });
