@@ -137,7 +137,10 @@ mod tests {
     #[test]
     fn a_page_without_a_match_is_not_the_end() {
         let found = LogsFound { next: Some((UnixNanos(7), 7)), ..LogsFound::default() };
-        assert_eq!(summary(&found), "No log record matches among those looked at; there are more to look at.");
+        assert_eq!(
+            summary(&found),
+            "No log record matches among those looked at; there are more to look at."
+        );
         assert_eq!(shown(&found), None);
         let found = LogsFound::default();
         assert_eq!((summary(&found).as_str(), shown(&found)), ("No log record matches.", None));
