@@ -17,7 +17,7 @@ pub struct Options {
 pub fn start(options: Options) {
     // That a caller of the agents' route was refused or left is counted, and no error of ours; ours are logged where they
     // are made.
-    let others = "tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=warn,rmcp::service=off";
+    let others = "tantivy=warn,sqlx=warn,h2=warn,hyper=warn,rmcp=off";
     let filter = EnvFilter::new(format!("{},{others}", options.level));
     let registry = tracing_subscriber::registry().with(filter);
     let person = std::io::stderr().is_terminal();
