@@ -93,7 +93,7 @@ impl AnomalyView {
 async fn answer(call: Call) -> Result<Answer, Problem> {
     let resumed = call.resumed()?;
     let after = counted(resumed.after.as_ref())?;
-    let found = call.query().anomalies(&call.scope, resumed.window, call.text(&SERVICE)).await?;
+    let found = call.query().anomalies(&call.scope, resumed.window, call.text(&SERVICE)).await?.found;
     laid_out(move || {
         let query = call.query();
         let mut page = Page::new(&call.seal, resumed.window);

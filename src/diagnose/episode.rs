@@ -5,7 +5,7 @@
 //! baseline, and grows. A known episode that is not found any more goes on for as long as the subject stays on the far
 //! side of its baseline, so that one that outlasts what a look sees does not become its own baseline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::model::rollup::Subject;
@@ -20,6 +20,8 @@ pub const GAP: Duration = Duration::from_secs(120);
 const RECENT: Duration = Duration::from_secs(60);
 /// Part of the way from baseline to peak from which on it does.
 const LASTS_PART: f64 = 0.25;
+/// Requests a second, as many as an anomaly of traffic needs in ten seconds, from which on none at all is no way back.
+const TOLD_MIN: f64 = 1.0;
 /// How long an episode may not be seen before it is over.
 const UNHEARD_MAX: Duration = Duration::from_secs(600);
 /// An episode that lasts longer has become the normal course.
@@ -55,13 +57,18 @@ impl Looked {
             && found.end.is_none_or(|end| end.plus(GAP) >= known.onset)
     }
 
-    /// Whether what was found is but the way back: who looks from within a surge sees its end as a drop.
+    /// Whether what was found is but the way back: who looks from within a surge sees its end as a drop. Who does not look
+    /// from within it, or sees more cease than the surge, sees something else.
     fn is_left_by(&self, found: &Anomaly) -> bool {
         let known = &self.episode.anomaly;
         let (way, left) = (known.peak - known.before, found.peak - known.before);
+        let is_within = (found.before - known.before) * way.signum() >= LASTS_PART * way.abs();
+        let ceased = way > 0.0 && found.peak == 0.0 && known.before >= TOLD_MIN;
         known.subject == found.subject
             && of_traffic(known)
             && of_traffic(found)
+            && is_within
+            && !ceased
             && way.signum() != (found.peak - found.before).signum()
             && left.abs() <= 0.5 * way.abs()
             && found.onset >= known.onset
@@ -122,7 +129,13 @@ impl Known {
     /// Whether what was found is an episode, or the way back from one.
     fn has(&self, found: &Anomaly) -> bool {
         let mut places = self.by_subject.get(&found.subject).into_iter().flatten();
-        places.any(|place| self.all[*place].is(found) || self.all[*place].is_left_by(found))
+        places.any(|place| self.all[*place].is(found)) || self.is_left_by(found)
+    }
+
+    /// Whether what was found is the way back from an episode.
+    fn is_left_by(&self, found: &Anomaly) -> bool {
+        let mut places = self.by_subject.get(&found.subject).into_iter().flatten();
+        places.any(|place| self.all[*place].is_left_by(found))
     }
 
     /// Takes in what was found in a look that ends at `to`; answers false where nobody knows it.
@@ -135,6 +148,22 @@ impl Known {
         }
         places.clone().any(|place| self.all[*place].is_left_by(found))
     }
+}
+
+/// Takes from `found` what is but the way back from one of the `usual` episodes, which are known to nobody else, unless it
+/// is one of the `known` ones.
+pub fn without_ways_back(found: &mut Vec<Anomaly>, known: &[Episode], usual: &[Episode]) {
+    let (known, usual) = (Known::new(known), Known::new(usual));
+    found.retain(|found| known.has(found) || !usual.is_left_by(found));
+}
+
+/// What the next look, which begins no earlier than `from`, may find again: the `known` episodes with those that `changed`.
+pub fn remembered(mut known: Vec<Episode>, changed: &[Episode], from: UnixNanos) -> Vec<Episode> {
+    let ids: HashSet<u64> = changed.iter().map(|episode| episode.anomaly.id()).collect();
+    known.retain(|episode| !ids.contains(&episode.anomaly.id()));
+    known.extend(changed.iter().cloned());
+    known.retain(|episode| episode.anomaly.end.is_none_or(|end| end.plus(GAP) > from));
+    known
 }
 
 /// Those of `found` that are neither one of the `known` episodes nor the way back from one.
@@ -305,14 +334,42 @@ mod tests {
         assert_eq!(followed(&ended, &[anomaly(600, Some(800), 0.7)], &[], at(1_300)), []);
     }
 
+    fn traffic(onset: i64, end: Option<i64>, before: f64, peak: f64) -> Anomaly {
+        Anomaly { kind: AnomalyKind::Traffic, before, severity: 0.7, ..anomaly(onset, end, peak) }
+    }
+
+    #[test]
+    fn the_end_of_a_usual_surge_is_no_drop_either() {
+        // Found, then out of sight while it goes on, then over earlier than on other days.
+        let carried = |second: i64| [Slice { count: 300, ..failing(second, 0) }];
+        let usual = followed(&[], &[traffic(100, None, 1.0, 5.0)], &[], at(1_900));
+        let used = followed(&usual, &[], &carried(2_480), at(2_490));
+        let usual = remembered(usual, &used, at(600));
+        let used = followed(&usual, &[], &carried(2_990), at(3_000));
+        let usual = remembered(usual, &used, at(1_200));
+        assert_eq!((usual.len(), usual[0].anomaly.end), (1, None));
+        let left = |known: &[Episode], found: Anomaly| {
+            let mut found = vec![found];
+            without_ways_back(&mut found, known, &usual);
+            !found.is_empty()
+        };
+        let drop = traffic(3_010, None, 5.0, 1.0);
+        assert!(!left(&[], drop.clone()));
+        assert!(
+            left(&followed(&[], std::slice::from_ref(&drop), &[], at(3_060)), drop),
+            "what was written down stays"
+        );
+        assert!(left(&[], traffic(3_010, None, 5.0, 0.0)), "it went out");
+        assert!(left(&[], traffic(3_010, None, 1.0, 0.4)), "it was over before");
+        assert!(left(&[], traffic(3_700, None, 5.0, 1.0)), "another surge");
+        let over = followed(&usual, &[], &[], at(3_100));
+        let over = remembered(usual.clone(), &over, at(1_300));
+        assert_eq!(over[0].anomaly.end, Some(at(3_000)));
+        assert_eq!(remembered(over, &[], at(3_120)), [], "forgotten when no look can see it");
+    }
+
     #[test]
     fn the_end_of_a_surge_is_no_drop() {
-        let traffic = |onset, end: Option<i64>, before: f64, peak: f64| Anomaly {
-            kind: AnomalyKind::Traffic,
-            before,
-            severity: 0.7,
-            ..anomaly(onset, end, peak)
-        };
         let surge = [Episode { anomaly: traffic(100, Some(1_300), 1.0, 10.0), seen: at(1_300) }];
         assert_eq!(followed(&surge, &[traffic(1_300, None, 10.0, 1.0)], &[], at(1_400)), []);
         assert_eq!(identified(vec![traffic(1_300, None, 10.0, 1.0)], &surge, at(1_400)).len(), 1);

@@ -7,6 +7,7 @@ use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::query::Query;
+use crate::query::anomalies::Anomalies;
 
 use super::window::Asked;
 use super::{cells, fault, page};
@@ -15,11 +16,19 @@ use super::{cells, fault, page};
 pub(super) const COLUMNS: [&str; 10] =
     ["onset", "end", "service", "subject", "kind", "before", "peak", "unit", "severity", "id"];
 
+/// What an answer says where earlier days could not be read.
+pub(super) const UNCOMPARED: &str =
+    "earlier days could not be read: some of the anomalies may be usual at their time of day";
+
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: AnomalyTimelineAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
-    let found = query.anomalies(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
+    let Anomalies { found, is_compared } =
+        query.anomalies(scope, asked.window, ask.service.as_deref()).await.map_err(fault::of)?;
     let mut answer = asked.answer();
+    if !is_compared {
+        answer.warnings.push(UNCOMPARED.into());
+    }
     let Some(first) = found.first() else {
         answer.summary = "Nothing left its normal course in this window.".into();
         answer.why_empty = Some(

@@ -29,10 +29,13 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
     let mut answer = root_cause::laid_out(query, &asked, &found, (0, ask.limit));
     // There is no second page of several tables: the cursor belongs to `root_cause_analysis`.
     answer.cursor = None;
+    if !anomalies.is_compared {
+        answer.warnings.push(anomaly_timeline::UNCOMPARED.into());
+    }
     answer.tables.iter_mut().for_each(|table| table.cursors.clear());
     let mut told = vec![answer.summary.clone()];
     told.extend(affected(query, scope, &found, (&mut answer, ask.limit)).await?);
-    told.extend(lasting(query, &asked, &anomalies, (&mut answer, ask.limit)));
+    told.extend(lasting(query, &asked, &anomalies.found, (&mut answer, ask.limit)));
     told.extend(unwell(&health, (&mut answer, ask.limit)));
     answer.summary = told.join(" ");
     if found.verdict.outcome != Outcome::InsufficientEvidence {

@@ -1,10 +1,13 @@
 //! What left its normal course, and when.
 
+use tracing::warn;
+
 use crate::diagnose::anomaly;
-use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified, unknown};
+use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified, unknown, without_ways_back};
 use crate::diagnose::evidence::Slice;
 use crate::diagnose::usual::departures;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
+use crate::fault::chain;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
@@ -16,20 +19,40 @@ use super::handle::Query;
 use super::usual::Judged;
 use super::window;
 
+/// What left its normal course.
+pub struct Anomalies {
+    /// The anomalies, earliest onset first.
+    pub found: Vec<Anomaly>,
+    /// False where earlier days could not be read: then some may be usual at their time of day.
+    pub is_compared: bool,
+}
+
+/// What upkeep sees.
+pub struct Look {
+    /// What it looked at.
+    pub slices: Vec<Slice>,
+    /// The anomalies in it, without those that a later look has to judge.
+    pub found: Vec<Anomaly>,
+    /// What would be an anomaly, were it not usual at its time of day.
+    pub usual: Vec<Anomaly>,
+}
+
 impl Query {
     /// The anomalies that overlap the window `asked`, earliest onset first; of one service or of all. Those that upkeep
     /// found go by the onset that it found, whatever the window. What is usual at its time of day is none.
     ///
     /// # Errors
-    /// When the name is unknown or the store does not answer.
+    /// When the name is unknown or the store does not answer, except about earlier days.
     pub async fn anomalies(
         &self,
         scope: &Scope,
         asked: Window,
         service: Option<&str>,
-    ) -> Result<Vec<Anomaly>, Error> {
+    ) -> Result<Anomalies, Error> {
         let wanted = service.map(|name| self.service(scope, name)).transpose()?.map(|info| info.id);
-        let Some(tenant) = self.tenant(scope) else { return Ok(Vec::new()) };
+        let Some(tenant) = self.tenant(scope) else {
+            return Ok(Anomalies { found: Vec::new(), is_compared: true });
+        };
         let reach = Window::new(window::plain(asked).before.from, asked.to);
         let is_wanted = |subject: Subject| wanted.is_none_or(|wanted| self.node_of(subject) == Some(wanted));
         let (mut slices, mut known) =
@@ -45,10 +68,18 @@ impl Query {
             (found, departures, known)
         });
         let (mut found, departures, known) = work.await.map_err(|_| Error::Abandoned)?;
-        Box::pin(self.drop_usual(tenant, &mut found, departures, &mut Judged::default())).await?;
+        let told = Box::pin(self.told_of(tenant, departures, &mut Judged::default())).await;
+        if let Some(failure) = &told.failure {
+            warn!(
+                tenant = tenant.0,
+                error = chain(failure),
+                "earlier days were not read; anomalies are told"
+            );
+        }
+        told.drop_usual(&mut found);
         let mut found = identified(found, &known, asked.to);
         found.retain(|anomaly| anomaly.end.is_none_or(|end| end > asked.from));
-        Ok(found)
+        Ok(Anomalies { found, is_compared: told.failure.is_none() })
     }
 
     /// Tenants of which something was heard in the last hours.
@@ -56,30 +87,37 @@ impl Query {
         self.graph.tenants()
     }
 
-    /// What upkeep looks at: the slices of `window` and the anomalies in them. That one falls silent while nobody is heard is
-    /// none, and so is what is usual at its time of day, unless it is one of the `known` episodes; `judged` is what the look
-    /// before it judged.
+    /// What upkeep looks at: `window`, and the anomalies in it. That one falls silent while nobody is heard is none, and so is
+    /// what is usual at its time of day, or the way back from one of the `usual` episodes, unless it is one of the `known`
+    /// ones; `judged` is what the look before it judged.
     ///
     /// # Errors
-    /// When the store does not answer, which is asked where the graph does not remember the window, and about earlier days.
+    /// When the store does not answer, which is asked where the graph does not remember the window. Where it does not answer
+    /// about earlier days, what they have to judge waits for a later look.
     pub async fn look(
         &self,
         tenant: TenantNumber,
         window: Window,
-        known: &[Episode],
+        (known, usual): (&[Episode], &[Episode]),
         judged: &mut Judged,
-    ) -> Result<(Vec<Slice>, Vec<Anomaly>), Error> {
+    ) -> Result<Look, Error> {
         let slices = Box::pin(self.slices_within(tenant, window)).await?;
-        let known = known.to_vec();
+        let (known, usual) = (known.to_vec(), usual.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
             found.retain(|anomaly| !window::is_unheard(anomaly, window, &slices));
+            without_ways_back(&mut found, &known, &usual);
             let departures = departures(&unknown(&known, &found), &slices, window.to);
             (slices, found, departures)
         });
         let (slices, mut found, departures) = work.await.map_err(|_| Error::Abandoned)?;
-        Box::pin(self.drop_usual(tenant, &mut found, departures, judged)).await?;
-        Ok((slices, found))
+        let told = Box::pin(self.told_of(tenant, departures, judged)).await;
+        if let Some(failure) = &told.failure {
+            warn!(tenant = tenant.0, error = chain(failure), "earlier days were not read; it is tried again");
+        }
+        told.drop_usual(&mut found);
+        judged.put_off(&told, &mut found);
+        Ok(Look { slices, found, usual: told.usual })
     }
 
     /// The episodes that are stored and overlap `window`, or ended so shortly before it that what begins in it may be one of

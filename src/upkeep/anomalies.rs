@@ -1,7 +1,7 @@
 //! What leaves its normal course is written down, each episode once, so that it is known by one onset whoever asks, and
 //! still known when the roll-ups that told it are gone. Whoever waits for news of a tenant is told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::rounds::Rounds;
 use crate::clock::Clock;
-use crate::diagnose::episode::{Episode, GAP, followed};
+use crate::diagnose::episode::{Episode, followed, remembered};
 use crate::fault::{self, chain};
 use crate::model::id::TenantNumber;
 use crate::model::rollup::FINE_SECONDS;
@@ -49,6 +49,8 @@ pub struct Followed {
 struct Remembered {
     /// The episodes that the next look may find again.
     episodes: Vec<Episode>,
+    /// What was usual at its time of day, to know the way back from it: never written down.
+    usual: Vec<Episode>,
     /// Which anomalies were usual at their time of day.
     judged: Judged,
 }
@@ -116,31 +118,32 @@ impl Followed {
         window: Window,
         known: Option<&Remembered>,
     ) -> Result<Remembered, Error> {
-        let (known, mut judged) = match known {
-            Some(known) => (known.episodes.clone(), known.judged.clone()),
-            None => (self.query.known_episodes(tenant, window).await?, Judged::default()),
+        let Remembered { episodes: known, usual, mut judged } = match known {
+            Some(known) => known.clone(),
+            None => {
+                let episodes = self.query.known_episodes(tenant, window).await?;
+                Remembered { episodes, usual: Vec::new(), judged: Judged::default() }
+            }
         };
-        let (slices, found) = self.query.look(tenant, window, &known, &mut judged).await?;
+        let look = self.query.look(tenant, window, (&known, &usual), &mut judged).await?;
         let work = tokio::task::spawn_blocking(move || {
-            let changed = followed(&known, &found, &slices, window.to);
+            let changed = followed(&known, &look.found, &look.slices, window.to);
             // One that is new, has ended or goes on; those that only grew are none.
             let lasts = |episode: &Episode| (episode.anomaly.id(), episode.anomaly.end.is_none());
             let lasted: HashMap<u64, bool> = known.iter().map(lasts).collect();
             let is_news = changed.iter().map(lasts).any(|(id, lasts)| lasted.get(&id) != Some(&lasts));
-            let ids: HashSet<u64> = changed.iter().map(|episode| episode.anomaly.id()).collect();
-            let mut all = known;
-            all.retain(|episode| !ids.contains(&episode.anomaly.id()));
-            all.extend(changed.iter().cloned());
-            all.retain(|episode| episode.anomaly.end.is_none_or(|end| end.plus(GAP) > window.from));
-            (changed, all, is_news)
+            let episodes = remembered(known, &changed, window.from);
+            let used = followed(&usual, &look.usual, &look.slices, window.to);
+            let usual = remembered(usual, &used, window.from);
+            (changed, is_news, Remembered { episodes, usual, judged })
         });
-        let (changed, episodes, is_news) = work.await.map_err(|_| Error::Abandoned)?;
+        let (changed, is_news, remembered) = work.await.map_err(|_| Error::Abandoned)?;
         let rows: Vec<EpisodeRow> = changed.iter().map(row).collect();
         self.store.put_episodes(tenant, &rows).await?;
         if is_news {
             self.query.anomalies_changed(tenant);
         }
-        Ok(Remembered { episodes, judged })
+        Ok(remembered)
     }
 }
 

@@ -92,20 +92,29 @@ async fn written(
         RollupKind::Instance as i64
     ));
     found.heard.extend(reader.all(query, |row| row.get::<i64>(0)).await?);
-    let mut by_kind: BTreeMap<i64, Vec<[i64; 4]>> = BTreeMap::new();
-    for ids in wanted.iter().map(|subject| columns(*subject)) {
-        by_kind.entry(ids[0]).or_default().push(ids);
+    // By the key, of which each of several lists makes every pair a look-up: operations by one list, instances by one list
+    // for each service.
+    let mut named: BTreeMap<(i64, Option<i64>), Vec<i64>> = BTreeMap::new();
+    for subject in wanted {
+        match columns(*subject) {
+            [kind, operation, 0, 0] if kind == RollupKind::Operation as i64 => {
+                named.entry((kind, None)).or_default().push(operation);
+            }
+            [kind, service, resource, _] => named.entry((kind, Some(service))).or_default().push(resource),
+        }
     }
-    for (kind, ids) in by_kind {
+    for ((kind, service), ids) in named {
         let mut query = reader.sql(format!(
             "SELECT bucket, a, b, c, count, sum_ns FROM {table} WHERE tenant_id = {} AND width = {COARSE_SECONDS} \
              AND kind = {kind} AND bucket",
             tenant.0
         ));
         query.push(dialect.is_one_of(minutes.iter().copied()));
-        query.push(" AND a").push(dialect.is_one_of(ids.iter().map(|ids| ids[1])));
-        // Not looked up: each pair of a service and a resource would be a look-up of its own.
-        query.push(" AND +b").push(dialect.is_one_of(ids.iter().map(|ids| ids[2])));
+        match service {
+            Some(service) => query.push(format_args!(" AND a = {service} AND b")),
+            None => query.push(" AND a"),
+        };
+        query.push(dialect.is_one_of(ids));
         let rows = reader.all(query, |row| {
             let columns = Columns { row, what: "roll-up" };
             let ids = [columns.number(1)?, columns.number(2)?, columns.number(3)?];
