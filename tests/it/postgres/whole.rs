@@ -107,7 +107,6 @@ async fn every_tool_answers_as_on_sqlite() {
         ("aggregate", json!({"group_by": "resource.service.name"})),
         ("aggregate", json!({"source": "logs", "group_by": "template,severity"})),
         ("get_evidence", json!({"ids": format!("trace:{TRACE}; template:1; series:1")})),
-        ("investigation", json!({"action": "resume"})),
     ];
     for (tool, mut arguments) in asked {
         (arguments["since"], arguments["until"]) = (json!(since), json!(until));
@@ -115,6 +114,17 @@ async fn every_tool_answers_as_on_sqlite() {
         let found = lasting(client::ask(&postgres, "shop", tool, arguments).await);
         assert_eq!(found, wanted, "{tool}");
     }
+    let mut noted = Vec::new();
+    for server in [&sqlite, &postgres] {
+        let note = json!({"action": "write", "title": "slow", "text": "since noon", "evidence": format!("trace:{TRACE}")});
+        client::ask(server, "shop", "investigation", note).await;
+        let read = client::ask(server, "shop", "investigation", json!({"action": "resume", "id": 1})).await;
+        let [mut notes, evidence] = ["notes", "evidence"].map(|table| client::rows(&read, table));
+        assert_eq!(evidence[0]["state"], "same", "{read}");
+        notes.iter_mut().for_each(|note| note["written"] = Value::Null);
+        noted.push((notes, evidence));
+    }
+    assert_eq!(noted[0], noted[1]);
     let answer = client::ask(&postgres, "shop", "trace_graph", json!({"trace_id": TRACE})).await;
     assert_eq!(client::rows(&answer, "spans").len(), 3, "{answer}");
     let answer = client::ask(&postgres, "shop", "search_logs", json!({"query": "took"})).await;
