@@ -22,12 +22,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
     let mut states = Vec::new();
     for (id, handle) in ask.ids.iter().zip(&handles) {
         let opened = open(query, scope, handle, asked.window).await?;
-        let opened_state = opened.state;
-        states.push(opened_state);
+        states.push(opened.state);
         let (window, is_observed) = (opened.window, !opened.unit.is_empty());
         table.rows.push(vec![
             json!(unescaped(id)),
-            json!(opened_state),
+            json!(opened.state),
             json!(opened.what),
             json!(opened.unit),
             opened.now,
@@ -35,7 +34,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
             json!(is_observed.then(|| mcp_tools::rfc3339(window.from.0))),
             if is_observed { cells::rounded(window.length().as_secs_f64()) } else { Value::Null },
         ]);
-        let is_first = answer.next.is_empty() && opened_state != "gone";
+        let is_first = answer.next.is_empty() && opened.state != "gone";
         if let (Named::Trace(trace) | Named::Span(trace, _), true) = (&handle.named, is_first) {
             answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
         }
@@ -57,7 +56,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
 pub(super) fn read_all(ids: &[String]) -> Result<Vec<Handle>, Fault> {
     let read = |id: &String| {
         proof::read(id).ok_or_else(|| {
-            let short: String = unescaped(id).chars().filter(|c| !c.is_control()).take(60).collect();
+            let short = echoed(id);
             Fault::invalid(format!(
                 "`{short}` is no evidence id; give ids as answers show them in `evidence`, such as `template:17` or \
                  `operation:payment POST /charge@1795950000+600#3f9a`, with `;` between them"
@@ -65,6 +64,11 @@ pub(super) fn read_all(ids: &[String]) -> Result<Vec<Handle>, Fault> {
         })
     };
     ids.iter().map(read).collect()
+}
+
+/// The beginning of an id as a refusal repeats it.
+pub(super) fn echoed(id: &str) -> String {
+    unescaped(id).chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// A piece of evidence as it is now.

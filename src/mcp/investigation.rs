@@ -12,7 +12,7 @@ use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
 use crate::store::investigations::{Belongs, INVESTIGATIONS_MAX, NOTES_MAX, NewNote, NoteRow, Written};
 
-use super::get_evidence::{Opened, open, read_all};
+use super::get_evidence::{Opened, echoed, open, read_all};
 use super::{Caller, fault, page, proof};
 
 /// Evidence of one answer that is opened again, the first of its page.
@@ -67,7 +67,7 @@ async fn written(
             return Err(Fault::not_found(format!(
                 "nothing was written: `{}` names nothing that is stored; take ids from `evidence` of an answer, or leave it \
                  out",
-                unescaped(id).chars().filter(|c| !c.is_control()).take(60).collect::<String>()
+                echoed(id)
             )));
         }
         kept.push(json!([id, short(&opened.what), opened.unit, opened.now, opened.before]));

@@ -18,7 +18,7 @@ use crate::store::error::Error;
 use crate::store::partition::{Family, POINTS};
 use crate::store::row::Row;
 use crate::store::rows::SeriesDefinition;
-use crate::store::sql::Dialect;
+use crate::store::sql::{Dialect, Sql};
 
 /// Most series of one answer.
 pub const SERIES_MAX: usize = 10_000;
@@ -247,21 +247,7 @@ async fn points_together(
                 window.to.0,
                 limit - points.len(),
             ));
-            let joined = match !with_detail && reader.dialect() == Dialect::Sqlite {
-                true => joined(reader, &sql.text).await?,
-                false => None,
-            };
-            let found = match joined {
-                Some(found) => found,
-                None => {
-                    let read = |row: Row<'_>| {
-                        let id = Columns { row, what: "metric point" }.number(7)?;
-                        Ok((SeriesId(id), point(row, 0)?))
-                    };
-                    reader.all(sql, read).await?
-                }
-            };
-            for (id, point) in found {
+            for (id, point) in selected(reader, sql, with_detail).await? {
                 let place = series.binary_search_by_key(&id, |(id, _)| *id);
                 let place = place.map_err(|_| Error::Unreadable { what: "metric point" })?;
                 points.push((place, Point { attributes: series[place].1.clone(), ..point }));
@@ -279,14 +265,24 @@ async fn points_together(
     Ok(points.into_iter().map(|(place, point)| (series[place].0, point)).collect())
 }
 
-/// The points that a statement selects, out of one line of text; none where that holds one of them not exactly.
-async fn joined(reader: &mut Reader, select: &str) -> Result<Option<Vec<(SeriesId, Point)>>, Error> {
-    let sql = reader.sql(format!("SELECT {} FROM ({select})", lines::POINTS));
-    match lines::read(reader, sql, lines::point).await {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::Unreadable { .. }) => Ok(None),
-        Err(error) => Err(error),
+/// The points that a statement selects: out of one line of text, where that holds all of them exactly, else row by row.
+async fn selected(
+    reader: &mut Reader,
+    select: Sql,
+    with_detail: bool,
+) -> Result<Vec<(SeriesId, Point)>, Error> {
+    if !with_detail && reader.dialect() == Dialect::Sqlite {
+        let joined = reader.sql(format!("SELECT {} FROM ({})", lines::POINTS, select.text));
+        match lines::read(reader, joined, lines::point).await {
+            Err(Error::Unreadable { .. }) => {}
+            found => return found,
+        }
     }
+    let read = |row: Row<'_>| {
+        let id = Columns { row, what: "metric point" }.number(7)?;
+        Ok((SeriesId(id), point(row, 0)?))
+    };
+    reader.all(select, read).await
 }
 
 fn series(row: Row<'_>) -> Result<StoredSeries, Error> {
