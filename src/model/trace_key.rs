@@ -29,6 +29,16 @@ impl TraceKey {
             .map(move |bucket| Self::in_bucket(bucket, tenant, trace))
     }
 
+    /// Its hash: the same for all keys that a trace can have.
+    pub const fn hash(self) -> i64 {
+        self.0 & ((1 << HASH_BITS) - 1)
+    }
+
+    /// The hash of a trace, which [`TraceKey::hash`] tells of its keys.
+    pub fn hash_of(tenant: TenantNumber, trace: TraceId) -> i64 {
+        Self::in_bucket(0, tenant, trace).hash()
+    }
+
     /// The first instant of the time that the upper bits stand for.
     pub const fn bucket_start(self) -> UnixNanos {
         UnixNanos::from_seconds((self.0 >> HASH_BITS) * BUCKET_SECONDS)
@@ -73,6 +83,8 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(found.contains(&early) && found.contains(&late));
         assert_eq!(late.bucket_start(), at(1_800_003_600));
+        assert_eq!((early.hash(), late.hash()), (late.hash(), TraceKey::hash_of(TenantNumber(1), trace)));
+        assert_ne!(early.hash(), other.hash());
         let last = TraceKey::new(UnixNanos(i64::MAX), TenantNumber(1), trace);
         assert!(early < last && last.bucket_start() > at(9_000_000_000));
     }

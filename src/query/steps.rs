@@ -3,14 +3,16 @@
 //! Within a span its log records and its children follow each other as the code has it. Counted over many requests,
 //! they tell when an operation takes another way than it used to, even where nothing fails and nothing is slow.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::diagnose::evidence::{Step, StepEvidence};
-use crate::model::id::{OperationId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
+use crate::model::id::{OperationId, ServiceId, SpanId, TemplateId, TenantNumber};
+use crate::model::span::SpanKind;
 use crate::model::time::{UnixNanos, Window};
+use crate::model::trace_key::TraceKey;
 use crate::store::read::logs::{LogAsk, StoredLog};
-use crate::store::read::spans::SpanAsk;
-use crate::store::rows::{SpanRow, TemplateRow};
+use crate::store::read::outlines::SpanOutline;
+use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
@@ -26,13 +28,23 @@ const TIMES_MIN: u64 = 5;
 type Place = (ServiceId, OperationId, Step);
 /// For each template the one that stands for its statement.
 type Statements = HashMap<TemplateId, TemplateId>;
+/// A span: the hash of its trace and its id.
+type SpanKey = (i64, SpanId);
 /// How often which step followed at each place.
 type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 
 /// The newest spans and log records of a window, newest first.
 struct Newest {
-    spans: Vec<SpanRow>,
+    spans: Vec<SpanOutline>,
     logs: Vec<StoredLog>,
+}
+
+/// What is known of the spans and log records that are looked at.
+struct Known {
+    tenant: TenantNumber,
+    /// The service and kind of each operation.
+    owners: HashMap<OperationId, (ServiceId, SpanKind)>,
+    statements: Statements,
 }
 
 impl Query {
@@ -56,21 +68,27 @@ impl Query {
             Box::pin(self.newest_of_each(tenant, second)),
         )?;
         read.extend(more);
-        let (statements, compared) = (statements(templates), compared.to_vec());
+        let operations: BTreeSet<OperationId> =
+            read.iter().flat_map(|newest| &newest.spans).map(|span| span.operation).collect();
+        let info = |operation| self.names().operation_info(operation);
+        let owners = operations.into_iter().filter_map(|id| Some((id, info(id)?)));
+        let owners = owners.map(|(id, info)| (id, (info.service, info.kind))).collect();
+        let (known, compared) =
+            (Known { tenant, owners, statements: statements(templates) }, compared.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut read = read.into_iter();
             let Some(now) = read.next() else { return vec![Vec::new(); compared.len()] };
-            let mut known: Option<(UnixNanos, Counts)> = None;
+            let mut last: Option<(UnixNanos, Counts)> = None;
             let mut of = |(window, baseline): (Window, Option<Window>)| {
                 let Some(baseline) = baseline else { return Vec::new() };
-                let before = read.next().map(|before| counts(&before, baseline, &statements));
+                let before = read.next().map(|before| known.counts(&before, baseline));
                 let from = now.known_from(window);
-                let (_, now) = match known.take() {
-                    Some(known) if known.0 == from => known,
-                    _ => (from, counts(&now, window, &statements)),
+                let (_, now) = match last.take() {
+                    Some(last) if last.0 == from => last,
+                    _ => (from, known.counts(&now, window)),
                 };
                 let steps = followed(&now, &before.unwrap_or_default());
-                known = Some((from, now));
+                last = Some((from, now));
                 steps
             };
             compared.into_iter().map(&mut of).collect()
@@ -87,8 +105,7 @@ impl Query {
     }
 
     async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
-        let spans = SpanAsk::newest(window, LOOKED_AT_MAX);
-        let spans = self.store.spans(tenant, &spans).await?;
+        let spans = self.store.span_outlines(tenant, window, LOOKED_AT_MAX).await?;
         if spans.is_empty() {
             return Ok(Newest { spans, logs: Vec::new() });
         }
@@ -135,48 +152,55 @@ fn without_values(text: &str) -> String {
     words.join(" ")
 }
 
-/// Counts the steps of the spans that lie wholly in `window` and in what is known of it.
-fn counts(newest: &Newest, window: Window, statements: &Statements) -> Counts {
-    let known_from = newest.known_from(window);
-    let logs = newest.logs.iter().take_while(|log| log.row.time >= known_from);
-    let spans = || newest.spans.iter().take_while(|span| span.start >= known_from);
-    let mut steps: HashMap<(TraceId, SpanId), Vec<(UnixNanos, Step)>> = HashMap::new();
-    for log in logs {
-        if let (Some(trace), Some(span)) = (log.row.trace_id, log.row.span_id) {
-            let template = statements.get(&log.row.template).copied().unwrap_or(log.row.template);
-            steps.entry((trace, span)).or_default().push((log.row.time, Step::Log(template)));
+impl Known {
+    /// Counts the steps of the spans that lie wholly in `window` and in what is known of it.
+    fn counts(&self, newest: &Newest, window: Window) -> Counts {
+        let known_from = newest.known_from(window);
+        let logs = newest.logs.iter().take_while(|log| log.row.time >= known_from);
+        let spans = || newest.spans.iter().take_while(|span| span.start >= known_from);
+        let mut steps: HashMap<SpanKey, Vec<(UnixNanos, Step)>> = HashMap::new();
+        for log in logs {
+            if let (Some(trace), Some(span)) = (log.row.trace_id, log.row.span_id) {
+                let template = self.statements.get(&log.row.template).copied().unwrap_or(log.row.template);
+                let key = (TraceKey::hash_of(self.tenant, trace), span);
+                steps.entry(key).or_default().push((log.row.time, Step::Log(template)));
+            }
         }
-    }
-    let mut called: HashMap<(TraceId, SpanId), OperationId> = HashMap::new();
-    for span in spans().filter(|span| span.entry) {
-        if let Some(parent) = span.parent_id {
-            called.insert((span.trace_id, parent), span.operation);
+        let mut called: HashMap<SpanKey, OperationId> = HashMap::new();
+        for span in spans().filter(|span| span.entry) {
+            if let Some(parent) = span.parent_id {
+                called.insert((span.trace_key.hash(), parent), span.operation);
+            }
         }
-    }
-    for span in spans() {
-        if let Some(parent) = span.parent_id {
-            let answering = called.get(&(span.trace_id, span.span_id)).filter(|_| span.kind.is_outbound());
-            let step = Step::Call(*answering.unwrap_or(&span.operation));
-            steps.entry((span.trace_id, parent)).or_default().push((span.start, step));
+        let is_outbound =
+            |operation: OperationId| self.owners.get(&operation).is_some_and(|(_, kind)| kind.is_outbound());
+        for span in spans() {
+            if let Some(parent) = span.parent_id {
+                let answering = called.get(&(span.trace_key.hash(), span.span_id));
+                let answering = answering.filter(|_| is_outbound(span.operation));
+                let step = Step::Call(*answering.unwrap_or(&span.operation));
+                steps.entry((span.trace_key.hash(), parent)).or_default().push((span.start, step));
+            }
         }
-    }
-    let mut counts = Counts::new();
-    let whole = |span: &&SpanRow| {
+        let mut times: HashMap<(OperationId, Step, Step), u64> = HashMap::new();
         // What a call leads to is its callee's to tell.
-        !span.kind.is_outbound() && span.end() <= window.to
-    };
-    for span in spans().filter(whole) {
-        let mut own = steps.remove(&(span.trace_id, span.span_id)).unwrap_or_default();
-        own.sort_unstable();
-        own.truncate(STEPS_MAX);
-        let mut after = Step::Begin;
-        for step in own.into_iter().map(|(_, step)| step).chain([Step::End]) {
-            let place = (span.service, span.operation, after);
-            *counts.entry(place).or_default().entry(step).or_default() += 1;
-            after = step;
+        for span in spans().filter(|span| !is_outbound(span.operation) && span.end() <= window.to) {
+            let mut own = steps.remove(&(span.trace_key.hash(), span.span_id)).unwrap_or_default();
+            own.sort_unstable();
+            own.truncate(STEPS_MAX);
+            let mut after = Step::Begin;
+            for step in own.into_iter().map(|(_, step)| step).chain([Step::End]) {
+                *times.entry((span.operation, after, step)).or_default() += 1;
+                after = step;
+            }
         }
+        let mut counts = Counts::new();
+        for ((operation, after, then), times) in times {
+            let Some((service, _)) = self.owners.get(&operation) else { continue };
+            counts.entry((*service, operation, after)).or_default().insert(then, times);
+        }
+        counts
     }
-    counts
 }
 
 /// What followed each step in both windows.

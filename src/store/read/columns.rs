@@ -1,5 +1,6 @@
 //! Rows as they come out of the tables, without their details.
 
+use super::outlines::SpanOutline;
 use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::{LogDetail, Severity};
 use crate::model::span::{SpanDetail, SpanKind, Status};
@@ -15,6 +16,10 @@ use crate::store::sql::Dialect;
 pub(super) const SPAN: &str = "s.id, s.tenant_id, t.trace_key, t.trace_id, s.span_id, s.parent_id, s.service_id, \
      s.operation_id, s.resource_id, s.instrumentation_id, coalesce(o.kind, 0), s.status, s.entry, s.http_status, \
      s.dependency_id, s.start_ns, s.duration_ns";
+
+/// The columns that [`outline`] reads, out of [`span_tables`].
+pub(super) const OUTLINE: &str =
+    "s.id, t.trace_key, s.span_id, s.parent_id, s.operation_id, s.entry, s.start_ns, s.duration_ns";
 
 /// The columns that [`log`] reads, out of a table `s`.
 pub(super) const LOG: &str = "s.id, s.tenant_id, s.time_ns, s.severity, s.service_id, s.resource_id, \
@@ -94,6 +99,21 @@ pub(super) fn span(row: Row<'_>, day: Day) -> Result<Found<SpanRow>, Error> {
         detail: SpanDetail::default(),
     };
     Ok(Found { day, id: columns.number(0)?, row: span })
+}
+
+/// Reads a row of the columns [`OUTLINE`].
+pub(super) fn outline(row: Row<'_>, day: Day) -> Result<Found<SpanOutline>, Error> {
+    let columns = Columns { row, what: "span" };
+    let outline = SpanOutline {
+        trace_key: TraceKey(columns.number(1)?),
+        span_id: columns.id(2)?,
+        parent_id: columns.optional_id(3)?,
+        operation: OperationId(columns.number(4)?),
+        entry: row.get(5)?,
+        start: day.after(columns.number(6)?),
+        duration_ns: columns.number(7)?,
+    };
+    Ok(Found { day, id: columns.number(0)?, row: outline })
 }
 
 /// Reads a row of the columns [`LOG`].

@@ -109,8 +109,8 @@ async fn spans_of(
     ));
     let few = reader.first(sql, |row| row.get::<i64>(0)).await? <= Some(most);
     if few && dialect == Dialect::Sqlite {
-        let sql = reader.sql(format!("SELECT {} FROM {wanted}", lines::SPANS));
-        let mut rows = lines::read(reader, sql, |text| lines::span(text, day)).await?;
+        let sql = reader.sql(format!("SELECT {} FROM {wanted}", lines::joined(lines::SPANS)));
+        let mut rows = lines::read(reader, sql, lines::SPANS, |fields| lines::span(fields, day)).await?;
         rows.sort_by_key(|found| (found.row.start, found.row.span_id, found.id));
         return Ok(rows);
     }

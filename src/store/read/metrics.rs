@@ -272,8 +272,8 @@ async fn selected(
     with_detail: bool,
 ) -> Result<Vec<(SeriesId, Point)>, Error> {
     if !with_detail && reader.dialect() == Dialect::Sqlite {
-        let joined = reader.sql(format!("SELECT {} FROM ({})", lines::POINTS, select.text));
-        match lines::read(reader, joined, lines::point).await {
+        let joined = reader.sql(format!("SELECT {} FROM ({})", lines::joined(lines::POINTS), select.text));
+        match lines::read(reader, joined, lines::POINTS, lines::point).await {
             Err(Error::Unreadable { .. }) => {}
             found => return found,
         }

@@ -13,7 +13,7 @@
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `promising` (which blocks may hold attributes), `details` (the packed rest, out of the blocks), `scan`
 //! (newest first over several indexes), `sift` (attributes that few rows have); then one file a question: [`trace`],
-//! [`summaries`], [`spans`], [`logs`], [`rollups`] and `long` (over hours), [`minutes`] (far apart), [`edges`],
+//! [`summaries`], [`spans`], [`outlines`] (of spans), [`logs`], [`rollups`] and `long` (over hours), [`minutes`] (far apart), [`edges`],
 //! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in which the operator asks.
 //!
 //! The questions are methods of [`Store`](super::Store).
@@ -31,6 +31,7 @@ mod long;
 pub mod metric_hours;
 pub mod metrics;
 pub mod minutes;
+pub mod outlines;
 mod promising;
 pub(super) mod reader;
 pub mod rollups;

@@ -1,13 +1,12 @@
 //! Roll-ups: cells by bucket, or merged over time.
 //!
 //! A row of its own for each cell would cost four times as much in passing rows between threads as in reading
-//! them: SQLite joins the cells of a bucket into one line of text.
+//! them: SQLite joins the cells of a bucket into a few lines of text.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::columns::Columns;
-use super::lines::Fields;
+use super::lines::{self, Fields};
 use super::long;
 use super::reader::Reader;
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
@@ -25,6 +24,11 @@ use crate::store::sql::Dialect;
 /// Most cells of one answer: about 400 MB.
 pub const CELLS_MAX: usize = 1_000_000;
 const UNREADABLE: Error = Error::Unreadable { what: "roll-up" };
+/// The columns of a cell.
+const CELLS: &[&str] =
+    &["a", "b", "c", "count", "errors", "sum_ns", "max_ns", "other_ns", "answered", "hex(sketch)"];
+/// The columns of a cell's totals.
+const TOTALS: &[&str] = &["a", "b", "c", "count", "errors", "sum_ns", "other_ns"];
 
 /// What a cell is about; see [`Subject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -211,8 +215,7 @@ async fn totals(
     let dialect = reader.dialect();
     let (columns, grouped) = match dialect {
         Dialect::Sqlite => (
-            "bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, other_ns), ';')"
-                .to_owned(),
+            format!("bucket, kind, {}", lines::joined(TOTALS)),
             // The order of the table: no sorting.
             " GROUP BY bucket, kind".to_owned(),
         ),
@@ -240,11 +243,10 @@ async fn totals(
                 let (subject, cell) = total(&columns, kind)?;
                 return take(bucket, subject, cell);
             }
-            for text in row.get::<Cow<'_, str>>(2)?.split(';') {
-                let (subject, cell) = read_total(kind, text).ok_or(UNREADABLE)?;
-                take(bucket / step * step, subject, cell)?;
-            }
-            Ok(())
+            lines::each(row, (2, TOTALS.len()), |fields| {
+                let (subject, cell) = read_total(kind, fields).ok_or(UNREADABLE)?;
+                take(bucket / step * step, subject, cell)
+            })
         });
         lines.await?;
     }
@@ -293,23 +295,18 @@ pub(in crate::store) async fn walk(
         return walk_fine(reader, (ask.tenant, ask.kinds), (from, to), taken).await;
     }
     let dialect = reader.dialect();
-    // SQLite: one line of text a bucket. Postgres passes rows on in packets already.
+    // SQLite: a few lines of text a bucket, in the order of the table. Postgres passes rows on in packets already.
     let (columns, grouped) = match dialect {
-        Dialect::Sqlite => (
-            "bucket, kind, group_concat(concat_ws(',', a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, \
-             hex(sketch)), ';')",
-            // The order of the table: no sorting.
-            " GROUP BY bucket, kind",
-        ),
+        Dialect::Sqlite => (lines::joined(CELLS), " GROUP BY bucket, kind"),
         Dialect::Postgres => {
-            ("bucket, kind, a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch", "")
+            ("a, b, c, count, errors, sum_ns, max_ns, other_ns, answered, sketch".to_owned(), "")
         }
     };
     let mut bytes = Vec::new();
     for day in days {
         let mut sql = reader.sql(format!(
-            "SELECT {columns} FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} AND bucket < {to} \
-             AND kind",
+            "SELECT bucket, kind, {columns} FROM {} WHERE tenant_id = {} AND width = {width} AND bucket >= {from} \
+             AND bucket < {to} AND kind",
             family.tables()[0].on(day),
             ask.tenant.0,
         ));
@@ -321,11 +318,10 @@ pub(in crate::store) async fn walk(
                 let (subject, cell) = cell(&columns, kind)?;
                 return taken(bucket, subject, cell);
             }
-            for text in row.get::<Cow<'_, str>>(2)?.split(';') {
-                let (subject, cell) = read(kind, text, &mut bytes).ok_or(UNREADABLE)?;
-                taken(bucket, subject, cell)?;
-            }
-            Ok(())
+            lines::each(row, (2, CELLS.len()), |fields| {
+                let (subject, cell) = read(kind, fields, &mut bytes).ok_or(UNREADABLE)?;
+                taken(bucket, subject, cell)
+            })
         });
         lines.await?;
     }
@@ -421,18 +417,16 @@ fn total(columns: &Columns<'_>, kind: i64) -> Result<(Subject, Cell), Error> {
     Ok((subject(kind, ids).ok_or(UNREADABLE)?, cell))
 }
 
-/// Reads the text of the totals of one cell.
-fn read_total(kind: i64, text: &str) -> Option<(Subject, Cell)> {
-    let mut fields = Fields(text.split(','));
+/// Reads the totals of one cell, [`TOTALS`].
+fn read_total(kind: i64, fields: &mut Fields<'_>) -> Option<(Subject, Cell)> {
     let ids = [fields.number()?, fields.number()?, fields.number()?];
     let (count, errors) = (fields.number()?, fields.number()?);
     let (sum_ns, other_ns) = (fields.number()?, fields.number()?);
     Some((subject(kind, ids)?, Cell { count, errors, sum_ns, other_ns, ..Cell::default() }))
 }
 
-/// Reads the text of one cell; `bytes` is room for its sketch.
-fn read(kind: i64, text: &str, bytes: &mut Vec<u8>) -> Option<(Subject, Cell)> {
-    let mut fields = Fields(text.split(','));
+/// Reads one cell, [`CELLS`]; `bytes` is room for its sketch.
+fn read(kind: i64, fields: &mut Fields<'_>, bytes: &mut Vec<u8>) -> Option<(Subject, Cell)> {
     let ids = [fields.number()?, fields.number()?, fields.number()?];
     let (count, errors, sum_ns) = (fields.number()?, fields.number()?, fields.number()?);
     let (max_ns, other_ns, answered) = (fields.number()?, fields.number()?, fields.number()?);

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::columns::Found;
 use super::details::{self, Detailed};
-use super::lines;
+use super::lines::{self, Fields};
 use super::reader::Reader;
 use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
@@ -67,8 +67,8 @@ impl Walk {
     }
 }
 
-/// Reads a row of a day out of a text.
-type ReadText<T> = fn(&str, Day) -> Option<Found<T>>;
+/// Reads a row of a day out of the texts of its columns.
+type ReadText<T> = fn(&mut Fields<'_>, Day) -> Option<Found<T>>;
 
 /// What to walk over.
 pub(super) struct Scan<'a, T> {
@@ -84,8 +84,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) time: &'static str,
     /// Reads a row of a day.
     pub(super) read: fn(Row<'_>, Day) -> Result<Found<T>, Error>,
-    /// What joins the rows into a text, and what reads one of them out of it; see [`super::lines`].
-    pub(super) lines: (&'static str, ReadText<T>),
+    /// The columns that are joined into texts, and what reads a row out of them; see [`super::lines`].
+    pub(super) lines: (&'static [&'static str], ReadText<T>),
     /// When a row happened.
     pub(super) at: fn(&T) -> UnixNanos,
     /// Where to look.
@@ -108,11 +108,13 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
     /// The newest `limit` rows, in the order of time and number. Their details are loaded only where attributes were
     /// asked for.
     pub(super) async fn run(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
+        if self.attributes.is_empty() {
+            return self.bare(reader, limit).await;
+        }
         let (mut found, mut looked_at) = (Vec::new(), 0);
-        let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
         let mut chunk = SEARCHED.0;
-        for band in bands(reader, self.family, Window::new(self.window.from, self.window.to.min(end))) {
-            let sifts = !self.attributes.is_empty() && self.keyed.is_none();
+        for band in bands(reader, self.family, self.remaining()) {
+            let sifts = self.keyed.is_none();
             let mut blocks = None;
             if sifts {
                 blocks = sift::blocks(&self, reader, band, true).await?;
@@ -125,22 +127,13 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                     found.extend(sift::newest(&self, reader, band, blocks, limit - found.len()).await?);
                     break;
                 }
-                let wanted = if self.attributes.is_empty() { limit - found.len() } else { chunk };
-                let rows = self.chunk(reader, band, wanted).await?;
-                let last = rows.len() < wanted;
+                let rows = self.chunk(reader, band, chunk).await?;
+                let last = rows.len() < chunk;
                 self.after = rows.last().map(|row| self.place(row)).or(self.after);
-                if self.attributes.is_empty() {
-                    found.extend(rows);
-                } else {
-                    looked_at += rows.len();
-                    found.extend(details::matching(reader, self.tenant, rows, self.attributes).await?);
-                    chunk = (2 * chunk).min(SEARCHED.1);
-                }
-                if found.len() >= limit {
-                    found.truncate(limit);
-                    return Ok(found);
-                }
-                if last {
+                looked_at += rows.len();
+                found.extend(details::matching(reader, self.tenant, rows, self.attributes).await?);
+                chunk = (2 * chunk).min(SEARCHED.1);
+                if last || found.len() >= limit {
                     break;
                 }
             }
@@ -148,7 +141,30 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                 break;
             }
         }
+        found.truncate(limit);
         Ok(found)
+    }
+}
+
+impl<T: Send + Unpin> Scan<'_, T> {
+    /// The newest `limit` rows, in the order of time and number, whatever their details.
+    pub(super) async fn bare(mut self, reader: &mut Reader, limit: usize) -> Result<Vec<Found<T>>, Error> {
+        let mut found: Vec<Found<T>> = Vec::new();
+        for band in bands(reader, self.family, self.remaining()) {
+            let rows = self.chunk(reader, band, limit - found.len()).await?;
+            self.after = rows.last().map(|row| self.place(row)).or(self.after);
+            found.extend(rows);
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The window as far as the answer has not come yet.
+    fn remaining(&self) -> Window {
+        let end = self.after.map_or(self.window.to, |(at, _)| UnixNanos(at.0.saturating_add(1)));
+        Window::new(self.window.from, self.window.to.min(end))
     }
 
     /// The rows of a day with these ids that are within `band` and of what the walks lead to.
@@ -222,28 +238,28 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
 
     /// The same as texts, in no order. What arrived together lies together, and is read from one end to the other.
     async fn joined(&self, reader: &mut Reader, ids: &Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
-        let sql = reader.sql(format!("SELECT coalesce(group_concat(w.id, ';'), '') FROM {}", ids.text));
-        let mut ids: Vec<i64> = lines::read(reader, sql, |text| text.parse().ok()).await?;
+        const ID: &[&str] = &["w.id"];
+        let sql = reader.sql(format!("SELECT {} FROM {}", lines::joined(ID), ids.text));
+        let mut ids: Vec<i64> = lines::read(reader, sql, ID, |fields| fields.number()).await?;
         ids.sort_unstable();
-        let [first, .., last] = ids[..] else { return self.with_ids(reader, &ids, day).await };
-        if last - first >= 2 * ids.len() as i64 {
-            return self.with_ids(reader, &ids, day).await;
-        }
-        let tables = (self.tables)(reader.dialect(), day);
         let (columns, read) = self.lines;
-        let sql =
-            reader.sql(format!("SELECT {columns} FROM {tables} AND s.id >= {first} AND s.id <= {last}"));
-        let mut rows = lines::read(reader, sql, |text| read(text, day)).await?;
+        let tables = (self.tables)(reader.dialect(), day);
+        let mut sql = reader.sql(format!(
+            "SELECT {} FROM {tables} AND s.tenant_id = {} AND s.id",
+            lines::joined(columns),
+            self.tenant.0
+        ));
+        match ids[..] {
+            [first, .., last] if last - first < 2 * ids.len() as i64 => {
+                sql.push(format_args!(" >= {first} AND s.id <= {last}"));
+            }
+            _ => {
+                sql.push(reader.dialect().is_one_of(ids.iter().copied()));
+            }
+        }
+        let mut rows = lines::read(reader, sql, columns, |fields| read(fields, day)).await?;
         rows.retain(|row| ids.binary_search(&row.id).is_ok());
         Ok(rows)
-    }
-
-    async fn with_ids(&self, reader: &mut Reader, ids: &[i64], day: Day) -> Result<Vec<Found<T>>, Error> {
-        let tables = (self.tables)(reader.dialect(), day);
-        let (columns, read) = self.lines;
-        let mut sql = reader.sql(format!("SELECT {columns} FROM {tables} AND s.id"));
-        sql.push(reader.dialect().is_one_of(ids.iter().copied()));
-        lines::read(reader, sql, |text| read(text, day)).await
     }
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
