@@ -1,20 +1,19 @@
-//! The applier: one task that brings accepted requests into the store, in journal order.
+//! The applier: one task that makes commits of accepted requests, in journal order. While one is stored, the next is made.
 
-use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::decode::Limits;
-use crate::fault::{self, chain};
+use crate::fault::chain;
 use crate::graph::Graph;
-use crate::graph::join::{Arrival, Joiner, Outcome};
+use crate::graph::join::{Joiner, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
 use crate::letters::Letters;
 use crate::model::batch::Signal;
@@ -28,6 +27,7 @@ use crate::vitals::health::Health;
 
 use super::accept::Handle;
 use super::enrich::{Enriched, Enricher};
+use super::finish::{self, Committer, Finished, Made, Progress};
 use super::keep::Keep;
 use super::options::Options;
 use super::poison::{Origins, Request};
@@ -81,10 +81,8 @@ pub async fn start<S: Keep>(
     };
     parts.health.set("replay", false, "reading the journal");
     let door = replay::Door { limits: parts.limits, rules: parts.rules };
-    let applier = Applier {
-        enricher: Enricher::new(door.rules.clone(), templates, highest),
-        joiner: Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max }),
-        sampler: Sampler::new(options.sampling),
+    let health = parts.health.clone();
+    let committer = Committer {
         options,
         journal: parts.journal,
         store: parts.store,
@@ -96,19 +94,24 @@ pub async fn start<S: Keep>(
         committed: parts.committed,
         queue,
         tally,
-        unsynced: Lsn(0),
-        synced_at: Instant::now(),
+        progress: Mutex::new(Progress::new()),
     };
-    let falls = Falls(applier.health.clone());
+    let applier = Applier {
+        enricher: Enricher::new(door.rules.clone(), templates, highest),
+        joiner: joiner(&committer.options),
+        sampler: Sampler::new(committer.options.sampling),
+        committer: Arc::new(committer),
+        storing: JoinSet::new(),
+    };
     let task = tokio::spawn(async move {
-        let _falls = falls;
+        let _falls = Falls(health);
         applier.run(parts.replay, door).await;
     });
     Ok((handle, task))
 }
 
 /// Tells that nothing is stored any more as soon as the applier panics, before anybody else can know.
-struct Falls(Health);
+pub(super) struct Falls(pub(super) Health);
 
 impl Drop for Falls {
     fn drop(&mut self) {
@@ -122,84 +125,75 @@ impl Drop for Falls {
     }
 }
 
-/// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
-const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
-
 pub(super) struct Applier<S> {
     enricher: Enricher,
     pub(super) joiner: Joiner,
     sampler: Sampler,
-    pub(super) options: Options,
-    journal: Journal,
-    pub(super) store: S,
-    graph: Graph,
-    pub(super) letters: Letters,
-    /// What requests are held to.
-    pub(super) door: replay::Door,
-    clock: Clock,
-    pub(super) health: Health,
-    committed: Arc<tokio::sync::Notify>,
-    queue: Arc<Queue>,
-    pub(super) tally: Arc<Tally>,
-    /// Applied, but perhaps still to be lost by the store in a power cut.
-    unsynced: Lsn,
-    synced_at: Instant,
+    pub(super) committer: Arc<Committer<S>>,
+    /// The commit that is being stored, one at most; given up where the applier is.
+    storing: JoinSet<Finished>,
 }
 
 impl<S: Keep> Applier<S> {
     async fn run(mut self, replay: Replay, door: replay::Door) {
+        let this = Arc::clone(&self.committer);
         if let Err(broken) = self.catch_up(replay, door).await {
             let chain = chain(&broken);
             error!(error = chain, "the journal was not replayed to its end; nothing is applied");
-            self.health.set("replay", false, chain);
+            this.health.set("replay", false, chain);
             return;
         }
-        let mut durable = self.journal.durable();
+        let mut durable = this.journal.durable();
         loop {
             let reached = *durable.borrow_and_update();
-            let waiting = self.queue.take(reached, self.options.commit_items_max);
+            let waiting = this.queue.take(reached, this.options.commit_items_max);
             if !waiting.is_empty() {
                 let began = Instant::now();
                 let items: usize = waiting.iter().map(|request| request.batch.items()).sum();
                 if !self.apply(waiting).await {
                     return;
                 }
-                if items >= self.options.commit_items_max {
-                    self.queue.stored(items, began.elapsed());
-                } else if !self.queue.is_stopping() {
+                if items < this.options.commit_items_max && !this.queue.is_stopping() {
                     self.gather(began).await;
                 }
                 continue;
             }
-            if self.queue.is_stopping()
-                && (self.queue.depth().requests == 0 || self.journal.stats().poisoned.is_some())
+            if this.queue.is_stopping()
+                && (this.queue.depth().requests == 0 || this.journal.stats().poisoned.is_some())
             {
                 break;
             }
             tokio::select! {
                 biased;
-                () = self.queue.arrived() => {}
+                () = this.queue.arrived() => {}
                 changed = durable.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    if !self.stored().await {
+                        return;
+                    }
                     self.sampler.expire(Instant::now());
-                    self.account_samples();
-                    self.release(false).await;
+                    let (held, gone) = self.sampler.account();
+                    this.tally.sampled(held, gone);
+                    this.release(false).await;
                 }
             }
         }
-        self.release(true).await;
+        if self.stored().await {
+            this.release(true).await;
+        }
     }
 
     /// Applies what the journal holds beyond the store.
     async fn catch_up(&mut self, replay: Replay, door: replay::Door) -> Result<(), replay::Broken> {
         let started = Instant::now();
+        let this = Arc::clone(&self.committer);
         let mut records = 0;
         let mut source = replay::Source::new(replay, door);
-        while let Some(read) = source.next(self.options.commit_items_max)? {
+        while let Some(read) = source.next(this.options.commit_items_max)? {
             records += read.waiting.len() as u64;
             for request in &read.waiting {
                 // What became a letter before a crash, and is stored now, must not be sent again.
-                if let Err(failure) = self.letters.take_back(request.source.received, request.lsn.0) {
+                if let Err(failure) = this.letters.take_back(request.source.received, request.lsn.0) {
                     warn!(
                         error = chain(&failure),
                         lsn = request.lsn.0,
@@ -208,92 +202,125 @@ impl<S: Keep> Applier<S> {
                 }
             }
             for letter in read.unreadable {
-                self.bury(letter).await;
+                this.bury(letter).await;
             }
             let applied = read.waiting.last().map(|request| request.lsn);
             if !self.apply(read.waiting).await || !self.pass(applied, read.last).await {
                 return Err(replay::Broken::Led);
             }
         }
-        self.tally.replayed(records);
+        if !self.stored().await {
+            return Err(replay::Broken::Led);
+        }
+        this.tally.replayed(records);
         if records > 0 {
             info!(records, seconds = started.elapsed().as_secs_f64(), "replayed the journal");
         }
-        self.health.set("replay", true, format!("{records} requests replayed at start"));
+        this.health.set("replay", true, format!("{records} requests replayed at start"));
         Ok(())
     }
 
     /// Moves the position to `last`, where what lies behind `applied` is in letters. False as with [`Applier::apply`].
     async fn pass(&mut self, applied: Option<Lsn>, last: Option<Lsn>) -> bool {
-        let Some(last) = last.filter(|last| applied.is_none_or(|applied| applied < *last)) else {
-            return true;
-        };
-        let commit = Commit { lsn: last.0, ..Commit::default() };
-        let passed = self.commit(commit, Origins::default(), &[]).await.is_some();
-        self.unsynced = last;
-        passed
+        match last.filter(|last| applied.is_none_or(|applied| applied < *last)) {
+            Some(last) => self.stored().await && self.committer.pass(last).await,
+            None => true,
+        }
     }
 
     /// Lets requests gather until the next commit is due, or the server stops.
     async fn gather(&self, began: Instant) {
-        let due = began + self.options.commit_interval;
+        let due = began + self.committer.options.commit_interval;
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(due) => {}
-            () = self.queue.stopped() => {}
+            () = self.committer.queue.stopped() => {}
         }
     }
 
-    /// Commits requests, however long the store makes it wait, and tells the graph. False where the server must not go on.
+    /// Makes a commit of requests, waits until the one before it is stored, and has it stored. False where the server must
+    /// not go on.
     async fn apply(&mut self, waiting: Vec<Waiting>) -> bool {
-        let Some(lsn) = waiting.last().map(|last| last.lsn) else { return true };
+        let Some(made) = self.make(waiting).await else { return true };
+        let finished = self.settled().await;
+        let finishing = Arc::clone(&self.committer).finish(made);
+        match finished {
+            Finished::Stored => {
+                self.storing.spawn(finishing);
+                true
+            }
+            // The next is made only when this one can be recalled.
+            Finished::Buried => {
+                let finished = finishing.await;
+                self.joiner = joiner(&self.committer.options);
+                finished != Finished::Led
+            }
+            Finished::Led => false,
+        }
+    }
+
+    /// Waits until nothing is being stored any more. False where the server must not go on.
+    async fn stored(&mut self) -> bool {
+        let finished = self.settled().await;
+        if finished == Finished::Buried {
+            self.joiner = joiner(&self.committer.options);
+        }
+        finished != Finished::Led
+    }
+
+    /// Waits until nothing is being stored any more. After [`Finished::Buried`] the joiner takes spans for stored that are in
+    /// letters, and would take them for duplicates when they are sent again: it has to forget, as soon as all that it knows
+    /// of is stored.
+    async fn settled(&mut self) -> Finished {
+        match self.storing.join_next().await {
+            None => Finished::Stored,
+            Some(Ok(finished)) => finished,
+            Some(Err(lost)) => match lost.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Finished::Led,
+            },
+        }
+    }
+
+    /// Makes a commit of requests; none of none.
+    async fn make(&mut self, waiting: Vec<Waiting>) -> Option<Made> {
+        let (began, lsn) = (Instant::now(), waiting.last()?.lsn);
+        let this = Arc::clone(&self.committer);
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
         // Thousands of records take a while: the other tasks of this thread go on elsewhere.
         let (requests, broken) = in_place(|| self.enrich(waiting, &mut enriched));
         requests.iter().for_each(|request| counts[request.signal as usize] += request.items as u64);
+        let items = requests.iter().map(|request| request.items).sum();
         for request in &broken {
-            self.bury(request.whole("reading it ended in a panic, a defect of this version")).await;
+            this.bury(request.whole("reading it ended in a panic, a defect of this version")).await;
         }
         self.recall(&enriched).await;
         let (outcomes, observed) = self.join(&enriched, &requests).await;
         let Enriched { spans, arrivals, logs, points, templates, mut observations, counted_only, left_out } =
             enriched;
-        self.tally.left_out(counted_only, left_out);
+        this.tally.left_out(counted_only, left_out);
         let all_spans = spans.len();
         let spans = fresh(spans, outcomes);
-        let left_of_spans = (all_spans - spans.len()) as u64;
+        let duplicates = (all_spans - spans.len()) as u64;
         let picked = self.sampler.pick(Instant::now(), spans);
         let (places, spans) = picked.rows.into_iter().unzip();
         observations.extend(observed);
         let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
-        let origins = Origins::new(places, &commit);
-        let Some((commit, buried)) = self.commit(commit, origins, &requests).await else { return false };
-        if buried[Signal::Traces as usize] > 0 {
-            // It takes them for stored, and would take them for duplicates when they are sent again.
-            self.forget_joined();
-        }
-        in_place(|| self.show(&arrivals, &commit));
         counts[Signal::Traces as usize] += picked.rescued;
-        counts[Signal::Traces as usize] -= left_of_spans + picked.passed_over;
-        self.account_samples();
+        counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
         counts[Signal::Logs as usize] -= counted_only;
-        for signal in Signal::ALL {
-            let index = signal as usize;
-            self.tally.stored(signal, counts[index].saturating_sub(buried[index]));
-        }
-        self.tally.duplicates(left_of_spans);
-        self.committed.notify_waiters();
-        self.unsynced = lsn;
-        if self.synced_at.elapsed() > Duration::from_secs(5) {
-            self.release(false).await;
-        }
-        true
-    }
-
-    fn account_samples(&mut self) {
-        let (held, gone) = self.sampler.account();
-        self.tally.sampled(held, gone);
+        Some(Made {
+            began,
+            full_of: Some(items).filter(|items| *items >= this.options.commit_items_max),
+            origins: Origins::new(places, &commit),
+            commit,
+            requests,
+            seen: finish::seen(&arrivals),
+            counts,
+            duplicates,
+            sampled: self.sampler.account(),
+        })
     }
 
     /// Adds the rows of requests to `enriched`. Answers the requests, and apart from them those that made this panic, of
@@ -304,7 +331,7 @@ impl<S: Keep> Applier<S> {
             let Waiting { lsn, sender: Sender { tenant, .. }, batch, source, .. } = waiting;
             let (signal, items) = (batch.signal(), batch.items());
             let before = enriched.lengths();
-            let (names, enricher) = (self.store.names(), &mut self.enricher);
+            let (names, enricher) = (self.committer.store.names(), &mut self.enricher);
             let work = || enricher.enrich(names, &tenant, batch, enriched);
             let outcome = catch_unwind(AssertUnwindSafe(work));
             if outcome.is_err() {
@@ -330,7 +357,7 @@ impl<S: Keep> Applier<S> {
             return (joined.outcomes, joined.observations);
         }
         // What it remembers may be half of something. What is stored is recalled.
-        self.forget_joined();
+        self.forget_joined().await;
         let (mut outcomes, mut observations) = (Vec::new(), Vec::new());
         for request in requests.iter().filter(|request| request.signal == Signal::Traces) {
             self.recall(enriched).await;
@@ -341,9 +368,10 @@ impl<S: Keep> Applier<S> {
                     observations.extend(joined.observations);
                 }
                 Err(_) => {
-                    self.forget_joined();
+                    self.forget_joined().await;
                     outcomes.extend(request.rows.clone().map(|_| Outcome::Duplicate));
-                    self.bury(request.whole("joining its spans ended in a panic, a defect of this version"))
+                    self.committer
+                        .bury(request.whole("joining its spans ended in a panic, a defect of this version"))
                         .await;
                 }
             }
@@ -351,46 +379,16 @@ impl<S: Keep> Applier<S> {
         (outcomes, observations)
     }
 
-    /// Tells the graph what was stored.
-    fn show(&self, arrivals: &[Arrival], commit: &Commit) {
-        // A commit holds thousands of spans of a few hundred operations; each is told once.
-        let told: HashSet<_> =
-            arrivals.iter().map(|arrival| (arrival.tenant, arrival.operation, arrival.service)).collect();
-        for (tenant, operation, service) in told {
-            self.graph.declare(tenant, operation, service);
-        }
-        let latest = self.clock.now().plus(GRAPH_AHEAD_MAX);
-        if commit.observations.iter().all(|(_, observation)| observation.at <= latest) {
-            self.graph.record(&commit.observations);
-        } else {
-            let present = commit.observations.iter().filter(|(_, observation)| observation.at <= latest);
-            self.graph.record(&present.copied().collect::<Vec<_>>());
-        }
+    /// Forgets what was joined, once it can be recalled.
+    async fn forget_joined(&mut self) {
+        // Where another server leads, nothing is stored and nothing is made of this any more.
+        self.stored().await;
+        self.joiner = joiner(&self.committer.options);
     }
+}
 
-    /// Lets the journal delete what the store has on disk for good.
-    async fn release(&mut self, last: bool) {
-        if self.unsynced == Lsn(0) {
-            return;
-        }
-        match self.store.sync().await {
-            Ok(position) => {
-                fault::point("pipeline.flushed");
-                self.journal.release(Lsn(position));
-                if position >= self.unsynced.0 {
-                    self.unsynced = Lsn(0);
-                }
-            }
-            Err(failure @ crate::store::error::Error::NotFlushed) => {
-                self.health.set("database_flush", false, chain(&failure));
-            }
-            Err(failure) if last => {
-                warn!(error = chain(&failure), "the store was not synced; the journal keeps its data")
-            }
-            Err(failure) => warn!(error = chain(&failure), "the store was not synced; it is tried again"),
-        }
-        self.synced_at = Instant::now();
-    }
+fn joiner(options: &Options) -> Joiner {
+    Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max })
 }
 
 /// The spans that were not there before, under the keys of their traces, each with its place.

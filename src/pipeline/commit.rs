@@ -12,7 +12,7 @@ use crate::letters::Letter;
 use crate::store::error::Error;
 use crate::store::rows::{Commit, Committed};
 
-use super::apply::Applier;
+use super::finish::Committer;
 use super::keep::Keep;
 use super::poison::{Origins, Request, Row, Search};
 
@@ -31,7 +31,7 @@ enum Attempt {
     TryOut,
 }
 
-impl<S: Keep> Applier<S> {
+impl<S: Keep> Committer<S> {
     /// Commits. Answers what was committed, and of each signal how many items went into letters instead. None where
     /// another server leads by now: this one must not go on.
     pub(super) async fn commit(

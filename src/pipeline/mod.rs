@@ -1,14 +1,14 @@
 //! From an accepted request to everything that is kept of it.
 //!
 //! [`Handle::accept`] appends a request to the journal and resolves once it is durable: that is the
-//! acknowledgement. Behind it one applier takes requests in journal order, enriches them, and commits them to the
+//! acknowledgement. Behind it one applier takes requests in journal order, enriches them, and has them committed to the
 //! store in large transactions together with the position reached, so that a restart replays exactly what is
 //! missing. What the store took is then shown to the graph. Nothing is dropped: when the store is away the
 //! applier waits and asks again, the queue fills, and new requests are refused as retryable. What it refuses by itself,
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `sampling` (which
+//! [`enrich`] (rows from records), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `sampling` (which
 //! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
@@ -16,6 +16,7 @@ mod apply;
 mod commit;
 mod enrich;
 mod error;
+mod finish;
 mod keep;
 mod options;
 mod pace;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::fault::chain;
-use crate::graph::join::{Joiner, Known};
+use crate::graph::join::Known;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::node::NodeKind;
 use crate::model::span::{SpanKind, Status};
@@ -19,11 +19,8 @@ use super::keep::Keep;
 
 /// Traces that the store is asked about at once.
 const RECALLED_TOGETHER: usize = 1_000;
-impl<S: Keep> Applier<S> {
-    pub(super) fn forget_joined(&mut self) {
-        self.joiner = Joiner::new(crate::graph::join::Options { spans_max: self.options.joined_spans_max });
-    }
 
+impl<S: Keep> Applier<S> {
     /// Gives the joiner the traces that were begun before it remembers.
     pub(super) async fn recall(&mut self, enriched: &Enriched) {
         for (tenant, positions) in enrich::by_tenant(&enriched.arrivals) {
@@ -43,8 +40,11 @@ impl<S: Keep> Applier<S> {
                     continue;
                 }
                 for trace in recalled {
-                    let known =
-                        trace.spans.iter().map(|span| known(self.store.names(), tenant, span)).collect();
+                    let known = trace
+                        .spans
+                        .iter()
+                        .map(|span| known(self.committer.store.names(), tenant, span))
+                        .collect();
                     self.joiner.seed(tenant, trace.trace_id, trace.key, known);
                 }
             }
@@ -57,14 +57,14 @@ impl<S: Keep> Applier<S> {
         }
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.store.recall(tenant, unknown).await {
+            match self.committer.store.recall(tenant, unknown).await {
                 Ok(recalled) => return recalled,
                 Err(failure) => {
                     let chain = chain(&failure);
                     warn!(error = chain, "the store cannot be read; it is asked again");
-                    self.health.set("store", false, chain);
+                    self.committer.health.set("store", false, chain);
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.options.retry_interval_max);
+                    pause = (pause * 2).min(self.committer.options.retry_interval_max);
                 }
             }
         }
