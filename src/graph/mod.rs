@@ -21,11 +21,12 @@ mod subject_hash;
 mod tests;
 pub mod topology;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Folded, FoldedCell, Subject};
 use crate::model::time::{UnixNanos, Window};
 
 use ring::{Ring, Snapshot};
@@ -40,8 +41,8 @@ pub const COARSE_KEPT_SECONDS: i64 = 7_860;
 /// Newest buckets that stay ready for changes: a minute of fine ones, two minutes of coarse ones.
 const FINE_OPEN: i64 = 6;
 const COARSE_OPEN: i64 = 2;
-/// Observations recorded under one hold of a tenant's lock, about a millisecond of work.
-const OBSERVATIONS_PER_HOLD: usize = 4_096;
+/// Cells recorded under one hold of a tenant's lock, about half a millisecond of work.
+const CELLS_PER_HOLD: usize = 1_024;
 
 /// The recent roll-ups of all tenants. Cheap to clone; clones share the same numbers.
 #[derive(Debug, Clone, Default)]
@@ -70,15 +71,18 @@ impl Graph {
         Self::default()
     }
 
-    /// Adds observations. Those older than the rings reach, counted back from the newest seen, are ignored and
-    /// counted in [`Counts::late`]. The caller keeps out times far in the future: they would push everything
-    /// else out.
-    pub fn record(&self, observations: &[(TenantNumber, Observation)]) {
-        for run in observations.chunk_by(|(one, _), (other, _)| one == other) {
-            let tenant = self.tenant_or_new(run[0].0);
-            for part in run.chunks(OBSERVATIONS_PER_HOLD) {
+    /// Adds cells. Those older than the rings reach, counted back from the newest seen, are ignored and counted in
+    /// [`Counts::late`]; so are those whose buckets begin after `latest`, which would push everything else out.
+    pub fn record(&self, cells: &Folded, latest: UnixNanos) {
+        let latest = latest.bucket_seconds(FINE_SECONDS);
+        let mut cells: Vec<FoldedCell<'_>> = cells.iter().filter(|cell| cell.bucket_s <= latest).collect();
+        // The newest first: it tells what is too old.
+        cells.sort_unstable_by_key(|cell| (cell.tenant, Reverse(cell.bucket_s)));
+        for run in cells.chunk_by(|one, other| one.tenant == other.tenant) {
+            let tenant = self.tenant_or_new(run[0].tenant);
+            for part in run.chunks(CELLS_PER_HOLD) {
                 let mut tenant = write(&tenant);
-                part.iter().for_each(|(_, observation)| tenant.record(observation));
+                part.iter().for_each(|cell| tenant.record(cell));
             }
         }
     }
@@ -286,21 +290,22 @@ impl Default for Tenant {
 }
 
 impl Tenant {
-    fn record(&mut self, observation: &Observation) {
-        let bucket = observation.at.bucket_seconds(COARSE_SECONDS);
-        if !self.advance(bucket) {
-            self.late += 1;
+    fn record(&mut self, folded: &FoldedCell<'_>) {
+        let FoldedCell { bucket_s, subject, cell, observations, .. } = *folded;
+        let coarse = bucket_s.div_euclid(COARSE_SECONDS) * COARSE_SECONDS;
+        if !self.advance(coarse) {
+            self.late += observations;
             return;
         }
-        self.observations += 1;
-        if let Some(cell) = self.fine.cell(observation.at.bucket_seconds(FINE_SECONDS), observation.subject) {
-            cell.add(&observation.seen);
+        self.observations += observations;
+        if let Some(sum) = self.fine.cell(bucket_s, subject) {
+            sum.merge(cell);
         }
-        if let Some(cell) = self.coarse.cell(bucket, observation.subject) {
-            let is_new = *cell == Cell::default();
-            cell.add(&observation.seen);
+        if let Some(sum) = self.coarse.cell(coarse, subject) {
+            let is_new = *sum == Cell::default();
+            sum.merge(cell);
             if is_new {
-                self.use_edge(bucket, observation.subject);
+                self.use_edge(coarse, subject);
             }
         }
     }

@@ -27,6 +27,11 @@ fn edge(from: u32, to: u32) -> Subject {
     Subject::Edge(OperationId(from), OperationId(to))
 }
 
+/// Records observations, however late.
+fn record(graph: &Graph, observations: &[(TenantNumber, Observation)]) {
+    graph.record(&observations.iter().copied().collect(), UnixNanos(i64::MAX));
+}
+
 fn window(from: i64, to: i64) -> Window {
     Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to))
 }
@@ -36,7 +41,7 @@ fn windows_are_covered_as_far_back_as_buckets_are_kept() {
     let graph = Graph::new();
     let covers = |from, to| graph.covers(TENANT, window(from, to));
     assert_eq!(covers(START, START + 10), None);
-    graph.record(&[call(operation(1), START, 5)]);
+    record(&graph, &[call(operation(1), START, 5)]);
     assert_eq!(covers(START - FINE_KEPT_SECONDS + 10, START + 10), Some(FINE_SECONDS));
     assert_eq!(covers(START - FINE_KEPT_SECONDS, START + 10), Some(COARSE_SECONDS));
     assert_eq!(covers(START - COARSE_KEPT_SECONDS + 60, START + 10), Some(COARSE_SECONDS));
@@ -48,11 +53,10 @@ fn windows_are_covered_as_far_back_as_buckets_are_kept() {
 #[test]
 fn windows_pick_the_buckets_they_overlap() {
     let graph = Graph::new();
-    graph.record(&[
-        call(operation(1), START, 5),
-        call(operation(1), START + 10, 5),
-        call(operation(2), START + 20, 5),
-    ]);
+    record(
+        &graph,
+        &[call(operation(1), START, 5), call(operation(1), START + 10, 5), call(operation(2), START + 20, 5)],
+    );
     let count = |from, to| {
         graph.merged(TENANT, window(from, to), FINE_SECONDS).values().map(|cell| cell.count).sum::<u64>()
     };
@@ -70,17 +74,16 @@ fn windows_pick_the_buckets_they_overlap() {
 fn what_is_too_old_is_counted_and_left_to_the_store() {
     let graph = Graph::new();
     let late = START - COARSE_KEPT_SECONDS;
-    graph.record(&[
-        call(edge(1, 2), START, 5),
-        call(operation(1), late, 5),
-        call(operation(1), late + 60, 5),
-    ]);
+    record(
+        &graph,
+        &[call(edge(1, 2), START, 5), call(operation(1), late, 5), call(operation(1), late + 60, 5)],
+    );
     let counts = graph.counts(TENANT);
     assert_eq!((counts.observations, counts.late, counts.edges), (2, 1, 1));
     // Two hours later the edge is idle, and a jump past everything clears everything.
-    graph.record(&[call(edge(3, 4), START + COARSE_KEPT_SECONDS, 5)]);
+    record(&graph, &[call(edge(3, 4), START + COARSE_KEPT_SECONDS, 5)]);
     assert_eq!(graph.counts(TENANT).edges, 1);
-    graph.record(&[call(operation(9), START + 1_000_000, 5)]);
+    record(&graph, &[call(operation(9), START + 1_000_000, 5)]);
     assert_eq!(graph.counts(TENANT).edges, 0);
     assert_eq!(graph.merged(TENANT, window(0, START + 2_000_000), COARSE_SECONDS).len(), 1);
 }
@@ -93,7 +96,7 @@ fn declarations_count_nodes() {
     }
     assert_eq!(graph.counts(TENANT), Counts { nodes: 2, operations: 3, ..Counts::default() });
     assert_eq!(graph.owners(TENANT)[&OperationId(3)], ServiceId(3));
-    graph.record(&[call(edge(1, 3), START, 5), call(operation(1), START, 5)]);
+    record(&graph, &[call(edge(1, 3), START, 5), call(operation(1), START, 5)]);
     let topology = graph.topology(TENANT, window(START, START + 10), FINE_SECONDS);
     assert_eq!(topology.callees(ServiceId(1), 3), [(ServiceId(3), 1)]);
     assert_eq!(graph.tenants(), [TENANT]);
@@ -108,7 +111,7 @@ fn restored_cells_are_covered_from_where_they_were_read() {
     graph.restore(TENANT, 17, None, [(START, edge(5, 6), cell.clone())].into_iter());
     assert_eq!(graph.covers(TENANT, window(START + 60, START + 130)), Some(COARSE_SECONDS));
     assert_eq!(graph.covers(TENANT, window(START + 59, START + 130)), None);
-    graph.record(&[call(edge(1, 2), START + 60, 5)]);
+    record(&graph, &[call(edge(1, 2), START + 60, 5)]);
     assert_eq!(graph.merged(TENANT, window(START, START + 180), COARSE_SECONDS)[&edge(1, 2)].count, 5);
     assert_eq!(graph.counts(TENANT).edges, 1);
 
@@ -122,7 +125,7 @@ fn restored_cells_are_covered_from_where_they_were_read() {
 fn idle_tenants_give_their_cells_back() {
     let graph = Graph::new();
     graph.declare(TENANT, OperationId(1), ServiceId(1));
-    graph.record(&[call(edge(1, 1), START, 5)]);
+    record(&graph, &[call(edge(1, 1), START, 5)]);
     assert_eq!(graph.evict_idle(UnixNanos::from_seconds(START)), 0);
     assert_eq!(graph.evict_idle(UnixNanos::from_seconds(START + 120)), 1);
     assert_eq!(graph.evict_idle(UnixNanos::from_seconds(START + 120)), 0);
@@ -131,9 +134,9 @@ fn idle_tenants_give_their_cells_back() {
         Counts { nodes: 1, operations: 1, observations: 1, ..Counts::default() }
     );
     // Stragglers do not make the dropped buckets look whole.
-    graph.record(&[call(edge(1, 1), START, 5)]);
+    record(&graph, &[call(edge(1, 1), START, 5)]);
     assert_eq!(graph.covers(TENANT, window(START, START + 10)), None);
-    graph.record(&[call(edge(1, 1), START + 600, 5)]);
+    record(&graph, &[call(edge(1, 1), START + 600, 5)]);
     assert_eq!(graph.covers(TENANT, window(START + 60, START + 610)), Some(FINE_SECONDS));
 }
 
@@ -157,7 +160,7 @@ proptest! {
         length in 1..3_000_i64,
     ) {
         let graph = Graph::new();
-        observations.chunks(call_length).for_each(|part| graph.record(part));
+        observations.chunks(call_length).for_each(|part| record(&graph, part));
         let asked = window(START + from, START + from + length);
         for tenant in [TenantNumber(1), TenantNumber(2)] {
             let Some(width) = graph.covers(tenant, asked) else { continue };
@@ -208,10 +211,10 @@ proptest! {
                 .collect();
             // So that everything before is sealed.
             calls.push(call(operation(9), START + 3_500, 1));
-            asked.record(&calls);
+            record(&asked, &calls);
             all.extend(calls);
             let fresh = Graph::new();
-            fresh.record(&all);
+            record(&fresh, &all);
             let wanted = fresh.merged_each(TENANT, &windows);
             for _ in 0..4 {
                 prop_assert_eq!(&asked.merged_each(TENANT, &windows), &wanted);
@@ -224,7 +227,7 @@ proptest! {
 fn ten_sealed_buckets_are_read_as_one() {
     let graph = Graph::new();
     let calls: Vec<_> = (0..60).map(|minute| call(operation(1), START + minute * 60, 5)).collect();
-    graph.record(&calls);
+    record(&graph, &calls);
     let hour = [vec![(window(START, START + 3_600), COARSE_SECONDS)]];
     let read_at_once = || {
         let tenant = graph.tenant(TENANT).unwrap();

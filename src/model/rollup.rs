@@ -1,10 +1,14 @@
 //! Roll-ups: rate, errors and duration of operations, instances and edges in buckets of time.
 //!
 //! A span is turned into [`Observation`]s; observations are added to [`Cell`]s. Adding commutes, so a cell is
-//! the same whatever the order of arrival. The store keeps cells on disk, the graph keeps the recent ones in
-//! memory, and both add the same observations.
+//! the same whatever the order of arrival. Those of a commit are added up once ([`Folded`]): the store keeps cells on
+//! disk, the graph keeps the recent ones in memory, and both add the same ones.
 
-use super::id::{OperationId, ResourceId, ServiceId, TemplateId};
+use std::collections::HashMap;
+
+use foldhash::quality::RandomState;
+
+use super::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use super::log::Severity;
 use super::sketch::Sketch;
 use super::time::UnixNanos;
@@ -139,6 +143,72 @@ impl Cell {
     /// Mean duration in nanoseconds.
     pub fn mean_ns(&self) -> f64 {
         ratio(self.sum_ns, self.count)
+    }
+}
+
+/// Observations added up: a cell for each tenant, fine bucket and subject. One of thousands of spans costs a tenth of what
+/// adding each to the cells of the store and of the graph would.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Folded(HashMap<(TenantNumber, i64, Subject), Sum, RandomState>);
+
+/// A cell, and how many observations it is the sum of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Sum {
+    cell: Cell,
+    observations: u64,
+}
+
+/// The cell of one bucket of [`FINE_SECONDS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoldedCell<'f> {
+    /// Whose it is.
+    pub tenant: TenantNumber,
+    /// The first second of the bucket.
+    pub bucket_s: i64,
+    /// What it is about.
+    pub subject: Subject,
+    /// The sums.
+    pub cell: &'f Cell,
+    /// How many observations these are the sums of.
+    pub observations: u64,
+}
+
+impl Folded {
+    /// Adds one observation.
+    pub fn add(&mut self, tenant: TenantNumber, observation: &Observation) {
+        let bucket = observation.at.bucket_seconds(FINE_SECONDS);
+        let sum = self.0.entry((tenant, bucket, observation.subject)).or_default();
+        sum.cell.add(&observation.seen);
+        sum.observations += 1;
+    }
+
+    /// The cells, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = FoldedCell<'_>> {
+        self.0.iter().map(|((tenant, bucket_s, subject), sum)| FoldedCell {
+            tenant: *tenant,
+            bucket_s: *bucket_s,
+            subject: *subject,
+            cell: &sum.cell,
+            observations: sum.observations,
+        })
+    }
+
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was observed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(TenantNumber, Observation)> for Folded {
+    fn from_iter<I: IntoIterator<Item = (TenantNumber, Observation)>>(observations: I) -> Self {
+        let mut folded = Self::default();
+        observations.into_iter().for_each(|(tenant, observation)| folded.add(tenant, &observation));
+        folded
     }
 }
 

@@ -297,7 +297,7 @@ impl<S: Keep> Applier<S> {
         }
         self.recall(&enriched).await;
         let (outcomes, observed) = self.join(&enriched, &requests).await;
-        let Enriched { spans, arrivals, logs, points, templates, mut observations, counted_only, left_out } =
+        let Enriched { spans, arrivals, logs, points, templates, observations, counted_only, left_out } =
             enriched;
         this.tally.left_out(counted_only, left_out);
         let all_spans = spans.len();
@@ -305,8 +305,8 @@ impl<S: Keep> Applier<S> {
         let duplicates = (all_spans - spans.len()) as u64;
         let picked = self.sampler.pick(Instant::now(), spans);
         let (places, spans) = picked.rows.into_iter().unzip();
-        observations.extend(observed);
-        let commit = Commit { lsn: lsn.0, spans, logs, points, observations, templates };
+        let cells = in_place(|| observations.into_iter().chain(observed).collect());
+        let commit = Commit { lsn: lsn.0, spans, logs, points, cells, templates };
         counts[Signal::Traces as usize] += picked.rescued;
         counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
         counts[Signal::Logs as usize] -= counted_only;

@@ -147,13 +147,7 @@ impl<S: Keep> Committer<S> {
         for (tenant, operation, service) in seen {
             self.graph.declare(tenant, operation, service);
         }
-        let latest = self.clock.now().plus(GRAPH_AHEAD_MAX);
-        if commit.observations.iter().all(|(_, observation)| observation.at <= latest) {
-            self.graph.record(&commit.observations);
-        } else {
-            let present = commit.observations.iter().filter(|(_, observation)| observation.at <= latest);
-            self.graph.record(&present.copied().collect::<Vec<_>>());
-        }
+        self.graph.record(&commit.cells, self.clock.now().plus(GRAPH_AHEAD_MAX));
     }
 
     /// Lets the journal delete what the store has on disk for good.

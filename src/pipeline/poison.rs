@@ -81,8 +81,7 @@ impl Origins {
         };
         let all = all_rows(commit);
         let kept = all.into_iter().filter(|row| !rows.contains(row));
-        let observations = commit.observations.clone();
-        let commit = Commit { observations, ..part(commit, kept) };
+        let commit = Commit { cells: commit.cells.clone(), ..part(commit, kept) };
         (commit, Self(Signal::ALL.map(others)))
     }
 }
@@ -107,7 +106,7 @@ impl<'c> Search<'c> {
         let rows = self.suspected.last()?;
         let mut tried = part(self.commit, rows.iter().copied());
         if rows.is_empty() {
-            tried.observations.clone_from(&self.commit.observations);
+            tried.cells.clone_from(&self.commit.cells);
         }
         Some(tried)
     }

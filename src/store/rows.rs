@@ -8,7 +8,7 @@ use crate::model::id::{
 use crate::model::log::{LogDetail, Severity};
 use crate::model::metric::{MetricKind, Point, Temporality};
 use crate::model::packed::Attributes;
-use crate::model::rollup::Observation;
+use crate::model::rollup::Folded;
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::text::Text;
 use crate::model::time::UnixNanos;
@@ -150,7 +150,7 @@ pub struct Commit {
     /// Metric points in order of arrival.
     pub points: Vec<PointRow>,
     /// What to add to the roll-ups.
-    pub observations: Vec<(TenantNumber, Observation)>,
+    pub cells: Folded,
     /// Templates to write or to overwrite.
     pub templates: Vec<TemplateRow>,
 }

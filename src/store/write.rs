@@ -102,11 +102,10 @@ pub(super) async fn write(
     Ok(Written { pending, made: days.made, next: days.next, rollups, series, committed })
 }
 
-/// What the observations of a commit make of the roll-ups.
+/// What the cells of a commit make of the roll-ups.
 async fn roll_up(commit: Arc<Commit>, rollups: Arc<RwLock<Rollups>>) -> Result<Prepared, Error> {
-    let delta = spawn_blocking(move || rollups::fold(&commit.observations)).await.map_err(Error::Lost)?;
     let rollups = rollups.read_owned().await;
-    spawn_blocking(move || rollups.prepare(delta)).await.map_err(Error::Lost)
+    spawn_blocking(move || rollups.prepare(rollups::delta(&commit.cells))).await.map_err(Error::Lost)
 }
 
 /// The writer, with what this commit adds to what it remembers.

@@ -31,7 +31,7 @@ use super::error::Error;
 use super::hours::Touched;
 use super::partition::{Family, Partition, Partitions};
 use crate::model::id::TenantNumber;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Observation, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Folded, FoldedCell, HOUR_SECONDS, Subject};
 use crate::model::time::UnixNanos;
 
 /// How far behind a tenant's newest bucket its cells stay in memory, for the fine and the coarse width. What
@@ -105,24 +105,17 @@ struct Reach {
     newest: i64,
 }
 
-/// Adds up observations. Buckets of the fine width first; the coarse ones are made of them.
-pub(super) fn fold(observations: &[(TenantNumber, Observation)]) -> Delta {
-    let mut delta = Delta::with_capacity_and_hasher(observations.len() / 4, RandomState::default());
-    for (tenant, observation) in observations {
-        let width = match observation.subject {
-            Subject::Logs(..) => COARSE_SECONDS,
-            _ => FINE_SECONDS,
-        };
-        let bucket = observation.at.bucket_seconds(width);
-        let place = Place { tenant: *tenant, width, bucket, subject: columns(observation.subject) };
-        delta.entry(place).or_default().add(&observation.seen);
+/// The cells that a commit adds, with those of the coarse width, which are made of them.
+pub(super) fn delta(cells: &Folded) -> Delta {
+    let mut delta = Delta::with_capacity_and_hasher(2 * cells.len(), RandomState::default());
+    for FoldedCell { tenant, bucket_s, subject, cell, .. } in cells.iter() {
+        let place = Place { tenant, width: FINE_SECONDS, bucket: bucket_s, subject: columns(subject) };
+        // Log cells and those of spans never meet: the subject tells them apart.
+        delta.entry(place.minute()).or_default().merge(cell);
+        if !matches!(subject, Subject::Logs(..)) {
+            delta.insert(place, cell.clone());
+        }
     }
-    let mut coarse = Delta::with_capacity_and_hasher(delta.len(), RandomState::default());
-    for (place, cell) in delta.iter().filter(|(place, _)| place.width == FINE_SECONDS) {
-        coarse.entry(place.minute()).or_default().merge(cell);
-    }
-    // Log cells and those of spans never meet: the subject tells them apart.
-    delta.extend(coarse);
     delta
 }
 

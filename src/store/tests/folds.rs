@@ -85,8 +85,8 @@ proptest! {
                 if restart {
                     store = home.crash(store).await;
                 }
-                let observations = piece.to_vec();
-                store.commit(Commit { lsn, observations, ..Commit::default() }).await.unwrap();
+                let cells = piece.iter().copied().collect();
+                store.commit(Commit { lsn, cells, ..Commit::default() }).await.unwrap();
             }
             stored_cells(&store).await
         });
@@ -135,12 +135,15 @@ fn rows_after_an_open_minute_are_found_again_after_a_crash() {
         store.prepare(&ahead).await.unwrap();
         let observations = vec![call(0, 1, 5), logs(0), logs(300)];
         store
-            .commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() })
+            .commit(Commit { lsn: 1, cells: observations.iter().copied().collect(), ..Commit::default() })
             .await
             .unwrap();
         let store = home.crash(store).await;
         let more = vec![logs(301), call(302, 1, 5)];
-        store.commit(Commit { lsn: 2, observations: more.clone(), ..Commit::default() }).await.unwrap();
+        store
+            .commit(Commit { lsn: 2, cells: more.iter().copied().collect(), ..Commit::default() })
+            .await
+            .unwrap();
         let all: Vec<_> = observations.into_iter().chain(more).collect();
         assert_eq!(stored_cells(&store).await, expected_cells(&all));
         let store = home.reopen(store).await;
@@ -167,7 +170,10 @@ async fn through_memory(
         if let Slot::Ready(writer) = &mut *store.inner.writer.lock().await {
             writer.rollups.write().await.set_open_max(open_max);
         }
-        store.commit(Commit { lsn, observations: piece.to_vec(), ..Commit::default() }).await.unwrap();
+        store
+            .commit(Commit { lsn, cells: piece.iter().copied().collect(), ..Commit::default() })
+            .await
+            .unwrap();
     }
     stored_cells(&store).await
 }

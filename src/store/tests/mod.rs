@@ -240,7 +240,7 @@ fn a_commit_is_there_after_a_restart() {
             spans: (1..=5).map(|number| span(1, number)).collect(),
             logs: (1..=3).map(log).collect(),
             points: vec![point(&gauge("load"), 1, PointValue::Double(0.5))],
-            observations: vec![call(1, 1, 5)],
+            cells: [call(1, 1, 5)].into_iter().collect(),
             templates: vec![template.clone()],
         };
         let committed = store.commit(commit).await.unwrap();
@@ -336,7 +336,7 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
                 spans: vec![span(1, 1), span(1, 2)],
                 logs: vec![log(1)],
                 points: vec![point(&series, 1, PointValue::Int(4))],
-                observations: vec![call(1, 1, 6), call(2, 1, 9)],
+                cells: [call(1, 1, 6), call(2, 1, 9)].into_iter().collect(),
                 templates: Vec::new(),
             })
         };
@@ -381,7 +381,8 @@ fn d10_a_commit_whose_end_was_lost_is_looked_for() {
     on_both(async |home: Home| {
         let store = home.open().await;
         store.names().tenant(&TenantId::try_from("acme").unwrap());
-        let commit = |lsn| Arc::new(Commit { lsn, observations: vec![call(1, 1, 6)], ..Commit::default() });
+        let commit =
+            |lsn| Arc::new(Commit { lsn, cells: [call(1, 1, 6)].into_iter().collect(), ..Commit::default() });
         let answer = store.commit(commit(1)).await.unwrap();
         // As if the answer to the first commit had been lost: memory knows nothing of it.
         store.inner.applied.store(0, std::sync::atomic::Ordering::Release);

@@ -43,7 +43,7 @@ async fn fill(store: &Store) {
         spans: (1..=5).map(|number| span(1, number)).collect(),
         logs: (1..=3).map(log).chain([later]).collect(),
         points: (0..).zip(VALUES).map(|(second, value)| point(&load, second, value)).collect(),
-        observations: vec![call(1, 1, 5), call(40_000, 1, 5)],
+        cells: [call(1, 1, 5), call(40_000, 1, 5)].into_iter().collect(),
         templates: vec![template],
     };
     store.commit(commit).await.unwrap();

@@ -20,7 +20,8 @@ const DAY: i64 = 86_400;
 
 /// A commit with something of every kind on each of the days `0..days` after the start.
 fn of_days(lsn: u64, days: i64) -> Commit {
-    let mut commit = Commit { lsn, ..Commit::default() };
+    let cells = (0..days).map(|day| call(day * DAY, 1, 5)).collect();
+    let mut commit = Commit { lsn, cells, ..Commit::default() };
     let series = gauge("load");
     for day in 0..days {
         let mut span = span(1, 1);
@@ -31,7 +32,6 @@ fn of_days(lsn: u64, days: i64) -> Commit {
         commit.spans.push(span);
         commit.logs.push(log);
         commit.points.push(point(&series, day * DAY, PointValue::Int(day)));
-        commit.observations.push(call(day * DAY, 1, 5));
     }
     commit
 }
@@ -129,7 +129,7 @@ fn hours_are_added_up_from_minutes_and_again_when_late_telemetry_comes() {
             (0..600).map(|number| call(number * 37, (number % 5) as u32, number as u64 * 1_000)).collect();
         let commit = |lsn, observations: &[_]| Commit {
             lsn,
-            observations: observations.to_vec(),
+            cells: observations.iter().copied().collect(),
             ..Commit::default()
         };
         store.commit(commit(1, &observations[..400])).await.unwrap();

@@ -46,7 +46,7 @@ struct Spent {
     cpu: Duration,
     detail_bytes: u64,
     block_bytes: u64,
-    observations: u64,
+    cells: u64,
 }
 
 /// Fills the store and prints a line for every million spans.
@@ -64,7 +64,7 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
         let commit = Arc::new(traffic.commit(store.applied() + 1, amount.batch)?);
         part.made += thread_cpu()?.saturating_sub(made);
         part.spans += commit.spans.len() as u64;
-        part.observations += commit.observations.len() as u64;
+        part.cells += commit.cells.len() as u64;
         let (time, committed) = timed(|| runtime.block_on(store.commit(commit)));
         let committed = committed?;
         part.commits.add(time);
@@ -96,9 +96,9 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
     let sizes = sizes(place, runtime, &store)?;
     report.put("total", all.print(all.spans, sizes));
     println!(
-        "{:.1} bytes of detail a span; {:.1} observations a span",
+        "{:.1} bytes of detail a span; {:.1} cells a span",
         all.detail_bytes as f64 / all.spans as f64,
-        all.observations as f64 / all.spans as f64
+        all.cells as f64 / all.spans as f64
     );
     report.put("lines", Value::Array(lines));
     report.put("commits", all.commits.report());
@@ -150,7 +150,7 @@ impl Spent {
         self.cpu += other.cpu;
         self.detail_bytes += other.detail_bytes;
         self.block_bytes += other.block_bytes;
-        self.observations += other.observations;
+        self.cells += other.cells;
     }
 
     /// Prints a line; sizes are those of the database so far, over `total` spans.

@@ -62,7 +62,7 @@ pub(crate) fn run(place: &Place, runtime: &Runtime, amount: &Amount, report: &mu
             let row = log(&world, &patterns, &mut random, time)?;
             let subject = Subject::Logs(row.service, row.template, row.severity);
             let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: row.severity >= Severity::ERROR };
-            commit.observations.push((world.tenant, Observation { subject, at: time, seen }));
+            commit.cells.add(world.tenant, &Observation { subject, at: time, seen });
             commit.logs.push(row);
         }
         Ok(commit)

@@ -1,4 +1,4 @@
-//! Traces in order of time, as rows with the observations that the joiner makes of them.
+//! Traces in order of time, as rows with the cells that the joiner's observations add up to.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Traffic {
             self.add_trace(&mut commit, &mut arrivals)?;
         }
         let joined = self.joiner.join(&arrivals);
-        commit.observations = joined.observations;
+        commit.cells = joined.observations.into_iter().collect();
         for (row, outcome) in commit.spans.iter_mut().zip(joined.outcomes) {
             if let Outcome::New(key) = outcome {
                 row.trace_key = key;

@@ -47,7 +47,7 @@ fn rollups_are_what_was_observed() {
     let mut world = World::empty();
     let tenants: Vec<TenantNumber> = world.tenants.iter().map(|tenant| tenant.number).collect();
     let observations = observations(&tenants);
-    world.commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() });
+    world.commit(Commit { lsn: 1, cells: observations.iter().copied().collect(), ..Commit::default() });
     // Both ends lie inside a bucket; buckets that overlap count whole.
     for (width, window) in [(COARSE_SECONDS, window(90, 250)), (FINE_SECONDS, window(15, 85))] {
         let whole = |at: i64| at.div_euclid(width) * width;
@@ -99,7 +99,7 @@ fn single_minutes_of_few_subjects_are_those_of_the_roll_ups() {
         let at = earlier(seconds(second).seconds());
         observations.push((tenant, Observation { subject, at, seen }));
     }
-    world.commit(Commit { lsn: 1, observations: observations.clone(), ..Commit::default() });
+    world.commit(Commit { lsn: 1, cells: observations.iter().copied().collect(), ..Commit::default() });
     let minute = |second: i64| seconds(second).bucket_seconds(COARSE_SECONDS);
     let minutes: BTreeSet<i64> =
         [0, 60, 180, 390].into_iter().flat_map(|second| [minute(second), minute(second) - day]).collect();
