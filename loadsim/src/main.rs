@@ -13,8 +13,9 @@ use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
 use loadsim::planted::{agent, suite};
-use loadsim::run::{self, Options};
+use loadsim::run::{self, Manner, Options};
 use loadsim::send::{self, Protocol};
+use loadsim::sharing::Sharing;
 
 /// At which seconds of a minute recorded incidents end unless others are given.
 const SECONDS: [u8; 3] = [0, 20, 40];
@@ -207,15 +208,31 @@ struct Play {
     /// Repeats a run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Connections; services are shared out among them.
+    /// Connections; services are shared out among them, or traces with --collector.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Spans of one export request at most.
+    /// Spans, log records or points of one export request at most; 512 is an SDK's default, 8192 a Collector's.
     #[arg(long, default_value_t = 512)]
     batch: usize,
+    /// How long spans wait at most for a request to be full; an SDK's default is 5s, a Collector's 200ms.
+    #[arg(long, default_value = "50ms", value_parser = duration)]
+    flush: Duration,
+    /// Each connection takes whole traces, and so carries spans of all services, as from a Collector in front of them.
+    #[arg(long)]
+    collector: bool,
+    /// Makes at most some seconds of traffic beforehand and plays them again and again with new trace ids and times, so that
+    /// loadsim costs little beside the server. Everything else repeats; counters begin anew with each playing.
+    #[arg(long)]
+    prepared: bool,
     /// Log records for each request handled without failure.
     #[arg(long, default_value_t = 0.2)]
     chatter: f64,
+    /// Log records a second for each service beside those that belong to requests; needs --prepared.
+    #[arg(long, default_value_t = 0.0)]
+    log_rate: f64,
+    /// Metric points a second for each service beside those about requests; needs --prepared.
+    #[arg(long, default_value_t = 0.0)]
+    point_rate: f64,
     /// A fault after the warm-up.
     #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>()))]
     fault: Option<Kind>,
@@ -428,6 +445,13 @@ async fn play(arguments: Play) -> Result<()> {
         fault: arguments.fault.map(|kind| (kind, arguments.fault_service)),
         ledger: arguments.ledger,
         metrics_url: arguments.metrics_url,
+        manner: Manner {
+            prepared: arguments.prepared,
+            sharing: if arguments.collector { Sharing::ByTrace } else { Sharing::ByService },
+            flush: arguments.flush,
+            log_rate: arguments.log_rate,
+            point_rate: arguments.point_rate,
+        },
     };
     let report = run::run(&options, |ledger, elapsed| {
         if elapsed.as_secs().is_multiple_of(10) {
