@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use loadsim::accuracy;
+use loadsim::compare;
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
 use loadsim::incidents::evaluate;
@@ -46,6 +47,16 @@ enum Command {
     Agent(Plant),
     /// Measures recorded incidents, planted faults and log templates, and writes the document about them.
     Accuracy(Accuracy),
+    /// Prints the figures of two reports side by side, and the ratio of the second's to the first's.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// What a run wrote with --report.
+    first: PathBuf,
+    /// What another run wrote.
+    second: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -283,6 +294,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Plant(arguments)), .. } => plant(arguments).await,
         Arguments { command: Some(Command::Agent(arguments)), .. } => agent(arguments).await,
         Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
+        Arguments { command: Some(Command::Compare(arguments)), .. } => compare(&arguments),
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -392,6 +404,15 @@ fn write(
         let json = serde_json::to_string_pretty(report)?;
         std::fs::write(&path, json).with_context(|| path.display().to_string())?;
     }
+    Ok(())
+}
+
+fn compare(arguments: &Compare) -> Result<()> {
+    let [first, second] = [&arguments.first, &arguments.second].map(|path| {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
+    });
+    print!("{}", compare::table(&first?, &second?));
     Ok(())
 }
 
