@@ -165,7 +165,8 @@ fn histogram(taken: &[&Span], from_ns: u64, to_ns: u64) -> Metric {
     }
 }
 
-fn number(value: f64, from_ns: u64, to_ns: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
+/// A point of a gauge or sum.
+pub(crate) fn number(value: f64, from_ns: u64, to_ns: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
     NumberDataPoint {
         attributes,
         start_time_unix_nano: from_ns,
@@ -210,6 +211,12 @@ fn log_record(span: &Span, chatter: f64, dice: &mut Dice) -> Option<LogRecord> {
     })
 }
 
+/// The resource of an instance of a service, with the version that it runs at an instant.
+pub(crate) fn instance(traffic: &Traffic, service: usize, instance: usize, at_ns: u64) -> Resource {
+    let version = traffic.version(service, instance, at_ns).to_owned();
+    resource(traffic, &Sender { service, instance, version })
+}
+
 fn resource(traffic: &Traffic, sender: &Sender) -> Resource {
     let name = &traffic.topology().services[sender.service].name;
     let attributes = vec![
@@ -223,7 +230,8 @@ fn resource(traffic: &Traffic, sender: &Sender) -> Resource {
     Resource { attributes, ..Resource::default() }
 }
 
-fn scope() -> InstrumentationScope {
+/// The scope of all telemetry.
+pub(crate) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "loadsim".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -336,11 +344,13 @@ fn messaging(destination: &str, operation: &str) -> Vec<KeyValue> {
     ]
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+/// An attribute that is a text.
+pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.into()))
 }
 
-fn integer(key: &str, value: i64) -> KeyValue {
+/// An attribute that is a whole number.
+pub(crate) fn integer(key: &str, value: i64) -> KeyValue {
     attribute(key, any_value::Value::IntValue(value))
 }
 

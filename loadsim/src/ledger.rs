@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::send::{Delivery, Outcome, Signal};
+use crate::send::{Delivery, Outcome, Request};
 
 /// The accounts of one run; shared by its connections.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub struct Sums {
     pub retries: u64,
     /// Requests acknowledged at the first try.
     pub first_try: u64,
+    /// Items acknowledged at the first try and not rejected.
+    pub first_try_items: u64,
+    /// Bytes of the messages sent, before any compression, each counted once however often it was tried.
+    pub bytes: u64,
 }
 
 #[derive(Debug)]
@@ -56,18 +60,24 @@ impl Ledger {
 
     /// Enters what became of a request. `waited` counts from the instant the request was due, so that a stalled server shows
     /// in the latencies of what it held up.
-    pub fn enter(&self, signal: Signal, items: u64, delivery: &Delivery, waited: Duration) {
+    pub fn enter(&self, request: &Request, delivery: &Delivery, waited: Duration) {
+        let items = request.items;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
-        let sums = &mut inner.sums[signal as usize];
+        let sums = &mut inner.sums[request.signal as usize];
         sums.sent += items;
+        sums.bytes += request.body.len() as u64;
         sums.requests += 1;
         sums.retries += delivery.retries;
         match &delivery.outcome {
             Outcome::Acknowledged { rejected } => {
-                sums.acknowledged += items.saturating_sub(*rejected);
+                let accepted = items.saturating_sub(*rejected);
+                sums.acknowledged += accepted;
                 sums.rejected += rejected;
-                sums.first_try += u64::from(delivery.retries == 0);
+                if delivery.retries == 0 {
+                    sums.first_try += 1;
+                    sums.first_try_items += accepted;
+                }
                 inner.latency_us.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
             }
             Outcome::Refused(why) => {

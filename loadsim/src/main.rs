@@ -7,14 +7,16 @@ use anyhow::{Context, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use loadsim::accuracy;
+use loadsim::compare;
 use loadsim::conformance::{self, Level};
 use loadsim::fault::Kind;
 use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
 use loadsim::planted::{agent, suite};
-use loadsim::run::{self, Options};
+use loadsim::run::{self, Manner, Options};
 use loadsim::send::{self, Protocol};
+use loadsim::sharing::Sharing;
 
 /// At which seconds of a minute recorded incidents end unless others are given.
 const SECONDS: [u8; 3] = [0, 20, 40];
@@ -45,6 +47,16 @@ enum Command {
     Agent(Plant),
     /// Measures recorded incidents, planted faults and log templates, and writes the document about them.
     Accuracy(Accuracy),
+    /// Prints the figures of two reports side by side, and the ratio of the second's to the first's.
+    Compare(Compare),
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// What a run wrote with --report.
+    first: PathBuf,
+    /// What another run wrote.
+    second: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -207,15 +219,31 @@ struct Play {
     /// Repeats a run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Connections; services are shared out among them.
+    /// Connections; services are shared out among them, or traces with --collector.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Spans of one export request at most.
+    /// Spans, log records or points of one export request at most; 512 is an SDK's default, 8192 a Collector's.
     #[arg(long, default_value_t = 512)]
     batch: usize,
+    /// How long spans wait at most for a request to be full; an SDK's default is 5s, a Collector's 200ms.
+    #[arg(long, default_value = "50ms", value_parser = duration)]
+    flush: Duration,
+    /// Each connection takes whole traces, and so carries spans of all services, as from a Collector in front of them.
+    #[arg(long)]
+    collector: bool,
+    /// Makes at most some seconds of traffic beforehand and plays them again and again with new trace ids and times, so that
+    /// loadsim costs little beside the server. Everything else repeats; counters begin anew with each playing.
+    #[arg(long)]
+    prepared: bool,
     /// Log records for each request handled without failure.
     #[arg(long, default_value_t = 0.2)]
     chatter: f64,
+    /// Log records a second for each service beside those that belong to requests; needs --prepared.
+    #[arg(long, default_value_t = 0.0)]
+    log_rate: f64,
+    /// Metric points a second for each service beside those about requests; needs --prepared.
+    #[arg(long, default_value_t = 0.0)]
+    point_rate: f64,
     /// A fault after the warm-up.
     #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>()))]
     fault: Option<Kind>,
@@ -266,6 +294,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Plant(arguments)), .. } => plant(arguments).await,
         Arguments { command: Some(Command::Agent(arguments)), .. } => agent(arguments).await,
         Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
+        Arguments { command: Some(Command::Compare(arguments)), .. } => compare(&arguments),
         Arguments { command: None, play } => self::play(play).await,
     }
 }
@@ -378,6 +407,15 @@ fn write(
     Ok(())
 }
 
+fn compare(arguments: &Compare) -> Result<()> {
+    let [first, second] = [&arguments.first, &arguments.second].map(|path| {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
+    });
+    print!("{}", compare::table(&first?, &second?));
+    Ok(())
+}
+
 /// Compares; fails unless the verdict is clean.
 fn check(arguments: &Check) -> Result<()> {
     let verdict = check::check(&arguments.ledger, &arguments.stored)?;
@@ -428,6 +466,13 @@ async fn play(arguments: Play) -> Result<()> {
         fault: arguments.fault.map(|kind| (kind, arguments.fault_service)),
         ledger: arguments.ledger,
         metrics_url: arguments.metrics_url,
+        manner: Manner {
+            prepared: arguments.prepared,
+            sharing: if arguments.collector { Sharing::ByTrace } else { Sharing::ByService },
+            flush: arguments.flush,
+            log_rate: arguments.log_rate,
+            point_rate: arguments.point_rate,
+        },
     };
     let report = run::run(&options, |ledger, elapsed| {
         if elapsed.as_secs().is_multiple_of(10) {

@@ -14,8 +14,12 @@ use crate::fault::{Fault, Kind};
 use crate::ledger::Ledger;
 use crate::oracle::book::Book;
 use crate::oracle::item::{self, Item};
-use crate::report::{Report, Server};
+use crate::processor;
+use crate::reel::playing::Playing;
+use crate::reel::{Asked, Reel, Showing};
+use crate::report::{Report, Run, Server};
 use crate::send::{self, Request, Sender};
+use crate::sharing::Sharing;
 use crate::topology::Topology;
 use crate::traffic::{Span, Traffic};
 
@@ -44,7 +48,7 @@ pub struct Options {
     /// Spreads the timestamps over this much time before now, as if an outage of the exporters ended; zero sends
     /// what happens now.
     pub backfill: Duration,
-    /// Connections; the services are shared out among them, as if each had a Collector.
+    /// Connections, among which the load is shared out.
     pub connections: usize,
     /// Spans of one export request at most.
     pub batch: usize,
@@ -57,6 +61,30 @@ pub struct Options {
     pub ledger: Option<PathBuf>,
     /// The server's metrics, for its own figures.
     pub metrics_url: Option<String>,
+    /// How the load is made.
+    pub manner: Manner,
+}
+
+/// How the load is made. By default live, by services that send for themselves every step, and nothing but what belongs to
+/// requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Makes a few seconds of traffic beforehand and plays them again and again.
+    pub prepared: bool,
+    /// How spans are shared out among connections.
+    pub sharing: Sharing,
+    /// How long spans wait for a request to be full. Live they wait whole steps.
+    pub flush: Duration,
+    /// Log records a second for each service beside those that belong to requests; only where prepared.
+    pub log_rate: f64,
+    /// Metric points a second for each service beside those about requests; only where prepared.
+    pub point_rate: f64,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { prepared: false, sharing: Sharing::ByService, flush: STEP, log_rate: 0.0, point_rate: 0.0 }
+    }
 }
 
 /// Where the fate of requests is entered.
@@ -78,6 +106,7 @@ struct Due {
 /// # Errors
 /// When the options do not fit together or the ledger cannot be written; a server that refuses is not an error.
 pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Result<Report> {
+    fits(options)?;
     let topology = Topology::seeded(options.seed, options.services);
     let fault = options
         .fault
@@ -85,11 +114,17 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
         .map(|(kind, name)| fault(options, &topology, *kind, name.as_deref()))
         .transpose()?;
     let mut traffic = Traffic::new(topology, fault.into_iter().collect(), options.seed);
+    let mut source = if options.manner.prepared {
+        let reel = Arc::new(Reel::make(&asked(options), &mut traffic, unix_nanos())?);
+        Source::Prepared { reel, played: 0 }
+    } else {
+        Source::Live(Box::new(traffic))
+    };
     let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
     let book = book.map(Arc::new);
     if !options.warmup.is_zero() {
         let accounts = Accounts { sums: Arc::new(Ledger::new()?), book: book.clone() };
-        phase(options, &mut traffic, options.warmup, &accounts, &|_, _| {}).await?;
+        source.phase(options, options.warmup, &accounts, &|_, _| {}).await?;
     }
     let before = match &options.metrics_url {
         Some(url) => Some(figures(url).await?),
@@ -97,14 +132,94 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
     };
     let ledger = Arc::new(Ledger::new()?);
     let accounts = Accounts { sums: Arc::clone(&ledger), book };
-    let began = Instant::now();
-    phase(options, &mut traffic, options.duration, &accounts, &progress).await?;
+    let (began, used) = (Instant::now(), processor::seconds());
+    source.phase(options, options.duration, &accounts, &progress).await?;
     let seconds = began.elapsed().as_secs_f64();
+    let run = Run {
+        seed: options.seed,
+        services: options.services,
+        target_spans_per_second: options.spans_per_second,
+        seconds,
+        processor_seconds: processor::seconds().zip(used).map(|(after, before)| after - before),
+    };
     let server = match (&options.metrics_url, before) {
         (Some(url), Some(before)) => Some(server(url, before, seconds, &ledger).await?),
         _ => None,
     };
-    Ok(Report::new(options.seed, options.services, options.spans_per_second, seconds, &ledger, server))
+    Ok(Report::new(run, &ledger, server))
+}
+
+/// Fails where options do not go together.
+fn fits(options: &Options) -> Result<()> {
+    let Manner { prepared, log_rate, point_rate, .. } = options.manner;
+    if prepared && options.fault.is_some() {
+        bail!(
+            "--fault does not go with --prepared: what is made beforehand is played again and again, so nothing can go wrong in it later"
+        );
+    }
+    if prepared && options.ledger.is_some() {
+        bail!(
+            "--ledger does not go with --prepared: the book needs a digest of every item as it is sent, which costs more than all of the playing"
+        );
+    }
+    if !prepared && (log_rate > 0.0 || point_rate > 0.0) {
+        bail!("--log-rate and --point-rate need --prepared: live, only what belongs to requests is made");
+    }
+    Ok(())
+}
+
+fn asked(options: &Options) -> Asked {
+    Asked {
+        seed: options.seed,
+        spans_per_second: options.spans_per_second,
+        connections: options.connections.max(1),
+        sharing: options.manner.sharing,
+        chatter: options.chatter,
+        log_rate: options.manner.log_rate,
+        point_rate: options.manner.point_rate,
+    }
+}
+
+/// Where the load comes from.
+enum Source {
+    Live(Box<Traffic>),
+    Prepared {
+        reel: Arc<Reel>,
+        /// Playings that earlier phases may have begun.
+        played: u64,
+    },
+}
+
+impl Source {
+    async fn phase(
+        &mut self,
+        options: &Options,
+        length: Duration,
+        accounts: &Accounts,
+        progress: &impl Fn(&Ledger, Duration),
+    ) -> Result<()> {
+        let (reel, played) = match self {
+            Self::Live(traffic) => return phase(options, traffic, length, accounts, progress).await,
+            Self::Prepared { reel, played } => (reel, played),
+        };
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos());
+        let (end_ns, first) = (nanos(length)?, *played);
+        *played += end_ns.div_ceil(reel.length_ns.max(1));
+        let senders = (0..options.connections.max(1)).map(|_| Sender::new(&options.send));
+        let playing = Playing {
+            reel: Arc::clone(reel),
+            senders: senders.collect::<Result<_>>()?,
+            limits: reel.limits(options.batch.max(1) as u64, nanos(options.manner.flush)?, end_ns),
+            showing: Showing {
+                first,
+                started_ns: unix_nanos(),
+                backfill_ns: nanos(options.backfill)?,
+                end_ns,
+            },
+            ledger: Arc::clone(&accounts.sums),
+        };
+        playing.play(progress).await
+    }
 }
 
 fn fault(options: &Options, topology: &Topology, kind: Kind, name: Option<&str>) -> Result<Fault> {
@@ -133,6 +248,8 @@ async fn phase(
         lanes.push(lane);
         tasks.spawn(deliver(Sender::new(&options.send)?, due, accounts.clone()));
     }
+    let sharing = options.manner.sharing;
+    let mut waiting: Vec<Waiting> = lanes.iter().map(|_| Waiting::default()).collect();
     let mut dice = Dice::new(options.seed).branch(4);
     let (began, started_ns) = (Instant::now(), unix_nanos());
     let (mut made, mut wanted, mut step, mut told) = (0.0, 0.0, 0_u32, 0);
@@ -149,15 +266,21 @@ async fn phase(
             traffic.request(now + dice.word() % STEP.as_nanos() as u64, &mut spans);
         }
         made += spans.len() as f64;
-        for (lane, spans) in lanes.iter().zip(shared_out(&spans, connections)) {
-            for request in requests(traffic, spans, options, due, &mut dice) {
+        let is_last = length <= STEP * step;
+        for ((lane, waiting), spans) in
+            lanes.iter().zip(&mut waiting).zip(sharing.shared_out(&spans, connections))
+        {
+            let ready = waiting.ready(spans, due, options, is_last);
+            for request in requests(traffic, &ready, options, due, &mut dice) {
                 lane.send(request).await.context("a connection's task ended")?;
             }
         }
         since_metrics.0.append(&mut spans);
         // At the end as well, as an SDK does when it is shut down.
-        if since_metrics.2.elapsed() >= METRICS_INTERVAL || length <= STEP * step {
-            for (lane, spans) in lanes.iter().zip(shared_out(&since_metrics.0, connections)) {
+        if since_metrics.2.elapsed() >= METRICS_INTERVAL || is_last {
+            // By service whatever is asked for, lest two connections carry one series.
+            let shared = Sharing::ByService.shared_out(&since_metrics.0, connections);
+            for (lane, spans) in lanes.iter().zip(shared) {
                 let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
                 let items = 5 * message.resource_metrics.len() as u64;
                 let request = Request::metrics(&message, items);
@@ -194,7 +317,7 @@ async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, accounts: Account
             None => None,
         };
         let delivery = sender.deliver(&request).await;
-        accounts.sums.enter(request.signal, request.items, &delivery, at.elapsed());
+        accounts.sums.enter(&request, &delivery, at.elapsed());
         if let Some((book, number)) = number {
             book.ended(number, &delivery).await?;
         }
@@ -202,21 +325,35 @@ async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, accounts: Account
     Ok(())
 }
 
-fn shared_out(spans: &[Span], connections: usize) -> Vec<Vec<Span>> {
-    let mut parts = vec![Vec::new(); connections];
-    for span in spans {
-        parts[span.service % connections].push(span.clone());
-    }
-    parts
+/// Spans of one connection that wait for their request to be full.
+#[derive(Default)]
+struct Waiting {
+    spans: Vec<Span>,
+    since: Option<Instant>,
 }
 
-fn requests(
-    traffic: &Traffic,
-    spans: Vec<Span>,
-    options: &Options,
-    at: Instant,
-    dice: &mut Dice,
-) -> Vec<Due> {
+impl Waiting {
+    /// Takes the spans of a step; answers those that are due with it: full requests, and what has waited long enough or is
+    /// the last.
+    fn ready(&mut self, mut spans: Vec<Span>, now: Instant, options: &Options, is_last: bool) -> Vec<Span> {
+        self.spans.append(&mut spans);
+        let since = *self.since.get_or_insert(now);
+        // The first of them came in up to a step ago; at the next step it would be too old.
+        if is_last || since + options.manner.flush < now + 2 * STEP {
+            self.since = None;
+            return std::mem::take(&mut self.spans);
+        }
+        let full = self.spans.len() - self.spans.len() % options.batch.max(1);
+        if full > 0 {
+            self.since = (full < self.spans.len()).then_some(now);
+        } else if self.spans.is_empty() {
+            self.since = None;
+        }
+        self.spans.drain(..full).collect()
+    }
+}
+
+fn requests(traffic: &Traffic, spans: &[Span], options: &Options, at: Instant, dice: &mut Dice) -> Vec<Due> {
     let mut requests = Vec::new();
     for batch in spans.chunks(options.batch.max(1)) {
         let spans = encode::spans(traffic, batch);
@@ -288,4 +425,72 @@ async fn server(url: &str, before: Figures, seconds: f64, ledger: &Ledger) -> Re
         spans_stored: stored(after),
         caught_up_seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::Protocol;
+
+    fn options(manner: Manner) -> Options {
+        Options {
+            send: send::Options {
+                endpoint: "localhost:4317".into(),
+                protocol: Protocol::Grpc,
+                tenant: String::new(),
+                api_key: String::new(),
+                timeout: Duration::from_secs(1),
+                retry_for: Duration::ZERO,
+            },
+            seed: 1,
+            services: 10,
+            spans_per_second: 100.0,
+            duration: Duration::from_secs(1),
+            warmup: Duration::ZERO,
+            backfill: Duration::ZERO,
+            connections: 1,
+            batch: 64,
+            chatter: 0.0,
+            fault: None,
+            ledger: None,
+            metrics_url: None,
+            manner,
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_with_the_reason() {
+        let prepared = options(Manner { prepared: true, log_rate: 1.0, ..Manner::default() });
+        let refused = |options: &Options| fits(options).unwrap_err().to_string();
+        assert!(fits(&prepared).is_ok() && fits(&options(Manner::default())).is_ok());
+        let fault = Options { fault: Some((Kind::ALL[0], None)), ..prepared.clone() };
+        assert!(refused(&fault).starts_with("--fault does not go with --prepared"));
+        let ledger = Options { ledger: Some("ledger".into()), ..prepared };
+        assert!(refused(&ledger).starts_with("--ledger does not go with --prepared"));
+        let live = options(Manner { point_rate: 1.0, ..Manner::default() });
+        assert!(refused(&live).contains("need --prepared"));
+    }
+
+    /// Feeds ten steps of 30 spans; answers how many were ready at each.
+    fn ready(flush: Duration) -> Vec<usize> {
+        let options = options(Manner { flush, ..Manner::default() });
+        let mut traffic = Traffic::new(Topology::seeded(1, 10), Vec::new(), 1);
+        let (mut waiting, began) = (Waiting::default(), Instant::now());
+        let step = |step| {
+            let mut spans = Vec::new();
+            while spans.len() < 30 {
+                traffic.request(1, &mut spans);
+            }
+            spans.truncate(30);
+            waiting.ready(spans, began + STEP * step, &options, step == 9).len()
+        };
+        (0..10).map(step).collect()
+    }
+
+    #[test]
+    fn spans_wait_until_there_are_enough_of_them_or_long_enough() {
+        assert_eq!(ready(STEP), [30; 10]);
+        assert_eq!(ready(STEP * 2), [0, 60, 0, 60, 0, 60, 0, 60, 0, 60]);
+        assert_eq!(ready(STEP * 100), [0, 0, 64, 0, 64, 0, 64, 0, 64, 44]);
+    }
 }

@@ -50,6 +50,7 @@ async fn d2_every_acknowledged_span_survives_kill_9_once_and_the_graph_agrees_wi
             fault: None,
             ledger: Some(ledger.clone()),
             metrics_url: None,
+            manner: run::Manner::default(),
         };
         async move { run::run(&options, |_, _| {}).await.unwrap() }
     });

@@ -63,6 +63,7 @@ fn load(endpoint: &str, ledger: &Path) -> Options {
         fault: None,
         ledger: Some(ledger.to_owned()),
         metrics_url: None,
+        manner: run::Manner::default(),
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn start(
         fault: None,
         ledger: Some(ledger),
         metrics_url: None,
+        manner: run::Manner::default(),
     };
     let task = tokio::spawn(async move { run::run(&options, |_, _| {}).await.unwrap() });
     Load { task }
