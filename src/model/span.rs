@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::id::{SpanId, TraceId};
-use super::packed::AttributeIter;
 use super::packed::value::Value;
 use super::packed::wire::{self, Field};
+use super::packed::{AttributeIter, Unread};
 use super::text::Text;
 use super::time::UnixNanos;
 
@@ -152,6 +152,11 @@ impl SpanDetail {
     /// The attributes in order of arrival.
     pub fn attributes(&self) -> AttributeIter<'_> {
         AttributeIter::within(&self.0, Self::ATTRIBUTES)
+    }
+
+    /// The same without reading the values.
+    pub fn unread_attributes(&self) -> Unread<'_> {
+        Unread::within(&self.0, Self::ATTRIBUTES)
     }
 
     /// The value of attribute `key`; the last where it comes twice.

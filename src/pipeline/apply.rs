@@ -297,23 +297,22 @@ impl<S: Keep> Applier<S> {
         }
         self.recall(&enriched).await;
         let (outcomes, observed) = self.join(&enriched, &requests).await;
-        let Enriched { spans, arrivals, logs, points, templates, observations, counted_only, left_out } =
+        let Enriched { mut spans, arrivals, logs, points, templates, observations, counted_only, left_out } =
             enriched;
         this.tally.left_out(counted_only, left_out);
         let all_spans = spans.len();
-        let spans = fresh(spans, outcomes);
+        let places = fresh(&mut spans, &outcomes);
         let duplicates = (all_spans - spans.len()) as u64;
-        let picked = self.sampler.pick(Instant::now(), spans);
-        let (places, spans) = picked.rows.into_iter().unzip();
+        let picked = self.sampler.pick(Instant::now(), (spans, places));
         let cells = in_place(|| observations.into_iter().chain(observed).collect());
-        let commit = Commit { lsn: lsn.0, spans, logs, points, cells, templates };
+        let commit = Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates };
         counts[Signal::Traces as usize] += picked.rescued;
         counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
         counts[Signal::Logs as usize] -= counted_only;
         Some(Made {
             began,
             full_of: Some(items).filter(|items| *items >= this.options.commit_items_max),
-            origins: Origins::new(places, &commit),
+            origins: Origins::new(picked.places, &commit),
             commit,
             requests,
             seen: finish::seen(&arrivals),
@@ -391,19 +390,21 @@ fn joiner(options: &Options) -> Joiner {
     Joiner::new(crate::graph::join::Options { spans_max: options.joined_spans_max })
 }
 
-/// The spans that were not there before, under the keys of their traces, each with its place.
-fn fresh(spans: Vec<SpanRow>, outcomes: Vec<Outcome>) -> Vec<(usize, SpanRow)> {
-    let placed = spans.into_iter().zip(outcomes).enumerate();
-    let new = placed.filter_map(|(place, (mut row, outcome))| {
-        let Outcome::New(key) = outcome else { return None };
+/// Leaves the spans that were not there before, under the keys of their traces; answers the place that each had.
+fn fresh(spans: &mut Vec<SpanRow>, outcomes: &[Outcome]) -> Vec<usize> {
+    let mut places = Vec::with_capacity(spans.len());
+    let mut placed = outcomes.iter().enumerate();
+    spans.retain_mut(|row| {
+        let Some((place, Outcome::New(key))) = placed.next() else { return false };
         // A span far from its trace's first one keeps the key of its own time, where it will be looked for when it comes
         // again after a restart; readers fold the parts.
-        if is_near(key, row.start) {
-            row.trace_key = key;
+        if is_near(*key, row.start) {
+            row.trace_key = *key;
         }
-        Some((place, row))
+        places.push(place);
+        true
     });
-    new.collect()
+    places
 }
 
 /// Does what takes a while; the other tasks of this thread go on elsewhere, where there is another thread.

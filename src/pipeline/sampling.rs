@@ -36,8 +36,10 @@ type Key = (TenantNumber, TraceId);
 /// What becomes of the spans of a commit.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
-    /// To be stored, each with its place among the rows of the commit's requests; none for what was held before.
-    pub(super) rows: Vec<(Option<usize>, SpanRow)>,
+    /// To be stored.
+    pub(super) rows: Vec<SpanRow>,
+    /// The place of each among the rows of the commit's requests; none for what was held before.
+    pub(super) places: Vec<Option<usize>>,
     /// Spans of this commit that were passed over for now.
     pub(super) passed_over: u64,
     /// Spans of earlier commits that are stored after all.
@@ -85,15 +87,15 @@ impl Sampler {
         (self.held_spans, std::mem::take(&mut self.gone))
     }
 
-    /// Picks from the spans of a commit, in order.
-    pub(super) fn pick(&mut self, now: Instant, spans: Vec<(usize, SpanRow)>) -> Picked {
-        let mut picked = Picked::default();
+    /// Picks from the spans of a commit, in order, each of which has a place.
+    pub(super) fn pick(&mut self, now: Instant, (spans, places): (Vec<SpanRow>, Vec<usize>)) -> Picked {
         if self.threshold == 0 {
-            picked.rows = spans.into_iter().map(|(place, row)| (Some(place), row)).collect();
-            return picked;
+            let places = places.into_iter().map(Some).collect();
+            return Picked { rows: spans, places, ..Picked::default() };
         }
+        let mut picked = Picked::default();
         let mut worthy: HashSet<Key> = HashSet::new();
-        for (_, row) in &spans {
+        for row in &spans {
             if !self.is_random(row.trace_id) && self.is_worthy(now, row) {
                 worthy.insert((row.tenant, row.trace_id));
             }
@@ -107,14 +109,16 @@ impl Sampler {
             picked.rescued += rescued.len() as u64;
             for row in rescued {
                 self.held_bytes -= bytes(&row);
-                picked.rows.push((None, row));
+                picked.rows.push(row);
+                picked.places.push(None);
             }
         }
-        for (place, row) in spans {
+        for (row, place) in spans.into_iter().zip(places) {
             let key = (row.tenant, row.trace_id);
             if self.is_random(row.trace_id) || self.kept.contains_key(&key) {
                 self.operations.insert(row.operation, now);
-                picked.rows.push((Some(place), row));
+                picked.rows.push(row);
+                picked.places.push(Some(place));
             } else {
                 picked.passed_over += 1;
                 self.hold(now, key, row);
@@ -205,9 +209,10 @@ mod tests {
     /// Picks from rows; answers the places of those that are stored, and how many were held before.
     fn pick(sampler: &mut Sampler, now: Instant, rows: Vec<SpanRow>) -> (Vec<usize>, u64) {
         let count = rows.len() as u64;
-        let picked = sampler.pick(now, rows.into_iter().enumerate().collect());
+        let places = (0..rows.len()).collect();
+        let picked = sampler.pick(now, (rows, places));
         assert_eq!(picked.rows.len() as u64 + picked.passed_over, count + picked.rescued);
-        (picked.rows.into_iter().filter_map(|(place, _)| place).collect(), picked.rescued)
+        (picked.places.into_iter().flatten().collect(), picked.rescued)
     }
 
     #[test]

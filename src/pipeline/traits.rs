@@ -2,6 +2,7 @@
 //! and RPC spans; the older names are read too).
 
 use crate::model::node::NodeKind;
+use crate::model::packed::UnreadValue;
 use crate::model::packed::value::Value;
 use crate::model::span::{Span, SpanKind, Status};
 
@@ -34,39 +35,39 @@ pub(super) struct Peer {
 impl<'a> Traits<'a> {
     pub(super) fn of(span: &'a Span) -> Self {
         let mut traits = Self::default();
-        for (key, value) in span.detail.attributes() {
-            traits.read(key, value);
+        for (key, value) in span.detail.unread_attributes() {
+            traits.take(key, value);
         }
         traits
     }
 
-    fn read(&mut self, key: &str, value: Value<'a>) {
-        let text = match value {
-            Value::Text(text) => text,
-            _ => "",
-        };
+    /// Reads a value where its key is one of those that decide; most are not.
+    fn take(&mut self, key: &[u8], value: UnreadValue<'a>) {
+        let integer = || value.read().as_integer();
         match key {
-            "http.response.status_code" | "http.status_code" => {
-                self.http_status = value.as_integer().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+            b"http.response.status_code" | b"http.status_code" => {
+                self.http_status = integer().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
             }
-            "db.system.name" => self.database = text,
-            "db.system" if self.database.is_empty() => self.database = text,
-            "db.namespace" => self.namespace = text,
-            "db.name" if self.namespace.is_empty() => self.namespace = text,
-            "messaging.system" => self.messaging = text,
-            "messaging.destination.name" => self.destination = text,
-            "messaging.destination" if self.destination.is_empty() => self.destination = text,
-            "messaging.destination.template" => self.destination_template = text,
-            "messaging.destination.temporary" => self.destination_temporary = value == Value::Bool(true),
-            "peer.service" | "service.peer.name" => self.peer_service = text,
-            "server.address" => self.address = text,
-            "net.peer.name" | "net.peer.ip" | "network.peer.address" if self.address.is_empty() => {
-                self.address = text
+            b"db.system.name" => self.database = value.text(),
+            b"db.system" if self.database.is_empty() => self.database = value.text(),
+            b"db.namespace" => self.namespace = value.text(),
+            b"db.name" if self.namespace.is_empty() => self.namespace = value.text(),
+            b"messaging.system" => self.messaging = value.text(),
+            b"messaging.destination.name" => self.destination = value.text(),
+            b"messaging.destination" if self.destination.is_empty() => self.destination = value.text(),
+            b"messaging.destination.template" => self.destination_template = value.text(),
+            b"messaging.destination.temporary" => {
+                self.destination_temporary = value.read() == Value::Bool(true);
             }
-            "server.port" => self.port = value.as_integer().unwrap_or(0),
-            "net.peer.port" if self.port == 0 => self.port = value.as_integer().unwrap_or(0),
-            "url.full" => self.url = text,
-            "http.url" if self.url.is_empty() => self.url = text,
+            b"peer.service" | b"service.peer.name" => self.peer_service = value.text(),
+            b"server.address" => self.address = value.text(),
+            b"net.peer.name" | b"net.peer.ip" | b"network.peer.address" if self.address.is_empty() => {
+                self.address = value.text();
+            }
+            b"server.port" => self.port = integer().unwrap_or(0),
+            b"net.peer.port" if self.port == 0 => self.port = integer().unwrap_or(0),
+            b"url.full" => self.url = value.text(),
+            b"http.url" if self.url.is_empty() => self.url = value.text(),
             _ => {}
         }
     }

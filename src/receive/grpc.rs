@@ -140,7 +140,10 @@ pub(super) async fn message(
         let wanted = PREFIX_BYTES.saturating_add(length);
         match (is_more, arrived) {
             (_, arrived) if wanted < arrived => return framing("a unary call has one message"),
-            (true, _) => continue,
+            (true, _) => {
+                reader.expect(wanted);
+                continue;
+            }
             (false, arrived) if arrived < wanted => return framing("the message breaks off"),
             (false, _) => {}
         }

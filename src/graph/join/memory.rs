@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::quality::RandomState;
+
 use crate::model::id::{TenantNumber, TraceId};
 
 use super::trace::Trace;
@@ -15,8 +17,8 @@ pub(super) type Key = (TenantNumber, TraceId);
 /// The traces that are remembered.
 #[derive(Debug)]
 pub(super) struct Memory {
-    current: HashMap<Key, Trace>,
-    older: HashMap<Key, Trace>,
+    current: HashMap<Key, Trace, RandomState>,
+    older: HashMap<Key, Trace, RandomState>,
     /// Sum of the weights of the current generation.
     weight: usize,
     weight_max: usize,
@@ -25,7 +27,7 @@ pub(super) struct Memory {
 impl Memory {
     /// A memory whose generations are full at `weight_max`.
     pub(super) fn new(weight_max: usize) -> Self {
-        Self { current: HashMap::new(), older: HashMap::new(), weight: 0, weight_max }
+        Self { current: HashMap::default(), older: HashMap::default(), weight: 0, weight_max }
     }
 
     /// The trace, if it is remembered.

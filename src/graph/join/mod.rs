@@ -20,6 +20,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use crate::model::id::{OperationId, ResourceId, ServiceId, SpanId, TenantNumber, TraceId};
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Observation, Seen, Subject};
@@ -159,7 +161,7 @@ impl Joiner {
     /// remembered now stays remembered until the end of the next [`Joiner::join`].
     pub fn unknown(&self, tenant: TenantNumber, arrivals: &[Arrival]) -> Vec<(TraceId, UnixNanos)> {
         let mut found: Vec<(TraceId, UnixNanos)> = Vec::new();
-        let mut places: HashMap<TraceId, usize> = HashMap::new();
+        let mut places: HashMap<TraceId, usize, RandomState> = HashMap::default();
         let mut mention = |trace: TraceId, start: UnixNanos| {
             let place = *places.entry(trace).or_insert(found.len());
             match found.get_mut(place) {

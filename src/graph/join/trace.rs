@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use crate::model::id::{OperationId, SpanId};
 use crate::model::rollup::{Seen, Subject};
 use crate::model::span::SpanKind;
@@ -69,7 +71,7 @@ pub(super) struct Trace {
 
 #[derive(Debug, Default)]
 struct Pending {
-    links: HashMap<SpanId, Vec<PendingLink>>,
+    links: HashMap<SpanId, Vec<PendingLink>, RandomState>,
     count: usize,
 }
 
@@ -161,9 +163,9 @@ impl Trace {
 /// Finds spans of a large trace, and those that wait for a parent, without walking all of them.
 #[derive(Debug)]
 struct Index {
-    positions: HashMap<SpanId, u32>,
+    positions: HashMap<SpanId, u32, RandomState>,
     /// For each parent that did not arrive, the last of its children that did.
-    first_waiting: HashMap<SpanId, u32>,
+    first_waiting: HashMap<SpanId, u32, RandomState>,
     /// For each span, the next one that waits for the same parent.
     next_waiting: Vec<u32>,
 }
@@ -171,8 +173,8 @@ struct Index {
 impl Index {
     fn over(spans: &[Remembered]) -> Self {
         let mut index = Self {
-            positions: HashMap::with_capacity(2 * spans.len()),
-            first_waiting: HashMap::new(),
+            positions: HashMap::with_capacity_and_hasher(2 * spans.len(), RandomState::default()),
+            first_waiting: HashMap::default(),
             next_waiting: Vec::with_capacity(2 * spans.len()),
         };
         let here = |id| spans.iter().any(|other| other.span.span_id == id);

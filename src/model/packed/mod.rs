@@ -98,6 +98,60 @@ impl<'a> Iterator for AttributeIter<'a> {
     }
 }
 
+/// Walks packed attributes without reading their values: who wants a few of many reads no others.
+#[derive(Debug, Clone)]
+pub struct Unread<'a> {
+    fields: Fields<'a>,
+    number: u32,
+}
+
+/// A value that was not read yet.
+#[derive(Debug, Clone, Copy)]
+pub struct UnreadValue<'a>(&'a [u8]);
+
+impl<'a> Unread<'a> {
+    /// As [`AttributeIter::within`].
+    pub const fn within(message: &'a [u8], number: u32) -> Self {
+        Self { fields: Fields::new(message), number }
+    }
+}
+
+impl<'a> UnreadValue<'a> {
+    /// Reads it.
+    pub fn read(self) -> Value<'a> {
+        value::any_value(self.0)
+    }
+
+    /// Its text; empty where it is none.
+    pub fn text(self) -> &'a str {
+        match self.read() {
+            Value::Text(text) => text,
+            _ => "",
+        }
+    }
+}
+
+impl<'a> Iterator for Unread<'a> {
+    /// The bytes of the key, and the value.
+    type Item = (&'a [u8], UnreadValue<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (number, field) = self.fields.next()?;
+            let (true, Field::Bytes(entry)) = (number == self.number, field) else { continue };
+            let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+            for (number, field) in Fields::new(entry) {
+                match (number, field) {
+                    (1, Field::Bytes(text)) => key = text,
+                    (2, Field::Bytes(inner)) => value = inner,
+                    _ => {}
+                }
+            }
+            return Some((key, UnreadValue(value)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::write::Packer;

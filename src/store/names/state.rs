@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::info::{self, InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
 use super::{Limits, OVERFLOW};
+use foldhash::quality::RandomState;
+
 use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::packed::Attributes;
@@ -46,7 +48,7 @@ pub(in crate::store) struct Pending {
 pub(super) struct State {
     numbers: HashMap<TenantId, TenantNumber>,
     last_tenant: u32,
-    tenants: HashMap<TenantNumber, Tenant>,
+    tenants: HashMap<TenantNumber, Tenant, RandomState>,
     services: Table<Service>,
     operations: Table<Arc<OperationInfo>>,
     resources: Table<Arc<ResourceInfo>>,
@@ -57,7 +59,7 @@ pub(super) struct State {
 /// One tenant's way from names to ids. The counts leave the shared entries out.
 #[derive(Debug, Default)]
 struct Tenant {
-    services: [HashMap<Arc<str>, ServiceId>; NodeKind::ALL.len()],
+    services: [HashMap<Arc<str>, ServiceId, RandomState>; NodeKind::ALL.len()],
     resources: HashMap<u128, ResourceId>,
     instrumentations: HashMap<u128, InstrumentationId>,
     service_count: usize,
@@ -70,7 +72,7 @@ struct Tenant {
 struct Service {
     info: Arc<ServiceInfo>,
     /// Few names come with more than one kind.
-    operations: HashMap<Arc<str>, Vec<(SpanKind, OperationId)>>,
+    operations: HashMap<Arc<str>, Vec<(SpanKind, OperationId)>, RandomState>,
     resources: Vec<ResourceId>,
     /// Stands for the resources past the limit.
     overflow_resource: Arc<Resource>,
@@ -177,7 +179,7 @@ impl State {
         let overflow_resource = overflow_resource(&info.name);
         self.services.put(
             info.id.0,
-            Service { info, operations: HashMap::new(), resources: Vec::new(), overflow_resource },
+            Service { info, operations: HashMap::default(), resources: Vec::new(), overflow_resource },
         );
     }
 
