@@ -182,6 +182,19 @@ impl Folded {
         sum.observations += 1;
     }
 
+    /// Adds what others are the sums of.
+    pub fn merge(&mut self, other: Self) {
+        if self.0.is_empty() {
+            *self = other;
+            return;
+        }
+        for (place, more) in other.0 {
+            let sum = self.0.entry(place).or_default();
+            sum.cell.merge(&more.cell);
+            sum.observations += more.observations;
+        }
+    }
+
     /// The cells, in no order.
     pub fn iter(&self) -> impl Iterator<Item = FoldedCell<'_>> {
         self.0.iter().map(|((tenant, bucket_s, subject), sum)| FoldedCell {

@@ -13,12 +13,11 @@ use crate::clock::Clock;
 use crate::decode::Limits;
 use crate::fault::chain;
 use crate::graph::Graph;
-use crate::graph::join::{Joiner, Outcome};
+use crate::graph::join::{Arrival, Joiner, Outcome};
 use crate::journal::{Journal, Lsn, Replay};
 use crate::letters::Letters;
 use crate::model::batch::Signal;
-use crate::model::id::TenantNumber;
-use crate::model::rollup::Observation;
+use crate::model::rollup::Folded;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::{BUCKET_SECONDS, TraceKey};
 use crate::rules::Rules;
@@ -296,7 +295,7 @@ impl<S: Keep> Applier<S> {
             this.bury(request.whole("reading it ended in a panic, a defect of this version")).await;
         }
         self.recall(&enriched).await;
-        let (outcomes, observed) = self.join(&enriched, &requests).await;
+        let (outcomes, mut cells) = self.join(&enriched, &requests).await;
         let Enriched { mut spans, arrivals, logs, points, templates, observations, counted_only, left_out } =
             enriched;
         this.tally.left_out(counted_only, left_out);
@@ -304,7 +303,7 @@ impl<S: Keep> Applier<S> {
         let places = fresh(&mut spans, &outcomes);
         let duplicates = (all_spans - spans.len()) as u64;
         let picked = self.sampler.pick(Instant::now(), (spans, places));
-        let cells = in_place(|| observations.into_iter().chain(observed).collect());
+        observations.iter().for_each(|(tenant, observation)| cells.add(*tenant, observation));
         let commit = Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates };
         counts[Signal::Traces as usize] += picked.rescued;
         counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
@@ -345,26 +344,20 @@ impl<S: Keep> Applier<S> {
 
     /// Joins the arrivals. A request that makes this panic is parted with: its spans come out as if they were there
     /// before.
-    async fn join(
-        &mut self,
-        enriched: &Enriched,
-        requests: &[Request],
-    ) -> (Vec<Outcome>, Vec<(TenantNumber, Observation)>) {
+    async fn join(&mut self, enriched: &Enriched, requests: &[Request]) -> (Vec<Outcome>, Folded) {
         let joiner = &mut self.joiner;
-        let together = || catch_unwind(AssertUnwindSafe(|| joiner.join(&enriched.arrivals)));
-        if let Ok(joined) = in_place(together) {
-            return (joined.outcomes, joined.observations);
+        if let Ok(joined) = in_place(|| joined(joiner, &enriched.arrivals)) {
+            return joined;
         }
         // What it remembers may be half of something. What is stored is recalled.
         self.forget_joined().await;
-        let (mut outcomes, mut observations) = (Vec::new(), Vec::new());
+        let (mut outcomes, mut cells) = (Vec::new(), Folded::default());
         for request in requests.iter().filter(|request| request.signal == Signal::Traces) {
             self.recall(enriched).await;
-            let (joiner, arrivals) = (&mut self.joiner, &enriched.arrivals[request.rows.clone()]);
-            match catch_unwind(AssertUnwindSafe(|| joiner.join(arrivals))) {
-                Ok(joined) => {
-                    outcomes.extend(joined.outcomes);
-                    observations.extend(joined.observations);
+            match joined(&mut self.joiner, &enriched.arrivals[request.rows.clone()]) {
+                Ok((more, observed)) => {
+                    outcomes.extend(more);
+                    cells.merge(observed);
                 }
                 Err(_) => {
                     self.forget_joined().await;
@@ -375,7 +368,7 @@ impl<S: Keep> Applier<S> {
                 }
             }
         }
-        (outcomes, observations)
+        (outcomes, cells)
     }
 
     /// Forgets what was joined, once it can be recalled.
@@ -384,6 +377,15 @@ impl<S: Keep> Applier<S> {
         self.stored().await;
         self.joiner = joiner(&self.committer.options);
     }
+}
+
+/// Joins arrivals; what they add to the roll-ups is added up at once.
+fn joined(joiner: &mut Joiner, arrivals: &[Arrival]) -> std::thread::Result<(Vec<Outcome>, Folded)> {
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut cells = Folded::default();
+        let outcomes = joiner.join_each(arrivals, |tenant, observation| cells.add(tenant, &observation));
+        (outcomes, cells)
+    }))
 }
 
 fn joiner(options: &Options) -> Joiner {

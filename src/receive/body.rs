@@ -21,8 +21,9 @@ const PACE_BYTES_MIN: usize = 1024;
 /// Most bytes set aside because a client announced them; the rest is set aside as it arrives.
 const RESERVED_BYTES_MAX: usize = 256 << 10;
 
-/// Times as much as has arrived that is set aside for what a message's prefix announces.
-const VOUCHED: usize = 4;
+/// Bytes that have to arrive before room is set aside for what a message's prefix announces, the most of it that is set
+/// aside then, and times as much as has arrived later on. What is not written to takes up no memory.
+const VOUCHED: (usize, usize, usize) = (16 << 10, 4 << 20, 4);
 
 /// Collects one body. Every piece is admitted before it is kept.
 pub(super) struct Reader {
@@ -71,10 +72,9 @@ impl Reader {
     /// Sets aside room for `bytes` in all, as far as what has arrived vouches for them: a large body that grows by doubling
     /// is copied once more than it is read.
     pub(super) fn expect(&mut self, bytes: usize) {
-        let arrived = self.collected.len();
-        let room = self.collected.capacity() - arrived;
-        if room < arrived / 2 && RESERVED_BYTES_MAX / 2 < arrived {
-            let wanted = bytes.min(arrived.saturating_mul(VOUCHED));
+        let (arrived, room) = (self.collected.len(), self.collected.capacity());
+        if VOUCHED.0 <= arrived && room < bytes && room < arrived.saturating_mul(2) {
+            let wanted = bytes.min(VOUCHED.1.max(arrived.saturating_mul(VOUCHED.2)));
             self.collected.reserve(wanted.saturating_sub(arrived));
         }
     }

@@ -207,21 +207,29 @@ impl Joiner {
 
     /// Takes in `arrivals` in their order. Call [`Joiner::unknown`] and [`Joiner::seed`] before.
     pub fn join(&mut self, arrivals: &[Arrival]) -> Joined {
-        let mut joined = Joined {
-            outcomes: Vec::with_capacity(arrivals.len()),
-            observations: std::mem::take(&mut self.owed),
-        };
-        joined.observations.reserve(arrivals.len() * 4);
-        for arrival in arrivals {
-            let tenant = arrival.tenant;
-            let observations = &mut joined.observations;
-            let mut emit = |subject: Subject, at: UnixNanos, seen: Seen| {
-                observations.push((tenant, Observation { subject, at, seen }));
-            };
-            joined.outcomes.push(self.take_in(arrival, &mut emit));
-        }
-        self.memory.turn_when_full();
+        let mut joined = Joined::default();
+        let observations = &mut joined.observations;
+        joined.outcomes =
+            self.join_each(arrivals, |tenant, observation| observations.push((tenant, observation)));
         joined
+    }
+
+    /// As [`Joiner::join`]; hands each observation to `observe` instead of keeping it.
+    pub fn join_each(
+        &mut self,
+        arrivals: &[Arrival],
+        mut observe: impl FnMut(TenantNumber, Observation),
+    ) -> Vec<Outcome> {
+        std::mem::take(&mut self.owed).into_iter().for_each(|(tenant, owed)| observe(tenant, owed));
+        let take_in = |arrival: &Arrival| {
+            let mut emit = |subject: Subject, at: UnixNanos, seen: Seen| {
+                observe(arrival.tenant, Observation { subject, at, seen });
+            };
+            self.take_in(arrival, &mut emit)
+        };
+        let outcomes = arrivals.iter().map(take_in).collect();
+        self.memory.turn_when_full();
+        outcomes
     }
 
     /// Traces remembered, those that are only pointed to included.
