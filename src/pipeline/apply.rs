@@ -153,7 +153,7 @@ impl<S: Keep> Applier<S> {
                     return;
                 }
                 if items < this.options.commit_items_max && !this.queue.is_stopping() {
-                    self.gather(began).await;
+                    self.gather(began, items).await;
                 }
                 continue;
             }
@@ -227,9 +227,9 @@ impl<S: Keep> Applier<S> {
         }
     }
 
-    /// Lets requests gather until the next commit is due, or the server stops.
-    async fn gather(&self, began: Instant) {
-        let due = began + self.committer.options.commit_interval;
+    /// Lets requests gather until the next commit is due after one of so many items, or the server stops.
+    async fn gather(&self, began: Instant, items: usize) {
+        let due = began + self.committer.options.interval_after(items);
         tokio::select! {
             biased;
             () = tokio::time::sleep_until(due) => {}

@@ -17,7 +17,7 @@ pub struct Options {
     /// Spans, records and points that one commit takes at most, a request more or less.
     pub commit_items_max: usize,
     /// Least time between two commits. Each commit writes every roll-up it touches, so fewer and larger ones cost far
-    /// less; what was acknowledged shows up in answers this much later.
+    /// less; what was acknowledged shows up in answers this much later. Twice as much where much comes.
     pub commit_interval: Duration,
     /// Longest time between two tries while the store is away.
     pub retry_interval_max: Duration,
@@ -36,6 +36,16 @@ pub struct Sampling {
     pub keeps_failures: bool,
     /// Traces with a span that took so long are kept as well.
     pub slow: Option<Duration>,
+}
+
+/// Items of a commit after which the next one waits twice as long as it has to.
+const ITEMS_BUSY: usize = 10_000;
+
+impl Options {
+    /// How long after the beginning of a commit of so many items the next one may begin.
+    pub(super) fn interval_after(&self, items: usize) -> Duration {
+        self.commit_interval.mul_f64(1.0 + items.min(ITEMS_BUSY) as f64 / ITEMS_BUSY as f64)
+    }
 }
 
 impl Default for Options {
