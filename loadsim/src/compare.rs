@@ -2,50 +2,77 @@
 
 use serde_json::Value;
 
-/// The figures that are compared: what they are called, and where a report has them.
-const FIGURES: [(&str, &str); 18] = [
-    ("spans/s acknowledged", "/acknowledged_spans_per_second"),
-    ("log records/s acknowledged", "/acknowledged_logs_per_second"),
-    ("points/s acknowledged", "/acknowledged_points_per_second"),
-    ("requests/s", "/requests_per_second"),
-    ("share accepted at the first try", "/first_try_share"),
-    ("bytes sent a span", "/sent_bytes_per_span"),
-    ("acknowledgement p50, ms", "/acknowledgement_ms/p50"),
-    ("acknowledgement p90, ms", "/acknowledgement_ms/p90"),
-    ("acknowledgement p99, ms", "/acknowledgement_ms/p99"),
-    ("acknowledgement p99.9, ms", "/acknowledgement_ms/p999"),
-    ("acknowledgement max, ms", "/acknowledgement_ms/max"),
-    ("server, cores", "/server/cores"),
-    ("server, µs a span", "/server/cpu_us_per_span"),
-    ("server, MiB resident", "/server/resident_mib"),
-    ("server, bytes on disk a span", "/server/disk_bytes_per_span"),
-    ("server, s to catch up", "/server/caught_up_seconds"),
-    ("loadsim, cores", "/own/cores"),
-    ("loadsim, µs a span", "/own/cpu_us_per_span"),
+/// A figure that is compared.
+struct Figure {
+    name: &'static str,
+    /// Where a report has it, or its parts.
+    pointers: &'static [&'static str],
+    decimals: usize,
+}
+
+const fn figure(name: &'static str, pointers: &'static [&'static str], decimals: usize) -> Figure {
+    Figure { name, pointers, decimals }
+}
+
+const FIGURES: [Figure; 26] = [
+    figure("spans/s acknowledged", &["/acknowledged_spans_per_second"], 2),
+    figure("log records/s acknowledged", &["/acknowledged_logs_per_second"], 2),
+    figure("points/s acknowledged", &["/acknowledged_points_per_second"], 2),
+    figure("requests/s", &["/requests_per_second"], 2),
+    figure("share accepted at the first try", &["/first_try_share"], 4),
+    figure("items refused", &["/spans/refused", "/logs/refused", "/points/refused"], 0),
+    figure("items unknown", &["/spans/unknown", "/logs/unknown", "/points/unknown"], 0),
+    figure("retries", &["/spans/retries", "/logs/retries", "/points/retries"], 0),
+    figure("bytes sent a span", &["/sent_bytes_per_span"], 2),
+    figure("acknowledgement p50, ms", &["/acknowledgement_ms/p50"], 2),
+    figure("acknowledgement p90, ms", &["/acknowledgement_ms/p90"], 2),
+    figure("acknowledgement p99, ms", &["/acknowledgement_ms/p99"], 2),
+    figure("acknowledgement p99.9, ms", &["/acknowledgement_ms/p999"], 2),
+    figure("acknowledgement max, ms", &["/acknowledgement_ms/max"], 2),
+    figure("server, cores", &["/server/cores"], 2),
+    figure("server, µs a span", &["/server/cpu_us_per_span"], 2),
+    figure("server, µs an item", &["/server/cpu_us_per_item"], 2),
+    figure("server, MiB resident", &["/server/resident_mib"], 2),
+    figure("server, bytes on disk a span", &["/server/disk_bytes_per_span"], 2),
+    figure("server, bytes on disk an item", &["/server/disk_bytes_per_item"], 2),
+    figure("server, duplicates", &["/server/duplicates"], 0),
+    figure("server, items not stored", &["/server/unstored_items"], 0),
+    figure("server, s to catch up", &["/server/caught_up_seconds"], 2),
+    figure("loadsim, cores", &["/own/cores"], 2),
+    figure("loadsim, µs a span", &["/own/cpu_us_per_span"], 2),
+    figure("loadsim, µs an item", &["/own/cpu_us_per_item"], 2),
 ];
 
 /// A table of the figures of two reports and of the second's ratio to the first; a dash where a report lacks one.
 pub fn table(first: &Value, second: &Value) -> String {
     let mut table = format!("{:<34}{:>14}{:>14}{:>9}\n", "", "A", "B", "B/A");
-    for (name, pointer) in FIGURES {
-        let figure = |report: &Value| report.pointer(pointer).and_then(Value::as_f64);
-        let (a, b) = (figure(first), figure(second));
+    for figure in FIGURES {
+        let (a, b) = (figure.of(first), figure.of(second));
         let ratio = a.zip(b).filter(|(a, _)| *a != 0.0).map(|(a, b)| format!("{:.2}", b / a));
         table.push_str(&format!(
-            "{name:<34}{:>14}{:>14}{:>9}\n",
-            shown(a),
-            shown(b),
+            "{:<34}{:>14}{:>14}{:>9}\n",
+            figure.name,
+            figure.shown(a),
+            figure.shown(b),
             ratio.unwrap_or_else(|| "-".into())
         ));
     }
     table
 }
 
-fn shown(figure: Option<f64>) -> String {
-    match figure {
-        Some(figure) if figure.abs() < 1000.0 => format!("{figure:.2}"),
-        Some(figure) => format!("{figure:.0}"),
-        None => "-".into(),
+impl Figure {
+    /// Its value, or the sum of its parts; nothing where the report lacks one of them.
+    fn of(&self, report: &Value) -> Option<f64> {
+        self.pointers.iter().map(|pointer| report.pointer(pointer).and_then(Value::as_f64)).sum()
+    }
+
+    fn shown(&self, value: Option<f64>) -> String {
+        let decimals = self.decimals;
+        match value {
+            Some(value) if value.abs() < 1000.0 => format!("{value:.decimals$}"),
+            Some(value) => format!("{value:.0}"),
+            None => "-".into(),
+        }
     }
 }
 
@@ -59,13 +86,21 @@ mod tests {
     fn figures_stand_side_by_side_with_their_ratio() {
         let first = json!({
             "acknowledged_spans_per_second": 20000.0,
+            "first_try_share": 1.0,
+            "spans": { "refused": 3, "unknown": 1, "retries": 2000 },
+            "logs": { "refused": 4, "unknown": 1, "retries": 0 },
+            "points": { "refused": 0, "unknown": 0, "retries": 34 },
             "acknowledgement_ms": { "p50": 10.0, "max": 0.0 },
             "server": null,
         });
         let second = json!({
             "acknowledged_spans_per_second": 150000.4,
+            "first_try_share": 0.99987,
+            "spans": { "refused": 0, "unknown": 4, "retries": 0 },
+            "logs": { "refused": 14, "unknown": 0, "retries": 0 },
+            "points": { "refused": 0, "unknown": 0 },
             "acknowledgement_ms": { "p50": 5.0, "max": 2.0 },
-            "server": { "cores": 1.5 },
+            "server": { "cores": 1.5, "duplicates": 12.0, "cpu_us_per_span": null, "cpu_us_per_item": 2.5 },
         });
         let table = table(&first, &second);
         let row = |name: &str| -> Vec<&str> {
@@ -75,6 +110,13 @@ mod tests {
         assert_eq!(row("spans/s acknowledged"), ["20000", "150000", "7.50"]);
         assert_eq!(row("acknowledgement p50, ms"), ["10.00", "5.00", "0.50"]);
         assert_eq!(row("acknowledgement max, ms"), ["0.00", "2.00", "-"]);
+        assert_eq!(row("share accepted at the first try"), ["1.0000", "0.9999", "1.00"]);
+        assert_eq!(row("items refused"), ["7", "14", "2.00"]);
+        assert_eq!(row("items unknown"), ["2", "4", "2.00"]);
+        assert_eq!(row("retries"), ["2034", "-", "-"]);
+        assert_eq!(row("server, duplicates"), ["-", "12", "-"]);
+        assert_eq!(row("server, µs a span"), ["-", "-", "-"]);
+        assert_eq!(row("server, µs an item"), ["-", "2.50", "-"]);
         assert_eq!(row("server, cores"), ["-", "1.50", "-"]);
         assert_eq!(row("loadsim, cores"), ["-", "-", "-"]);
     }

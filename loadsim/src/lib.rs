@@ -6,8 +6,8 @@
 //! does all of it at a fixed rate and [`report`] says how it went, and [`compare`] how two runs differ. To cost less than what
 //! it measures, a run may make a `reel` beforehand and play that again and again. [`oracle`] keeps on disk what was sent
 //! and answered, and compares it with what is stored. [`incidents`] sends recorded incidents again and asks a server
-//! for their cause; [`planted`] does so with faults of its own. The same seed gives the same traffic. [`conformance`] is apart from all that: it
-//! tries the rules of OTLP on a server.
+//! for their cause; [`planted`] does so with faults of its own. The same seed gives the same traffic, but for the ids of
+//! traces of a reel. [`conformance`] is apart from all that: it tries the rules of OTLP on a server.
 
 pub mod accuracy;
 pub mod compare;
@@ -16,6 +16,7 @@ pub mod dice;
 mod effect;
 pub mod encode;
 pub mod fault;
+mod figures;
 pub mod incidents;
 pub mod ledger;
 pub mod oracle;

@@ -207,7 +207,7 @@ struct Play {
     /// How long to run before measuring.
     #[arg(long, default_value = "0s", value_parser = duration)]
     warmup: Duration,
-    /// Spread the timestamps over this much time before now.
+    /// Spread the timestamps over this much time before now; not with --point-rate.
     #[arg(long, default_value = "0s", value_parser = duration)]
     backfill: Duration,
     /// Tenant to send as; the server's default when not given.
@@ -216,7 +216,7 @@ struct Play {
     /// The server's key.
     #[arg(long, env = "API_KEY", default_value = "", hide_env_values = true)]
     api_key: String,
-    /// Repeats a run.
+    /// Repeats a run; with --prepared all but the ids of traces, which differ from run to run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Connections; services are shared out among them, or traces with --collector.
@@ -228,11 +228,12 @@ struct Play {
     /// How long spans wait at most for a request to be full; an SDK's default is 5s, a Collector's 200ms.
     #[arg(long, default_value = "50ms", value_parser = duration)]
     flush: Duration,
-    /// Each connection takes whole traces, and so carries spans of all services, as from a Collector in front of them.
+    /// Each connection takes whole traces with their log records, and so carries all services, as from a Collector in front of
+    /// them. Records of --log-rate are dealt out in turn; points stay with the connection of their service.
     #[arg(long)]
     collector: bool,
-    /// Makes at most some seconds of traffic beforehand and plays them again and again with new trace ids and times, so that
-    /// loadsim costs little beside the server. Everything else repeats; counters begin anew with each playing.
+    /// Makes at most five seconds of traffic beforehand and plays them again and again with new trace ids and times, so that
+    /// loadsim costs less. Everything else repeats; the counters of --point-rate begin anew with each round of their points.
     #[arg(long)]
     prepared: bool,
     /// Log records for each request handled without failure.
@@ -256,7 +257,7 @@ struct Play {
     /// Writes what is sent and how it is answered, each synced before the next step, for `loadsim check`.
     #[arg(long)]
     ledger: Option<PathBuf>,
-    /// The server's /metrics, for its processor, memory and disk use.
+    /// The server's /metrics, for its processor, memory and disk use; then what it acknowledged is waited for.
     #[arg(long)]
     metrics_url: Option<String>,
     /// Writes the report as JSON.

@@ -40,8 +40,8 @@ pub struct Report {
     pub requests_per_second: f64,
     /// The share of all items sent that was accepted at the first try.
     pub first_try_share: f64,
-    /// Bytes of requests of spans for each span, before any compression.
-    pub sent_bytes_per_span: f64,
+    /// Bytes of requests of spans for each span, before any compression; nothing where no spans were sent.
+    pub sent_bytes_per_span: Option<f64>,
     /// Accounts of spans.
     pub spans: Account,
     /// Accounts of log records.
@@ -88,25 +88,38 @@ pub struct Latency {
 pub struct Own {
     /// Processor seconds used for each second of the run.
     pub cores: f64,
-    /// Processor microseconds for each span sent, whatever else was sent.
-    pub cpu_us_per_span: f64,
+    /// Processor microseconds for each span sent, whatever else was sent; nothing where no spans were.
+    pub cpu_us_per_span: Option<f64>,
+    /// Processor microseconds for each span, log record and point sent.
+    pub cpu_us_per_item: Option<f64>,
 }
 
-/// The server's own figures over the run.
+/// The server's own figures over the run. Figures for each span or item are of what was stored, and there is none where nothing
+/// was.
 #[derive(Debug, Clone, Serialize)]
 pub struct Server {
-    /// Processor seconds used for each second of the run.
+    /// Processor seconds used for each second of the run, and of the time until it had caught up.
     pub cores: f64,
-    /// Processor microseconds for each span stored.
-    pub cpu_us_per_span: f64,
+    /// Processor microseconds for each span, whatever else was stored.
+    pub cpu_us_per_span: Option<f64>,
+    /// Processor microseconds for each span, log record and point.
+    pub cpu_us_per_item: Option<f64>,
     /// Memory in use at the end.
     pub resident_mib: f64,
-    /// Bytes of database, journal and index that were added for each span stored, logs and metrics included.
-    pub disk_bytes_per_span: f64,
-    /// Spans stored since the start of the run.
+    /// Bytes of database, journal and index that were added for each span, logs and metrics included.
+    pub disk_bytes_per_span: Option<f64>,
+    /// The same for each span, log record and point.
+    pub disk_bytes_per_item: Option<f64>,
+    /// Spans stored since the start of the run; those that came again are not.
     pub spans_stored: f64,
-    /// Seconds from the last acknowledgement until everything acknowledged was stored.
+    /// Spans, log records and points stored since then.
+    pub items_stored: f64,
+    /// Spans that came again and were not stored twice.
+    pub duplicates: f64,
+    /// Seconds from the last acknowledgement until everything acknowledged was stored, or until nothing more was.
     pub caught_up_seconds: f64,
+    /// Acknowledged items that were not counted as stored by then: left out by the server's rules, or still on their way.
+    pub unstored_items: f64,
 }
 
 impl From<&Sums> for Account {
@@ -131,6 +144,7 @@ impl Report {
         let sum = |of: fn(&Sums) -> u64| of(&spans) + of(&logs) + of(&points);
         let each_second = |count: u64| count as f64 / run.seconds.max(1e-9);
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let for_each = |figure: f64, count: u64| (count > 0).then(|| figure / count as f64);
         Self {
             seed: run.seed,
             services: run.services,
@@ -141,10 +155,11 @@ impl Report {
             acknowledged_points_per_second: each_second(points.acknowledged),
             requests_per_second: each_second(sum(|sums| sums.requests)),
             first_try_share: share(sum(|sums| sums.first_try_items), sum(|sums| sums.sent)),
-            sent_bytes_per_span: share(spans.bytes, spans.sent),
+            sent_bytes_per_span: for_each(spans.bytes as f64, spans.sent),
             own: run.processor_seconds.map(|cpu| Own {
                 cores: cpu / run.seconds.max(1e-9),
-                cpu_us_per_span: 1e6 * cpu / spans.sent.max(1) as f64,
+                cpu_us_per_span: for_each(1e6 * cpu, spans.sent),
+                cpu_us_per_item: for_each(1e6 * cpu, sum(|sums| sums.sent)),
             }),
             spans: (&spans).into(),
             logs: (&logs).into(),
@@ -168,7 +183,7 @@ impl Report {
             "{:.0} spans/s acknowledged of {:.0} asked for, over {:.1} s\n\
              spans: {} sent, {} acknowledged, {} rejected, {} refused, {} unknown; {} retries\n\
              logs: {} acknowledged, {:.0} a second; points: {} acknowledged, {:.0} a second\n\
-             {:.0} requests/s, {:.0} bytes a span; {:.2} % of all items accepted at the first try\n\
+             {:.0} requests/s{}; {:.2} % of all items accepted at the first try\n\
              acknowledgement: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms\n",
             self.acknowledged_spans_per_second,
             self.target_spans_per_second,
@@ -184,7 +199,7 @@ impl Report {
             self.points.acknowledged,
             self.acknowledged_points_per_second,
             self.requests_per_second,
-            self.sent_bytes_per_span,
+            figure(self.sent_bytes_per_span, 0, "bytes a span"),
             100.0 * self.first_try_share,
             latency.p50,
             latency.p90,
@@ -192,21 +207,117 @@ impl Report {
             latency.p999,
             latency.max,
         );
-        if let Some(own) = &self.own {
-            text.push_str(&format!(
-                "loadsim: {:.2} cores, {:.2} µs a span\n",
-                own.cores, own.cpu_us_per_span
-            ));
+        if let Some(Own { cores, cpu_us_per_span, cpu_us_per_item }) = &self.own {
+            let a_span = figure(*cpu_us_per_span, 2, "µs a span");
+            let an_item = figure(*cpu_us_per_item, 2, "µs an item");
+            text.push_str(&format!("loadsim: {cores:.2} cores{a_span}{an_item}\n"));
         }
         if let Some(server) = &self.server {
-            text.push_str(&format!(
-                "server: {:.2} cores, {:.1} µs a span, {:.0} MiB resident, {:.0} bytes on disk a span, caught up after {:.1} s\n",
-                server.cores, server.cpu_us_per_span, server.resident_mib, server.disk_bytes_per_span, server.caught_up_seconds,
-            ));
+            text.push_str(&server.text());
         }
         for (reason, count) in &self.reasons {
             text.push_str(&format!("{count} × {reason}\n"));
         }
         text
+    }
+}
+
+impl Server {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "server: {:.2} cores{}{}, {:.0} MiB resident{}{}\n\
+             server: {:.0} spans stored, {:.0} duplicates; {:.0} items stored",
+            self.cores,
+            figure(self.cpu_us_per_span, 1, "µs a span"),
+            figure(self.cpu_us_per_item, 1, "µs an item"),
+            self.resident_mib,
+            figure(self.disk_bytes_per_span, 0, "bytes on disk a span"),
+            figure(self.disk_bytes_per_item, 0, "bytes on disk an item"),
+            self.spans_stored,
+            self.duplicates,
+            self.items_stored,
+        );
+        let (seconds, unstored) = (self.caught_up_seconds, self.unstored_items);
+        text.push_str(&if unstored > 0.0 {
+            format!(" by {seconds:.1} s after the end, {unstored:.0} acknowledged ones not\n")
+        } else {
+            format!(", caught up after {seconds:.1} s\n")
+        });
+        text
+    }
+}
+
+/// A figure with its unit as what follows in a list; nothing where there is none.
+fn figure(figure: Option<f64>, decimals: usize, unit: &str) -> String {
+    figure.map(|figure| format!(", {figure:.decimals$} {unit}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::send::{Delivery, Outcome, Request, Signal};
+
+    const SERVER: Server = Server {
+        cores: 0.5,
+        cpu_us_per_span: None,
+        cpu_us_per_item: Some(2.0),
+        resident_mib: 64.0,
+        disk_bytes_per_span: None,
+        disk_bytes_per_item: Some(80.0),
+        spans_stored: 0.0,
+        items_stored: 10.0,
+        duplicates: 3.0,
+        caught_up_seconds: 0.2,
+        unstored_items: 0.0,
+    };
+
+    /// The report of a run in which ten items of one signal were sent.
+    fn report(signal: Signal, server: Server) -> Report {
+        let ledger = Ledger::new().unwrap();
+        let request = Request { signal, body: vec![0_u8; 500].into(), items: 10 };
+        let outcome = Outcome::Acknowledged { rejected: 0 };
+        let delivery = Delivery { outcome, retries: 0, latency: Duration::ZERO };
+        ledger.enter(&request, &delivery, Duration::ZERO);
+        let run = Run {
+            seed: 1,
+            services: 2,
+            target_spans_per_second: 0.0,
+            seconds: 1.0,
+            processor_seconds: Some(0.5),
+        };
+        Report::new(run, &ledger, Some(server))
+    }
+
+    #[test]
+    fn without_spans_there_are_no_figures_a_span() {
+        let report = report(Signal::Logs, SERVER);
+        let text = report.text();
+        assert!(!text.contains("a span") && text.contains("0 spans stored, 3 duplicates"), "{text}");
+        assert!(text.contains("loadsim: 0.50 cores, 50000.00 µs an item"), "{text}");
+        assert!(
+            text.contains("0.50 cores, 2.0 µs an item, 64 MiB resident, 80 bytes on disk an item"),
+            "{text}"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        for pointer in ["/sent_bytes_per_span", "/own/cpu_us_per_span", "/server/disk_bytes_per_span"] {
+            assert!(json.pointer(pointer).unwrap().is_null(), "{pointer}");
+        }
+        assert_eq!(json.pointer("/server/duplicates").unwrap().as_f64(), Some(3.0));
+    }
+
+    #[test]
+    fn with_spans_there_are_and_what_is_not_stored_is_told() {
+        let server = Server { cpu_us_per_span: Some(4.0), unstored_items: 2.0, ..SERVER };
+        let text = report(Signal::Traces, server).text();
+        for part in [
+            "1 requests/s, 50 bytes a span;",
+            "50000.00 µs a span, 50000.00 µs an item",
+            "4.0 µs a span, 2.0 µs an item",
+            "10 items stored by 0.2 s after the end, 2 acknowledged ones not",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 }

@@ -11,15 +11,16 @@ use tokio::task::JoinSet;
 use crate::dice::Dice;
 use crate::encode;
 use crate::fault::{Fault, Kind};
+use crate::figures::{self, Figures};
 use crate::ledger::Ledger;
 use crate::oracle::book::Book;
 use crate::oracle::item::{self, Item};
 use crate::processor;
 use crate::reel::playing::Playing;
 use crate::reel::{Asked, Reel, Showing};
-use crate::report::{Report, Run, Server};
+use crate::report::{Report, Run};
 use crate::send::{self, Request, Sender};
-use crate::sharing::Sharing;
+use crate::sharing::{Dealer, Sharing};
 use crate::topology::Topology;
 use crate::traffic::{Span, Traffic};
 
@@ -35,7 +36,7 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Where and how to send.
     pub send: send::Options,
-    /// Repeats the run.
+    /// Repeats the run; where it is prepared, all but the ids of traces.
     pub seed: u64,
     /// Services to simulate.
     pub services: usize,
@@ -59,7 +60,8 @@ pub struct Options {
     /// File for what is sent and how it is answered, warm-up included, as [`crate::oracle`] reads it. Every request then
     /// waits for that file's disk, which its latency includes.
     pub ledger: Option<PathBuf>,
-    /// The server's metrics, for its own figures.
+    /// The server's metrics, for its own figures. Then it is waited for after the warm-up and after the run, until it has stored
+    /// what it acknowledged.
     pub metrics_url: Option<String>,
     /// How the load is made.
     pub manner: Manner,
@@ -69,7 +71,7 @@ pub struct Options {
 /// requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// Makes a few seconds of traffic beforehand and plays them again and again.
+    /// Makes up to five seconds of traffic beforehand and plays them again and again.
     pub prepared: bool,
     /// How spans are shared out among connections.
     pub sharing: Sharing,
@@ -122,14 +124,21 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
     };
     let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
     let book = book.map(Arc::new);
-    if !options.warmup.is_zero() {
-        let accounts = Accounts { sums: Arc::new(Ledger::new()?), book: book.clone() };
-        source.phase(options, options.warmup, &accounts, &|_, _| {}).await?;
-    }
-    let before = match &options.metrics_url {
-        Some(url) => Some(figures(url).await?),
+    let url = options.metrics_url.as_deref();
+    let mut before = match url {
+        Some(url) => Some(Figures::read(url).await?),
         None => None,
     };
+    if !options.warmup.is_zero() {
+        let sums = Arc::new(Ledger::new()?);
+        let accounts = Accounts { sums: Arc::clone(&sums), book: book.clone() };
+        source.phase(options, options.warmup, &accounts, &|_, _| {}).await?;
+        if let Some((url, before)) = url.zip(before.as_mut()) {
+            // Lest what the warm-up sent count for the run.
+            figures::catch_up(url, before, &sums).await?;
+            *before = Figures::read(url).await?;
+        }
+    }
     let ledger = Arc::new(Ledger::new()?);
     let accounts = Accounts { sums: Arc::clone(&ledger), book };
     let (began, used) = (Instant::now(), processor::seconds());
@@ -142,9 +151,12 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
         seconds,
         processor_seconds: processor::seconds().zip(used).map(|(after, before)| after - before),
     };
-    let server = match (&options.metrics_url, before) {
-        (Some(url), Some(before)) => Some(server(url, before, seconds, &ledger).await?),
-        _ => None,
+    let server = match url.zip(before) {
+        Some((url, before)) => {
+            let caught_up = figures::catch_up(url, &before, &ledger).await?;
+            Some(figures::server(&before, &caught_up, seconds))
+        }
+        None => None,
     };
     Ok(Report::new(run, &ledger, server))
 }
@@ -159,7 +171,12 @@ fn fits(options: &Options) -> Result<()> {
     }
     if prepared && options.ledger.is_some() {
         bail!(
-            "--ledger does not go with --prepared: the book needs a digest of every item as it is sent, which costs more than all of the playing"
+            "--ledger does not go with --prepared: the book holds a digest of every item, and what is played goes out as encoded bytes that nobody takes apart"
+        );
+    }
+    if !options.backfill.is_zero() && point_rate > 0.0 {
+        bail!(
+            "--backfill does not go with --point-rate: where time is stretched, a counter would begin anew with each playing and go on from its old value"
         );
     }
     if !prepared && (log_rate > 0.0 || point_rate > 0.0) {
@@ -248,7 +265,7 @@ async fn phase(
         lanes.push(lane);
         tasks.spawn(deliver(Sender::new(&options.send)?, due, accounts.clone()));
     }
-    let sharing = options.manner.sharing;
+    let mut dealer = Dealer::new(options.manner.sharing, connections);
     let mut waiting: Vec<Waiting> = lanes.iter().map(|_| Waiting::default()).collect();
     let mut dice = Dice::new(options.seed).branch(4);
     let (began, started_ns) = (Instant::now(), unix_nanos());
@@ -267,9 +284,7 @@ async fn phase(
         }
         made += spans.len() as f64;
         let is_last = length <= STEP * step;
-        for ((lane, waiting), spans) in
-            lanes.iter().zip(&mut waiting).zip(sharing.shared_out(&spans, connections))
-        {
+        for ((lane, waiting), spans) in lanes.iter().zip(&mut waiting).zip(dealer.shared_out(&spans)) {
             let ready = waiting.ready(spans, due, options, is_last);
             for request in requests(traffic, &ready, options, due, &mut dice) {
                 lane.send(request).await.context("a connection's task ended")?;
@@ -279,7 +294,7 @@ async fn phase(
         // At the end as well, as an SDK does when it is shut down.
         if since_metrics.2.elapsed() >= METRICS_INTERVAL || is_last {
             // By service whatever is asked for, lest two connections carry one series.
-            let shared = Sharing::ByService.shared_out(&since_metrics.0, connections);
+            let shared = Dealer::new(Sharing::ByService, connections).shared_out(&since_metrics.0);
             for (lane, spans) in lanes.iter().zip(shared) {
                 let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
                 let items = 5 * message.resource_metrics.len() as u64;
@@ -374,59 +389,6 @@ pub fn unix_nanos() -> u64 {
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Figures {
-    cpu_seconds: f64,
-    resident_bytes: f64,
-    disk_bytes: f64,
-    spans_stored: f64,
-    duplicates: f64,
-}
-
-async fn figures(url: &str) -> Result<Figures> {
-    crate::send::encrypt();
-    let text = reqwest::get(url).await?.error_for_status()?.text().await?;
-    let value = |start: &str| -> Result<f64> {
-        let lines = text.lines().filter(|line| line.starts_with(start));
-        let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        if values.is_empty() {
-            bail!("{url} does not show {start}");
-        }
-        Ok(values.iter().sum())
-    };
-    Ok(Figures {
-        cpu_seconds: value("otelcontext_process_cpu_seconds_total")?,
-        resident_bytes: value("otelcontext_process_resident_memory_bytes")?,
-        disk_bytes: value("otelcontext_disk_component_bytes")?,
-        spans_stored: value("otelcontext_ingest_stored_total{signal=\"traces\"}")?,
-        duplicates: value("otelcontext_ingest_duplicate_spans_total")?,
-    })
-}
-
-async fn server(url: &str, before: Figures, seconds: f64, ledger: &Ledger) -> Result<Server> {
-    const CATCH_UP_MAX: Duration = Duration::from_secs(60);
-    let acknowledged = ledger.sums()[0].acknowledged as f64;
-    let ended = Instant::now();
-    let mut after = figures(url).await?;
-    let stored =
-        |after: Figures| after.spans_stored - before.spans_stored + after.duplicates - before.duplicates;
-    while stored(after) < acknowledged && ended.elapsed() < CATCH_UP_MAX {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        after = figures(url).await?;
-    }
-    let caught_up_seconds = ended.elapsed().as_secs_f64();
-    let spans = stored(after).max(1.0);
-    let cpu = after.cpu_seconds - before.cpu_seconds;
-    Ok(Server {
-        cores: cpu / (seconds + caught_up_seconds),
-        cpu_us_per_span: 1e6 * cpu / spans,
-        resident_mib: after.resident_bytes / f64::from(1 << 20),
-        disk_bytes_per_span: (after.disk_bytes - before.disk_bytes) / spans,
-        spans_stored: stored(after),
-        caught_up_seconds,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,6 +429,9 @@ mod tests {
         assert!(refused(&fault).starts_with("--fault does not go with --prepared"));
         let ledger = Options { ledger: Some("ledger".into()), ..prepared };
         assert!(refused(&ledger).starts_with("--ledger does not go with --prepared"));
+        let points = options(Manner { prepared: true, point_rate: 1.0, ..Manner::default() });
+        let backfill = Options { backfill: Duration::from_secs(60), ..points };
+        assert!(refused(&backfill).starts_with("--backfill does not go with --point-rate"));
         let live = options(Manner { point_rate: 1.0, ..Manner::default() });
         assert!(refused(&live).contains("need --prepared"));
     }

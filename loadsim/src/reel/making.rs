@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use anyhow::{Context, Result};
-use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, metric};
+use anyhow::{Context, Error, Result, anyhow};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, metric, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
@@ -15,25 +15,32 @@ use super::{Asked, Reel};
 use crate::dice::Dice;
 use crate::encode;
 use crate::send::Signal;
-use crate::sharing::Sharing;
+use crate::sharing::{Dealer, Sharing};
 use crate::traffic::{Span, Traffic};
 
-/// Spans of a reel: enough that neighbours differ, few enough that it is made within a second or so.
+/// Spans of a reel at most, unless it is thin; and seconds of traffic.
 const SPANS: f64 = 65_536.0;
-/// Spans of each service, and traces of each connection, that a reel should have.
+const SECONDS: f64 = 1.0;
+/// Spans of each service, and traces of each connection, that a reel should have; with fewer it is thin. As many log records and
+/// points of each series there should be, of those that do not belong to requests.
 const EACH_MIN: usize = 4;
-/// A reel for few spans a second is made longer to have as many, up to this.
+/// A thin reel is made longer, up to this.
 const LONGEST_SECONDS: f64 = 5.0;
+/// Spans, log records and points of a reel at most, beside the metrics about requests, which are a few of each instance. One
+/// half is for what each playing holds; in the other is room for records and for points that are spread over several.
+const ITEMS: f64 = 262_144.0;
 /// How often services send the metrics of the requests that they took.
 const METRICS_SECONDS: f64 = 10.0;
 
 impl Reel {
-    /// Makes a reel whose times begin at `base_ns`.
+    /// Makes a reel whose times begin at `base_ns`, the instant at which the run begins. That decides over the ids of traces as
+    /// well, lest a server take what a second run of the seed sends for what it has already.
     ///
     /// # Errors
-    /// When an encoded message is not read back, which is a defect.
+    /// When there is no room for a whole trace at the rates that are asked for, or an encoded message is not read back, which is
+    /// a defect.
     pub(crate) fn make(asked: &Asked, traffic: &mut Traffic, base_ns: u64) -> Result<Self> {
-        let taken = Taken::take(asked, traffic, base_ns);
+        let taken = Taken::take(asked, traffic, base_ns)?;
         let mut making = Making {
             asked,
             traffic,
@@ -49,15 +56,15 @@ impl Reel {
         making.records();
         making.points();
         let Making { pieces, resources, .. } = making;
-        let strips = pieces.into_iter().map(|((lane, signal, laps), pieces)| {
-            Strip::new((lane, signal), laps, shape(signal), pieces)
-                .context("an encoded item cannot be read back")
+        let strips = pieces.into_iter().map(|((lane, signal), pieces)| {
+            Strip::new((lane, signal), shape(signal), pieces).context("an encoded item cannot be read back")
         });
         Ok(Self {
             strips: strips.collect::<Result<_>>()?,
             length_ns: taken.length_ns,
             base_ns,
-            seed: Dice::new(asked.seed).branch(5).word(),
+            // Through the dice again: instants lie close together, and the seeds of playings follow one another.
+            seed: Dice::new(Dice::new(asked.seed).branch(5).word() ^ base_ns).word(),
             resources,
             scope: strip::first_field(&encode::scope()),
         })
@@ -82,31 +89,55 @@ struct Taken {
 }
 
 impl Taken {
-    fn take(asked: &Asked, traffic: &mut Traffic, base_ns: u64) -> Self {
+    fn take(asked: &Asked, traffic: &mut Traffic, base_ns: u64) -> Result<Self> {
         let mut taken = Self { spans: Vec::new(), offsets_ns: Vec::new(), traces: Vec::new(), length_ns: 0 };
         let (services, rate) = (traffic.topology().services.len(), asked.spans_per_second);
+        let longest = longest_seconds(asked, services);
         if rate <= 0.0 {
-            let items = asked.log_rate.max(asked.point_rate / SERIES as f64) * services as f64;
-            taken.length_ns = nanos((SPANS / items.max(1.0)).min(1.0));
-            return taken;
+            taken.length_ns = nanos(longest.min(SECONDS));
+            return Ok(taken);
         }
-        let wanted = rate.min(SPANS);
+        let wanted = SPANS.min(rate * longest.min(SECONDS));
+        let most = rate * longest;
         let is_thin = |taken: &Self| {
             taken.spans.len() < EACH_MIN * services || taken.traces.len() < EACH_MIN * asked.connections
         };
-        while (taken.spans.len() as f64) < wanted
-            || (taken.spans.len() as f64) < rate * LONGEST_SECONDS && is_thin(&taken)
-        {
+        while (taken.spans.len() as f64) < wanted || (taken.spans.len() as f64) < most && is_thin(&taken) {
             let begin = taken.spans.len();
             let offset_ns = nanos(begin as f64 / rate);
             traffic.request(base_ns + offset_ns, &mut taken.spans);
+            if taken.spans.len() as f64 > most {
+                if begin == 0 {
+                    return Err(too_thin(asked, services, taken.spans.len(), longest));
+                }
+                taken.spans.truncate(begin);
+                break;
+            }
             taken.offsets_ns.resize(taken.spans.len(), offset_ns);
             taken.traces.push(begin..taken.spans.len());
         }
-        // Whole traces are more spans than were wanted; the length is what they take at the asked rate.
+        // Whole traces are more spans than were wanted, or fewer; the length is what they take at the asked rate.
         taken.length_ns = nanos(taken.spans.len() as f64 / rate);
-        taken
+        Ok(taken)
     }
+}
+
+/// How long a reel may be for one playing to hold no more than its half of the items.
+fn longest_seconds(asked: &Asked, services: usize) -> f64 {
+    let requests = asked.spans_per_second * (1.0 + asked.chatter.clamp(0.0, 1.0));
+    let beside = (asked.log_rate + asked.point_rate) * services as f64;
+    LONGEST_SECONDS.min(ITEMS / 2.0 / (requests + beside))
+}
+
+fn too_thin(asked: &Asked, services: usize, spans: usize, longest: f64) -> Error {
+    let least = spans as f64 / longest / services as f64;
+    anyhow!(
+        "{} spans a second in all are too few for --prepared: the first trace has {spans}, and what is made beforehand lasts \
+         {longest:.3} s at most with these rates. Give --rate {:.2} or more, or less of --log-rate and --point-rate, or go \
+         without --prepared",
+        asked.spans_per_second,
+        (least * 100.0).ceil() / 100.0
+    )
 }
 
 struct Making<'a> {
@@ -118,8 +149,8 @@ struct Making<'a> {
     /// Positions in `resources`.
     senders: HashMap<Vec<u8>, usize>,
     resources: Vec<Vec<u8>>,
-    /// By connection, signal and laps.
-    pieces: BTreeMap<(usize, Signal, u64), Vec<Piece>>,
+    /// By connection and signal, and by laps.
+    pieces: BTreeMap<(usize, Signal), BTreeMap<u64, Vec<Piece>>>,
 }
 
 /// Where and when an item is due.
@@ -135,14 +166,11 @@ struct Due {
 impl Making<'_> {
     /// Spans and the log records that belong to them.
     fn requests(&mut self) {
+        let mut dealer = Dealer::new(self.asked.sharing, self.asked.connections);
         for trace in &self.taken.traces {
             let offset_ns = self.taken.offsets_ns[trace.start];
-            let mut lanes: BTreeMap<usize, Vec<Span>> = BTreeMap::new();
-            for span in &self.taken.spans[trace.clone()] {
-                let lane = self.asked.sharing.lane(span, self.asked.connections);
-                lanes.entry(lane).or_default().push(span.clone());
-            }
-            for (lane, spans) in lanes {
+            let lanes = dealer.shared_out(&self.taken.spans[trace.clone()]).into_iter().enumerate();
+            for (lane, spans) in lanes.filter(|(_, spans)| !spans.is_empty()) {
                 let due = Due { lane, signal: Signal::Traces, laps: 1, lap: 0, offset_ns };
                 for sent in encode::spans(self.traffic, &spans).resource_spans {
                     for span in sent.scope_spans.iter().flat_map(|scope| &scope.spans) {
@@ -161,23 +189,25 @@ impl Making<'_> {
         }
     }
 
-    /// Metrics about the requests of one playing. Services send them as often as in a run that is not prepared, which may be
-    /// once in many playings, and one after the other.
+    /// Metrics about requests. Services send them as often as in a run that is not prepared, which may be once in many playings,
+    /// and one after the other; they then count the requests of all of these, which are those of one so many times. Their windows
+    /// do not stretch with `--backfill`.
     fn metrics(&mut self) {
-        let laps = self.laps(METRICS_SECONDS);
-        let window = (self.base_ns.saturating_sub(self.taken.length_ns), self.base_ns);
+        let laps = self.laps(METRICS_SECONDS, 0.0);
+        let whole_ns = laps * self.taken.length_ns;
+        let window = (self.base_ns.saturating_sub(whole_ns), self.base_ns);
         // By service whatever is asked for, lest two connections carry one series.
-        let lanes = Sharing::ByService.shared_out(&self.taken.spans, self.asked.connections);
+        let mut dealer = Dealer::new(Sharing::ByService, self.asked.connections);
         let mut sent: Vec<(usize, ResourceMetrics)> = Vec::new();
-        for (lane, spans) in lanes.iter().enumerate() {
+        for (lane, spans) in dealer.shared_out(&self.taken.spans).iter().enumerate() {
             let message = encode::metrics(self.traffic, spans, window, &mut self.dice);
             sent.extend(message.resource_metrics.into_iter().map(|sent| (lane, sent)));
         }
-        let whole_ns = laps * self.taken.length_ns;
         let senders = sent.len().max(1) as u64;
-        for (number, (lane, sent)) in (0..).zip(&sent) {
+        for (number, (lane, sent)) in (0..).zip(&mut sent) {
             let due = self.due(*lane, Signal::Metrics, laps, whole_ns / senders * number);
-            for metric in sent.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+            for metric in sent.scope_metrics.iter_mut().flat_map(|scope| &mut scope.metrics) {
+                multiply(metric, laps);
                 self.add(due, sent.resource.as_ref(), metric, points(metric));
             }
         }
@@ -187,12 +217,14 @@ impl Making<'_> {
     fn records(&mut self) {
         let (services, by_service) = (self.services(), self.by_service());
         let mut chatter = Chatter::new(services, Dice::new(self.asked.seed).branch(6));
-        let laps = self.laps(EACH_MIN as f64 / self.asked.log_rate);
-        for (number, at_ns) in self.instants(self.asked.log_rate * services as f64, laps) {
+        let rate = self.asked.log_rate * services as f64;
+        let laps = self.laps(EACH_MIN as f64 / self.asked.log_rate, rate);
+        for (number, at_ns) in self.instants(rate, laps) {
             let service = number % services;
             let mut due = self.due(service % self.asked.connections, Signal::Logs, laps, at_ns);
             if self.asked.sharing == Sharing::ByTrace {
-                due.lane = self.dice.below(self.asked.connections);
+                // In turn, and another one for the same service in the next round.
+                due.lane = (service + number / services) % self.asked.connections;
             }
             let mut instance = self.dice.below(self.traffic.topology().services[service].instances);
             let mut about = None;
@@ -223,13 +255,13 @@ impl Making<'_> {
         let mut chatter = Chatter::new(services, Dice::new(self.asked.seed).branch(7));
         let rate = self.asked.point_rate;
         let between = (METRICS * SERIES) as f64 / rate;
-        let laps = self.laps(EACH_MIN as f64 * between);
+        let laps = self.laps(EACH_MIN as f64 * between, rate * services as f64);
         for (number, at_ns) in self.instants(rate * services as f64 / SERIES as f64, laps) {
             let (service, which) = (number % services, number / services % METRICS);
             let due = self.due(service % self.asked.connections, Signal::Metrics, laps, at_ns);
             let at_ns = self.base_ns + due.offset_ns;
             let times = Times {
-                // All laps of a strip count from where its first began.
+                // All laps of a loop count from where its first began.
                 begin_ns: self.base_ns.saturating_sub(due.lap * self.taken.length_ns),
                 before_ns: at_ns.saturating_sub(nanos(between)),
                 at_ns,
@@ -251,13 +283,8 @@ impl Making<'_> {
         });
         let Due { lane, signal, laps, lap, offset_ns } = due;
         let message = message.encode_to_vec();
-        self.pieces.entry((lane, signal, laps)).or_default().push(Piece {
-            lap,
-            offset_ns,
-            sender,
-            count,
-            message,
-        });
+        let pieces = self.pieces.entry((lane, signal)).or_default().entry(laps).or_default();
+        pieces.push(Piece { lap, offset_ns, sender, count, message });
     }
 
     fn due(&self, lane: usize, signal: Signal, laps: u64, at_ns: u64) -> Due {
@@ -265,10 +292,14 @@ impl Making<'_> {
         Due { lane, signal, laps, lap: at_ns / length_ns, offset_ns: at_ns % length_ns }
     }
 
-    /// How many playings a strip has to reach over to last so many seconds.
-    fn laps(&self, seconds: f64) -> u64 {
+    /// How many playings a loop of so many items a second has to reach over to last so many seconds, or as many as there is room
+    /// for.
+    fn laps(&self, seconds: f64, rate: f64) -> u64 {
+        let length_ns = self.taken.length_ns.max(1);
         // Infinite where the rate is zero; nothing is made then.
-        nanos(seconds.min(3600.0)).div_ceil(self.taken.length_ns.max(1)).max(1)
+        let wanted = nanos(seconds.min(3600.0)).div_ceil(length_ns);
+        let room = (ITEMS / 4.0 / (rate * length_ns as f64 / 1e9)) as u64;
+        wanted.min(room).max(1)
     }
 
     /// Numbers and instants of what comes so often a second, over so many playings.
@@ -316,6 +347,27 @@ fn points(metric: &Metric) -> u64 {
         None => 0,
     };
     count as u64
+}
+
+/// Counts of requests of one playing become those of so many.
+fn multiply(metric: &mut Metric, by: u64) {
+    match &mut metric.data {
+        Some(metric::Data::Sum(sum)) => {
+            for point in &mut sum.data_points {
+                if let Some(number_data_point::Value::AsDouble(value)) = &mut point.value {
+                    *value *= by as f64;
+                }
+            }
+        }
+        Some(metric::Data::Histogram(histogram)) => {
+            for point in &mut histogram.data_points {
+                point.count *= by;
+                point.sum = point.sum.map(|sum| sum * by as f64);
+                point.bucket_counts.iter_mut().for_each(|count| *count *= by);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn nanos(seconds: f64) -> u64 {

@@ -1,7 +1,8 @@
 //! A reel: some traffic that is made and encoded once, to be played again and again. What changes from one playing to the
 //! next is the id of every trace and every time, so that a server sees traces that it has not seen.
 //!
-//! Span ids, attributes and the values of counters repeat; counters begin anew with each playing, so that none falls.
+//! All else repeats: span ids, attributes, bodies and values. A counter that only grows, of which `chatter` makes one, begins anew
+//! with each round of its loop, which may last several playings, so that it never falls.
 //!
 //! `making` plays requests and has them encoded, with `chatter` for what services say beside; `places` finds where an encoded
 //! item holds what changes; a `strip` is what one connection sends of one signal, and cuts it into requests; `playing` sends
@@ -40,7 +41,7 @@ pub(crate) struct Asked {
     pub(crate) point_rate: f64,
 }
 
-/// Encoded traffic of a few seconds at most.
+/// Encoded traffic of five seconds at most.
 #[derive(Debug)]
 pub(crate) struct Reel {
     /// What each connection sends of each signal.
@@ -48,6 +49,7 @@ pub(crate) struct Reel {
     /// How long one playing lasts.
     pub(crate) length_ns: u64,
     base_ns: u64,
+    /// Decides what goes over the ids of traces.
     seed: u64,
     resources: Vec<Vec<u8>>,
     scope: Vec<u8>,
@@ -93,9 +95,14 @@ impl Reel {
         Change { word: self.word(showing.first + playing), later_ns }
     }
 
-    /// What goes over the ids of traces in a playing: zero in the first, and in each other something else, because the dice
-    /// give a different first word for each seed.
+    /// What goes over the ids of traces in a playing: something else in each, and never nothing.
     fn word(&self, playing: u64) -> u64 {
-        Dice::new(self.seed.wrapping_add(playing)).word() ^ Dice::new(self.seed).word()
+        // The dice give a different first word for each seed, so that one seed alone gives zero; the seed before the first is
+        // that of no playing.
+        let word = |number: u64| Dice::new(self.seed.wrapping_add(number)).word();
+        match word(playing) {
+            0 => word(u64::MAX),
+            other => other,
+        }
     }
 }

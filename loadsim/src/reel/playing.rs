@@ -56,9 +56,9 @@ impl Playing {
     async fn strip(self: Arc<Self>, position: usize, began: Instant) {
         let strip = &self.reel.strips[position];
         let sender = &self.senders[strip.lane];
-        let mut next = 0;
-        while let Some(cut) = strip.cut(next, self.limits) {
-            next = cut.items.end;
+        let mut next = strip.start();
+        while let Some(cut) = strip.cut(&next, self.limits) {
+            next = cut.end();
             let due = began + Duration::from_nanos(cut.due_ns);
             tokio::time::sleep_until(due.into()).await;
             // Made late, so that requests which wait for a slow server take no memory.

@@ -3,6 +3,7 @@
 //! Items rather than requests are kept, because then a request may reach over the end of a playing, and is as full as it
 //! would be in an endless stream, however short the reel.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
@@ -19,7 +20,7 @@ const SECOND: u8 = 2 << 3 | 2;
 /// An item on its way into a strip.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// In which lap of its strip it is due: a strip may be several times as long as the reel.
+    /// In which lap of its loop it is due: a loop may be several times as long as the reel.
     pub(crate) lap: u64,
     /// When in that lap it is due.
     pub(crate) offset_ns: u64,
@@ -31,14 +32,21 @@ pub(crate) struct Piece {
     pub(crate) message: Vec<u8>,
 }
 
-/// Encoded items of one signal for one connection, in the order in which they are due; without an end, for after the last
-/// comes the first of the next playing.
+/// Encoded items of one signal for one connection, in the order in which they are due. Loops of several lengths run side by
+/// side in it and fill the same requests, so that a connection has one of the signal under way.
 #[derive(Debug)]
 pub(crate) struct Strip {
     /// The connection.
     pub(crate) lane: usize,
     /// The signal.
     pub(crate) signal: Signal,
+    loops: Vec<Loop>,
+}
+
+/// Encoded items without an end, for after the last comes the first of the next round.
+#[derive(Debug)]
+struct Loop {
+    /// How many playings a round lasts.
     laps: u64,
     items: Vec<Item>,
     bytes: Vec<u8>,
@@ -57,7 +65,7 @@ struct Item {
 
 /// An item of a request that is being made.
 struct Chosen<'a> {
-    position: u64,
+    source: &'a Loop,
     playing: u64,
     item: &'a Item,
 }
@@ -78,8 +86,8 @@ pub(crate) struct Limits {
 /// The items of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Their positions in the endless strip.
-    pub(crate) items: Range<u64>,
+    /// Their positions in each of the endless loops of the strip.
+    pub(crate) items: Vec<Range<u64>>,
     /// When the request is due, from the start of the phase.
     pub(crate) due_ns: u64,
     /// Spans, records or points in them.
@@ -95,42 +103,41 @@ pub(crate) struct Heads<'a> {
     pub(crate) scope: &'a [u8],
 }
 
+impl Cut {
+    /// Where the next request begins.
+    pub(crate) fn end(&self) -> Vec<u64> {
+        self.items.iter().map(|items| items.end).collect()
+    }
+}
+
 impl Strip {
-    /// A strip of `pieces`, which are put in order. Nothing when one of them is not protobuf of `shape`.
+    /// A strip of pieces by the laps of their loop, which are put in order. Nothing when one of them is not protobuf of `shape`.
     pub(crate) fn new(
         (lane, signal): (usize, Signal),
-        laps: u64,
         shape: &'static Shape,
-        mut pieces: Vec<Piece>,
+        pieces: BTreeMap<u64, Vec<Piece>>,
     ) -> Option<Self> {
-        pieces.sort_by_key(|piece| (piece.lap, piece.offset_ns));
-        let (mut items, mut bytes, mut all) = (Vec::with_capacity(pieces.len()), Vec::new(), Vec::new());
-        for Piece { lap, offset_ns, sender, count, message } in pieces {
-            let (begin, first) = (bytes.len(), all.len());
-            bytes.push(SECOND);
-            prost::encode_length_delimiter(message.len(), &mut bytes).ok()?;
-            let before = u32::try_from(bytes.len() - begin).ok()?;
-            let places = places::places(shape, &message)?;
-            all.extend(places.into_iter().map(|place| Place { at: place.at + before, ..place }));
-            bytes.extend_from_slice(&message);
-            let (bytes, places) = (begin..bytes.len(), first..all.len());
-            items.push(Item { lap, offset_ns, sender, count, bytes, places });
-        }
-        Some(Self { lane, signal, laps, items, bytes, places: all })
+        let loops = pieces.into_iter().map(|(laps, pieces)| Loop::new(laps, shape, pieces));
+        Some(Self { lane, signal, loops: loops.collect::<Option<_>>()? })
     }
 
-    /// The request that begins with item `from`; nothing when that is not due before the end. It is due when it is full,
-    /// or when its first item has waited long enough, or at the end.
-    pub(crate) fn cut(&self, from: u64, limits: Limits) -> Option<Cut> {
-        let begin = self.arrival(from, limits.reel_ns)?;
+    /// Where the first request of a phase begins.
+    pub(crate) fn start(&self) -> Vec<u64> {
+        vec![0; self.loops.len()]
+    }
+
+    /// The request that begins at `from`; nothing when that is not due before the end. It is due when it is full, or when its
+    /// first item has waited long enough, or at the end.
+    pub(crate) fn cut(&self, from: &[u64], limits: Limits) -> Option<Cut> {
+        let mut items: Vec<Range<u64>> = from.iter().map(|from| *from..*from).collect();
+        let (_, begin, _) = self.next(&items, limits.reel_ns)?;
         if begin >= limits.end_ns {
             return None;
         }
         let latest = (begin + limits.flush_ns).min(limits.end_ns);
-        let (mut to, mut count, mut due_ns) = (from, 0, begin);
+        let (mut count, mut due_ns) = (0, begin);
         loop {
-            let (_, item) = self.item(to)?;
-            let arrival = self.arrival(to, limits.reel_ns)?;
+            let (which, arrival, item) = self.next(&items, limits.reel_ns)?;
             if arrival > latest || arrival >= limits.end_ns {
                 due_ns = latest;
                 break;
@@ -140,12 +147,13 @@ impl Strip {
                 due_ns = arrival;
                 break;
             }
-            (to, count, due_ns) = (to + 1, count + item.count, arrival.max(due_ns));
+            items[which].end += 1;
+            (count, due_ns) = (count + item.count, arrival.max(due_ns));
             if count >= limits.batch {
                 break;
             }
         }
-        Some(Cut { items: from..to, due_ns, count })
+        Some(Cut { items, due_ns, count })
     }
 
     /// The request of a cut, each item changed as `change` says for its playing and its place in that.
@@ -155,14 +163,13 @@ impl Strip {
         heads: Heads<'_>,
         change: impl Fn(u64, u64) -> Change,
     ) -> Request {
-        let mut chosen: Vec<Chosen<'_>> = cut
-            .items
-            .clone()
-            .filter_map(|position| {
-                self.item(position).map(|(playing, item)| Chosen { position, playing, item })
-            })
-            .collect();
-        chosen.sort_unstable_by_key(|chosen| (chosen.item.sender, chosen.position));
+        let mut chosen: Vec<Chosen<'_>> = Vec::new();
+        for (source, items) in self.loops.iter().zip(&cut.items) {
+            let found = items.clone().filter_map(|position| source.item(position));
+            chosen.extend(found.map(|(playing, item)| Chosen { source, playing, item }));
+        }
+        // Stable: the items of a sender stay in order.
+        chosen.sort_by_key(|chosen| chosen.item.sender);
         let groups = || chosen.chunk_by(|one, other| one.item.sender == other.item.sender);
         let resource = |group: &[Chosen<'_>]| &heads.resources[group[0].item.sender];
         let held = |group: &[Chosen<'_>]| {
@@ -180,25 +187,55 @@ impl Strip {
             body.put_slice(resource(group));
             delimit(SECOND, held(group), &mut body);
             body.put_slice(heads.scope);
-            for Chosen { playing, item, .. } in group {
+            for Chosen { source, playing, item } in group {
                 let begin = body.len();
-                body.put_slice(&self.bytes[item.bytes.clone()]);
-                let places = &self.places[item.places.clone()];
+                body.put_slice(&source.bytes[item.bytes.clone()]);
+                let places = &source.places[item.places.clone()];
                 places::change(&mut body[begin..], places, change(*playing, item.offset_ns));
             }
         }
         Request { signal: self.signal, body: body.freeze(), items: cut.count }
     }
 
-    /// Items and their playing, by position in the endless strip; nothing when the strip is empty.
+    /// The item that is due next after those of a cut: in which loop it is, and when it is due.
+    fn next(&self, items: &[Range<u64>], reel_ns: u64) -> Option<(usize, u64, &Item)> {
+        let next = self.loops.iter().zip(items).enumerate().filter_map(|(which, (source, items))| {
+            let (playing, item) = source.item(items.end)?;
+            Some((which, playing * reel_ns + item.offset_ns, item))
+        });
+        next.min_by_key(|(_, arrival, _)| *arrival)
+    }
+
+    /// Spans, records or points that are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> u64 {
+        self.loops.iter().flat_map(|source| &source.items).map(|item| item.count).sum()
+    }
+}
+
+impl Loop {
+    fn new(laps: u64, shape: &'static Shape, mut pieces: Vec<Piece>) -> Option<Self> {
+        pieces.sort_by_key(|piece| (piece.lap, piece.offset_ns));
+        let (mut items, mut bytes, mut all) = (Vec::with_capacity(pieces.len()), Vec::new(), Vec::new());
+        for Piece { lap, offset_ns, sender, count, message } in pieces {
+            let (begin, first) = (bytes.len(), all.len());
+            bytes.push(SECOND);
+            prost::encode_length_delimiter(message.len(), &mut bytes).ok()?;
+            let before = u32::try_from(bytes.len() - begin).ok()?;
+            let places = places::places(shape, &message)?;
+            all.extend(places.into_iter().map(|place| Place { at: place.at + before, ..place }));
+            bytes.extend_from_slice(&message);
+            let (bytes, places) = (begin..bytes.len(), first..all.len());
+            items.push(Item { lap, offset_ns, sender, count, bytes, places });
+        }
+        Some(Self { laps, items, bytes, places: all })
+    }
+
+    /// Items and their playing, by position; nothing when there are none.
     fn item(&self, position: u64) -> Option<(u64, &Item)> {
         let length = self.items.len() as u64;
         let item = &self.items[usize::try_from(position.checked_rem(length)?).ok()?];
         Some((position / length * self.laps + item.lap, item))
-    }
-
-    fn arrival(&self, position: u64, reel_ns: u64) -> Option<u64> {
-        self.item(position).map(|(playing, item)| playing * reel_ns + item.offset_ns)
     }
 }
 

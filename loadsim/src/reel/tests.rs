@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Result;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
@@ -30,15 +32,19 @@ const ASKED: Asked = Asked {
 const SHOWING: Showing = Showing { first: 0, started_ns: BASE_NS, backfill_ns: 0, end_ns: 0 };
 
 fn reel(asked: Asked) -> Reel {
+    made(asked, BASE_NS).unwrap()
+}
+
+fn made(asked: Asked, base_ns: u64) -> Result<Reel> {
     let mut traffic = Traffic::new(Topology::seeded(3, SERVICES), Vec::new(), 3);
-    Reel::make(&asked, &mut traffic, BASE_NS).unwrap()
+    Reel::make(&asked, &mut traffic, base_ns)
 }
 
 /// All requests of a strip in a phase of `playings`.
 fn cuts(reel: &Reel, strip: &Strip, batch: u64, flush_ns: u64, playings: u64) -> Vec<Cut> {
     let limits = reel.limits(batch, flush_ns, playings * reel.length_ns);
     let mut cuts: Vec<Cut> = Vec::new();
-    while let Some(cut) = strip.cut(cuts.last().map_or(0, |cut| cut.items.end), limits) {
+    while let Some(cut) = strip.cut(&cuts.last().map_or_else(|| strip.start(), Cut::end), limits) {
         cuts.push(cut);
     }
     cuts
@@ -48,10 +54,10 @@ fn cuts(reel: &Reel, strip: &Strip, batch: u64, flush_ns: u64, playings: u64) ->
 fn bodies(reel: &Reel, signal: Signal, number: u64, showing: &Showing) -> Vec<bytes::Bytes> {
     let strips = reel.strips.iter().filter(|strip| strip.signal == signal);
     let requests = strips.flat_map(|strip| {
-        let end = |playings| cuts(reel, strip, 1, 0, playings).last().map_or(0, |cut| cut.items.end);
-        let items = end(number)..end(number + 1);
+        let end = |playings| cuts(reel, strip, 1, 0, playings).last().map_or_else(|| strip.start(), Cut::end);
+        let items = end(number).into_iter().zip(end(number + 1)).map(|(from, to)| from..to).collect();
         let cut = Cut { items, due_ns: 0, count: 0 };
-        (!cut.items.is_empty()).then(|| reel.request(strip, &cut, showing))
+        cut.items.iter().any(|items| !items.is_empty()).then(|| reel.request(strip, &cut, showing))
     });
     requests.map(|request| request.body).collect()
 }
@@ -68,7 +74,7 @@ fn records(reel: &Reel, number: u64, showing: &Showing) -> Vec<LogRecord> {
     sent.flat_map(|sent| sent.scope_logs).flat_map(|scope| scope.log_records).collect()
 }
 
-/// The id as it was before playing `number`.
+/// The id as it was made, before playing `number`.
 fn first_id(reel: &Reel, id: &[u8], number: u64) -> Vec<u8> {
     let mut id = id.to_vec();
     for (byte, word) in id.iter_mut().zip(reel.word(number).to_le_bytes()) {
@@ -81,9 +87,12 @@ fn first_id(reel: &Reel, id: &[u8], number: u64) -> Vec<u8> {
 fn a_later_playing_differs_in_ids_of_traces_and_in_times_alone() {
     for sharing in [Sharing::ByService, Sharing::ByTrace] {
         let reel = reel(Asked { sharing, ..ASKED });
-        let first = spans(&reel, 0, &SHOWING);
+        let mut first = spans(&reel, 0, &SHOWING);
         assert!(first.len() >= 3000, "{}", first.len());
-        for number in [1, 4] {
+        for span in &mut first {
+            span.trace_id = first_id(&reel, &span.trace_id, 0);
+        }
+        for number in [0, 1, 4] {
             let mut later = spans(&reel, number, &SHOWING);
             for (span, before) in later.iter_mut().zip(&first) {
                 assert_ne!(span.trace_id, before.trace_id);
@@ -103,8 +112,11 @@ fn a_later_playing_differs_in_ids_of_traces_and_in_times_alone() {
 fn records_and_points_move_as_spans_do() {
     let reel = reel(ASKED);
     let later = Showing { first: 5, started_ns: BASE_NS + 1000, ..SHOWING };
-    let (first, mut after) = (records(&reel, 0, &SHOWING), records(&reel, 0, &later));
+    let (mut first, mut after) = (records(&reel, 0, &SHOWING), records(&reel, 0, &later));
     assert!(first.iter().any(|record| record.trace_id.is_empty()));
+    for record in &mut first {
+        record.trace_id = first_id(&reel, &record.trace_id, 0);
+    }
     for record in &mut after {
         record.trace_id = first_id(&reel, &record.trace_id, 5);
         record.time_unix_nano -= 1000;
@@ -143,6 +155,121 @@ fn parents_and_records_are_of_the_same_trace_and_no_id_of_a_trace_comes_twice() 
 }
 
 #[test]
+fn two_runs_of_a_seed_share_no_id_of_a_trace() {
+    let ids = |base_ns| -> BTreeSet<Vec<u8>> {
+        let reel = made(ASKED, base_ns).unwrap();
+        (0..4).flat_map(|number| spans(&reel, number, &SHOWING)).map(|span| span.trace_id).collect()
+    };
+    let (first, second) = (ids(BASE_NS), ids(BASE_NS + 1));
+    assert_eq!(first, ids(BASE_NS));
+    assert!(first.len() > 100 && first.is_disjoint(&second));
+}
+
+#[test]
+fn no_playing_leaves_ids_as_they_were() {
+    // The seed whose third playing has the one word that is zero: the dice add this to it first.
+    let seed = 0_u64.wrapping_sub(0x9e37_79b9_7f4a_7c15).wrapping_sub(2);
+    let reel = Reel { seed, ..reel(ASKED) };
+    let words: BTreeSet<u64> = (0..100).map(|number| reel.word(number)).collect();
+    assert!(words.len() == 100 && !words.contains(&0));
+}
+
+#[test]
+fn connections_carry_alike() {
+    let kept = |asked: Asked, signal: Signal| -> Vec<u64> {
+        let reel = reel(asked);
+        reel.strips.iter().filter(|strip| strip.signal == signal).map(Strip::kept).collect()
+    };
+    let asked = Asked { sharing: Sharing::ByTrace, connections: 7, ..ASKED };
+    let mut traces: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for span in spans(&reel(asked), 0, &SHOWING) {
+        *traces.entry(span.trace_id).or_default() += 1;
+    }
+    let uneven = |counts: &[u64]| counts.iter().max().unwrap() - counts.iter().min().unwrap();
+    let counts = kept(asked, Signal::Traces);
+    assert!(counts.len() == 7 && uneven(&counts) <= *traces.values().max().unwrap(), "{counts:?}");
+    let counts = kept(Asked { spans_per_second: 0.0, ..asked }, Signal::Logs);
+    assert!(counts.len() == 7 && uneven(&counts) <= 2, "{counts:?}");
+}
+
+#[test]
+fn a_connection_has_one_strip_of_each_signal_and_items_of_all_loops_fill_its_requests() {
+    // Records so seldom that they are spread over several playings.
+    let reel = reel(Asked { connections: 1, chatter: 1.0, log_rate: 1.0, point_rate: 3.0, ..ASKED });
+    let signals: Vec<Signal> = reel.strips.iter().map(|strip| strip.signal).collect();
+    assert_eq!(signals, [Signal::Traces, Signal::Logs, Signal::Metrics]);
+    let both = |cut: &Cut| cut.items.len() == 2 && cut.items.iter().all(|items| !items.is_empty());
+    let mut cuts = cuts(&reel, &reel.strips[1], 512, u64::MAX >> 1, 20);
+    // What is left at the end may be few.
+    cuts.pop();
+    assert!(cuts.len() > 5 && cuts.iter().all(|cut| both(cut) && cut.count == 512));
+    let request = reel.request(&reel.strips[1], &cuts[0], &SHOWING);
+    let sent = ExportLogsServiceRequest::decode(request.body).unwrap().resource_logs;
+    let senders: BTreeSet<String> = sent.iter().map(|sent| format!("{:?}", sent.resource)).collect();
+    let records = sent.iter().flat_map(|sent| &sent.scope_logs).map(|scope| scope.log_records.len());
+    assert_eq!((records.sum::<usize>(), senders.len()), (512, sent.len()));
+}
+
+#[test]
+fn metrics_about_requests_count_those_of_all_playings_since_the_last() {
+    let reel = reel(Asked { point_rate: 0.0, log_rate: 0.0, ..ASKED });
+    let playings = 10_000_000_000_u64.div_ceil(reel.length_ns);
+    let handled = spans(&reel, 0, &SHOWING).iter().filter(|span| [2, 5].contains(&span.kind)).count();
+    let mut counted = (0.0, 0);
+    for body in (0..playings).flat_map(|number| bodies(&reel, Signal::Metrics, number, &SHOWING)) {
+        let sent = ExportMetricsServiceRequest::decode(body).unwrap().resource_metrics.into_iter();
+        for metric in sent.flat_map(|sent| sent.scope_metrics).flat_map(|scope| scope.metrics) {
+            match metric.data {
+                Some(metric::Data::Sum(sum)) => {
+                    for point in sum.data_points {
+                        let Some(number_data_point::Value::AsDouble(value)) = point.value else { panic!() };
+                        let window_ns = point.time_unix_nano - point.start_time_unix_nano;
+                        assert_eq!(window_ns, playings * reel.length_ns);
+                        counted.0 += value;
+                    }
+                }
+                Some(metric::Data::Histogram(histogram)) => {
+                    for point in histogram.data_points {
+                        assert_eq!(point.count, point.bucket_counts.iter().sum::<u64>());
+                        counted.1 += point.count;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let wanted = handled as u64 * playings;
+    assert!(playings > 1 && handled > 0);
+    assert_eq!(counted, (wanted as f64, wanted));
+}
+
+#[test]
+fn a_reel_holds_no_more_than_there_is_room_for() {
+    for asked in [
+        Asked { spans_per_second: 1500.0, log_rate: 20_000.0, point_rate: 20_000.0, ..ASKED },
+        Asked { spans_per_second: 100.0, log_rate: 2000.0, point_rate: 100.0, ..ASKED },
+        Asked { spans_per_second: 0.0, log_rate: 50_000.0, point_rate: 0.01, ..ASKED },
+        Asked { spans_per_second: 300_000.0, log_rate: 0.01, point_rate: 10_000.0, ..ASKED },
+    ] {
+        let reel = reel(asked);
+        let kept: u64 = reel.strips.iter().map(Strip::kept).sum();
+        assert!(kept > 1000 && kept <= 262_144, "{kept} of {asked:?}");
+        assert!(reel.length_ns <= 5_000_000_000);
+    }
+}
+
+#[test]
+fn rates_that_leave_no_room_for_a_trace_are_refused() {
+    for asked in [
+        Asked { spans_per_second: 0.1, ..ASKED },
+        Asked { spans_per_second: 20.0, log_rate: 500_000.0, ..ASKED },
+    ] {
+        let refused = made(asked, BASE_NS).unwrap_err().to_string();
+        assert!(refused.contains("too few for --prepared"), "{refused}");
+    }
+}
+
+#[test]
 fn times_are_spread_over_what_is_to_be_filled() {
     let reel = reel(ASKED);
     let showing = Showing { backfill_ns: 3_600_000_000_000, end_ns: 4 * reel.length_ns, ..SHOWING };
@@ -171,7 +298,8 @@ fn requests_are_full_unless_they_would_be_late() {
             let cuts = cuts(&reel, strip, 512, 50_000_000, 20);
             assert!(cuts.iter().all(|cut| cut.count <= 512));
             for pair in cuts.windows(2) {
-                assert!(pair[0].due_ns <= pair[1].due_ns && pair[0].items.end == pair[1].items.start);
+                let starts: Vec<u64> = pair[1].items.iter().map(|items| items.start).collect();
+                assert!(pair[0].due_ns <= pair[1].due_ns && pair[0].end() == starts);
             }
         }
     }
@@ -184,9 +312,9 @@ fn what_is_due_is_what_was_asked_for() {
         let limits = reel.limits(512, 50_000_000, playings * reel.length_ns);
         let strips = reel.strips.iter().filter(|strip| strip.signal == signal);
         let count = strips.map(|strip| {
-            let (mut next, mut count) = (0, 0);
-            while let Some(cut) = strip.cut(next, limits) {
-                (next, count) = (cut.items.end, count + cut.count);
+            let (mut next, mut count) = (strip.start(), 0);
+            while let Some(cut) = strip.cut(&next, limits) {
+                (next, count) = (cut.end(), count + cut.count);
                 assert!(cut.due_ns <= limits.end_ns);
             }
             count
