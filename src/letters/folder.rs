@@ -18,6 +18,8 @@ const UNFINISHED: &str = ".unfinished";
 pub struct Letters {
     options: Arc<Options>,
     state: Arc<Mutex<State>>,
+    /// Held while one is kept.
+    putting: Arc<Mutex<()>>,
 }
 
 /// What there is and what became of letters since the start.
@@ -48,7 +50,7 @@ impl Letters {
     /// # Errors
     /// When the folder cannot be read.
     pub fn open(options: Options) -> Result<Self, Error> {
-        let letters = Self { options: Arc::new(options), state: Arc::default() };
+        let letters = Self { options: Arc::new(options), state: Arc::default(), putting: Arc::default() };
         letters.look()?;
         Ok(letters)
     }
@@ -61,6 +63,8 @@ impl Letters {
         let name = name(letter);
         let path = self.path(&name);
         let bytes = file::write(letter).map_err(failed("compress", &path))?;
+        // Nobody else takes the room that is made.
+        let _putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
         // Somebody may have removed some meanwhile.
         self.look()?;
         let size = bytes.len() as u64;

@@ -1,11 +1,12 @@
 //! The applier: one task that makes commits of accepted requests, in journal order. While one is stored, the next is made.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -94,6 +95,7 @@ pub async fn start<S: Keep>(
         queue,
         tally,
         progress: Mutex::new(Progress::new()),
+        buries_spans: AtomicBool::new(false),
     };
     let applier = Applier {
         enricher: Enricher::new(door.rules.clone(), templates, highest),
@@ -101,6 +103,8 @@ pub async fn start<S: Keep>(
         sampler: Sampler::new(committer.options.sampling),
         committer: Arc::new(committer),
         storing: JoinSet::new(),
+        ended: None,
+        is_led: false,
     };
     let task = tokio::spawn(async move {
         let _falls = Falls(health);
@@ -131,6 +135,10 @@ pub(super) struct Applier<S> {
     pub(super) committer: Arc<Committer<S>>,
     /// The commit that is being stored, one at most; given up where the applier is.
     storing: JoinSet<Finished>,
+    /// How it ended, where that is known before anybody waits for it.
+    ended: Option<Finished>,
+    /// Another server leads: whatever was not stored then must not be passed by.
+    is_led: bool,
 }
 
 impl<S: Keep> Applier<S> {
@@ -145,15 +153,14 @@ impl<S: Keep> Applier<S> {
         let mut durable = this.journal.durable();
         loop {
             let reached = *durable.borrow_and_update();
-            let waiting = this.queue.take(reached, this.options.commit_items_max);
-            if !waiting.is_empty() {
+            let taken = this.queue.take(reached, this.options.commit_items_max);
+            if !taken.requests.is_empty() {
                 let began = Instant::now();
-                let items: usize = waiting.iter().map(|request| request.batch.items()).sum();
-                if !self.apply(waiting).await {
+                if !self.apply(taken.requests).await {
                     return;
                 }
-                if items < this.options.commit_items_max && !this.queue.is_stopping() {
-                    self.gather(began, items).await;
+                if !taken.is_full && !this.queue.is_stopping() {
+                    self.gather(began, taken.items).await;
                 }
                 continue;
             }
@@ -250,9 +257,9 @@ impl<S: Keep> Applier<S> {
             }
             // The next is made only when this one can be recalled.
             Finished::Buried => {
-                let finished = finishing.await;
-                self.joiner = joiner(&self.committer.options);
-                finished != Finished::Led
+                self.is_led |= finishing.await == Finished::Led;
+                self.forget();
+                !self.is_led
             }
             Finished::Led => false,
         }
@@ -260,31 +267,40 @@ impl<S: Keep> Applier<S> {
 
     /// Waits until nothing is being stored any more. False where the server must not go on.
     async fn stored(&mut self) -> bool {
-        let finished = self.settled().await;
-        if finished == Finished::Buried {
-            self.joiner = joiner(&self.committer.options);
+        if self.settled().await == Finished::Buried {
+            self.forget();
         }
-        finished != Finished::Led
+        !self.is_led
     }
 
     /// Waits until nothing is being stored any more. After [`Finished::Buried`] the joiner takes spans for stored that are in
     /// letters, and would take them for duplicates when they are sent again: it has to forget, as soon as all that it knows
     /// of is stored.
     async fn settled(&mut self) -> Finished {
-        match self.storing.join_next().await {
-            None => Finished::Stored,
-            Some(Ok(finished)) => finished,
-            Some(Err(lost)) => match lost.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Finished::Led,
-            },
+        if self.ended.is_none() {
+            self.ended = self.storing.join_next().await.map(ended);
         }
+        let finished = self.ended.take().unwrap_or(Finished::Stored);
+        self.is_led |= finished == Finished::Led;
+        if self.is_led { Finished::Led } else { finished }
+    }
+
+    /// Whether nothing more will be stored, as far as that is known by now.
+    pub(super) fn is_led(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.storing.try_join_next().map(ended);
+        }
+        self.is_led || self.ended == Some(Finished::Led)
     }
 
     /// Makes a commit of requests; none of none.
     async fn make(&mut self, waiting: Vec<Waiting>) -> Option<Made> {
         let (began, lsn) = (Instant::now(), waiting.last()?.lsn);
         let this = Arc::clone(&self.committer);
+        if this.buries_spans.load(Ordering::Acquire) {
+            // These may be among them, sent again out of a letter.
+            self.stored().await;
+        }
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
         // Thousands of records take a while: the other tasks of this thread go on elsewhere.
@@ -373,9 +389,23 @@ impl<S: Keep> Applier<S> {
 
     /// Forgets what was joined, once it can be recalled.
     async fn forget_joined(&mut self) {
-        // Where another server leads, nothing is stored and nothing is made of this any more.
         self.stored().await;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.joiner = joiner(&self.committer.options);
+        self.committer.buries_spans.store(false, Ordering::Release);
+    }
+}
+
+/// How a commit ended. Its panic goes on here.
+fn ended(outcome: Result<Finished, JoinError>) -> Finished {
+    match outcome.map_err(JoinError::try_into_panic) {
+        Ok(finished) => finished,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends.
+        Err(Err(_)) => Finished::Led,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use tracing::{error, warn};
 
 use crate::fault::{self, Kind, chain};
 use crate::letters::Letter;
+use crate::model::batch::Signal;
 use crate::store::error::Error;
 use crate::store::rows::{Commit, Committed};
 
@@ -69,6 +71,10 @@ impl<S: Keep> Committer<S> {
             }
             for (request, places, reason) in origins.requests(requests, &found) {
                 buried[request.signal as usize] += places.len() as u64;
+                if request.signal == Signal::Traces {
+                    // Before anybody can send them again.
+                    self.buries_spans.store(true, Ordering::Release);
+                }
                 self.bury(request.part(&places, &self.door, reason)).await;
             }
             let rows: BTreeSet<Row> = found.into_keys().collect();

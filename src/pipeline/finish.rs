@@ -3,6 +3,7 @@
 //! One commit is finished at a time, in order; the applier makes the next one meanwhile.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use super::queue::Queue;
 use super::replay::Door;
 use super::tally::Tally;
 
-/// Spans that begin later than this from now are stored, but kept from the graph: its memory follows the newest.
+/// Spans whose ten seconds begin later than this from now are stored, but kept from the graph: its memory follows the newest.
 const GRAPH_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// How often the store is asked to make what it has survive a power cut, so that the journal can let go of it.
 const RELEASE_AFTER: Duration = Duration::from_secs(5);
@@ -49,6 +50,8 @@ pub(super) struct Committer<S> {
     pub(super) queue: Arc<Queue>,
     pub(super) tally: Arc<Tally>,
     pub(super) progress: Mutex<Progress>,
+    /// Spans went into letters since the joiner began to remember.
+    pub(super) buries_spans: AtomicBool,
 }
 
 /// How far the committer came.

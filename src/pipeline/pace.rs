@@ -2,7 +2,8 @@
 //!
 //! A bound in bytes alone would be half a minute of waiting on a slow machine: answers would stay behind for as long after
 //! the load is gone, and what fails now would be seen last. So the queue holds no more items than the store takes within a
-//! few seconds, and refuses the rest while its senders can still choose what to send again.
+//! few seconds, and refuses the rest while its senders can still choose what to send again. Two commits were taken out of it
+//! before: one that is stored, and one that is made.
 
 use std::time::Duration;
 

@@ -68,6 +68,15 @@ struct Inner {
     stopping: bool,
 }
 
+/// What one commit is made of.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) requests: Vec<Waiting>,
+    pub(super) items: usize,
+    /// Whether there was no room for more.
+    pub(super) is_full: bool,
+}
+
 /// How much waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Depth {
@@ -137,20 +146,23 @@ impl Queue {
         part > share || inner.items > soon.saturating_mul(2) && part > 0.0
     }
 
-    /// Takes requests from the front while they are durable, until they hold `items_max` items.
-    pub(super) fn take(&self, durable: Lsn, items_max: usize) -> Vec<Waiting> {
+    /// Takes requests from the front while they are durable, until they hold `items_max` items, or a quarter of the bytes
+    /// that may wait: what was taken waits for two commits at most, and no bound of the queue counts it.
+    pub(super) fn take(&self, durable: Lsn, items_max: usize) -> Taken {
         let mut inner = self.lock();
-        let mut taken = Vec::new();
-        let mut items = 0;
-        while items < items_max && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
+        let mut requests = Vec::new();
+        let (mut items, mut bytes) = (0, 0);
+        let is_full = |items: usize, bytes: usize| items_max <= items || self.most.bytes / 4 <= bytes;
+        while !is_full(items, bytes) && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
             let Some(front) = inner.waiting.pop_front() else { break };
             inner.bytes -= front.bytes;
             inner.items -= front.batch.items();
             inner.shares.remove(&front.sender, front.bytes);
             items += front.batch.items();
-            taken.push(front);
+            bytes += front.bytes;
+            requests.push(front);
         }
-        taken
+        Taken { requests, items, is_full: is_full(items, bytes) }
     }
 
     /// Takes out a request that did not become durable, unless it was taken to be applied before.

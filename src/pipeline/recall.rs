@@ -51,7 +51,7 @@ impl<S: Keep> Applier<S> {
         }
     }
 
-    async fn recalled(&self, tenant: TenantNumber, unknown: &[(TraceId, UnixNanos)]) -> Vec<Recalled> {
+    async fn recalled(&mut self, tenant: TenantNumber, unknown: &[(TraceId, UnixNanos)]) -> Vec<Recalled> {
         if unknown.is_empty() {
             return Vec::new();
         }
@@ -63,6 +63,9 @@ impl<S: Keep> Applier<S> {
                     let chain = chain(&failure);
                     warn!(error = chain, "the store cannot be read; it is asked again");
                     self.committer.health.set("store", false, chain);
+                    if self.is_led() {
+                        return Vec::new();
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(self.committer.options.retry_interval_max);
                 }

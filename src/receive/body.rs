@@ -21,9 +21,10 @@ const PACE_BYTES_MIN: usize = 1024;
 /// Most bytes set aside because a client announced them; the rest is set aside as it arrives.
 const RESERVED_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes that have to arrive before room is set aside for what a message's prefix announces, the most of it that is set
-/// aside then, and times as much as has arrived later on. What is not written to takes up no memory.
-const VOUCHED: (usize, usize, usize) = (16 << 10, 4 << 20, 4);
+/// Bytes that have to arrive before room is set aside for what a message's prefix announces.
+const VOUCHED_BYTES_MIN: usize = 16 << 10;
+/// Times as much as has arrived that is set aside then. What is not written to takes up no memory.
+const VOUCHED: usize = 8;
 
 /// Collects one body. Every piece is admitted before it is kept.
 pub(super) struct Reader {
@@ -73,8 +74,8 @@ impl Reader {
     /// is copied once more than it is read.
     pub(super) fn expect(&mut self, bytes: usize) {
         let (arrived, room) = (self.collected.len(), self.collected.capacity());
-        if VOUCHED.0 <= arrived && room < bytes && room < arrived.saturating_mul(2) {
-            let wanted = bytes.min(VOUCHED.1.max(arrived.saturating_mul(VOUCHED.2)));
+        if VOUCHED_BYTES_MIN <= arrived && room < bytes && room < arrived.saturating_mul(2) {
+            let wanted = bytes.min(arrived.saturating_mul(VOUCHED));
             self.collected.reserve(wanted.saturating_sub(arrived));
         }
     }

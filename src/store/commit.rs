@@ -7,16 +7,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::{OwnedMutexGuard, RwLock};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use super::catalog::{self, Making};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
 use super::names::Names;
-use super::options::Options;
+use super::options::{Database, Options};
 use super::partition::{Kept, Partition, Partitions};
 use super::rollups::{self, Rollups};
 use super::rows::{Commit, Committed};
@@ -93,6 +95,8 @@ pub(super) struct Writer {
     /// Whoever prepares the next commit waits until what the last one wrote is taken over.
     pub(super) rollups: Arc<RwLock<Rollups>>,
     pub(super) series: SeriesTable,
+    /// When the write-ahead log was last to be begun anew.
+    shortened_at: Option<Instant>,
 }
 
 /// How a transaction failed.
@@ -116,6 +120,11 @@ impl Inner {
         }
         // Should this end in a panic, nobody knows what became of the commit.
         let mut writer = slot.take(commit.lsn).ok_or(Error::Stopped)?;
+        if let Database::Sqlite(file) = &self.options.database
+            && file.log_bytes() > file::LOG_BYTES_MAX
+        {
+            writer.shorten_log().await;
+        }
         match writer.transaction(&commit, &self.names, &self.options.journal).await {
             Ok(written) => {
                 self.names.written(&written.pending);
@@ -225,7 +234,8 @@ impl Writer {
         let series =
             SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
         let rollups = Arc::new(RwLock::new(rollups));
-        Ok(Self { connection, making, promoted, partitions, next: HashMap::new(), rollups, series })
+        let (next, shortened_at) = (HashMap::new(), None);
+        Ok(Self { connection, making, promoted, partitions, next, rollups, series, shortened_at })
     }
 
     /// Errs where the connection does not answer; a file always does.
@@ -269,6 +279,23 @@ impl Writer {
         }
     }
 
+    /// Begins SQLite's write-ahead log anew, if whoever reads it ends soon.
+    async fn shorten_log(&mut self) {
+        if self.shortened_at.is_some_and(|at| at.elapsed() < file::SHORTEN_AFTER) {
+            return;
+        }
+        for statement in file::SHORTEN {
+            let statement = self.connection.sql(statement);
+            if let Err(error) = self.connection.execute(statement).await {
+                warn!(
+                    error = fault::chain(&error),
+                    "the write-ahead log was not begun anew; it is tried again"
+                );
+            }
+        }
+        self.shortened_at = Some(Instant::now());
+    }
+
     async fn begin(&mut self, rows: usize) -> Result<(), Error> {
         if self.connection.dialect() == Dialect::Sqlite {
             let statement = self.connection.sql(file::checkpoint(rows));
@@ -288,5 +315,45 @@ impl Writer {
         spawn_blocking(move || rollups.take(written.rollups));
         self.series.take(written.series);
         written.committed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::id::{ServiceId, TemplateId, TenantNumber};
+    use crate::model::time::UnixNanos;
+    use crate::store::rows::TemplateRow;
+
+    /// A commit that takes some pages.
+    fn large(lsn: u64) -> Commit {
+        let template = |id| TemplateRow {
+            id: TemplateId(id),
+            tenant: TenantNumber(1),
+            service: ServiceId(1),
+            text: "x".repeat(20_000),
+            sample: lsn.to_string(),
+            first_seen: UnixNanos(1),
+        };
+        Commit { lsn, templates: (1..40).map(template).collect(), ..Commit::default() }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_begun_anew_does_not_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file::File::at(directory.path().join("store.db"));
+        let store = Store::open(Options::at(file.path.clone())).await.unwrap();
+        let mut before = 0;
+        for lsn in 1..4 {
+            store.commit(large(lsn)).await.unwrap();
+            assert!(file.log_bytes() > before, "nothing begins it anew by itself");
+            before = file.log_bytes();
+        }
+        let mut slot = store.inner.writing().await.unwrap();
+        let Slot::Ready(writer) = &mut *slot else { panic!("the writer is busy") };
+        writer.shorten_log().await;
+        drop(slot);
+        store.commit(large(4)).await.unwrap();
+        assert_eq!(file.log_bytes(), before);
     }
 }

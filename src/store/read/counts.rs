@@ -59,8 +59,13 @@ impl Store {
         let (day, id) = (Day::of_row(id), Day::id_of(id));
         let mut count = 0;
         if !reader.days_between(Family::Logs, (day, day)).is_empty() {
-            let sql =
-                format!("SELECT count(*) FROM {} WHERE id > {id} AND tenant_id = {}", LOGS.on(day), tenant.0);
+            // By the ids: few came after it, and the tenant may have millions.
+            let sql = format!(
+                "SELECT count(*) FROM {}{} WHERE id > {id} AND tenant_id = {}",
+                LOGS.on(day),
+                reader.dialect().by_ids(),
+                tenant.0
+            );
             count = number(&mut reader, sql).await?;
         }
         reader.finish().await?;

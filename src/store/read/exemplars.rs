@@ -103,8 +103,9 @@ async fn spans_of(
     let wanted = format!("{tables} AND t.trace_key{keys} AND t.tenant_id = {}", tenant.0);
     const ORDER: &str = "ORDER BY s.start_ns, s.span_id, s.id";
     let sql = reader.sql(format!(
-        "SELECT CAST(coalesce(sum(spans), 0) AS BIGINT) FROM {} WHERE trace_key{keys} AND tenant_id = {}",
+        "SELECT CAST(coalesce(sum(spans), 0) AS BIGINT) FROM {}{} WHERE trace_key{keys} AND tenant_id = {}",
         TRACES.on(day),
+        dialect.indexed(TRACES, day, "by_key"),
         tenant.0
     ));
     let few = reader.first(sql, |row| row.get::<i64>(0)).await? <= Some(most);

@@ -265,7 +265,7 @@ async fn points_together(
     Ok(points.into_iter().map(|(place, point)| (series[place].0, point)).collect())
 }
 
-/// The points that a statement selects: out of one line of text, where that holds all of them exactly, else row by row.
+/// The points that a statement selects: out of a few lines of text, where these hold all of them exactly, else row by row.
 async fn selected(
     reader: &mut Reader,
     select: Sql,

@@ -426,7 +426,12 @@ impl Search<'_> {
                 reader.sql(format!("SELECT {PART}, t.start_ns < {}", day.since(self.ask.window.to)));
             sql.push(self.conditions(day)).push(", ");
             sql.push(if self.by_service() { self.has_span(day) } else { String::from("true") });
-            sql.push(format_args!(" FROM {} AS t WHERE t.tenant_id = {}", TRACES.on(day), self.tenant.0));
+            let by_key = reader.dialect().indexed(TRACES, day, "by_key");
+            sql.push(format_args!(
+                " FROM {} AS t{by_key} WHERE t.tenant_id = {}",
+                TRACES.on(day),
+                self.tenant.0
+            ));
             sql.push(" AND t.trace_key").push(reader.dialect().is_one_of(keys));
             let found = reader.all(sql, |row| {
                 let matches = row.get::<bool>(9)? && row.get::<bool>(10)?;

@@ -87,7 +87,9 @@ async fn parts(
     let dialect = reader.dialect();
     let instants = Window::new(day.start(), UnixNanos(day.end().0 - 1));
     let candidates = TraceKey::candidates(instants, tenant, trace_id).map(|key| key.0);
-    let mut sql = reader.sql(format!("SELECT trace_key, spans FROM {} WHERE trace_key", TRACES.on(day)));
+    let by_key = dialect.indexed(TRACES, day, "by_key");
+    let mut sql =
+        reader.sql(format!("SELECT trace_key, spans FROM {}{by_key} WHERE trace_key", TRACES.on(day)));
     sql.push(dialect.is_one_of(candidates));
     sql.push(format_args!(" AND tenant_id = {} AND trace_id = {}", tenant.0, dialect.bytes(trace_id)));
     let parts = reader.all(sql, |row| {

@@ -31,6 +31,16 @@ pub(in crate::store) fn checkpoint(rows: usize) -> String {
     format!("PRAGMA wal_autocheckpoint = {pages}")
 }
 
+/// Bytes of the write-ahead log from which on a commit has it begun anew: while questions follow each other without a gap
+/// somebody always reads it, and no checkpoint comes to its end. Each page is looked for in all of it.
+pub(in crate::store) const LOG_BYTES_MAX: u64 = 4 * CHECKPOINT_PAGES as u64 * PAGE_BYTES as u64;
+/// How often that is tried.
+pub(in crate::store) const SHORTEN_AFTER: Duration = Duration::from_secs(2);
+/// The statements that do it. New readers wait for nothing meanwhile; for those that read the log the writer waits for a
+/// moment, and then goes on with the log as it is.
+pub(in crate::store) const SHORTEN: [&str; 3] =
+    ["PRAGMA busy_timeout = 200", "PRAGMA wal_checkpoint(RESTART)", "PRAGMA busy_timeout = 5000"];
+
 /// A database file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -121,6 +131,11 @@ impl File {
             Some(directory) => flush(open(directory)?),
             None => Ok(()),
         }
+    }
+
+    /// Bytes of the write-ahead log; 0 where there is none.
+    pub(in crate::store) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |log| log.len())
     }
 
     /// Bytes that the database takes on disk, its write-ahead log included.
