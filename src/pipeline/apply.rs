@@ -156,7 +156,7 @@ impl<S: Keep> Applier<S> {
             let taken = this.queue.take(reached, this.options.commit_items_max);
             if !taken.requests.is_empty() {
                 let began = Instant::now();
-                if !self.apply(taken.requests).await {
+                if !self.apply(taken.requests, taken.is_full).await {
                     return;
                 }
                 if !taken.is_full && !this.queue.is_stopping() {
@@ -195,7 +195,7 @@ impl<S: Keep> Applier<S> {
         let this = Arc::clone(&self.committer);
         let mut records = 0;
         let mut source = replay::Source::new(replay, door);
-        while let Some(read) = source.next(this.options.commit_items_max)? {
+        while let Some(read) = source.next(this.options.commit_items_max, this.options.bytes_max / 4)? {
             records += read.waiting.len() as u64;
             for request in &read.waiting {
                 // What became a letter before a crash, and is stored now, must not be sent again.
@@ -211,7 +211,7 @@ impl<S: Keep> Applier<S> {
                 this.bury(letter).await;
             }
             let applied = read.waiting.last().map(|request| request.lsn);
-            if !self.apply(read.waiting).await || !self.pass(applied, read.last).await {
+            if !self.apply(read.waiting, false).await || !self.pass(applied, read.last).await {
                 return Err(replay::Broken::Led);
             }
         }
@@ -244,10 +244,10 @@ impl<S: Keep> Applier<S> {
         }
     }
 
-    /// Makes a commit of requests, waits until the one before it is stored, and has it stored. False where the server must
-    /// not go on.
-    async fn apply(&mut self, waiting: Vec<Waiting>) -> bool {
-        let Some(made) = self.make(waiting).await else { return true };
+    /// Makes a commit of requests, waits until the one before it is stored, and has it stored; a full one tells how fast
+    /// that is. False where the server must not go on.
+    async fn apply(&mut self, waiting: Vec<Waiting>, is_full: bool) -> bool {
+        let Some(made) = self.make(waiting, is_full).await else { return !self.is_led };
         let finished = self.settled().await;
         let finishing = Arc::clone(&self.committer).finish(made);
         match finished {
@@ -293,13 +293,15 @@ impl<S: Keep> Applier<S> {
         self.is_led || self.ended == Some(Finished::Led)
     }
 
-    /// Makes a commit of requests; none of none.
-    async fn make(&mut self, waiting: Vec<Waiting>) -> Option<Made> {
+    /// Makes a commit of requests; none of none, and where another server leads.
+    async fn make(&mut self, waiting: Vec<Waiting>, is_full: bool) -> Option<Made> {
         let (began, lsn) = (Instant::now(), waiting.last()?.lsn);
         let this = Arc::clone(&self.committer);
         if this.buries_spans.load(Ordering::Acquire) {
             // These may be among them, sent again out of a letter.
-            self.stored().await;
+            if !self.stored().await {
+                return None;
+            }
         }
         let mut counts = [0_u64; 3];
         let mut enriched = Enriched::default();
@@ -326,7 +328,7 @@ impl<S: Keep> Applier<S> {
         counts[Signal::Logs as usize] -= counted_only;
         Some(Made {
             began,
-            full_of: Some(items).filter(|items| *items >= this.options.commit_items_max),
+            full_of: Some(items).filter(|_| is_full),
             origins: Origins::new(picked.places, &commit),
             commit,
             requests,

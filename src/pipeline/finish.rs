@@ -78,7 +78,7 @@ type Seen = (TenantNumber, OperationId, ServiceId);
 pub(super) struct Made {
     /// When its requests were taken.
     pub(super) began: Instant,
-    /// Its items, where it holds as many as a commit takes.
+    /// Its items, where it holds as much as a commit takes.
     pub(super) full_of: Option<usize>,
     pub(super) commit: Commit,
     pub(super) origins: Origins,

@@ -32,6 +32,9 @@ impl<S: Keep> Applier<S> {
             };
             let mut parts: Vec<&[(TraceId, UnixNanos)]> = unknown.chunks(RECALLED_TOGETHER).collect();
             while let Some(part) = parts.pop() {
+                if self.is_led() {
+                    return;
+                }
                 let recalled = self.recalled(tenant, part).await;
                 if part.len() > 1 && recalled.iter().any(|trace| trace.truncated) {
                     // Too many spans for one answer: a few traces at a time have room.

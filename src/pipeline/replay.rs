@@ -45,23 +45,24 @@ impl Source {
         Self { replay, door }
     }
 
-    /// The next requests, about `items_max` items; none at the end. Nothing is to be read after an error.
-    pub(super) fn next(&mut self, items_max: usize) -> Result<Option<Read>, Broken> {
-        let work = || self.read(items_max);
+    /// The next requests, about `items_max` items or `bytes_max` bytes; none at the end. Nothing is to be read after an error.
+    pub(super) fn next(&mut self, items_max: usize, bytes_max: usize) -> Result<Option<Read>, Broken> {
+        let work = || self.read(items_max, bytes_max);
         let read = in_place(|| catch_unwind(AssertUnwindSafe(work))).map_err(|_| Broken::Panicked)??;
         Ok((!read.waiting.is_empty() || !read.unreadable.is_empty()).then_some(read))
     }
 
-    fn read(&mut self, items_max: usize) -> Result<Read, Broken> {
+    fn read(&mut self, items_max: usize, bytes_max: usize) -> Result<Read, Broken> {
         let mut read = Read::default();
-        let mut items = 0;
-        while items < items_max {
+        let (mut items, mut bytes) = (0, 0);
+        while items < items_max && bytes < bytes_max {
             let Some(record) = self.replay.next() else { break };
             let record = record.map_err(Broken::Journal)?;
             read.last = Some(record.lsn);
             match decoded(record, &self.door) {
                 Ok(request) => {
                     items += request.batch.items();
+                    bytes += request.bytes;
                     read.waiting.push(request);
                 }
                 Err(letter) => {

@@ -284,14 +284,19 @@ impl Writer {
         if self.shortened_at.is_some_and(|at| at.elapsed() < file::SHORTEN_AFTER) {
             return;
         }
+        let mut is_busy = false;
         for statement in file::SHORTEN {
             let statement = self.connection.sql(statement);
-            if let Err(error) = self.connection.execute(statement).await {
-                warn!(
-                    error = fault::chain(&error),
-                    "the write-ahead log was not begun anew; it is tried again"
-                );
+            // The one that copies the log answers whether somebody kept it from its end; the others answer their setting.
+            match self.connection.rows(statement, |row| row.get::<i64>(0)).await {
+                Ok(answer) => is_busy |= answer == [1],
+                Err(error) => warn!(error = fault::chain(&error), "the write-ahead log was not begun anew"),
             }
+        }
+        if is_busy {
+            warn!(
+                "the write-ahead log grows, as somebody always reads it; it is begun anew once nobody does"
+            );
         }
         self.shortened_at = Some(Instant::now());
     }

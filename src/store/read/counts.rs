@@ -9,6 +9,9 @@ use crate::store::error::Error;
 use crate::store::options::Database;
 use crate::store::partition::{Family, LOGS, POINTS, SPANS, TRACES};
 
+/// Log records of all tenants that are counted one by one rather than all of one tenant by an index.
+const FEW_LOGS: u64 = 100_000;
+
 /// Numbers of stored items.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -59,13 +62,13 @@ impl Store {
         let (day, id) = (Day::of_row(id), Day::id_of(id));
         let mut count = 0;
         if !reader.days_between(Family::Logs, (day, day)).is_empty() {
-            // By the ids: few came after it, and the tenant may have millions.
-            let sql = format!(
-                "SELECT count(*) FROM {}{} WHERE id > {id} AND tenant_id = {}",
-                LOGS.on(day),
-                reader.dialect().by_ids(),
-                tenant.0
-            );
+            let table = LOGS.on(day);
+            let last = number(&mut reader, format!("SELECT coalesce(max(id), 0) FROM {table}")).await?;
+            // Where few came after it they are counted by their ids: the tenant may have millions.
+            let is_few = last.saturating_sub(u64::try_from(id).unwrap_or(0)) <= FEW_LOGS;
+            let by_ids = if is_few { reader.dialect().by_ids() } else { "" };
+            let sql =
+                format!("SELECT count(*) FROM {table}{by_ids} WHERE id > {id} AND tenant_id = {}", tenant.0);
             count = number(&mut reader, sql).await?;
         }
         reader.finish().await?;
