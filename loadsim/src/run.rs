@@ -169,6 +169,11 @@ fn fits(options: &Options) -> Result<()> {
             "--fault does not go with --prepared: what is made beforehand is played again and again, so nothing can go wrong in it later"
         );
     }
+    if !options.backfill.is_zero() && options.fault.is_some() {
+        bail!(
+            "--backfill does not go with --fault: a fault begins at an instant to come, and what is played lies before it"
+        );
+    }
     if prepared && options.ledger.is_some() {
         bail!(
             "--ledger does not go with --prepared: the book holds a digest of every item, and what is played goes out as encoded bytes that nobody takes apart"
@@ -427,6 +432,9 @@ mod tests {
         assert!(fits(&prepared).is_ok() && fits(&options(Manner::default())).is_ok());
         let fault = Options { fault: Some((Kind::ALL[0], None)), ..prepared.clone() };
         assert!(refused(&fault).starts_with("--fault does not go with --prepared"));
+        let past = Options { backfill: Duration::from_secs(60), ..options(Manner::default()) };
+        let past = Options { fault: Some((Kind::ALL[0], None)), ..past };
+        assert!(refused(&past).starts_with("--backfill does not go with --fault"));
         let ledger = Options { ledger: Some("ledger".into()), ..prepared };
         assert!(refused(&ledger).starts_with("--ledger does not go with --prepared"));
         let points = options(Manner { prepared: true, point_rate: 1.0, ..Manner::default() });
