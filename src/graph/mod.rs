@@ -72,7 +72,7 @@ impl Graph {
     }
 
     /// Adds cells. Those older than the rings reach, counted back from the newest seen, are ignored and counted in
-    /// [`Counts::late`]; so are those whose buckets begin after `latest`, which would push everything else out.
+    /// [`Counts::late`]. Those whose buckets begin after `latest` are ignored as well: they would push everything else out.
     pub fn record(&self, cells: &Folded, latest: UnixNanos) {
         let latest = latest.bucket_seconds(FINE_SECONDS);
         let mut cells: Vec<FoldedCell<'_>> = cells.iter().filter(|cell| cell.bucket_s <= latest).collect();

@@ -285,7 +285,7 @@ impl Writer {
             return;
         }
         let mut is_busy = false;
-        for statement in file::SHORTEN {
+        for statement in file::shorten() {
             let statement = self.connection.sql(statement);
             // The one that copies the log answers whether somebody kept it from its end; the others answer their setting.
             match self.connection.rows(statement, |row| row.get::<i64>(0)).await {

@@ -139,14 +139,7 @@ impl<'a> Iterator for Unread<'a> {
         loop {
             let (number, field) = self.fields.next()?;
             let (true, Field::Bytes(entry)) = (number == self.number, field) else { continue };
-            let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-            for (number, field) in Fields::new(entry) {
-                match (number, field) {
-                    (1, Field::Bytes(text)) => key = text,
-                    (2, Field::Bytes(inner)) => value = inner,
-                    _ => {}
-                }
-            }
+            let (key, value) = value::key_and_value(entry);
             return Some((key, UnreadValue(value)));
         }
     }

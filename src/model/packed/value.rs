@@ -108,12 +108,17 @@ pub fn any_value(message: &[u8]) -> Value<'_> {
 
 /// Reads a packed `KeyValue` message.
 pub fn key_value(message: &[u8]) -> (&str, Value<'_>) {
-    let mut key = "";
-    let mut value = Value::Empty;
+    let (key, value) = key_and_value(message);
+    (std::str::from_utf8(key).unwrap_or_default(), any_value(value))
+}
+
+/// The key and the packed `AnyValue` of a packed `KeyValue` message; empty where there is none.
+pub(super) fn key_and_value(message: &[u8]) -> (&[u8], &[u8]) {
+    let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     for (number, field) in Fields::new(message) {
         match (number, field) {
-            (1, Field::Bytes(text)) => key = std::str::from_utf8(text).unwrap_or_default(),
-            (2, Field::Bytes(inner)) => value = any_value(inner),
+            (1, Field::Bytes(text)) => key = text,
+            (2, Field::Bytes(inner)) => value = inner,
             _ => {}
         }
     }

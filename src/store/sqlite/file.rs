@@ -36,10 +36,14 @@ pub(in crate::store) fn checkpoint(rows: usize) -> String {
 pub(in crate::store) const LOG_BYTES_MAX: u64 = 4 * CHECKPOINT_PAGES as u64 * PAGE_BYTES as u64;
 /// How often that is tried.
 pub(in crate::store) const SHORTEN_AFTER: Duration = Duration::from_secs(2);
-/// The statements that do it. New readers wait for nothing meanwhile; for those that read the log the writer waits for a
-/// moment, and then goes on with the log as it is.
-pub(in crate::store) const SHORTEN: [&str; 3] =
-    ["PRAGMA busy_timeout = 200", "PRAGMA wal_checkpoint(RESTART)", "PRAGMA busy_timeout = 5000"];
+/// How long the writer then waits for those who read the log.
+const SHORTEN_WAIT: Duration = Duration::from_millis(200);
+
+/// The statements that begin the log anew, where nobody reads it any longer than that. New readers wait for nothing meanwhile.
+pub(in crate::store) fn shorten() -> [String; 3] {
+    let wait = |time: Duration| format!("PRAGMA busy_timeout = {}", time.as_millis());
+    [wait(SHORTEN_WAIT), "PRAGMA wal_checkpoint(RESTART)".to_owned(), wait(LOCK_WAIT)]
+}
 
 /// A database file.
 #[derive(Debug, Clone, PartialEq, Eq)]
