@@ -34,7 +34,7 @@ const USED_UP: f64 = 0.8;
 
 /// What a series is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     /// Rising is bad, and no callee can cause it.
     Resource,
     /// Rising is bad, and callees may cause it.
@@ -64,7 +64,7 @@ pub(super) fn performance(view: &View<'_>, kind: SymptomKind) -> OneKind {
 /// several. Empty where there is no traffic.
 pub(super) fn parts_of_traffic(view: &View<'_>) -> BTreeMap<ServiceId, f64> {
     let mut found: BTreeMap<ServiceId, f64> = BTreeMap::new();
-    for series in view.evidence.series.iter().filter(|series| meaning_of(&series.name) == Meaning::Traffic) {
+    for series in view.series_of(Meaning::Traffic) {
         let level = if series.before.count > 0 { series.before.median } else { series.now.median };
         let known = found.entry(series.service).or_default();
         *known = known.max(level);
@@ -87,7 +87,8 @@ pub(super) fn piles_up(name: &str) -> bool {
     PILES.iter().any(|word| name.contains(word)) && !name.contains("utilization")
 }
 
-fn meaning_of(name: &str) -> Meaning {
+/// What a series of this name says.
+pub(super) fn meaning_of(name: &str) -> Meaning {
     const RESOURCES: [&str; 15] = [
         "cpu",
         "memory",
@@ -221,7 +222,7 @@ fn seconds_of(series: &SeriesEvidence) -> Option<f64> {
 /// The series that counts each service's requests.
 fn requests_of<'a>(view: &View<'a>) -> BTreeMap<ServiceId, &'a SeriesEvidence> {
     let mut found: BTreeMap<ServiceId, &SeriesEvidence> = BTreeMap::new();
-    for series in view.evidence.series.iter().filter(|series| meaning_of(&series.name) == Meaning::Traffic) {
+    for series in view.series_of(Meaning::Traffic) {
         let known = found.entry(series.service).or_insert(series);
         if (known.before.mean, series.id) < (series.before.mean, known.id) {
             *known = series;
@@ -239,11 +240,9 @@ fn moved(
     let mut found = BTreeMap::new();
     let (parts, requests) = (parts_of_traffic(view), requests_of(view));
     let names = Names::new(view);
-    for series in view.evidence.series.iter().filter(|series| view.nodes.contains_key(&series.service)) {
-        let meaning = meaning_of(&series.name);
-        if !wanted(meaning) {
-            continue;
-        }
+    let wanted = view.series.iter().filter(|(meaning, _)| wanted(*meaning));
+    for (meaning, series) in wanted.filter(|(_, series)| view.nodes.contains_key(&series.service)) {
+        let meaning = *meaning;
         let counted = requests.get(&series.service).copied().filter(|_| meaning == Meaning::Better);
         let (strength, reached) = if counted.is_some() {
             let Some((surprise, more, reached)) = failures(series, counted) else { continue };

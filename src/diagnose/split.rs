@@ -105,7 +105,16 @@ fn votes_over(window: Window, tracks: &[Summed]) -> Vec<(UnixNanos, f64)> {
     let side = (((to - from) as f64 * SIDE_MIN) as i64).max(2 * STEP_S);
     let first = (from + side).div_euclid(STEP_S) * STEP_S;
     let times = (0..).map(|step| first + STEP_S * step).take_while(|at| *at <= to - side);
-    times.map(UnixNanos::from_seconds).map(|at| (at, vote_of(tracks, at))).collect()
+    let mut votes: Vec<(i64, f64)> = times.map(|at| (at, 0.0)).collect();
+    for track in tracks {
+        // Instants rise: each cut lies where the one before it does, or further on.
+        let (times, mut cut) = (track.times(), 0);
+        for (at, sum) in &mut votes {
+            cut += times[cut..].iter().take_while(|time| *time < at).count();
+            *sum += track.vote_cut(*at, cut);
+        }
+    }
+    votes.into_iter().map(|(at, votes)| (UnixNanos::from_seconds(at), votes)).collect()
 }
 
 /// The votes for one instant.
@@ -213,22 +222,32 @@ impl Summed {
 
     /// Whether it tells one step from the next.
     fn is_fine(&self) -> bool {
+        self.times().windows(2).any(|pair| pair[1] - pair[0] <= STEP_S)
+    }
+
+    fn times(&self) -> &[i64] {
         let (Self::Level { times, .. } | Self::Share { times, .. }) = self;
-        times.windows(2).any(|pair| pair[1] - pair[0] <= STEP_S)
+        times
     }
 
     /// How much what comes from `at` on differs from what comes before.
     fn vote(&self, at: i64) -> f64 {
-        let (Self::Level { times, .. } | Self::Share { times, .. }) = self;
+        self.vote_cut(at, self.times().partition_point(|time| *time < at))
+    }
+
+    /// The same, where so many points come before `at`.
+    fn vote_cut(&self, at: i64, cut: usize) -> f64 {
         if let Self::Share { sums, .. } = self
             && sums.last().is_none_or(|(some, all)| *some == 0 || some == all)
         {
             return 0.0;
         }
-        let (cut, all) = (times.partition_point(|time| *time < at), times.len());
+        let all = self.times().len();
         let strength = match self {
             Self::Level { .. } if cut.min(all - cut) < HALF_MIN => return 0.0,
-            Self::Level { first, sums, slopes: true, .. } => slope_strength(sums, cut, at - times[0], *first),
+            Self::Level { times, first, sums, slopes: true } => {
+                slope_strength(sums, cut, at - times[0], *first)
+            }
             Self::Level { first, sums, .. } => step_strength(sums, cut, *first),
             Self::Share { sums, .. } => {
                 let half = |from: usize, to: usize| (sums[to].0 - sums[from].0, sums[to].1 - sums[from].1);

@@ -130,10 +130,8 @@ fn tail_shift(now: &Cell, before: &Cell) -> Shift {
 /// Mean and standard deviation of twenty quantiles, which leave out the outermost fortieths.
 fn trimmed(cell: &Cell) -> Option<(f64, f64)> {
     const POINTS: usize = 20;
-    let mut values = [0.0; POINTS];
-    for (index, value) in values.iter_mut().enumerate() {
-        *value = cell.sketch.quantile((index as f64 + 0.5) / POINTS as f64)? as f64;
-    }
+    let shares = std::array::from_fn(|index| (index as f64 + 0.5) / POINTS as f64);
+    let values = cell.sketch.quantiles::<POINTS>(shares)?.map(|value| value as f64);
     let mean = values.iter().sum::<f64>() / POINTS as f64;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / POINTS as f64;
     Some((mean, variance.sqrt()))

@@ -8,7 +8,8 @@ use crate::model::node::NodeKind;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
-use super::evidence::{Evidence, ExemplarTrace, Node};
+use super::evidence::{Evidence, ExemplarTrace, Node, SeriesEvidence};
+use super::series::{Meaning, meaning_of};
 
 /// Ordered evidence. Operations and edges are named by their position.
 pub(super) struct View<'a> {
@@ -16,6 +17,8 @@ pub(super) struct View<'a> {
     pub(super) nodes: BTreeMap<ServiceId, &'a Node>,
     pub(super) operations: Vec<Operation<'a>>,
     pub(super) edges: Vec<Edge<'a>>,
+    /// What was measured, and what each says by its name.
+    pub(super) series: Vec<(Meaning, &'a SeriesEvidence)>,
     /// By trace id.
     pub(super) traces: Vec<&'a ExemplarTrace>,
     pub(super) window_s: f64,
@@ -95,6 +98,7 @@ impl<'a> View<'a> {
             nodes,
             operations: operations.into_values().collect(),
             edges: Vec::new(),
+            series: evidence.series.iter().map(|series| (meaning_of(&series.name), series)).collect(),
             traces,
             window_s: evidence.window.length().as_secs_f64(),
             baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
@@ -103,6 +107,11 @@ impl<'a> View<'a> {
         view.connect();
         view.measure_dependencies();
         view
+    }
+
+    /// The series that say this.
+    pub(super) fn series_of(&self, meaning: Meaning) -> impl Iterator<Item = &'a SeriesEvidence> {
+        self.series.iter().filter(move |(own, _)| *own == meaning).map(|(_, series)| *series)
     }
 
     /// The position of an operation.

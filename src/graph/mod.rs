@@ -167,7 +167,8 @@ impl Graph {
         {
             snapshot.visit_totals(filter, |bucket, subject, cell| found.push((bucket, subject, cell)));
         }
-        found.sort_unstable_by_key(|(bucket, subject, _)| (*bucket, *subject));
+        // Runs of cells that lie in order already: those of each bucket.
+        found.sort_by_key(|(bucket, subject, _)| (*bucket, *subject));
         found.dedup_by(|later, first| {
             let same = (later.0, later.1) == (first.0, first.1);
             if same {

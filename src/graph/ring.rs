@@ -305,18 +305,18 @@ impl Snapshot {
         for (at, (sealed, open)) in runs.iter_mut().enumerate() {
             waiting.extend(next_subject(sealed, open).map(|subject| Reverse((subject, at))));
         }
-        // Subject by subject, so that each cell is read once, and one tally a window is enough for all.
-        let mut sums = Sums::new(windows);
+        // Subject by subject, so that each cell is read once, and one tally a part is enough for all.
+        let (mut sums, parts) = Sums::new(windows, &self.buckets);
         while let Some(mut first) = waiting.peek_mut() {
             let Reverse((subject, at)) = *first;
             sums.begin(subject);
             let (sealed, open) = &mut runs[at];
-            let windows = &self.buckets[at].windows;
+            let part = parts[at];
             while let Some((_, cell, sketch)) = sealed.next_if(|(other, ..)| *other == subject) {
-                sums.add_encoded(windows, &cell, sketch);
+                sums.add_encoded(part, &cell, sketch);
             }
             while let Some((_, cell)) = open.next_if(|(other, _)| *other == subject) {
-                sums.add(windows, cell, &cell.sketch);
+                sums.add(part, cell, &cell.sketch);
             }
             match next_subject(sealed, open) {
                 Some(subject) => *first = Reverse((subject, at)),
@@ -327,20 +327,40 @@ impl Snapshot {
     }
 }
 
-/// Adds up the cells of one subject after the other, for several windows at once.
+/// Adds up the cells of one subject after the other, for several windows at once. Buckets that lie in the same windows are
+/// one part: each is added once, and what windows have in common is added up when the subject is through.
 struct Sums {
     subject: Option<Subject>,
-    /// For each window the totals so far, if there are any, and the durations.
-    current: Vec<(Option<Cell>, Tally)>,
+    /// For each part the windows that it lies in, the totals so far, if there are any, and the durations.
+    parts: Vec<Part>,
     done: Vec<Vec<(Subject, Cell)>>,
     /// The sketch that was read last.
     sketch: Sketch,
+    /// What is added up of one window's parts.
+    tally: Tally,
+}
+
+struct Part {
+    windows: Vec<usize>,
+    totals: Option<Cell>,
+    tally: Tally,
 }
 
 impl Sums {
-    fn new(windows: usize) -> Self {
-        let current = (0..windows).map(|_| (None, Tally::default())).collect();
-        Self { subject: None, current, done: vec![Vec::new(); windows], sketch: Sketch::default() }
+    /// For so many windows; also which part each bucket is of.
+    fn new(windows: usize, buckets: &[SnapshotBucket]) -> (Self, Vec<usize>) {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut part_of = |bucket: &SnapshotBucket| {
+            parts.iter().position(|part| part.windows == bucket.windows).unwrap_or_else(|| {
+                let windows = bucket.windows.clone();
+                parts.push(Part { windows, totals: None, tally: Tally::default() });
+                parts.len() - 1
+            })
+        };
+        let of_buckets = buckets.iter().map(&mut part_of).collect();
+        let done = vec![Vec::new(); windows];
+        let sums = Self { subject: None, parts, done, sketch: Sketch::default(), tally: Tally::default() };
+        (sums, of_buckets)
     }
 
     fn begin(&mut self, subject: Subject) {
@@ -353,23 +373,39 @@ impl Sums {
     }
 
     fn end(&mut self, subject: Subject) {
-        for ((totals, tally), done) in self.current.iter_mut().zip(&mut self.done) {
-            done.extend(totals.take().map(|cell| (subject, Cell { sketch: tally.take(), ..cell })));
+        let taken = self.parts.iter_mut().filter_map(|part| {
+            let totals = part.totals.take()?;
+            Some((&part.windows, Cell { sketch: part.tally.take(), ..totals }))
+        });
+        let mut cells: Vec<(&Vec<usize>, Cell)> = taken.collect();
+        for (window, done) in self.done.iter_mut().enumerate() {
+            let mut own = cells.iter_mut().filter(|(windows, _)| windows.contains(&window));
+            let Some((windows, first)) = own.next() else { continue };
+            let Some((_, second)) = own.next() else {
+                // The last window of a part takes it as it is.
+                let is_last = windows.last() == Some(&window);
+                done.push((subject, if is_last { std::mem::take(first) } else { first.clone() }));
+                continue;
+            };
+            let mut totals = Cell::default();
+            for cell in [&*first, &*second].into_iter().chain(own.map(|(_, cell)| &*cell)) {
+                totals.merge_totals(cell);
+                self.tally.add(&cell.sketch);
+            }
+            done.push((subject, Cell { sketch: self.tally.take(), ..totals }));
         }
     }
 
-    fn add(&mut self, windows: &[usize], cell: &Cell, sketch: &Sketch) {
-        for window in windows {
-            let (totals, tally) = &mut self.current[*window];
-            totals.get_or_insert_default().merge_totals(cell);
-            tally.add(sketch);
-        }
+    fn add(&mut self, part: usize, cell: &Cell, sketch: &Sketch) {
+        let part = &mut self.parts[part];
+        part.totals.get_or_insert_default().merge_totals(cell);
+        part.tally.add(sketch);
     }
 
-    fn add_encoded(&mut self, windows: &[usize], cell: &Cell, bytes: &[u8]) {
+    fn add_encoded(&mut self, part: usize, cell: &Cell, bytes: &[u8]) {
         let mut sketch = std::mem::take(&mut self.sketch);
         if sketch.read_from(bytes).is_some() {
-            self.add(windows, cell, &sketch);
+            self.add(part, cell, &sketch);
         }
         self.sketch = sketch;
     }

@@ -80,16 +80,25 @@ impl Sketch {
 
     /// The value below which the share `quantile` (0 to 1) of all values lies; none when nothing was counted.
     pub fn quantile(&self, quantile: f64) -> Option<u64> {
+        self.quantiles([quantile]).map(|[value]| value)
+    }
+
+    /// The same for several shares, which must not fall, at once.
+    pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> Option<[u64; N]> {
         let count = self.count();
-        let rank = ((quantile.clamp(0.0, 1.0) * count as f64).ceil() as u64).clamp(1, count.max(1));
-        let mut seen = 0;
-        for (bucket, count) in &self.buckets {
-            seen += count;
-            if seen >= rank {
-                return Some(middle_of(*bucket));
+        let mut rest = self.buckets.iter();
+        let (mut seen, mut value) = (0, None);
+        let mut values = [0; N];
+        for (share, answer) in shares.into_iter().zip(&mut values) {
+            let rank = ((share.clamp(0.0, 1.0) * count as f64).ceil() as u64).clamp(1, count.max(1));
+            while seen < rank {
+                let (bucket, count) = rest.next()?;
+                seen += count;
+                value = Some(middle_of(*bucket));
             }
+            *answer = value?;
         }
-        None
+        Some(values)
     }
 
     /// How many values are larger than `value`, to the resolution of a bucket.
@@ -294,6 +303,14 @@ mod tests {
             let truth = values[rank - 1] as f64;
             let found = sketch.quantile(share).unwrap() as f64;
             prop_assert!((found - truth).abs() <= truth * RELATIVE_ERROR_MAX + 1e-9, "{found} for {truth}");
+        }
+
+        #[test]
+        fn several_quantiles_at_once_are_those_of_each(values in proptest::collection::vec(any::<u64>(), 0..200), mut shares: [f64; 5]) {
+            shares.sort_by(f64::total_cmp);
+            let sketch = sketch_of(&values);
+            let each = shares.map(|share| sketch.quantile(share));
+            prop_assert_eq!(sketch.quantiles(shares).map(|all| all.map(Some)), each[0].map(|_| each));
         }
 
         #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnose;
-use crate::diagnose::evidence::{Evidence, Slice};
+use crate::diagnose::evidence::{ChangeEvidence, Evidence, Slice};
 use crate::diagnose::observed::{Observed, observed};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
@@ -15,7 +15,8 @@ use super::error::Error;
 use super::handle::Query;
 use super::measured::Readings;
 use super::root_cause::Explanation;
-use super::window::{self, Comparison};
+use super::steps::Newest;
+use super::window::{self, Comparison, Trouble};
 
 /// How long after its end a window is over: the minute in which it ends, and as late as telemetry usually comes.
 const OVER_AFTER: Duration = Duration::from_secs(90);
@@ -27,12 +28,39 @@ pub(super) struct Sides<'a> {
     pub(super) readings: &'a Readings,
     /// The tenant's log templates.
     pub(super) patterns: &'a [TemplateRow],
+    /// What was read ahead, if anything was.
+    pub(super) ahead: Option<&'a Ahead>,
     pub(super) symptom: Option<ServiceId>,
     /// The end of the window, and until when logs and metrics are followed where it is not cut before its end.
     pub(super) ends: (UnixNanos, UnixNanos),
 }
 
+/// What is read of a window before it is known which part of it is looked at: whatever part that is, it ends with the
+/// window.
+pub(super) struct Ahead {
+    window: Window,
+    newest: Newest,
+    changes: Vec<ChangeEvidence>,
+}
+
 impl Query {
+    /// Reads ahead: the newest of a window, and the changes from `since` until log records are followed. Nothing where what
+    /// will be looked at ends sooner, as `trouble` that is over does.
+    pub(super) async fn ahead(
+        &self,
+        tenant: TenantNumber,
+        (window, trouble): (Window, Trouble),
+        (since, until): (UnixNanos, UnixNanos),
+    ) -> Result<Option<Ahead>, Error> {
+        if trouble.comparison.now.to != window.to {
+            return Ok(None);
+        }
+        let told = Window::new(since, until.max(window.to));
+        let (newest, changes) =
+            tokio::try_join!(Box::pin(self.newest(tenant, window)), Box::pin(self.changes(tenant, told)),)?;
+        Ok(Some(Ahead { window: told, newest, changes }))
+    }
+
     /// What each of `comparisons` shows; their windows end at the same instant.
     pub(super) async fn compared(
         &self,
@@ -94,12 +122,19 @@ impl Query {
         let first = told.iter().map(since).min().unwrap_or(until);
         let changed = Window::new(first, told.iter().map(|(told, _)| told.to).fold(until, UnixNanos::max));
         let windows: Vec<Window> = cut.iter().map(|(window, _)| *window).collect();
+        let ahead = asked.ahead.filter(|it| it.window.from <= changed.from && changed.to == it.window.to);
+        let changes = async {
+            match ahead {
+                Some(ahead) => Ok(ahead.changes.clone()),
+                None => self.changes(tenant, changed).await,
+            }
+        };
         let (mut all, templates, traces, changes, steps) = tokio::try_join!(
             Box::pin(self.counted(tenant, &cut)),
-            Box::pin(self.templates(tenant, &told, asked.patterns)),
+            Box::pin(self.templates(tenant, &told, (asked.patterns, readings.logs.get()))),
             Box::pin(self.exemplars(tenant, (&windows, asked.slices), asked.symptom.as_slice())),
-            Box::pin(self.changes(tenant, changed)),
-            Box::pin(self.steps(tenant, &cut, asked.patterns)),
+            Box::pin(changes),
+            Box::pin(self.steps(tenant, &cut, asked.patterns, asked.ahead.map(|ahead| &ahead.newest))),
         )?;
         let read = told.into_iter().zip(templates).zip(traces).zip(steps);
         for (evidence, (((told, templates), traces), steps)) in all.iter_mut().zip(read) {

@@ -16,6 +16,7 @@ use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::log_minutes::LogMinutes;
 use super::sums::Sums;
 use super::window::{self, Comparison};
 
@@ -166,12 +167,12 @@ impl Query {
     }
 
     /// The patterns of the log records of windows and of their baselines. They are counted a minute at a time: the minute in
-    /// which a window begins is the window's.
+    /// which a window begins is the window's. `read` is what is known of the records already.
     pub(super) async fn templates(
         &self,
         tenant: TenantNumber,
         told: &[(Window, Option<Window>)],
-        known: &[TemplateRow],
+        (known, read): (&[TemplateRow], Option<&LogMinutes>),
     ) -> Result<Vec<Vec<TemplateEvidence>>, Error> {
         let minutes = |(told, baseline): &(Window, Option<Window>)| {
             let now = window::whole_buckets(*told, COARSE_SECONDS);
@@ -182,7 +183,11 @@ impl Query {
         let minutes: Vec<(Window, Option<Window>)> = told.iter().map(minutes).collect();
         let windows: Vec<Window> =
             minutes.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
-        let mut sums = self.logs_of(tenant, &windows).await?.into_iter();
+        let sums = match read.and_then(|read| read.sums(&windows)) {
+            Some(sums) => sums,
+            None => self.logs_of(tenant, &windows).await?,
+        };
+        let mut sums = sums.into_iter();
         let texts: HashMap<TemplateId, &TemplateRow> =
             known.iter().map(|template| (template.id, template)).collect();
         let mut all = Vec::new();
@@ -192,26 +197,6 @@ impl Query {
             all.push(described(&now, &before, &texts));
         }
         Ok(all)
-    }
-
-    /// The share of each template among its service's log records, minute by minute, as tracks.
-    pub(super) async fn log_tracks(&self, tenant: TenantNumber, window: Window) -> Result<Vec<Track>, Error> {
-        let window = window::whole_buckets(window, COARSE_SECONDS);
-        let cells = self.store.timeline(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await?;
-        let mut all: BTreeMap<(ServiceId, i64), u64> = BTreeMap::new();
-        let mut own: BTreeMap<(ServiceId, TemplateId), BTreeMap<i64, u64>> = BTreeMap::new();
-        for (bucket_s, subject, cell) in cells {
-            let Subject::Logs(service, template, _) = subject else { continue };
-            *all.entry((service, bucket_s)).or_default() += cell.count;
-            *own.entry((service, template)).or_default().entry(bucket_s).or_default() += cell.count;
-        }
-        let track = |((service, _), counts): (&(ServiceId, TemplateId), &BTreeMap<i64, u64>)| {
-            let minutes = all.range((*service, i64::MIN)..=(*service, i64::MAX));
-            Track::Share(
-                minutes.map(|((_, at), of)| (*at, counts.get(at).copied().unwrap_or(0), *of)).collect(),
-            )
-        };
-        Ok(own.iter().map(track).collect())
     }
 }
 

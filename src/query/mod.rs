@@ -28,6 +28,7 @@ pub mod holdings;
 pub mod hypothesis;
 pub mod impact;
 pub mod investigations;
+mod log_minutes;
 pub mod log_records;
 pub mod log_templates;
 pub mod logs;

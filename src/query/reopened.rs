@@ -124,7 +124,7 @@ impl Query {
         match named {
             Named::Template(_) => {
                 let patterns = self.store.templates(Some(tenant)).await?;
-                let found = self.templates(tenant, &[(window, None)], &patterns).await?;
+                let found = self.templates(tenant, &[(window, None)], (&patterns, None)).await?;
                 evidence.templates = found.into_iter().flatten().collect();
             }
             Named::Series(_) => {

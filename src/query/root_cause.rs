@@ -14,7 +14,7 @@ use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 
-use super::compared::Sides;
+use super::compared::{Ahead, Sides};
 use super::error::Error;
 use super::handle::Query;
 use super::measured::Readings;
@@ -55,6 +55,9 @@ pub struct Explanation {
     /// Services, databases, queues and hosts that were looked at.
     pub nodes: usize,
 }
+
+/// What may be compared: what is likely, with weights, and what is left for when that shows nothing.
+type Comparisons = (Vec<(f64, Comparison)>, Option<Comparison>);
 
 /// What shows at first sight.
 #[derive(Debug)]
@@ -166,24 +169,31 @@ impl Query {
             Box::pin(noticed),
             Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
         )?;
-        let (comparison, moment) = match given {
-            Some(given) => (given, Moment::Given),
+        let (comparison, moment, ahead) = match given {
+            Some(given) => (given, Moment::Given, None),
             None => {
-                let (likely, _) =
-                    Box::pin(self.comparisons(tenant, asked, trouble, (&slices, &readings))).await?;
+                let known = (&*slices, &readings);
+                let ((likely, _), ahead) =
+                    Box::pin(self.likely(tenant, (asked, asked.to), trouble, known)).await?;
                 let first = likely.into_iter().next().map_or(trouble.comparison, |(_, first)| first);
                 let moment = match first {
                     _ if first == window::plain(asked) => Moment::Window,
                     _ if first == trouble.comparison => Moment::Symptom,
                     _ => Moment::Instant,
                 };
-                (first, moment)
+                (first, moment, ahead)
             }
         };
         let patterns = self.store.templates(Some(tenant)).await?;
         let ends = (asked.to, asked.to);
-        let sides =
-            Sides { slices: &slices, readings: &readings, patterns: &patterns, symptom: service, ends };
+        let sides = Sides {
+            slices: &slices,
+            readings: &readings,
+            patterns: &patterns,
+            ahead: ahead.as_ref(),
+            symptom: service,
+            ends,
+        };
         let evidence = Box::pin(self.both_sides(tenant, &[comparison], &sides)).await?.pop();
         Ok((evidence.unwrap_or_else(|| Evidence::empty(comparison.now)), moment))
     }
@@ -195,10 +205,17 @@ impl Query {
         Noticed { slices, trouble }: Noticed,
         readings: &Readings,
     ) -> Result<Explanation, Error> {
-        let (likely, last) = Box::pin(self.comparisons(tenant, asked, trouble, (&slices, readings))).await?;
+        let ((likely, last), ahead) =
+            Box::pin(self.likely(tenant, (asked, until), trouble, (&slices, readings))).await?;
         let patterns = self.store.templates(Some(tenant)).await?;
-        let asked_for =
-            Sides { slices: &slices, readings, patterns: &patterns, symptom, ends: (asked.to, until) };
+        let asked_for = Sides {
+            slices: &slices,
+            readings,
+            patterns: &patterns,
+            ahead: ahead.as_ref(),
+            symptom,
+            ends: (asked.to, until),
+        };
         let (weights, likely): (Vec<f64>, Vec<Comparison>) = likely.into_iter().unzip();
         // On the heap: so much waits in there that a thread's stack would be short of it.
         let mut all = Box::pin(self.compared(tenant, &likely, &asked_for)).await?;
@@ -215,16 +232,31 @@ impl Query {
         Ok(if is_better || found.verdict.causes.is_empty() { other } else { found })
     }
 
+    /// What may be compared, and what is read of it meanwhile, whatever that will be.
+    async fn likely(
+        &self,
+        tenant: TenantNumber,
+        (asked, until): (Window, UnixNanos),
+        trouble: Trouble,
+        known: (&[Slice], &Readings),
+    ) -> Result<(Comparisons, Option<Ahead>), Error> {
+        let since = asked.from.minus(length_before(asked, trouble));
+        tokio::try_join!(
+            Box::pin(self.comparisons(tenant, (asked, until), trouble, known)),
+            Box::pin(self.ahead(tenant, (asked, trouble), (since, until))),
+        )
+    }
+
     /// What may be compared. First what is likely, at least one, with weights: what lies around trouble that is plain to
     /// see; where there is none, around the instants in the window at which most changed. Then, where the time before is
     /// known, the window as it was asked for, for when that shows nothing.
     async fn comparisons(
         &self,
         tenant: TenantNumber,
-        asked: Window,
+        (asked, until): (Window, UnixNanos),
         trouble: Trouble,
         (slices, readings): (&[Slice], &Readings),
-    ) -> Result<(Vec<(f64, Comparison)>, Option<Comparison>), Error> {
+    ) -> Result<Comparisons, Error> {
         let comparison = trouble.comparison;
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
         let Some(first) = counted.into_iter().chain(readings.since).min() else {
@@ -243,19 +275,28 @@ impl Query {
         }
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
+        let length = length_before(asked, trouble);
         let (logs, waits) = tokio::try_join!(
-            Box::pin(self.log_tracks(tenant, within)),
+            // What lies on both sides of the instants as well.
+            Box::pin(self.log_minutes(tenant, Window::new(asked.from.minus(length), until.max(asked.to)))),
             Box::pin(self.wait_tracks(tenant, within)),
         )?;
         let mut tracks = readings.tracks(within);
-        tracks.extend(logs.into_iter().chain(waits).chain(span_tracks(within, slices)));
+        tracks.extend(
+            readings
+                .logs
+                .get_or_init(|| logs)
+                .tracks(within)
+                .into_iter()
+                .chain(waits)
+                .chain(span_tracks(within, slices)),
+        );
         let work =
             tokio::task::spawn_blocking(move || instants(within, &tracks, known.then_some(asked.from)));
         let found = work.await.map_err(|_| Error::Abandoned)?;
         if found.is_empty() {
             return Ok(with_asked(vec![(1.0, comparison)]));
         }
-        let length = asked.length().max(comparison.before.length());
         let around = |Instant { at, weight }| {
             let cut =
                 Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
@@ -271,6 +312,11 @@ impl Query {
         }
         Ok(with_asked(likely))
     }
+}
+
+/// How long the time before an onset is.
+fn length_before(asked: Window, trouble: Trouble) -> Duration {
+    asked.length().max(trouble.comparison.before.length())
 }
 
 /// How long each instance's requests took, and the share that failed, as tracks.

@@ -34,7 +34,9 @@ type SpanKey = (i64, SpanId);
 type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 
 /// The newest spans and log records of a window, newest first.
-struct Newest {
+#[derive(Debug)]
+pub(super) struct Newest {
+    window: Window,
     spans: Vec<SpanOutline>,
     logs: Vec<StoredLog>,
 }
@@ -49,25 +51,31 @@ struct Known {
 
 impl Query {
     /// What operations did step by step in windows that end at the same instant, each compared with its baseline; nothing
-    /// where it has none.
+    /// where it has none. `known` is what was read of them already.
     pub(super) async fn steps(
         &self,
         tenant: TenantNumber,
         compared: &[(Window, Option<Window>)],
         templates: &[TemplateRow],
+        known: Option<&Newest>,
     ) -> Result<Vec<Vec<StepEvidence>>, Error> {
         let comparable = || compared.iter().filter_map(|(window, baseline)| Some((*window, (*baseline)?)));
         let longest = comparable().map(|(window, _)| window).min_by_key(|window| window.from);
         let Some(longest) = longest else { return Ok(vec![Vec::new(); compared.len()]) };
-        let windows: Vec<Window> =
-            std::iter::once(longest).chain(comparable().map(|(_, baseline)| baseline)).collect();
+        let now = known.and_then(|known| known.end_of(longest));
+        let windows: Vec<Window> = now
+            .is_none()
+            .then_some(longest)
+            .into_iter()
+            .chain(comparable().map(|(_, baseline)| baseline))
+            .collect();
         // Each takes as long as the other: two at a time.
         let (first, second) = windows.split_at(windows.len() / 2);
-        let (mut read, more) = tokio::try_join!(
+        let (more, rest) = tokio::try_join!(
             Box::pin(self.newest_of_each(tenant, first)),
             Box::pin(self.newest_of_each(tenant, second)),
         )?;
-        read.extend(more);
+        let read: Vec<Newest> = now.into_iter().chain(more).chain(rest).collect();
         let operations: BTreeSet<OperationId> =
             read.iter().flat_map(|newest| &newest.spans).map(|span| span.operation).collect();
         let info = |operation| self.names().operation_info(operation);
@@ -104,21 +112,34 @@ impl Query {
         Ok(found)
     }
 
-    async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
+    /// The newest spans and log records of `window`.
+    pub(super) async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
         let spans = self.store.span_outlines(tenant, window, LOOKED_AT_MAX).await?;
         if spans.is_empty() {
-            return Ok(Newest { spans, logs: Vec::new() });
+            return Ok(Newest { window, spans, logs: Vec::new() });
         }
         // Records before the spans that are known belong to others.
         let from =
             spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(window.from, |last| last.start);
         let logs = LogAsk::newest(Window::new(from, window.to), LOOKED_AT_MAX);
         let logs = self.store.logs(tenant, &logs).await?.items;
-        Ok(Newest { spans, logs })
+        Ok(Newest { window, spans, logs })
     }
 }
 
 impl Newest {
+    /// Those of a later part of the window; none where it does not end with it.
+    fn end_of(&self, part: Window) -> Option<Self> {
+        if part.from < self.window.from || part.to != self.window.to {
+            return None;
+        }
+        let spans: Vec<SpanOutline> = self.spans.iter().filter(|it| part.from <= it.start).copied().collect();
+        let from = spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(part.from, |last| last.start);
+        let logs = if spans.is_empty() { &[][..] } else { &self.logs[..] };
+        let logs = logs.iter().filter(|log| from <= log.row.time).cloned().collect();
+        Some(Self { window: part, spans, logs })
+    }
+
     /// From when on everything in `window` is known.
     fn known_from(&self, window: Window) -> UnixNanos {
         let span = self.spans.last().filter(|_| self.spans.len() == LOOKED_AT_MAX).map(|last| last.start);

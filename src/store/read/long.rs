@@ -2,7 +2,8 @@
 
 use crate::model::rollup::{COARSE_SECONDS, HOUR_SECONDS};
 use crate::model::time::{UnixNanos, Window};
-use crate::store::day::Day;
+use crate::store::Store;
+use crate::store::day::{Day, days_of};
 use crate::store::error::Error;
 use crate::store::partition::Family;
 
@@ -52,9 +53,24 @@ pub(super) async fn parts(reader: &mut Reader, window: Window) -> Result<Vec<(i6
     Ok(parts)
 }
 
-/// Whether there are minutes of the day of an hour; of a day without anything there is nothing to miss.
+impl Store {
+    /// Whether minutes tell all that is known of the roll-ups of `window`.
+    pub async fn keeps_minutes(&self, window: Window) -> Result<bool, Error> {
+        let reader = self.reader().await?;
+        let (first, last) = days_of(window);
+        let kept = (first.0..=last.0).all(|day| keeps_minutes_of(&reader, Day(day)));
+        reader.finish().await?;
+        Ok(kept)
+    }
+}
+
+/// Whether there are minutes of the day of an hour.
 fn keeps_minutes(reader: &Reader, hour: i64) -> bool {
-    let day = Day::of(UnixNanos::from_seconds(hour));
+    keeps_minutes_of(reader, Day::of(UnixNanos::from_seconds(hour)))
+}
+
+/// Whether there are minutes of a day; of a day without anything there is nothing to miss.
+fn keeps_minutes_of(reader: &Reader, day: Day) -> bool {
     let kept = |family| !reader.days_between(family, (day, day)).is_empty();
     kept(Family::Minute) || !kept(Family::Hour)
 }
