@@ -36,6 +36,7 @@ impl<'a> Fields<'a> {
         self.broken
     }
 
+    #[inline]
     fn read(&mut self) -> Option<(u32, Field<'a>)> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| *number != 0 && *number < 1 << 29)?;
@@ -53,12 +54,14 @@ impl<'a> Fields<'a> {
         Some((number, field))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         Some(taken)
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
         take_varint(&mut self.rest)
     }
@@ -81,10 +84,22 @@ impl<'a> Iterator for Fields<'a> {
 /// Takes a varint from the front of `bytes`; none, and nothing taken, where there is no whole one of 64 bits.
 #[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    if let [byte @ ..0x80, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Some(u64::from(*byte));
+    match *bytes {
+        [byte @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(*byte))
+        }
+        [low, high @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(low & 0x7f) | u64::from(*high) << 7)
+        }
+        _ => take_long_varint(bytes),
     }
+}
+
+/// Apart, so that the rest is small enough to be a part of its callers.
+#[inline(never)]
+fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         // The tenth byte may carry only the 64th bit.
