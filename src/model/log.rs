@@ -34,13 +34,19 @@ impl Severity {
 
     /// Reads a level's name in any case, with the spellings that loggers use.
     pub fn from_name(name: &str) -> Option<Self> {
-        let level = match name.trim().to_ascii_lowercase().as_str() {
-            "trace" | "finest" | "verbose" => 1,
-            "debug" | "fine" | "dbg" => 5,
-            "info" | "information" | "informational" | "notice" => 9,
-            "warn" | "warning" => 13,
-            "error" | "err" | "severe" => 17,
-            "fatal" | "critical" | "crit" | "alert" | "emergency" | "emerg" | "panic" => 21,
+        let name = name.trim().as_bytes();
+        // As long as the longest of them.
+        let mut lower = [0; b"informational".len()];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let level = match &*lower {
+            b"trace" | b"finest" | b"verbose" => 1,
+            b"debug" | b"fine" | b"dbg" => 5,
+            b"info" | b"information" | b"informational" | b"notice" => 9,
+            b"warn" | b"warning" => 13,
+            b"error" | b"err" | b"severe" => 17,
+            b"fatal" | b"critical" | b"crit" | b"alert" | b"emergency" | b"emerg" | b"panic" => 21,
             _ => return None,
         };
         Some(Self(level))
@@ -187,6 +193,9 @@ mod tests {
     #[test]
     fn severities_have_names() {
         assert_eq!(Severity::from_name("WARNING"), Some(Severity(13)));
+        assert_eq!(Severity::from_name(" Informational\t"), Some(Severity(9)));
+        assert_eq!(Severity::from_name("informationally"), None);
+        assert_eq!(Severity::from_name(""), None);
         assert_eq!(Severity(18).name(), "error");
         assert_eq!(Severity(0).name(), "unknown");
         assert_eq!(Severity::from_otlp(25), Severity(0));
