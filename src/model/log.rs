@@ -1,5 +1,7 @@
 //! Log records (opentelemetry-proto, logs.proto; data model in the OpenTelemetry logs specification).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::id::{SpanId, TraceId};
@@ -106,16 +108,16 @@ impl LogDetail {
     }
 
     /// The body as a line for people: text as it is, structure as JSON, nothing as empty.
-    pub fn body_text(&self) -> String {
+    pub fn body_text(&self) -> Cow<'_, str> {
         match self.body() {
-            Value::Empty => String::new(),
+            Value::Empty => Cow::Borrowed(""),
             body => body.render(),
         }
     }
 
     /// The line that people read and templates are mined from: the message of a structured body, where its attributes
     /// have one under a name that loggers use, else [`LogDetail::body_text`].
-    pub fn line(&self) -> String {
+    pub fn line(&self) -> Cow<'_, str> {
         const MESSAGES: [&[u8]; 4] = [b"message", b"msg", b"log", b"event"];
         let mut body = Value::Empty;
         let mut message = None;
@@ -142,8 +144,8 @@ impl LogDetail {
             _ => false,
         };
         match (message, body) {
-            (Some((_, message)), _) if is_structured => message.to_owned(),
-            (_, Value::Empty) => String::new(),
+            (Some((_, message)), _) if is_structured => Cow::Borrowed(message),
+            (_, Value::Empty) => Cow::Borrowed(""),
             (_, body) => body.render(),
         }
     }
