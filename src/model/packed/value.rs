@@ -115,7 +115,11 @@ pub fn key_value(message: &[u8]) -> (&str, Value<'_>) {
 }
 
 /// The key and the packed `AnyValue` of a packed `KeyValue` message; empty where there is none.
+#[inline]
 pub(super) fn key_and_value(message: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(usual) = wire::usual_key_value(message) {
+        return usual;
+    }
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     for (number, field) in Fields::new(message) {
         match (number, field) {

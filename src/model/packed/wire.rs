@@ -136,16 +136,21 @@ pub fn text(message: &[u8], number: u32) -> &str {
     }
 }
 
+/// The key of a `KeyValue` message and its value, a packed `AnyValue`, where they are written in the usual way: a short key,
+/// then the value. None says nothing about what there is.
+#[inline]
+pub(super) fn usual_key_value(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, length @ ..0x80, rest @ ..] = entry else { return None };
+    let (key, [0x12, value @ ..]) = rest.split_at_checked(usize::from(*length))? else { return None };
+    let mut value = value;
+    (take_varint(&mut value)? == value.len() as u64).then_some((key, value))
+}
+
 /// The key of a `KeyValue` message, as [`text`] reads it, but unchecked and quick for a key and a value in this order.
 #[inline]
 pub fn key(entry: &[u8]) -> &[u8] {
-    if let [0x0a, length @ ..0x80, rest @ ..] = entry
-        && let Some((key, [0x12, value @ ..])) = rest.split_at_checked(usize::from(*length))
-    {
-        let mut value = value;
-        if take_varint(&mut value).is_some_and(|length| length == value.len() as u64) {
-            return key;
-        }
+    if let Some((key, _)) = usual_key_value(entry) {
+        return key;
     }
     match last(entry, 1) {
         Some(Field::Bytes(key)) => key,
