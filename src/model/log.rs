@@ -1,5 +1,7 @@
 //! Log records (opentelemetry-proto, logs.proto; data model in the OpenTelemetry logs specification).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::id::{SpanId, TraceId};
@@ -34,13 +36,19 @@ impl Severity {
 
     /// Reads a level's name in any case, with the spellings that loggers use.
     pub fn from_name(name: &str) -> Option<Self> {
-        let level = match name.trim().to_ascii_lowercase().as_str() {
-            "trace" | "finest" | "verbose" => 1,
-            "debug" | "fine" | "dbg" => 5,
-            "info" | "information" | "informational" | "notice" => 9,
-            "warn" | "warning" => 13,
-            "error" | "err" | "severe" => 17,
-            "fatal" | "critical" | "crit" | "alert" | "emergency" | "emerg" | "panic" => 21,
+        let name = name.trim().as_bytes();
+        // As long as the longest of them.
+        let mut lower = [0; b"informational".len()];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let level = match &*lower {
+            b"trace" | b"finest" | b"verbose" => 1,
+            b"debug" | b"fine" | b"dbg" => 5,
+            b"info" | b"information" | b"informational" | b"notice" => 9,
+            b"warn" | b"warning" => 13,
+            b"error" | b"err" | b"severe" => 17,
+            b"fatal" | b"critical" | b"crit" | b"alert" | b"emergency" | b"emerg" | b"panic" => 21,
             _ => return None,
         };
         Some(Self(level))
@@ -100,16 +108,16 @@ impl LogDetail {
     }
 
     /// The body as a line for people: text as it is, structure as JSON, nothing as empty.
-    pub fn body_text(&self) -> String {
+    pub fn body_text(&self) -> Cow<'_, str> {
         match self.body() {
-            Value::Empty => String::new(),
+            Value::Empty => Cow::Borrowed(""),
             body => body.render(),
         }
     }
 
     /// The line that people read and templates are mined from: the message of a structured body, where its attributes
     /// have one under a name that loggers use, else [`LogDetail::body_text`].
-    pub fn line(&self) -> String {
+    pub fn line(&self) -> Cow<'_, str> {
         const MESSAGES: [&[u8]; 4] = [b"message", b"msg", b"log", b"event"];
         let mut body = Value::Empty;
         let mut message = None;
@@ -136,8 +144,8 @@ impl LogDetail {
             _ => false,
         };
         match (message, body) {
-            (Some((_, message)), _) if is_structured => message.to_owned(),
-            (_, Value::Empty) => String::new(),
+            (Some((_, message)), _) if is_structured => Cow::Borrowed(message),
+            (_, Value::Empty) => Cow::Borrowed(""),
             (_, body) => body.render(),
         }
     }
@@ -187,6 +195,9 @@ mod tests {
     #[test]
     fn severities_have_names() {
         assert_eq!(Severity::from_name("WARNING"), Some(Severity(13)));
+        assert_eq!(Severity::from_name(" Informational\t"), Some(Severity(9)));
+        assert_eq!(Severity::from_name("informationally"), None);
+        assert_eq!(Severity::from_name(""), None);
         assert_eq!(Severity(18).name(), "error");
         assert_eq!(Severity(0).name(), "unknown");
         assert_eq!(Severity::from_otlp(25), Severity(0));

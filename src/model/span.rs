@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::id::{SpanId, TraceId};
+use super::packed::AttributeIter;
 use super::packed::value::Value;
 use super::packed::wire::{self, Field};
-use super::packed::{AttributeIter, Unread};
 use super::text::Text;
 use super::time::UnixNanos;
 
@@ -115,13 +115,13 @@ impl Span {
         UnixNanos(self.start.0.saturating_add(i64::try_from(self.duration_ns).unwrap_or(i64::MAX)))
     }
 
-    /// True when this span is where its service took up the work: inbound kinds, roots, and spans whose
-    /// sender marks the parent as remote (flags bits 8 and 9).
-    pub fn is_entry(&self) -> bool {
+    /// True when this span, whose detail has these flags, is where its service took up the work: inbound kinds, roots, and
+    /// spans whose sender marks the parent as remote (bits 8 and 9).
+    pub fn is_entry(&self, flags: u32) -> bool {
         const REMOTE_KNOWN_AND_SET: u32 = 0x300;
         self.kind.is_inbound()
             || self.parent_id.is_none()
-            || self.detail.flags() & REMOTE_KNOWN_AND_SET == REMOTE_KNOWN_AND_SET
+            || flags & REMOTE_KNOWN_AND_SET == REMOTE_KNOWN_AND_SET
     }
 }
 
@@ -154,9 +154,15 @@ impl SpanDetail {
         AttributeIter::within(&self.0, Self::ATTRIBUTES)
     }
 
-    /// The same without reading the values.
-    pub fn unread_attributes(&self) -> Unread<'_> {
-        Unread::within(&self.0, Self::ATTRIBUTES)
+    /// What decides about a span when it comes in, in one walk.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        wire::Fields::new(&self.0).filter_map(|(number, field)| match (number, field) {
+            (Self::ATTRIBUTES, Field::Bytes(entry)) => Some(Part::Attribute(entry)),
+            (13, Field::Bytes(_)) => Some(Part::Link),
+            (16, Field::Fixed32(flags)) => Some(Part::Flags(flags)),
+            (16, _) => Some(Part::Flags(0)),
+            _ => None,
+        })
     }
 
     /// The value of attribute `key`; the last where it comes twice.
@@ -200,6 +206,17 @@ impl std::fmt::Debug for SpanDetail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_map().entries(self.attributes()).finish()
     }
+}
+
+/// A part of a span's detail, not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// An attribute, see [`unread`](super::packed::unread).
+    Attribute(&'a [u8]),
+    /// A link, whose ids may not be valid.
+    Link,
+    /// All 32 flag bits; the last that come count.
+    Flags(u32),
 }
 
 /// Something that happened during a span.

@@ -175,11 +175,15 @@ impl Enricher {
             let peer = traits.peer(&span).map(|peer| {
                 let node = names.service(tenant, peer.kind, &peer.name, span.start);
                 let operation =
-                    names.operation(tenant, node, peer.operation_kind, &peer.operation, span.start);
+                    names.operation(tenant, node, peer.operation_kind, peer.operation, span.start);
                 (node, Dependency { kind: peer.kind, operation })
             });
-            let entry = span.is_entry();
+            let entry = span.is_entry(traits.flags());
             let http_status = traits.http_status();
+            let links = match traits.has_links() {
+                true => span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
+                false => Vec::new(),
+            };
             enriched.arrivals.push(Arrival {
                 tenant,
                 trace_id: span.trace_id,
@@ -194,7 +198,7 @@ impl Enricher {
                 start: span.start,
                 duration_ns: span.duration_ns,
                 dependency: peer.as_ref().map(|(_, dependency)| *dependency),
-                links: span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
+                links,
             });
             enriched.spans.push(SpanRow {
                 tenant,
@@ -278,8 +282,10 @@ struct Sender {
 /// Groups the positions of arrivals by tenant, in order.
 pub(super) fn by_tenant(arrivals: &[Arrival]) -> HashMap<TenantNumber, Vec<usize>> {
     let mut positions: HashMap<TenantNumber, Vec<usize>> = HashMap::new();
-    for (index, arrival) in arrivals.iter().enumerate() {
-        positions.entry(arrival.tenant).or_default().push(index);
+    let mut at = 0;
+    for run in arrivals.chunk_by(|one, other| one.tenant == other.tenant) {
+        positions.entry(run[0].tenant).or_default().extend(at..at + run.len());
+        at += run.len();
     }
     positions
 }

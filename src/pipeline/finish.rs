@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
@@ -83,7 +84,7 @@ pub(super) struct Made {
     pub(super) commit: Commit,
     pub(super) origins: Origins,
     pub(super) requests: Vec<Request>,
-    pub(super) seen: HashSet<Seen>,
+    pub(super) seen: HashSet<Seen, RandomState>,
     /// Items of each signal that get stored.
     pub(super) counts: [u64; 3],
     /// Spans that were there before.
@@ -146,7 +147,7 @@ impl<S: Keep> Committer<S> {
     }
 
     /// Tells the graph what was stored.
-    fn show(&self, seen: HashSet<Seen>, commit: &Commit) {
+    fn show(&self, seen: HashSet<Seen, RandomState>, commit: &Commit) {
         for (tenant, operation, service) in seen {
             self.graph.declare(tenant, operation, service);
         }
@@ -184,6 +185,6 @@ impl<S: Keep> Committer<S> {
 }
 
 /// The operations of some arrivals: a commit holds thousands of spans of a few hundred operations, and each is told once.
-pub(super) fn seen(arrivals: &[Arrival]) -> HashSet<Seen> {
+pub(super) fn seen(arrivals: &[Arrival]) -> HashSet<Seen, RandomState> {
     arrivals.iter().map(|arrival| (arrival.tenant, arrival.operation, arrival.service)).collect()
 }

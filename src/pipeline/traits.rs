@@ -1,14 +1,18 @@
 //! What the attributes of a span say about the call it made (semantic conventions for database, messaging, HTTP
 //! and RPC spans; the older names are read too).
 
-use crate::model::node::NodeKind;
-use crate::model::packed::UnreadValue;
-use crate::model::packed::value::Value;
-use crate::model::span::{Span, SpanKind, Status};
+use std::borrow::Cow;
 
-/// The attributes that decide; one pass over a span's attributes fills it.
+use crate::model::node::NodeKind;
+use crate::model::packed::value::Value;
+use crate::model::packed::{UnreadValue, unread};
+use crate::model::span::{Part, Span, SpanKind, Status};
+
+/// The attributes that decide, and what else does; one walk over a span's detail fills it.
 #[derive(Debug, Default)]
 pub(super) struct Traits<'a> {
+    flags: u32,
+    has_links: bool,
     http_status: u16,
     database: &'a str,
     namespace: &'a str,
@@ -24,19 +28,26 @@ pub(super) struct Traits<'a> {
 
 /// A node that a span talked to and that sends no telemetry of its own.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Peer {
+pub(super) struct Peer<'a> {
     pub(super) kind: NodeKind,
-    pub(super) name: String,
+    pub(super) name: Cow<'a, str>,
     /// The operation on that node; calls of one kind share it.
-    pub(super) operation: String,
+    pub(super) operation: &'a str,
     pub(super) operation_kind: SpanKind,
 }
 
 impl<'a> Traits<'a> {
     pub(super) fn of(span: &'a Span) -> Self {
         let mut traits = Self::default();
-        for (key, value) in span.detail.unread_attributes() {
-            traits.take(key, value);
+        for part in span.detail.parts() {
+            match part {
+                Part::Attribute(entry) => {
+                    let (key, value) = unread(entry);
+                    traits.take(key, value);
+                }
+                Part::Link => traits.has_links = true,
+                Part::Flags(flags) => traits.flags = flags,
+            }
         }
         traits
     }
@@ -72,6 +83,16 @@ impl<'a> Traits<'a> {
         }
     }
 
+    /// All 32 flag bits.
+    pub(super) const fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// Whether the span has links.
+    pub(super) const fn has_links(&self) -> bool {
+        self.has_links
+    }
+
     /// The HTTP status code; 0 where there is none.
     pub(super) const fn http_status(&self) -> u16 {
         self.http_status
@@ -87,7 +108,7 @@ impl<'a> Traits<'a> {
     }
 
     /// The node behind the call, if the span tells of one.
-    pub(super) fn peer(&self, span: &Span) -> Option<Peer> {
+    pub(super) fn peer(&self, span: &'a Span) -> Option<Peer<'a>> {
         let outbound = span.kind.is_outbound();
         if !self.messaging.is_empty() && (outbound || span.kind == SpanKind::CONSUMER) {
             return self.queue();
@@ -96,21 +117,23 @@ impl<'a> Traits<'a> {
             return Some(Peer {
                 kind: NodeKind::Database,
                 name: self.database_name(),
-                operation: span.name.as_str().to_owned(),
+                operation: span.name.as_str(),
                 operation_kind: SpanKind::CLIENT,
             });
         }
-        let name = self.host()?;
-        (span.kind == SpanKind::CLIENT).then(|| Peer {
+        if span.kind != SpanKind::CLIENT {
+            return None;
+        }
+        Some(Peer {
             kind: NodeKind::External,
-            name,
-            operation: span.name.as_str().to_owned(),
+            name: self.host()?,
+            operation: span.name.as_str(),
             operation_kind: SpanKind::CLIENT,
         })
     }
 
     /// One operation a queue: what goes in comes out, and walks through the graph must find their way.
-    fn queue(&self) -> Option<Peer> {
+    fn queue(&self) -> Option<Peer<'a>> {
         let destination = if !self.destination_template.is_empty() {
             self.destination_template
         } else if self.destination_temporary || self.destination.is_empty() {
@@ -121,38 +144,38 @@ impl<'a> Traits<'a> {
         };
         Some(Peer {
             kind: NodeKind::Queue,
-            name: format!("{}/{destination}", self.messaging),
-            operation: destination.to_owned(),
+            name: format!("{}/{destination}", self.messaging).into(),
+            operation: destination,
             operation_kind: SpanKind::PRODUCER,
         })
     }
 
-    fn database_name(&self) -> String {
+    fn database_name(&self) -> Cow<'a, str> {
         if !self.peer_service.is_empty() {
-            return self.peer_service.to_owned();
+            return self.peer_service.into();
         }
         // Numbered databases (Redis) say nothing; the host does.
         let telling = !self.namespace.is_empty() && !self.namespace.bytes().all(|b| b.is_ascii_digit());
         match (telling, self.host()) {
-            (true, _) => format!("{}/{}", self.database, self.namespace),
-            (false, Some(host)) => format!("{}@{host}", self.database),
-            (false, None) => self.database.to_owned(),
+            (true, _) => format!("{}/{}", self.database, self.namespace).into(),
+            (false, Some(host)) => format!("{}@{host}", self.database).into(),
+            (false, None) => self.database.into(),
         }
     }
 
-    fn host(&self) -> Option<String> {
+    fn host(&self) -> Option<Cow<'a, str>> {
         if !self.peer_service.is_empty() {
-            return Some(self.peer_service.to_owned());
+            return Some(self.peer_service.into());
         }
         if !self.address.is_empty() {
             return Some(match self.port {
-                0 | 80 | 443 => self.address.to_owned(),
-                port => format!("{}:{port}", self.address),
+                0 | 80 | 443 => self.address.into(),
+                port => format!("{}:{port}", self.address).into(),
             });
         }
         let authority = self.url.split_once("://")?.1.split(['/', '?', '#']).next()?;
         let host = authority.rsplit('@').next()?;
-        (!host.is_empty()).then(|| host.to_owned())
+        (!host.is_empty()).then(|| host.into())
     }
 }
 
@@ -185,7 +208,7 @@ mod tests {
 
     fn peer(kind: SpanKind, attributes: &[(&str, &str)]) -> Option<(NodeKind, String)> {
         let span = span(kind, attributes);
-        Traits::of(&span).peer(&span).map(|peer| (peer.kind, peer.name))
+        Traits::of(&span).peer(&span).map(|peer| (peer.kind, peer.name.into_owned()))
     }
 
     #[test]
@@ -234,6 +257,28 @@ mod tests {
         );
         assert_eq!(peer(SpanKind::SERVER, &[("server.address", "me")]), None);
         assert_eq!(peer(client, &[]), None);
+    }
+
+    #[test]
+    fn one_walk_finds_links_and_flags_beside_attributes() {
+        let mut packer = Packer::default();
+        packer.attribute_text(9, "server.address", "a");
+        packer.fixed32(16, 1);
+        packer.message(13, |link| link.bytes(1, &[1; 16]));
+        packer.attribute_text(9, "server.address", "b");
+        packer.fixed32(16, 0x301);
+        let detail = SpanDetail::from_checked(packer.finish());
+        let linked = Span {
+            parent_id: Some(SpanId::try_from(&[2; 8][..]).unwrap()),
+            detail,
+            ..span(SpanKind::CLIENT, &[])
+        };
+        let traits = Traits::of(&linked);
+        assert_eq!((traits.has_links(), traits.flags(), traits.address), (true, linked.detail.flags(), "b"));
+        assert!(linked.is_entry(traits.flags()), "its parent is remote");
+        let plain = span(SpanKind::CLIENT, &[("server.address", "a")]);
+        let traits = Traits::of(&plain);
+        assert_eq!((traits.has_links(), traits.flags()), (false, 0));
     }
 
     #[test]

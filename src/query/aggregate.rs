@@ -227,7 +227,9 @@ impl Query {
             "instance" => self.instance_name(span.resource),
             _ => match key.strip_prefix("resource.") {
                 Some(key) => self.value_of_resource(span.resource, key),
-                None => span.detail.attribute(key).map(|value| value.render()).unwrap_or_default(),
+                None => {
+                    span.detail.attribute(key).map(|value| value.render().into_owned()).unwrap_or_default()
+                }
             },
         }
     }
@@ -245,7 +247,7 @@ impl Query {
                 Some(key) => self.value_of_resource(log.row.resource, key),
                 None => {
                     let found = log.row.detail.attributes().find(|(known, _)| *known == key);
-                    found.map(|(_, value)| value.render()).unwrap_or_default()
+                    found.map(|(_, value)| value.render().into_owned()).unwrap_or_default()
                 }
             },
         }
@@ -253,7 +255,7 @@ impl Query {
 
     fn value_of_resource(&self, id: ResourceId, key: &str) -> String {
         let info = self.resource(id);
-        info.and_then(|info| info.resource.attributes.get(key).map(|value| value.render()))
+        info.and_then(|info| info.resource.attributes.get(key).map(|value| value.render().into_owned()))
             .unwrap_or_default()
     }
 }

@@ -1,5 +1,6 @@
 //! Which attribute values bad spans have more often than others.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -184,8 +185,8 @@ fn attributes(span: &SpanRow, resources: &Resources) -> Vec<(String, String)> {
 }
 
 /// A value that is short enough to be compared.
-fn short(value: String) -> Option<String> {
-    (value.len() <= VALUE_BYTES_MAX).then_some(value)
+fn short(value: Cow<'_, str>) -> Option<String> {
+    (value.len() <= VALUE_BYTES_MAX).then(|| value.into_owned())
 }
 
 /// The slowest twentieth of each operation, and the others; operations of which few spans are known are left out.

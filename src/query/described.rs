@@ -200,7 +200,7 @@ impl Query {
     }
 
     fn count_attributes(&self, spans: &[SpanRow], logs: &[StoredLog], found: &mut DataDescribed) {
-        let mut add = |bearer: Bearer, key: &str, value: String| {
+        let mut add = |bearer: Bearer, key: &str, value: &str| {
             let known = found.attributes.entry((bearer, key.to_owned())).or_default();
             known.with += 1;
             let short: String = value.chars().take(VALUE_CHARS_MAX).collect();
@@ -213,15 +213,15 @@ impl Query {
         let mut resources: BTreeSet<ResourceId> = BTreeSet::new();
         for span in spans {
             resources.insert(span.resource);
-            span.detail.attributes().for_each(|(key, value)| add(Bearer::Span, key, value.render()));
+            span.detail.attributes().for_each(|(key, value)| add(Bearer::Span, key, &value.render()));
         }
         for log in logs {
             resources.insert(log.row.resource);
-            log.row.detail.attributes().for_each(|(key, value)| add(Bearer::Log, key, value.render()));
+            log.row.detail.attributes().for_each(|(key, value)| add(Bearer::Log, key, &value.render()));
         }
         for info in resources.iter().filter_map(|id| self.resource(*id)) {
             let attributes = info.resource.attributes.iter();
-            attributes.for_each(|(key, value)| add(Bearer::Resource, key, value.render()));
+            attributes.for_each(|(key, value)| add(Bearer::Resource, key, &value.render()));
         }
         found.looked_at = (spans.len() as u64, logs.len() as u64, resources.len() as u64);
     }

@@ -1,6 +1,7 @@
 //! What was measured about a window: series that describe services, calls that a service graph's metrics count, and
 //! changes that were sent as events.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -208,20 +209,20 @@ impl Query {
         let found = self.events(tenant, window, CHANGES, CHANGES_MAX).await?;
         for log in found {
             let detail = &log.row.detail;
-            let attributes: BTreeMap<&str, String> =
+            let attributes: BTreeMap<&str, Cow<'_, str>> =
                 detail.attributes().map(|(key, value)| (key, value.render())).collect();
             let what: Vec<&str> =
-                CHANGED.iter().filter_map(|key| attributes.get(key).map(String::as_str)).collect();
+                CHANGED.iter().filter_map(|key| attributes.get(key).map(|value| &**value)).collect();
             let body = detail.body_text();
             let unsaid = what.into_iter().filter(|what| !body.contains(what));
-            let text: Vec<&str> = std::iter::once(body.as_str()).chain(unsaid).collect();
+            let text: Vec<&str> = std::iter::once(&*body).chain(unsaid).collect();
             changes.push(ChangeEvidence {
                 at: log.row.time,
                 service: Some(log.row.service),
                 kind: detail.event_name().to_owned(),
                 text: text.join(", "),
-                revision: attributes.get(REVISION).cloned().unwrap_or_default(),
-                files: attributes.get(FILES).cloned().unwrap_or_default(),
+                revision: attributes.get(REVISION).cloned().unwrap_or_default().into_owned(),
+                files: attributes.get(FILES).cloned().unwrap_or_default().into_owned(),
             });
         }
         Ok(changes)

@@ -19,6 +19,8 @@ const ADDED_MAX: usize = 64;
 const KEY_BYTES_MAX: usize = 256;
 /// Bytes that one body adds.
 const ADDED_BYTES_MAX: usize = 32 * 1024;
+/// Keys that few records have more of, theirs and those of their bodies.
+const KEYS_USUAL: usize = 32;
 /// The field number of a record's attributes.
 const ATTRIBUTES: u32 = 6;
 
@@ -32,7 +34,7 @@ impl Rules {
         }
         let added = match detail.body() {
             Value::Text(text) if is_like_an_object(text) => {
-                let mut unfolding = self.unfolding(&detail);
+                let mut unfolding = self.unfolding(&detail, text.len());
                 let is_object = json::scalars(text, OBJECTS_MAX, &mut |path, scalar| {
                     unfolding.add(path, &scalar);
                     true
@@ -40,7 +42,7 @@ impl Rules {
                 is_object.then_some(unfolding)
             }
             Value::Map(entries) => {
-                let mut unfolding = self.unfolding(&detail);
+                let mut unfolding = self.unfolding(&detail, detail.as_bytes().len());
                 unfolding.entries(entries, &mut String::new(), 1);
                 Some(unfolding)
             }
@@ -55,11 +57,14 @@ impl Rules {
         LogDetail::from_checked(whole.into())
     }
 
-    fn unfolding(&self, detail: &LogDetail) -> Unfolding {
+    /// Nothing is unfolded yet of a body of so many bytes: the attributes take about as many.
+    fn unfolding(&self, detail: &LogDetail, bytes: usize) -> Unfolding {
         let options = &self.inner.options;
-        let keys: Vec<u64> = detail.attributes().map(|(key, _)| xxh3_64(key.as_bytes())).collect();
+        let mut keys = Vec::with_capacity(KEYS_USUAL);
+        keys.extend(detail.attributes().map(|(key, _)| xxh3_64(key.as_bytes())));
         let room = options.attributes_max.saturating_sub(keys.len()).min(ADDED_MAX);
-        Unfolding { keys, room, value_bytes_max: options.attribute_bytes_max, out: Vec::new(), shortened: 0 }
+        let out = Vec::with_capacity(bytes.min(ADDED_BYTES_MAX));
+        Unfolding { keys, room, value_bytes_max: options.attribute_bytes_max, out, shortened: 0 }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+/// Bytes of keys joined by dots that are rarely passed.
+const PATH_BYTES_USUAL: usize = 64;
 /// Deepest nesting of a text that is read at all.
 const DEPTH_MAX: usize = 64;
 
@@ -27,7 +29,7 @@ pub(super) fn scalars<'t>(
     objects_max: usize,
     visit: &mut impl FnMut(&str, Scalar<'t>) -> bool,
 ) -> bool {
-    let mut reader = Reader { text, at: 0, path: String::new(), objects_max };
+    let mut reader = Reader { text, at: 0, path: String::with_capacity(PATH_BYTES_USUAL), objects_max };
     reader.space();
     if reader.peek() != Some(b'{') || reader.object(1, visit).is_none() {
         return false;

@@ -304,7 +304,8 @@ fn the_line_of_a_structured_record_is_its_message() {
     let line = |text: &str| {
         let mut packer = Packer::default();
         packer.message(5, |any| any.text(1, text));
-        Rules::default().unfold(LogDetail::from_checked(packer.finish()), &mut LeftOut::default()).line()
+        let detail = LogDetail::from_checked(packer.finish());
+        Rules::default().unfold(detail, &mut LeftOut::default()).line().into_owned()
     };
     assert_eq!(line(r#"{"msg":"b","message":"a"}"#), "a");
     assert_eq!(line(r#"{"level":"info","event":"paid"}"#), "paid");

@@ -26,12 +26,17 @@ const LINE_BYTES: usize = 256;
 
 /// The term of an attribute: `key=value` in lower case.
 pub(super) fn attribute_token(key: &str, value: &str) -> String {
-    let mut token =
-        String::with_capacity(key.len().min(KEY_BYTES_MAX) + 1 + value.len().min(VALUE_BYTES_MAX));
-    push_lower(cut(key, KEY_BYTES_MAX), &mut token);
-    token.push('=');
-    push_lower(cut(value, VALUE_BYTES_MAX), &mut token);
+    let mut token = String::new();
+    push_attribute_token(key, value, &mut token);
     token
+}
+
+fn push_attribute_token(key: &str, value: &str, out: &mut String) {
+    let (key, value) = (cut(key, KEY_BYTES_MAX), cut(value, VALUE_BYTES_MAX));
+    out.reserve(key.len() + 1 + value.len());
+    push_lower(key, out);
+    out.push('=');
+    push_lower(value, out);
 }
 
 /// Bytes of lines that wait for the indexing thread.
@@ -103,14 +108,16 @@ impl Line {
         ];
         let mut text = String::from(cut(document.body, TEXT_BYTES_MAX));
         let mut words_left = TEXT_BYTES_MAX - text.len();
-        let mut pieces = vec![(fields.text, text.len())];
-        for (key, value) in document.attributes.into_iter().take(ATTRIBUTES_MAX) {
+        let attributes = document.attributes.into_iter().take(ATTRIBUTES_MAX);
+        let mut pieces = Vec::with_capacity(1 + 2 * attributes.size_hint().0);
+        pieces.push((fields.text, text.len()));
+        for (key, value) in attributes {
             let (key, value) = (key.as_ref(), value.as_ref());
             let words = cut(value, words_left);
             words_left -= words.len();
             text.push_str(words);
             pieces.push((fields.text, text.len()));
-            text.push_str(&attribute_token(key, value));
+            push_attribute_token(key, value, &mut text);
             pieces.push((fields.attributes, text.len()));
         }
         let bytes = LINE_BYTES + text.capacity() + pieces.capacity() * size_of::<(Field, usize)>();

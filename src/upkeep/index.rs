@@ -4,6 +4,7 @@
 //! there: a moment's lag, a restart, or a day that was damaged and begun anew. Days that the store no longer has are
 //! dropped. Nothing else needs to tell it what is missing.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,17 +152,17 @@ async fn blocking(work: impl FnOnce() -> Result<(), search::Error> + Send + 'sta
 /// A record's texts, which the document borrows.
 struct Line<'a> {
     log: &'a StoredLog,
-    body: String,
-    attributes: Vec<(&'a str, String)>,
+    body: Cow<'a, str>,
+    attributes: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 impl<'a> Line<'a> {
     fn of(log: &'a StoredLog) -> Self {
         let detail = &log.row.detail;
-        let mut attributes: Vec<(&str, String)> =
+        let mut attributes: Vec<(&str, Cow<'_, str>)> =
             detail.attributes().map(|(key, value)| (key, value.render())).collect();
         if !detail.event_name().is_empty() {
-            attributes.push(("event.name", detail.event_name().to_owned()));
+            attributes.push(("event.name", detail.event_name().into()));
         }
         Self { log, body: detail.body_text(), attributes }
     }
@@ -176,7 +177,7 @@ impl<'a> Line<'a> {
             severity: row.severity,
             template: row.template,
             body: &self.body,
-            attributes: self.attributes.iter().map(|(key, value)| (*key, value.as_str())),
+            attributes: self.attributes.iter().map(|(key, value)| (*key, &**value)),
         }
     }
 }

@@ -6,8 +6,9 @@
 //! no attributes. Lines are made before the clock runs. Prints what indexing, commits and disk cost, then the
 //! milliseconds that kinds of questions take: median, 95th percentile, greatest. Needs some 80 bytes of disk a line.
 
+mod log_lines;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,38 +17,12 @@ use otelcontext::model::log::Severity;
 use otelcontext::model::time::{UnixNanos, Window};
 use otelcontext::search::{Ask, DAY_BITS, Document, Index, Nameless, Options};
 
+use self::log_lines::{TEMPLATES, line};
+
 const TENANT: TenantNumber = TenantNumber(1);
 const FIRST_DAY: i64 = 20_785;
 const DAY_NANOS: i64 = 86_400_000_000_000;
 const ROUNDS: usize = 200;
-
-/// `#` is a number, `%` eight hexadecimal digits, `$` one of 2,000 users, `@` one of 500 hosts.
-const TEMPLATES: [&str; 24] = [
-    "handled GET /api/v1/orders/# for user $ in # ms with status 200 from upstream @ after # retries, response size # bytes, cache miss",
-    "connection to database @ lost after # ms while reading from socket, will reconnect with backoff of # ms, pool has # idle connections",
-    "order % accepted for customer $ with # items, total amount # EUR, shipping method express, warehouse @ reserved, payment pending",
-    "payment % for order # was declined by the issuing bank with code # after # ms, customer $ will be asked for another card or method",
-    "cache miss for key session:% in region eu-west, loading from primary store took # ms, entry will expire in # seconds, size # bytes",
-    "consumer group checkout-events on partition # committed offset # with lag # in # ms, broker @ acknowledged, rebalance not required",
-    "feature flag new-checkout evaluated to treatment for user $ with bucket # of 1000, rule % matched, evaluation took # microseconds",
-    "slow query took # ms: SELECT order_id, state FROM orders WHERE customer_id = # AND state = 'open' ORDER BY created LIMIT # OFFSET #",
-    "garbage collection pause of # ms in old generation, heap before # MB, heap after # MB, promoted # MB, cause allocation failure, # threads",
-    "http request POST /api/v1/payments/% failed with status 503 after # ms: upstream connect error or disconnect before headers, host @",
-    "user $ logged in from 10.#.#.# with two factor authentication, session % created, previous login # hours ago, risk score #",
-    "inventory reservation % for product # expired after # seconds without confirmation, # units returned to warehouse @, order cancelled",
-    "retrying call to service shipping-rates attempt # of 5 after # ms because of deadline exceeded, trace %, circuit breaker is half open",
-    "message % published to topic order-events with key # and # bytes payload in # ms, broker @ replicated to # followers, compression zstd",
-    "tls handshake with peer 10.#.#.# finished in # ms using cipher aes-256-gcm, session resumed, certificate expires in # days, sni @",
-    "job nightly-export finished in # seconds: # rows written to bucket @ in # files, # rows skipped because of validation, checksum %",
-    "rate limit exceeded for api key % on route /api/v1/search: # requests in # seconds, limit is #, client $ will be throttled for # ms",
-    "configuration reloaded from version # to version # in # ms: # keys changed, # keys added, checksum %, source configmap on node @",
-    "kubernetes probe readiness for pod checkout-% on node @ took # ms and returned 200, # consecutive successes, threshold is #, no restarts",
-    "email receipt for order % queued to $ with template receipt-v3, provider accepted after # ms, queue length #, attempt # of 3, size # bytes",
-    "search request for term # returned # of # hits in # ms from shard # on @, user $ page #, ranking model baseline-2, experiment % active",
-    "websocket connection % from user $ closed with code # after # seconds, # messages sent, # messages received, reason going away",
-    "lock on resource order-# acquired by worker % after waiting # ms, # waiters left in queue, lease of # seconds, fencing token # granted",
-    "disk usage on volume data-# of node @ is # percent, # GB of # GB used, growth # MB an hour, estimated full in # hours, no alert sent",
-];
 
 struct Random(u64);
 
@@ -74,21 +49,7 @@ struct Made {
 /// Line `n` of `count`, which are spread over `days`.
 fn make(random: &mut Random, n: i64, count: i64, days: i64, with_attributes: bool) -> Made {
     let template = random.below(TEMPLATES.len() as u64) as usize;
-    let mut body = String::with_capacity(160);
-    for character in TEMPLATES[template].chars() {
-        let written = match character {
-            // Small numbers are more frequent than great ones.
-            '#' => {
-                let bound = [10, 100, 1_000, 10_000, 100_000][random.below(5) as usize];
-                write!(body, "{}", random.below(bound))
-            }
-            '%' => write!(body, "{:08x}", random.below(1 << 32)),
-            '$' => write!(body, "user-{}", random.below(2_000)),
-            '@' => write!(body, "node-{}.internal", random.below(500)),
-            other => write!(body, "{other}"),
-        };
-        written.expect("text grows");
-    }
+    let body = line(template, &mut |bound| random.below(bound));
     let attributes = if with_attributes {
         vec![
             ("http.response.status_code", [200, 201, 404, 500, 503][random.below(5) as usize].to_string()),

@@ -11,6 +11,8 @@ mod lexer;
 mod number;
 mod scalar;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use self::lexer::Lexer;
@@ -22,7 +24,15 @@ use crate::model::batch::Signal;
 
 /// Packs one export request of `signal` as protobuf, with what is to be told about it.
 pub(super) fn pack(signal: Signal, body: &[u8], limits: &Limits) -> Result<(Bytes, Notes), Error> {
-    let mut reader = Reader { lexer: Lexer::new(body), limits, out: Vec::new(), counted: [0; 3], unknown: 0 };
+    let mut reader = Reader {
+        lexer: Lexer::new(body),
+        limits,
+        out: Vec::new(),
+        fields: Vec::new(),
+        sorted: Vec::new(),
+        counted: [0; 3],
+        unknown: 0,
+    };
     reader.object(schema::request(signal), 0)?;
     reader.lexer.end()?;
     let mut notes = Notes::default();
@@ -38,6 +48,10 @@ struct Reader<'a> {
     limits: &'a Limits,
     /// The packed request so far.
     out: Vec<u8>,
+    /// Number and place of each field of the objects that are open, the innermost last.
+    fields: Vec<(u32, Range<usize>)>,
+    /// The fields of an object in order, on their way back into `out`.
+    sorted: Vec<u8>,
     /// Messages so far, by weight.
     counted: [usize; 3],
     /// Unknown names around items.
@@ -47,8 +61,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Packs one object as the fields of `message`. `depth` counts the attribute values it lies in.
     fn object(&mut self, message: &'static Message, depth: usize) -> Result<(), Error> {
-        let base = self.out.len();
-        let mut starts: Vec<(u32, usize)> = Vec::new();
+        let (base, first) = (self.out.len(), self.fields.len());
         let mut seen = 0_u32;
         let mut is_first = true;
         self.lexer.expect(b'{')?;
@@ -65,11 +78,12 @@ impl Reader<'_> {
             }
             seen |= 1 << index;
             if !self.lexer.null()? {
-                starts.push((field.number, self.out.len()));
+                let start = self.out.len();
                 self.field(field, depth)?;
+                self.fields.push((field.number, start..self.out.len()));
             }
         }
-        self.sort(base, &starts);
+        self.sort(base, first);
         Ok(())
     }
 
@@ -131,18 +145,17 @@ impl Reader<'_> {
         if *counted > max { Err(Error::TooManyItems { what, max }) } else { Ok(()) }
     }
 
-    /// Puts the fields packed since `base`, which start at `starts`, into the order of their numbers.
-    fn sort(&mut self, base: usize, starts: &[(u32, usize)]) {
-        if starts.is_sorted_by_key(|(number, _)| *number) {
-            return;
+    /// Puts the fields packed since `base`, which are `fields` from `first` on, into the order of their numbers, and
+    /// forgets where they are.
+    fn sort(&mut self, base: usize, first: usize) {
+        let fields = &mut self.fields[first..];
+        if !fields.is_sorted_by_key(|(number, _)| *number) {
+            fields.sort_by_key(|(number, _)| *number);
+            self.sorted.clear();
+            fields.iter().for_each(|(_, place)| self.sorted.extend_from_slice(&self.out[place.clone()]));
+            self.out[base..].copy_from_slice(&self.sorted);
         }
-        let end = self.out.len();
-        let ends = starts.iter().skip(1).map(|(_, start)| *start).chain([end]);
-        let mut fields: Vec<(u32, std::ops::Range<usize>)> =
-            starts.iter().zip(ends).map(|((number, start), end)| (*number, *start..end)).collect();
-        fields.sort_by_key(|(number, _)| *number);
-        let sorted: Vec<u8> = fields.into_iter().flat_map(|(_, range)| &self.out[range]).copied().collect();
-        self.out[base..].copy_from_slice(&sorted);
+        self.fields.truncate(first);
     }
 }
 

@@ -22,6 +22,14 @@ const BASE64_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 /// Packs the next value as `field`, with its tag; nothing when it equals the default and that means absent.
 pub(super) fn pack(lexer: &mut Lexer<'_>, field: &Field, out: &mut Vec<u8>) -> Result<(), Error> {
     let is_needed = field.presence == Presence::Explicit;
+    if let Kind::Id = field.kind {
+        let start = out.len();
+        put_hexadecimal(lexer, out)?;
+        if is_needed || start < out.len() {
+            close(out, start, field.number);
+        }
+        return Ok(());
+    }
     let (wire_type, value) = match read(lexer, field)? {
         Scalar::Varint(value) => (0, value),
         Scalar::Fixed64(value) => (1, value),
@@ -55,10 +63,17 @@ pub(super) fn pack_element(lexer: &mut Lexer<'_>, field: &Field, out: &mut Vec<u
 
 /// Makes what was packed since `start` the content of field `number`.
 pub(super) fn close(out: &mut Vec<u8>, start: usize, number: u32) {
-    let mut head = Vec::with_capacity(12);
-    put_varint(u64::from(number << 3 | 2), &mut head);
-    put_varint((out.len() - start) as u64, &mut head);
-    out.splice(start..start, head);
+    // A tag of at most five bytes and a length of at most ten.
+    let mut head = [0; 15];
+    let mut unused = &mut head[..];
+    put_varint(u64::from(number << 3 | 2), &mut unused);
+    put_varint((out.len() - start) as u64, &mut unused);
+    let unused = unused.len();
+    let head = &head[..head.len() - unused];
+    let end = out.len();
+    out.extend_from_slice(head);
+    out.copy_within(start..end, start + head.len());
+    out[start..start + head.len()].copy_from_slice(head);
 }
 
 enum Scalar<'a> {
@@ -72,7 +87,6 @@ fn read<'a>(lexer: &mut Lexer<'a>, field: &Field) -> Result<Scalar<'a>, Error> {
     Ok(match field.kind {
         Kind::Text => Scalar::Bytes(lexer.string()?),
         Kind::Bytes => Scalar::Bytes(base64(lexer)?),
-        Kind::Id => Scalar::Bytes(hexadecimal(lexer)?),
         Kind::Bool => Scalar::Varint(u64::from(lexer.boolean()?)),
         Kind::Int64 => Scalar::Varint(integer::<i64>(lexer)?.cast_unsigned()),
         Kind::Uint64 => Scalar::Varint(integer::<u64>(lexer)?),
@@ -86,8 +100,10 @@ fn read<'a>(lexer: &mut Lexer<'a>, field: &Field) -> Result<Scalar<'a>, Error> {
         Kind::Fixed32 => Scalar::Fixed32(integer::<u32>(lexer)?),
         Kind::Double => Scalar::Fixed64(double(lexer)?.to_bits()),
         Kind::Enum(names) => Scalar::Varint(enumeration(lexer, names)?),
-        // Messages are read by the caller, which knows how deep they may nest.
-        Kind::Message(_) | Kind::Body => return Err(lexer.malformed("a single value is expected here")),
+        // Messages are read by the caller, which knows how deep they may nest; ids go where they belong at once.
+        Kind::Message(_) | Kind::Body | Kind::Id => {
+            return Err(lexer.malformed("a single value is expected here"));
+        }
     })
 }
 
@@ -126,16 +142,29 @@ fn enumeration(lexer: &mut Lexer<'_>, names: &[(&str, u64)]) -> Result<u64, Erro
     named.or_else(numbered).ok_or_else(|| lexer.malformed("a name that is not one of the enum's"))
 }
 
-fn hexadecimal(lexer: &mut Lexer<'_>) -> Result<Cow<'static, [u8]>, Error> {
+/// Appends the bytes of an id; some of them also where it is none.
+fn put_hexadecimal(lexer: &mut Lexer<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     let text = lexer.string()?;
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, odd) = text.as_chunks::<2>();
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    bytes
-        .filter(|_| odd.is_empty())
-        .map(Cow::Owned)
-        .ok_or_else(|| lexer.malformed("an id that is not pairs of hexadecimal digits"))
+    for [high, low] in pairs {
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return Err(no_id(lexer)) };
+        out.push(high << 4 | low);
+    }
+    if odd.is_empty() { Ok(()) } else { Err(no_id(lexer)) }
+}
+
+const fn no_id(lexer: &Lexer<'_>) -> Error {
+    lexer.malformed("an id that is not pairs of hexadecimal digits")
+}
+
+/// The value of a hexadecimal digit.
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 fn base64(lexer: &mut Lexer<'_>) -> Result<Cow<'static, [u8]>, Error> {

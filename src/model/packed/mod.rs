@@ -98,22 +98,15 @@ impl<'a> Iterator for AttributeIter<'a> {
     }
 }
 
-/// Walks packed attributes without reading their values: who wants a few of many reads no others.
-#[derive(Debug, Clone)]
-pub struct Unread<'a> {
-    fields: Fields<'a>,
-    number: u32,
-}
-
-/// A value that was not read yet.
+/// A value that was not read yet: who wants a few of many reads no others.
 #[derive(Debug, Clone, Copy)]
 pub struct UnreadValue<'a>(&'a [u8]);
 
-impl<'a> Unread<'a> {
-    /// As [`AttributeIter::within`].
-    pub const fn within(message: &'a [u8], number: u32) -> Self {
-        Self { fields: Fields::new(message), number }
-    }
+/// The bytes of the key of a `KeyValue` message, and its value.
+#[inline]
+pub fn unread(entry: &[u8]) -> (&[u8], UnreadValue<'_>) {
+    let (key, value) = value::key_and_value(entry);
+    (key, UnreadValue(value))
 }
 
 impl<'a> UnreadValue<'a> {
@@ -127,20 +120,6 @@ impl<'a> UnreadValue<'a> {
         match self.read() {
             Value::Text(text) => text,
             _ => "",
-        }
-    }
-}
-
-impl<'a> Iterator for Unread<'a> {
-    /// The bytes of the key, and the value.
-    type Item = (&'a [u8], UnreadValue<'a>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (number, field) = self.fields.next()?;
-            let (true, Field::Bytes(entry)) = (number == self.number, field) else { continue };
-            let (key, value) = value::key_and_value(entry);
-            return Some((key, UnreadValue(value)));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The meaning of a packed `AnyValue` (opentelemetry-proto, common.proto).
 
+use std::borrow::Cow;
+
 use super::AttributeIter;
 use super::wire::{self, Field, Fields};
 
@@ -62,7 +64,7 @@ impl PartialEq for Value<'_> {
     }
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     /// The value as an integer, where it is one or is text that spells one.
     pub fn as_integer(&self) -> Option<i64> {
         match self {
@@ -73,10 +75,10 @@ impl Value<'_> {
     }
 
     /// Renders the value for people: text as it is, everything else as JSON.
-    pub fn render(&self) -> String {
+    pub fn render(&self) -> Cow<'a, str> {
         match self {
-            Self::Text(text) => (*text).to_owned(),
-            _ => self.to_json(),
+            Self::Text(text) => Cow::Borrowed(text),
+            _ => Cow::Owned(self.to_json()),
         }
     }
 
@@ -113,7 +115,11 @@ pub fn key_value(message: &[u8]) -> (&str, Value<'_>) {
 }
 
 /// The key and the packed `AnyValue` of a packed `KeyValue` message; empty where there is none.
+#[inline]
 pub(super) fn key_and_value(message: &[u8]) -> (&[u8], &[u8]) {
+    if let Some(usual) = wire::usual_key_value(message) {
+        return usual;
+    }
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     for (number, field) in Fields::new(message) {
         match (number, field) {

@@ -36,6 +36,7 @@ impl<'a> Fields<'a> {
         self.broken
     }
 
+    #[inline]
     fn read(&mut self) -> Option<(u32, Field<'a>)> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| *number != 0 && *number < 1 << 29)?;
@@ -53,12 +54,14 @@ impl<'a> Fields<'a> {
         Some((number, field))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         Some(taken)
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
         take_varint(&mut self.rest)
     }
@@ -81,10 +84,22 @@ impl<'a> Iterator for Fields<'a> {
 /// Takes a varint from the front of `bytes`; none, and nothing taken, where there is no whole one of 64 bits.
 #[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    if let [byte @ ..0x80, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Some(u64::from(*byte));
+    match *bytes {
+        [byte @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(*byte))
+        }
+        [low, high @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(low & 0x7f) | u64::from(*high) << 7)
+        }
+        _ => take_long_varint(bytes),
     }
+}
+
+/// Apart, so that the rest is small enough to be a part of its callers.
+#[inline(never)]
+fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         // The tenth byte may carry only the 64th bit.
@@ -121,16 +136,21 @@ pub fn text(message: &[u8], number: u32) -> &str {
     }
 }
 
+/// The key of a `KeyValue` message and its value, a packed `AnyValue`, where they are written in the usual way: a short key,
+/// then the value. None says nothing about what there is.
+#[inline]
+pub(super) fn usual_key_value(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, length @ ..0x80, rest @ ..] = entry else { return None };
+    let (key, [0x12, value @ ..]) = rest.split_at_checked(usize::from(*length))? else { return None };
+    let mut value = value;
+    (take_varint(&mut value)? == value.len() as u64).then_some((key, value))
+}
+
 /// The key of a `KeyValue` message, as [`text`] reads it, but unchecked and quick for a key and a value in this order.
 #[inline]
 pub fn key(entry: &[u8]) -> &[u8] {
-    if let [0x0a, length @ ..0x80, rest @ ..] = entry
-        && let Some((key, [0x12, value @ ..])) = rest.split_at_checked(usize::from(*length))
-    {
-        let mut value = value;
-        if take_varint(&mut value).is_some_and(|length| length == value.len() as u64) {
-            return key;
-        }
+    if let Some((key, _)) = usual_key_value(entry) {
+        return key;
     }
     match last(entry, 1) {
         Some(Field::Bytes(key)) => key,

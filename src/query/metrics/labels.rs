@@ -100,6 +100,6 @@ impl Sender {
             Key::Resource(name) => resource.and_then(|info| info.resource.attributes.get(name)),
             Key::Attribute(name) => series.attributes.get(name),
         };
-        value.map(|value| value.render()).unwrap_or_default()
+        value.map(|value| value.render().into_owned()).unwrap_or_default()
     }
 }
