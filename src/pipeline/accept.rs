@@ -13,7 +13,7 @@ use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
 
 use super::error::Error;
-use super::queue::{Queue, Source};
+use super::queue::{Claim, Queue, Source};
 use super::tally::Tally;
 
 /// Bodies above this are compressed off the reactor.
@@ -74,8 +74,9 @@ impl Handle {
         let Submission { encoding, received, body, batch } = submission;
         let (signal, body_bytes) = (batch.signal(), body.len());
         let source = Source { encoding, received, body: body.clone() };
-        let bytes = source.bytes_with(&batch);
-        let entry = Entry { tenant: tenant.clone(), signal, encoding: encoding.number(), received, body };
+        let claim = Claim::of(&tenant, &batch, &source);
+        self.queue.check(&claim)?;
+        let entry = Entry { tenant, signal, encoding: encoding.number(), received, body };
         let prepared = if body_bytes > INLINE_BYTES_MAX {
             let work = tokio::task::spawn_blocking(move || Prepared::new(&entry));
             work.await.map_err(|_| Error::Stopping)?
@@ -83,7 +84,7 @@ impl Handle {
             Prepared::new(&entry)
         };
         let prepared = prepared.map_err(Error::Journal)?;
-        let appended = self.queue.push(&self.journal, prepared, &tenant, (batch, bytes, source))?;
+        let appended = self.queue.push(&self.journal, prepared, claim, (batch, source))?;
         let lsn = appended.lsn;
         fault::point("accept.queued");
         appended.durable().await.map_err(|error| {

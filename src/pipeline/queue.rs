@@ -46,6 +46,23 @@ impl Source {
     }
 }
 
+/// Room that a request asks for.
+#[derive(Debug)]
+pub(super) struct Claim {
+    sender: Sender,
+    /// Bytes of memory that it takes.
+    bytes: usize,
+    /// Whether it tells of failures.
+    tells: bool,
+}
+
+impl Claim {
+    pub(super) fn of(tenant: &TenantId, batch: &Batch, source: &Source) -> Self {
+        let sender = Sender::of(tenant, batch);
+        Self { sender, bytes: source.bytes_with(batch), tells: batch.tells_of_failure() }
+    }
+}
+
 /// The bounded queue. Appending to the journal and queueing happen under one lock, so that the queue's order is
 /// the journal's and a caller that goes away in between cannot leave a gap.
 #[derive(Debug)]
@@ -95,34 +112,48 @@ impl Queue {
         }
     }
 
-    /// Appends to the journal and queues, or refuses and does neither.
-    pub(super) fn push(
-        &self,
-        journal: &Journal,
-        prepared: Prepared,
-        tenant: &TenantId,
-        (batch, bytes, source): (Batch, usize, Source),
-    ) -> Result<Appended, Error> {
-        let (sender, now, tells) = (Sender::of(tenant, &batch), Instant::now(), batch.tells_of_failure());
-        let mut inner = self.lock();
+    /// Refuses what [`Queue::push`] would refuse now, before anything is made of it for the journal: under overload that would
+    /// be much work for nothing.
+    pub(super) fn check(&self, claim: &Claim) -> Result<(), Error> {
+        self.admit(&mut self.lock(), claim)
+    }
+
+    /// Whether there is room for a request; notes that its sender is there.
+    fn admit(&self, inner: &mut Inner, claim: &Claim) -> Result<(), Error> {
+        let (Claim { sender, bytes, tells }, now) = (claim, Instant::now());
+        let (bytes, tells) = (*bytes, *tells);
         if inner.stopping {
             return Err(Error::Stopping);
         }
-        inner.shares.note(&sender, now);
+        inner.shares.note(sender, now);
         let (requests, waiting_bytes) = (inner.waiting.len(), inner.bytes.saturating_add(bytes));
         // The last of the room is for what tells of failures: it is what somebody will ask about.
         let is_late = requests >= open(self.most).requests || waiting_bytes > open(self.most).bytes;
         let most = if is_late && !tells { open(self.most) } else { self.most };
-        if requests >= most.requests || self.waits_long(&inner, &sender, tells, now) {
+        if requests >= most.requests || self.waits_long(inner, sender, tells, now) {
             return Err(Error::TooManyWaiting { waiting: requests });
         }
         // One request is always let in, or a body larger than the bound could never be.
         if inner.bytes > 0 && waiting_bytes > most.bytes {
             return Err(Error::TooManyBytes { waiting_bytes: inner.bytes });
         }
-        if let Some(share) = self.share {
-            inner.shares.check(&sender, bytes, (share_of(self.most, share), self.most), now)?;
+        match self.share {
+            Some(share) => inner.shares.check(sender, bytes, (share_of(self.most, share), self.most), now),
+            None => Ok(()),
         }
+    }
+
+    /// Appends to the journal and queues, or refuses and does neither.
+    pub(super) fn push(
+        &self,
+        journal: &Journal,
+        prepared: Prepared,
+        claim: Claim,
+        (batch, source): (Batch, Source),
+    ) -> Result<Appended, Error> {
+        let mut inner = self.lock();
+        self.admit(&mut inner, &claim)?;
+        let Claim { sender, bytes, .. } = claim;
         let appended = journal.append(prepared).map_err(Error::Journal)?;
         inner.bytes += bytes;
         inner.items += batch.items();
