@@ -189,6 +189,12 @@ impl Sums {
 
 impl Summed {
     fn new(track: &Track) -> Self {
+        let summed = Self::of(track);
+        debug_assert!(summed.times().is_sorted(), "the points of a track lie in order");
+        summed
+    }
+
+    fn of(track: &Track) -> Self {
         match track {
             Track::Level(points) | Track::Pile(points) => {
                 let (begin, first) = points.first().copied().unwrap_or_default();

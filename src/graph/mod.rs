@@ -167,7 +167,7 @@ impl Graph {
         {
             snapshot.visit_totals(filter, |bucket, subject, cell| found.push((bucket, subject, cell)));
         }
-        // Runs of cells that lie in order already: those of each bucket.
+        // What is sealed lies in order already, bucket by bucket.
         found.sort_by_key(|(bucket, subject, _)| (*bucket, *subject));
         found.dedup_by(|later, first| {
             let same = (later.0, later.1) == (first.0, first.1);

@@ -88,7 +88,7 @@ impl<'a> Traits<'a> {
         self.flags
     }
 
-    /// Whether the span has links.
+    /// Whether the span has links; their ids may not be valid.
     pub(super) const fn has_links(&self) -> bool {
         self.has_links
     }

@@ -13,6 +13,7 @@ use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::log_minutes::LogMinutes;
 use super::measured::Readings;
 use super::root_cause::Explanation;
 use super::steps::Newest;
@@ -30,22 +31,24 @@ pub(super) struct Sides<'a> {
     pub(super) patterns: &'a [TemplateRow],
     /// What was read ahead, if anything was.
     pub(super) ahead: Option<&'a Ahead>,
+    /// The log records around the window, where they were read.
+    pub(super) logs: Option<&'a LogMinutes>,
     pub(super) symptom: Option<ServiceId>,
     /// The end of the window, and until when logs and metrics are followed where it is not cut before its end.
     pub(super) ends: (UnixNanos, UnixNanos),
 }
 
-/// What is read of a window before it is known which part of it is looked at: whatever part that is, it ends with the
-/// window.
+/// What is read of a window before it is known which part of it is looked at: most likely one that ends with it.
 pub(super) struct Ahead {
-    window: Window,
     newest: Newest,
+    /// The time whose changes were read.
+    changed: Window,
     changes: Vec<ChangeEvidence>,
 }
 
 impl Query {
-    /// Reads ahead: the newest of a window, and the changes from `since` until log records are followed. Nothing where what
-    /// will be looked at ends sooner, as `trouble` that is over does.
+    /// Reads ahead: the newest of a window, and the changes from `since` until log records are followed. Nothing where
+    /// `trouble` is over, and may be looked at alone.
     pub(super) async fn ahead(
         &self,
         tenant: TenantNumber,
@@ -55,10 +58,12 @@ impl Query {
         if trouble.comparison.now.to != window.to {
             return Ok(None);
         }
-        let told = Window::new(since, until.max(window.to));
-        let (newest, changes) =
-            tokio::try_join!(Box::pin(self.newest(tenant, window)), Box::pin(self.changes(tenant, told)),)?;
-        Ok(Some(Ahead { window: told, newest, changes }))
+        let changed = Window::new(since, until.max(window.to));
+        let (newest, changes) = tokio::try_join!(
+            Box::pin(self.newest(tenant, window)),
+            Box::pin(self.changes(tenant, changed)),
+        )?;
+        Ok(Some(Ahead { newest, changed, changes }))
     }
 
     /// What each of `comparisons` shows; their windows end at the same instant.
@@ -122,7 +127,7 @@ impl Query {
         let first = told.iter().map(since).min().unwrap_or(until);
         let changed = Window::new(first, told.iter().map(|(told, _)| told.to).fold(until, UnixNanos::max));
         let windows: Vec<Window> = cut.iter().map(|(window, _)| *window).collect();
-        let ahead = asked.ahead.filter(|it| it.window.from <= changed.from && changed.to == it.window.to);
+        let ahead = asked.ahead.filter(|it| it.changed.from <= changed.from && changed.to == it.changed.to);
         let changes = async {
             match ahead {
                 Some(ahead) => Ok(ahead.changes.clone()),
@@ -131,7 +136,7 @@ impl Query {
         };
         let (mut all, templates, traces, changes, steps) = tokio::try_join!(
             Box::pin(self.counted(tenant, &cut)),
-            Box::pin(self.templates(tenant, &told, (asked.patterns, readings.logs.get()))),
+            Box::pin(self.templates(tenant, &told, (asked.patterns, asked.logs))),
             Box::pin(self.exemplars(tenant, (&windows, asked.slices), asked.symptom.as_slice())),
             Box::pin(changes),
             Box::pin(self.steps(tenant, &cut, asked.patterns, asked.ahead.map(|ahead| &ahead.newest))),

@@ -68,6 +68,8 @@ impl Query {
         for (bucket_s, subject, cell) in cells.into_iter().filter(|(.., cell)| cell.count > 0) {
             tracks.entry(subject).or_default().push((bucket_s, cell.gap_ns()));
         }
+        // The store answers in no order.
+        tracks.values_mut().for_each(|track| track.sort_by_key(|(bucket_s, _)| *bucket_s));
         Ok(tracks.into_values().map(Track::Level).collect())
     }
 

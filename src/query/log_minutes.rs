@@ -82,3 +82,45 @@ impl LogMinutes {
         Some(sums.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::log::Severity;
+    use crate::model::time::UnixNanos;
+
+    use super::*;
+
+    fn window(from: i64, to: i64) -> Window {
+        Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to))
+    }
+
+    fn minutes(is_whole: bool) -> LogMinutes {
+        let subject = |template| Subject::Logs(ServiceId(1), TemplateId(template), Severity::ERROR);
+        let counts =
+            vec![(60, subject(1), 2), (120, subject(1), 3), (120, subject(2), 5), (180, subject(1), 7)];
+        LogMinutes { window: window(60, 240), is_whole, counts }
+    }
+
+    #[test]
+    fn each_window_has_the_records_of_its_minutes() {
+        let sums = minutes(true).sums(&[window(60, 180), window(120, 240), window(0, 0)]).unwrap();
+        let counted: Vec<u64> = sums.iter().map(|sums| sums.values().map(|cell| cell.count).sum()).collect();
+        assert_eq!(counted, [10, 15, 0]);
+        assert_eq!(sums[0].len(), 2, "one sum for each template");
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_taken_for_nothing() {
+        assert!(minutes(true).sums(&[window(60, 180), window(0, 120)]).is_none(), "it begins before");
+        assert!(minutes(true).sums(&[window(180, 300)]).is_none(), "it ends after");
+        assert!(minutes(false).sums(&[window(60, 180)]).is_none(), "hours may tell more");
+    }
+
+    #[test]
+    fn tracks_are_shares_of_their_minutes_in_order() {
+        let tracks = minutes(true).tracks(window(60, 240));
+        let [Track::Share(first), Track::Share(second)] = &tracks[..] else { panic!("{tracks:?}") };
+        assert_eq!(first[..], [(60, 2, 2), (120, 3, 8), (180, 7, 7)]);
+        assert_eq!(second[..], [(60, 0, 2), (120, 5, 8), (180, 0, 7)]);
+    }
+}

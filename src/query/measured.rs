@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::diagnose;
@@ -19,7 +18,6 @@ use crate::store::read::metrics::{SERIES_MAX, SeriesAsk, StoredSeries};
 
 use super::error::Error;
 use super::handle::Query;
-use super::log_minutes::LogMinutes;
 use super::metrics::reading::{Pages, Part};
 use super::metrics::refusal::Refusal;
 use super::window;
@@ -77,8 +75,6 @@ pub(super) struct Readings {
     series: Vec<(StoredSeries, Vec<Option<f64>>)>,
     calls: Vec<(StoredSeries, Vec<Option<f64>>)>,
     unread: usize,
-    /// The log records around the window, where somebody asked for them.
-    pub(super) logs: OnceLock<LogMinutes>,
 }
 
 impl Readings {
@@ -149,7 +145,7 @@ impl Query {
         let mut unread = if more { SERIES_MAX } else { 0 };
         let series = self.values(tenant, series, plan, level_of, &mut unread).await?;
         let calls = self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await?;
-        Ok(Readings { since, plan, series, calls, unread, logs: OnceLock::new() })
+        Ok(Readings { since, plan, series, calls, unread })
     }
 
     /// What was measured in `window`, and since `before` in the time before it.

@@ -17,6 +17,7 @@ use crate::model::time::{UnixNanos, Window};
 use super::compared::{Ahead, Sides};
 use super::error::Error;
 use super::handle::Query;
+use super::log_minutes::LogMinutes;
 use super::measured::Readings;
 use super::window::{self, Comparison, Trouble};
 
@@ -56,8 +57,16 @@ pub struct Explanation {
     pub nodes: usize,
 }
 
-/// What may be compared: what is likely, with weights, and what is left for when that shows nothing.
-type Comparisons = (Vec<(f64, Comparison)>, Option<Comparison>);
+/// What may be compared.
+#[derive(Debug)]
+struct Comparisons {
+    /// What is likely, with weights.
+    likely: Vec<(f64, Comparison)>,
+    /// What is left for when that shows nothing.
+    last: Option<Comparison>,
+    /// The log records around the window, where they had to be read.
+    logs: Option<LogMinutes>,
+}
 
 /// What shows at first sight.
 #[derive(Debug)]
@@ -169,19 +178,22 @@ impl Query {
             Box::pin(noticed),
             Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
         )?;
-        let (comparison, moment, ahead) = match given {
-            Some(given) => (given, Moment::Given, None),
+        let (mut ahead, mut logs) = (None, None);
+        let (comparison, moment) = match given {
+            Some(given) => (given, Moment::Given),
             None => {
                 let known = (&*slices, &readings);
-                let ((likely, _), ahead) =
+                let (comparisons, read) =
                     Box::pin(self.likely(tenant, (asked, asked.to), trouble, known)).await?;
-                let first = likely.into_iter().next().map_or(trouble.comparison, |(_, first)| first);
+                (ahead, logs) = (read, comparisons.logs);
+                let first =
+                    comparisons.likely.into_iter().next().map_or(trouble.comparison, |(_, first)| first);
                 let moment = match first {
                     _ if first == window::plain(asked) => Moment::Window,
                     _ if first == trouble.comparison => Moment::Symptom,
                     _ => Moment::Instant,
                 };
-                (first, moment, ahead)
+                (first, moment)
             }
         };
         let patterns = self.store.templates(Some(tenant)).await?;
@@ -191,6 +203,7 @@ impl Query {
             readings: &readings,
             patterns: &patterns,
             ahead: ahead.as_ref(),
+            logs: logs.as_ref(),
             symptom: service,
             ends,
         };
@@ -205,7 +218,7 @@ impl Query {
         Noticed { slices, trouble }: Noticed,
         readings: &Readings,
     ) -> Result<Explanation, Error> {
-        let ((likely, last), ahead) =
+        let (Comparisons { likely, last, logs }, ahead) =
             Box::pin(self.likely(tenant, (asked, until), trouble, (&slices, readings))).await?;
         let patterns = self.store.templates(Some(tenant)).await?;
         let asked_for = Sides {
@@ -213,6 +226,7 @@ impl Query {
             readings,
             patterns: &patterns,
             ahead: ahead.as_ref(),
+            logs: logs.as_ref(),
             symptom,
             ends: (asked.to, until),
         };
@@ -260,18 +274,18 @@ impl Query {
         let comparison = trouble.comparison;
         let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
         let Some(first) = counted.into_iter().chain(readings.since).min() else {
-            return Ok((vec![(1.0, comparison)], None));
+            return Ok(Comparisons { likely: vec![(1.0, comparison)], last: None, logs: None });
         };
         let known = first < asked.from.minus(asked.length() / 4);
         let as_asked = window::plain(asked);
-        let with_asked = |likely: Vec<(f64, Comparison)>| {
+        let with_asked = |likely: Vec<(f64, Comparison)>, logs: Option<LogMinutes>| {
             let is_new = likely.iter().all(|(_, comparison)| *comparison != as_asked);
-            (likely, (known && is_new).then_some(as_asked))
+            Comparisons { likely, last: (known && is_new).then_some(as_asked), logs }
         };
         let is_plain =
             trouble.is_plain && counted.is_some_and(|first| comparison.now.from >= first.plus(PLAIN_AFTER));
         if is_plain && comparison.now.length() >= PLAIN_FOR {
-            return Ok(with_asked(vec![(1.0, comparison)]));
+            return Ok(with_asked(vec![(1.0, comparison)], None));
         }
         // Where the time before is known, the change must lie inside the window all the same.
         let within = if known { Window::new(asked.from.minus(asked.length()), asked.to) } else { asked };
@@ -282,20 +296,12 @@ impl Query {
             Box::pin(self.wait_tracks(tenant, within)),
         )?;
         let mut tracks = readings.tracks(within);
-        tracks.extend(
-            readings
-                .logs
-                .get_or_init(|| logs)
-                .tracks(within)
-                .into_iter()
-                .chain(waits)
-                .chain(span_tracks(within, slices)),
-        );
+        tracks.extend(logs.tracks(within).into_iter().chain(waits).chain(span_tracks(within, slices)));
         let work =
             tokio::task::spawn_blocking(move || instants(within, &tracks, known.then_some(asked.from)));
         let found = work.await.map_err(|_| Error::Abandoned)?;
         if found.is_empty() {
-            return Ok(with_asked(vec![(1.0, comparison)]));
+            return Ok(with_asked(vec![(1.0, comparison)], Some(logs)));
         }
         let around = |Instant { at, weight }| {
             let cut =
@@ -310,7 +316,7 @@ impl Query {
             likely.insert(0, (1.0, comparison));
             likely.truncate(INSTANTS_MAX);
         }
-        Ok(with_asked(likely))
+        Ok(with_asked(likely, Some(logs)))
     }
 }
 
