@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use loadsim::ask;
 use loadsim::fault::Kind;
 use loadsim::run::{self, Manner, Options};
 use loadsim::send::{self, Protocol};
 use loadsim::sharing::Sharing;
+use loadsim::watch;
 
 #[derive(Debug, Args)]
 pub(crate) struct Play {
@@ -84,7 +86,18 @@ pub(crate) struct Play {
     /// The server's /metrics, for its processor, memory and disk use; then what it acknowledged is waited for.
     #[arg(long)]
     metrics_url: Option<String>,
-    /// Writes the report as JSON.
+    /// The server's MCP endpoint, such as http://127.0.0.1:8080/mcp, to put questions during the run: all tools in turn. Without
+    /// a load it goes with --rate 0.
+    #[arg(long, value_name = "URL")]
+    ask: Option<String>,
+    /// Time from one question to the next, whether or not it is answered by then.
+    #[arg(long, default_value = "1s", value_parser = duration, requires = "ask")]
+    ask_every: Duration,
+    /// The base URL of the server's API, such as http://127.0.0.1:8080, to ask after the run until it answers with the last trace
+    /// of each connection and finds the newest log record.
+    #[arg(long, value_name = "URL")]
+    queryable: Option<String>,
+    /// Writes the report as JSON, with figures of each second; `loadsim graph` draws them.
     #[arg(long)]
     report: Option<PathBuf>,
 }
@@ -127,7 +140,11 @@ pub(crate) async fn play(arguments: Play) -> Result<()> {
         chatter: arguments.chatter,
         fault: arguments.fault.map(|kind| (kind, arguments.fault_service)),
         ledger: arguments.ledger,
-        metrics_url: arguments.metrics_url,
+        watch: watch::Options {
+            metrics_url: arguments.metrics_url,
+            ask: arguments.ask.map(|url| ask::Options { url, every: arguments.ask_every }),
+            queryable: arguments.queryable,
+        },
         manner: Manner {
             prepared: arguments.prepared,
             sharing: if arguments.collector { Sharing::ByTrace } else { Sharing::ByService },
