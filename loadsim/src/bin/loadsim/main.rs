@@ -2,17 +2,19 @@
 
 mod play;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadsim::accuracy;
 use loadsim::compare;
 use loadsim::conformance::{self, Level};
+use loadsim::graph;
 use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
 use loadsim::planted::{agent, suite};
+use serde_json::Value;
 
 use crate::play::Play;
 
@@ -47,6 +49,8 @@ enum Command {
     Accuracy(Accuracy),
     /// Prints the figures of two reports side by side, and the ratio of the second's to the first's.
     Compare(Compare),
+    /// Draws how runs went over time, from their reports: spans acknowledged, p99, and the server's cores, memory and disk.
+    Graph(Graph),
 }
 
 #[derive(Debug, Args)]
@@ -55,6 +59,16 @@ struct Compare {
     first: PathBuf,
     /// What another run wrote.
     second: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Graph {
+    /// What runs wrote with --report; each is a line in every panel.
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// The drawing to write.
+    #[arg(long)]
+    svg: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +215,7 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Agent(arguments)), .. } => agent(arguments).await,
         Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
         Arguments { command: Some(Command::Compare(arguments)), .. } => compare(&arguments),
+        Arguments { command: Some(Command::Graph(arguments)), .. } => graph(&arguments),
         Arguments { command: None, play } => play::play(play).await,
     }
 }
@@ -314,12 +329,22 @@ fn write(
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
-    let [first, second] = [&arguments.first, &arguments.second].map(|path| {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
-    });
-    print!("{}", compare::table(&first?, &second?));
+    let (first, second) = (report(&arguments.first)?, report(&arguments.second)?);
+    print!("{}", compare::table(&first, &second));
     Ok(())
+}
+
+fn graph(arguments: &Graph) -> Result<()> {
+    let named = |path: &PathBuf| Ok((path.display().to_string(), report(path)?));
+    let reports = arguments.reports.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let drawing = graph::draw(&reports)?;
+    std::fs::write(&arguments.svg, drawing).with_context(|| arguments.svg.display().to_string())
+}
+
+/// What a run wrote.
+fn report(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
 }
 
 /// Compares; fails unless the verdict is clean.
