@@ -14,7 +14,7 @@ const fn figure(name: &'static str, pointers: &'static [&'static str], decimals:
     Figure { name, pointers, decimals }
 }
 
-const FIGURES: [Figure; 26] = [
+const FIGURES: [Figure; 34] = [
     figure("spans/s acknowledged", &["/acknowledged_spans_per_second"], 2),
     figure("log records/s acknowledged", &["/acknowledged_logs_per_second"], 2),
     figure("points/s acknowledged", &["/acknowledged_points_per_second"], 2),
@@ -38,41 +38,60 @@ const FIGURES: [Figure; 26] = [
     figure("server, duplicates", &["/server/duplicates"], 0),
     figure("server, items not stored", &["/server/unstored_items"], 0),
     figure("server, s to catch up", &["/server/caught_up_seconds"], 2),
+    figure("s until last traces are answered", &["/queryable_seconds/traces"], 2),
+    figure("s until newest log is found", &["/queryable_seconds/logs"], 2),
+    figure("questions", &["/asked/count"], 0),
+    figure("questions failed", &["/asked/errors"], 0),
+    figure("questions never put", &["/asked/unasked"], 0),
+    figure("questions p50, ms", &["/asked/p50_ms"], 2),
+    figure("questions p95, ms", &["/asked/p95_ms"], 2),
+    figure("questions max, ms", &["/asked/max_ms"], 2),
     figure("loadsim, cores", &["/own/cores"], 2),
     figure("loadsim, µs a span", &["/own/cpu_us_per_span"], 2),
     figure("loadsim, µs an item", &["/own/cpu_us_per_item"], 2),
 ];
 
-/// A table of the figures of two reports and of the second's ratio to the first; a dash where a report lacks one.
+/// A table of the figures of two reports and of the second's ratio to the first; a dash where a report lacks one. Tools that both
+/// asked stand below, with the p95 of their answers.
 pub fn table(first: &Value, second: &Value) -> String {
-    let mut table = format!("{:<34}{:>14}{:>14}{:>9}\n", "", "A", "B", "B/A");
+    let mut table = row("", "A", "B", "B/A");
     for figure in FIGURES {
-        let (a, b) = (figure.of(first), figure.of(second));
-        let ratio = a.zip(b).filter(|(a, _)| *a != 0.0).map(|(a, b)| format!("{:.2}", b / a));
-        table.push_str(&format!(
-            "{:<34}{:>14}{:>14}{:>9}\n",
-            figure.name,
-            figure.shown(a),
-            figure.shown(b),
-            ratio.unwrap_or_else(|| "-".into())
-        ));
+        table.push_str(&compared(figure.name, figure.decimals, figure.of(first), figure.of(second)));
+    }
+    let asked = |report: &Value| report.pointer("/asked/tools").and_then(Value::as_array).cloned();
+    let others = asked(second).unwrap_or_default();
+    for tool in asked(first).unwrap_or_default() {
+        let is_same = |other: &&Value| ["tool", "arguments"].iter().all(|it| tool[it] == other[it]);
+        if let Some(other) = others.iter().find(is_same) {
+            let name = [&tool["tool"], &tool["arguments"]].map(|it| it.as_str().unwrap_or_default());
+            let [a, b] = [&tool, other].map(|it| it["p95_ms"].as_f64());
+            table.push_str(&compared(&format!("{}, ms", name.join(" ").trim_end()), 2, a, b));
+        }
     }
     table
+}
+
+fn compared(name: &str, decimals: usize, a: Option<f64>, b: Option<f64>) -> String {
+    let ratio = a.zip(b).filter(|(a, _)| *a != 0.0).map(|(a, b)| format!("{:.2}", b / a));
+    row(name, &shown(a, decimals), &shown(b, decimals), &ratio.unwrap_or_else(|| "-".into()))
+}
+
+fn row(name: &str, a: &str, b: &str, ratio: &str) -> String {
+    format!("{name:<47}{a:>14}{b:>14}{ratio:>9}\n")
+}
+
+fn shown(value: Option<f64>, decimals: usize) -> String {
+    match value {
+        Some(value) if value.abs() < 1000.0 => format!("{value:.decimals$}"),
+        Some(value) => format!("{value:.0}"),
+        None => "-".into(),
+    }
 }
 
 impl Figure {
     /// Its value, or the sum of its parts; nothing where the report lacks one of them.
     fn of(&self, report: &Value) -> Option<f64> {
         self.pointers.iter().map(|pointer| report.pointer(pointer).and_then(Value::as_f64)).sum()
-    }
-
-    fn shown(&self, value: Option<f64>) -> String {
-        let decimals = self.decimals;
-        match value {
-            Some(value) if value.abs() < 1000.0 => format!("{value:.decimals$}"),
-            Some(value) => format!("{value:.0}"),
-            None => "-".into(),
-        }
     }
 }
 
@@ -92,6 +111,10 @@ mod tests {
             "points": { "refused": 0, "unknown": 0, "retries": 34 },
             "acknowledgement_ms": { "p50": 10.0, "max": 0.0 },
             "server": null,
+            "asked": { "p95_ms": 40.0, "tools": [
+                { "tool": "triage", "arguments": "", "p95_ms": 90.0 },
+                { "tool": "search_logs", "arguments": "severity=error", "p95_ms": 4.0 },
+            ] },
         });
         let second = json!({
             "acknowledged_spans_per_second": 150000.4,
@@ -101,6 +124,10 @@ mod tests {
             "points": { "refused": 0, "unknown": 0 },
             "acknowledgement_ms": { "p50": 5.0, "max": 2.0 },
             "server": { "cores": 1.5, "duplicates": 12.0, "cpu_us_per_span": null, "cpu_us_per_item": 2.5 },
+            "asked": { "p95_ms": 50.0, "tools": [
+                { "tool": "search_logs", "arguments": "query=a", "p95_ms": 7.0 },
+                { "tool": "search_logs", "arguments": "severity=error", "p95_ms": 5.0 },
+            ] },
         });
         let table = table(&first, &second);
         let row = |name: &str| -> Vec<&str> {
@@ -119,5 +146,8 @@ mod tests {
         assert_eq!(row("server, µs an item"), ["-", "2.50", "-"]);
         assert_eq!(row("server, cores"), ["-", "1.50", "-"]);
         assert_eq!(row("loadsim, cores"), ["-", "-", "-"]);
+        assert_eq!(row("questions p95, ms"), ["40.00", "50.00", "1.25"]);
+        assert_eq!(row("search_logs severity=error, ms"), ["4.00", "5.00", "1.25"]);
+        assert!(!table.contains("triage") && !table.contains("query=a"), "{table}");
     }
 }

@@ -14,31 +14,60 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 const STILL_MAX: Duration = Duration::from_secs(3);
 /// Time from one look to the next.
 const BETWEEN: Duration = Duration::from_millis(200);
+/// How long a look may take.
+const READ_MAX: Duration = Duration::from_secs(10);
+
+/// Where a server tells its figures; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    client: reqwest::Client,
+    url: String,
+}
 
 /// Figures of the server at one instant; counters are since its start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Figures {
-    cpu_seconds: f64,
-    resident_bytes: f64,
-    disk_bytes: f64,
+    /// Processor seconds used.
+    pub(crate) cpu_seconds: f64,
+    /// Memory in use.
+    pub(crate) resident_bytes: f64,
+    /// Bytes of database, journal and index.
+    pub(crate) disk_bytes: f64,
+    /// Items that wait to be stored.
+    pub(crate) waiting: f64,
     /// Spans, log records and points that were stored.
-    stored: [f64; 3],
+    pub(crate) stored: [f64; 3],
     /// Spans that came again.
     duplicates: f64,
 }
 
-impl Figures {
-    /// Reads the metrics at `url`.
+impl Source {
+    /// The metrics at `url`.
     ///
     /// # Errors
-    /// When they cannot be read or lack a figure.
-    pub(crate) async fn read(url: &str) -> Result<Self> {
+    /// When there can be no client.
+    pub(crate) fn new(url: &str) -> Result<Self> {
         send::encrypt();
-        let text = reqwest::get(url).await?.error_for_status()?.text().await?;
-        Self::of(&text).with_context(|| url.to_owned())
+        let client = reqwest::Client::builder().timeout(READ_MAX).build()?;
+        Ok(Self { client, url: url.to_owned() })
     }
 
-    fn of(text: &str) -> Result<Self> {
+    /// Reads the figures.
+    ///
+    /// # Errors
+    /// When they cannot be read or lack one.
+    pub(crate) async fn read(&self) -> Result<Figures> {
+        let text = self.client.get(&self.url).send().await?.error_for_status()?.text().await?;
+        Figures::of(&text).with_context(|| self.url.clone())
+    }
+}
+
+impl Figures {
+    /// The figures in a text of metrics.
+    ///
+    /// # Errors
+    /// When it lacks one.
+    pub(crate) fn of(text: &str) -> Result<Self> {
         let value = |start: &str| -> Result<f64> {
             let lines = text.lines().filter(|line| line.starts_with(start));
             let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
@@ -52,6 +81,7 @@ impl Figures {
             cpu_seconds: value("otelcontext_process_cpu_seconds_total")?,
             resident_bytes: value("otelcontext_process_resident_memory_bytes")?,
             disk_bytes: value("otelcontext_disk_component_bytes")?,
+            waiting: value("otelcontext_ingest_pipeline_queue_items")?,
             stored: [stored(Signal::Traces)?, stored(Signal::Logs)?, stored(Signal::Metrics)?],
             duplicates: value("otelcontext_ingest_duplicate_spans_total")?,
         })
@@ -80,13 +110,13 @@ pub(crate) struct CaughtUp {
 ///
 /// # Errors
 /// When the metrics cannot be read.
-pub(crate) async fn catch_up(url: &str, before: &Figures, ledger: &Ledger) -> Result<CaughtUp> {
+pub(crate) async fn catch_up(source: &Source, before: &Figures, ledger: &Ledger) -> Result<CaughtUp> {
     let began = Instant::now();
     let acknowledged = ledger.sums().map(|sums| sums.acknowledged as f64);
-    let mut wait = Wait::new(acknowledged, *before, Figures::read(url).await?, began.elapsed());
+    let mut wait = Wait::new(acknowledged, *before, source.read().await?, began.elapsed());
     while !wait.is_over(began.elapsed()) {
         tokio::time::sleep(BETWEEN).await;
-        wait.look(Figures::read(url).await?, began.elapsed());
+        wait.look(source.read().await?, began.elapsed());
     }
     Ok(wait.found)
 }
@@ -152,6 +182,7 @@ mod tests {
         cpu_seconds: 10.0,
         resident_bytes: 1048576.0,
         disk_bytes: 5000.0,
+        waiting: 60.0,
         stored: [100.0, 200.0, 300.0],
         duplicates: 7.0,
     };
@@ -174,6 +205,8 @@ mod tests {
             otelcontext_process_resident_memory_bytes 1048576\n\
             otelcontext_disk_component_bytes{component=\"database\"} 2000\n\
             otelcontext_disk_component_bytes{component=\"journal\"} 3000\n\
+            otelcontext_ingest_pipeline_queue_items 60\n\
+            otelcontext_ingest_pipeline_queue_max_items 9000\n\
             otelcontext_ingest_stored_total{signal=\"traces\"} 100\n\
             otelcontext_ingest_stored_total{signal=\"logs\"} 200\n\
             otelcontext_ingest_stored_total{signal=\"metrics\"} 300\n\

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::send::{Delivery, Outcome, Request};
+use crate::send::{Delivery, Outcome, Request, Signal};
 
 /// The accounts of one run; shared by its connections.
 #[derive(Debug)]
@@ -40,10 +40,24 @@ pub struct Sums {
     pub bytes: u64,
 }
 
+/// What was entered over a stretch of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Lap {
+    /// Spans acknowledged and not rejected.
+    pub(crate) spans: u64,
+    /// Items of all signals whose fate was entered.
+    pub(crate) sent: u64,
+    /// Those acknowledged at the first try and not rejected.
+    pub(crate) first_try: u64,
+    /// How long acknowledged requests waited.
+    pub(crate) latency_us: Histogram<u64>,
+}
+
 #[derive(Debug)]
 struct Inner {
     sums: [Sums; 3],
     latency_us: Histogram<u64>,
+    lap: Lap,
     reasons: Vec<(String, u64)>,
 }
 
@@ -54,7 +68,8 @@ impl Ledger {
     /// When there is no memory for it.
     pub fn new() -> Result<Self> {
         let latency_us = Histogram::new_with_bounds(1, 600_000_000, 3)?;
-        let inner = Inner { sums: Default::default(), latency_us, reasons: Vec::new() };
+        let lap = Lap { spans: 0, sent: 0, first_try: 0, latency_us: latency_us.clone() };
+        let inner = Inner { sums: Default::default(), latency_us, lap, reasons: Vec::new() };
         Ok(Self { inner: Mutex::new(inner) })
     }
 
@@ -69,16 +84,23 @@ impl Ledger {
         sums.bytes += request.body.len() as u64;
         sums.requests += 1;
         sums.retries += delivery.retries;
+        inner.lap.sent += items;
         match &delivery.outcome {
             Outcome::Acknowledged { rejected } => {
                 let accepted = items.saturating_sub(*rejected);
                 sums.acknowledged += accepted;
                 sums.rejected += rejected;
+                if request.signal == Signal::Traces {
+                    inner.lap.spans += accepted;
+                }
                 if delivery.retries == 0 {
                     sums.first_try += 1;
                     sums.first_try_items += accepted;
+                    inner.lap.first_try += accepted;
                 }
-                inner.latency_us.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+                let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+                inner.latency_us.saturating_record(waited_us);
+                inner.lap.latency_us.saturating_record(waited_us);
             }
             Outcome::Refused(why) => {
                 sums.refused += items;
@@ -96,6 +118,13 @@ impl Ledger {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).sums.clone()
     }
 
+    /// What was entered since the call before, or since the start.
+    pub(crate) fn lap(&self) -> Lap {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let latency_us = Histogram::new_from(&inner.latency_us);
+        std::mem::replace(&mut inner.lap, Lap { spans: 0, sent: 0, first_try: 0, latency_us })
+    }
+
     /// The reasons of refusals with their counts.
     pub fn reasons(&self) -> Vec<(String, u64)> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).reasons.clone()
@@ -105,6 +134,17 @@ impl Ledger {
     pub fn latency_ms(&self, share: f64) -> f64 {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.latency_us.value_at_quantile(share) as f64 / 1e3
+    }
+}
+
+impl Lap {
+    /// Adds what was entered after it.
+    pub(crate) fn add(&mut self, after: &Self) {
+        self.spans += after.spans;
+        self.sent += after.sent;
+        self.first_try += after.first_try;
+        // Both have the same bounds.
+        let _ = self.latency_us.add(&after.latency_us);
     }
 }
 

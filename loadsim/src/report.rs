@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
+use crate::ask::tally::Asked;
 use crate::ledger::{Ledger, Sums};
+use crate::queryable::Queryable;
+use crate::series::Point;
+use crate::watch::Watched;
 
 /// What is known of a run beside its ledger.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,14 @@ pub struct Report {
     pub own: Option<Own>,
     /// What the server says about itself, where its metrics were asked for.
     pub server: Option<Server>,
+    /// Questions beside the load, where there were any.
+    pub asked: Option<Asked>,
+    /// Seconds until the last items were answered, where that was asked for.
+    pub queryable_seconds: Option<Queryable>,
+    /// What was to be looked at and could not be, and why.
+    pub unseen: Vec<String>,
+    /// The run over time.
+    pub series: Vec<Point>,
 }
 
 /// Accounts of one signal.
@@ -138,8 +150,8 @@ impl From<&Sums> for Account {
 }
 
 impl Report {
-    /// The report of a run and of what its ledger holds.
-    pub fn new(run: Run, ledger: &Ledger, server: Option<Server>) -> Self {
+    /// The report of a run, of what its ledger holds and of what was seen beside it.
+    pub(crate) fn new(run: Run, ledger: &Ledger, watched: Watched) -> Self {
         let [spans, logs, points] = ledger.sums();
         let sum = |of: fn(&Sums) -> u64| of(&spans) + of(&logs) + of(&points);
         let each_second = |count: u64| count as f64 / run.seconds.max(1e-9);
@@ -172,7 +184,11 @@ impl Report {
                 max: ledger.latency_ms(1.0),
             },
             reasons: ledger.reasons(),
-            server,
+            server: watched.server,
+            asked: watched.asked,
+            queryable_seconds: watched.queryable,
+            unseen: watched.unseen,
+            series: watched.series,
         }
     }
 
@@ -214,6 +230,15 @@ impl Report {
         }
         if let Some(server) = &self.server {
             text.push_str(&server.text());
+        }
+        if let Some(queryable) = &self.queryable_seconds {
+            text.push_str(&queryable.text());
+        }
+        if let Some(asked) = &self.asked {
+            text.push_str(&asked.text());
+        }
+        for unseen in &self.unseen {
+            text.push_str(&format!("not seen: {unseen}\n"));
         }
         for (reason, count) in &self.reasons {
             text.push_str(&format!("{count} × {reason}\n"));
@@ -287,7 +312,7 @@ mod tests {
             seconds: 1.0,
             processor_seconds: Some(0.5),
         };
-        Report::new(run, &ledger, Some(server))
+        Report::new(run, &ledger, Watched { server: Some(server), ..Watched::default() })
     }
 
     #[test]

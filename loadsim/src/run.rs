@@ -5,31 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
+use crate::accounts::Accounts;
 use crate::dice::Dice;
-use crate::encode;
 use crate::fault::{Fault, Kind};
-use crate::figures::{self, Figures};
+use crate::lasts::Lasts;
 use crate::ledger::Ledger;
+use crate::live::{self, STEP};
 use crate::oracle::book::Book;
-use crate::oracle::item::{self, Item};
 use crate::processor;
 use crate::reel::playing::Playing;
 use crate::reel::{Asked, Reel, Showing};
 use crate::report::{Report, Run};
-use crate::send::{self, Request, Sender};
-use crate::sharing::{Dealer, Sharing};
+use crate::send::{self, Sender};
+use crate::sharing::Sharing;
 use crate::topology::Topology;
-use crate::traffic::{Span, Traffic};
-
-/// Work is made in steps of this length.
-const STEP: Duration = Duration::from_millis(50);
-/// Requests that may wait for one connection before the run itself falls behind.
-const WAITING_PER_CONNECTION: usize = 256;
-/// How often metrics are sent.
-const METRICS_INTERVAL: Duration = Duration::from_secs(10);
+use crate::traffic::Traffic;
+use crate::watch::{self, Watch};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -60,9 +52,8 @@ pub struct Options {
     /// File for what is sent and how it is answered, warm-up included, as [`crate::oracle`] reads it. Every request then
     /// waits for that file's disk, which its latency includes.
     pub ledger: Option<PathBuf>,
-    /// The server's metrics, for its own figures. Then it is waited for after the warm-up and after the run, until it has stored
-    /// what it acknowledged.
-    pub metrics_url: Option<String>,
+    /// What is looked at beside the load.
+    pub watch: watch::Options,
     /// How the load is made.
     pub manner: Manner,
 }
@@ -89,20 +80,6 @@ impl Default for Manner {
     }
 }
 
-/// Where the fate of requests is entered.
-#[derive(Clone)]
-struct Accounts {
-    sums: Arc<Ledger>,
-    book: Option<Arc<Book>>,
-}
-
-struct Due {
-    request: Request,
-    /// What is in it, where a book is kept.
-    items: Vec<Item>,
-    at: Instant,
-}
-
 /// Runs and reports. Progress goes to `progress`, once a second.
 ///
 /// # Errors
@@ -124,41 +101,29 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
     };
     let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
     let book = book.map(Arc::new);
-    let url = options.metrics_url.as_deref();
-    let mut before = match url {
-        Some(url) => Some(Figures::read(url).await?),
-        None => None,
-    };
+    let watch = Watch::new(&options.watch, &options.send).await?;
+    let mut before = watch.figures().await?;
     if !options.warmup.is_zero() {
         let sums = Arc::new(Ledger::new()?);
-        let accounts = Accounts { sums: Arc::clone(&sums), book: book.clone() };
+        let accounts = Accounts { sums: Arc::clone(&sums), book: book.clone(), lasts: None };
         source.phase(options, options.warmup, &accounts, &|_, _| {}).await?;
-        if let Some((url, before)) = url.zip(before.as_mut()) {
-            // Lest what the warm-up sent count for the run.
-            figures::catch_up(url, before, &sums).await?;
-            *before = Figures::read(url).await?;
-        }
+        // Lest what the warm-up sent count for the run.
+        before = watch.caught_up(before, &sums).await?;
     }
-    let ledger = Arc::new(Ledger::new()?);
-    let accounts = Accounts { sums: Arc::clone(&ledger), book };
+    let lasts = options.watch.queryable.as_ref().map(|_| Arc::new(Lasts::default()));
+    let accounts = Accounts { sums: Arc::new(Ledger::new()?), book, lasts };
     let (began, used) = (Instant::now(), processor::seconds());
+    let watching = watch.begin(before, &accounts, options.duration);
     source.phase(options, options.duration, &accounts, &progress).await?;
-    let seconds = began.elapsed().as_secs_f64();
     let run = Run {
         seed: options.seed,
         services: options.services,
         target_spans_per_second: options.spans_per_second,
-        seconds,
+        seconds: began.elapsed().as_secs_f64(),
         processor_seconds: processor::seconds().zip(used).map(|(after, before)| after - before),
     };
-    let server = match url.zip(before) {
-        Some((url, before)) => {
-            let caught_up = figures::catch_up(url, &before, &ledger).await?;
-            Some(figures::server(&before, &caught_up, seconds))
-        }
-        None => None,
-    };
-    Ok(Report::new(run, &ledger, server))
+    let watched = watching.end(run.seconds).await;
+    Ok(Report::new(run, &accounts.sums, watched))
 }
 
 /// Fails where options do not go together.
@@ -182,6 +147,17 @@ fn fits(options: &Options) -> Result<()> {
     if !options.backfill.is_zero() && point_rate > 0.0 {
         bail!(
             "--backfill does not go with --point-rate: where time is stretched, a counter would begin anew with each playing and go on from its old value"
+        );
+    }
+    let sends = options.spans_per_second > 0.0 || log_rate > 0.0 || point_rate > 0.0;
+    if !sends && options.watch.ask.is_none() {
+        bail!(
+            "--rate 0 leaves nothing to do: give --ask to put questions without a load, or --log-rate or --point-rate"
+        );
+    }
+    if options.watch.queryable.is_some() && options.spans_per_second <= 0.0 && log_rate <= 0.0 {
+        bail!(
+            "--queryable looks for the last traces and log records, and none are sent: give --rate, or --log-rate with --prepared"
         );
     }
     if !prepared && (log_rate > 0.0 || point_rate > 0.0) {
@@ -221,7 +197,7 @@ impl Source {
         progress: &impl Fn(&Ledger, Duration),
     ) -> Result<()> {
         let (reel, played) = match self {
-            Self::Live(traffic) => return phase(options, traffic, length, accounts, progress).await,
+            Self::Live(traffic) => return live::phase(options, traffic, length, accounts, progress).await,
             Self::Prepared { reel, played } => (reel, played),
         };
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos());
@@ -238,7 +214,7 @@ impl Source {
                 backfill_ns: nanos(options.backfill)?,
                 end_ns,
             },
-            ledger: Arc::clone(&accounts.sums),
+            accounts: accounts.clone(),
         };
         playing.play(progress).await
     }
@@ -255,139 +231,6 @@ fn fault(options: &Options, topology: &Topology, kind: Kind, name: Option<&str>)
     Ok(fault)
 }
 
-async fn phase(
-    options: &Options,
-    traffic: &mut Traffic,
-    length: Duration,
-    accounts: &Accounts,
-    progress: &impl Fn(&Ledger, Duration),
-) -> Result<()> {
-    let connections = options.connections.max(1);
-    let mut lanes = Vec::new();
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        let (lane, due) = mpsc::channel(WAITING_PER_CONNECTION);
-        lanes.push(lane);
-        tasks.spawn(deliver(Sender::new(&options.send)?, due, accounts.clone()));
-    }
-    let mut dealer = Dealer::new(options.manner.sharing, connections);
-    let mut waiting: Vec<Waiting> = lanes.iter().map(|_| Waiting::default()).collect();
-    let mut dice = Dice::new(options.seed).branch(4);
-    let (began, started_ns) = (Instant::now(), unix_nanos());
-    let (mut made, mut wanted, mut step, mut told) = (0.0, 0.0, 0_u32, 0);
-    let mut since_metrics: (Vec<Span>, u64, Instant) =
-        (Vec::new(), instant(options, length, 0, started_ns), began);
-    while STEP * step < length {
-        let due = began + STEP * step;
-        tokio::time::sleep_until(due.into()).await;
-        step += 1;
-        let mut spans = Vec::new();
-        let now = instant(options, length, step, started_ns);
-        wanted += options.spans_per_second * STEP.as_secs_f64() * traffic.load(now);
-        while made + (spans.len() as f64) < wanted {
-            traffic.request(now + dice.word() % STEP.as_nanos() as u64, &mut spans);
-        }
-        made += spans.len() as f64;
-        let is_last = length <= STEP * step;
-        for ((lane, waiting), spans) in lanes.iter().zip(&mut waiting).zip(dealer.shared_out(&spans)) {
-            let ready = waiting.ready(spans, due, options, is_last);
-            for request in requests(traffic, &ready, options, due, &mut dice) {
-                lane.send(request).await.context("a connection's task ended")?;
-            }
-        }
-        since_metrics.0.append(&mut spans);
-        // At the end as well, as an SDK does when it is shut down.
-        if since_metrics.2.elapsed() >= METRICS_INTERVAL || is_last {
-            // By service whatever is asked for, lest two connections carry one series.
-            let shared = Dealer::new(Sharing::ByService, connections).shared_out(&since_metrics.0);
-            for (lane, spans) in lanes.iter().zip(shared) {
-                let message = encode::metrics(traffic, &spans, (since_metrics.1, now), &mut dice);
-                let items = 5 * message.resource_metrics.len() as u64;
-                let request = Request::metrics(&message, items);
-                let items = if options.ledger.is_some() { item::points(&message) } else { Vec::new() };
-                lane.send(Due { request, items, at: due }).await.context("a connection's task ended")?;
-            }
-            since_metrics = (Vec::new(), now, Instant::now());
-        }
-        if began.elapsed().as_secs() > told {
-            told = began.elapsed().as_secs();
-            progress(&accounts.sums, began.elapsed());
-        }
-    }
-    drop(lanes);
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a connection's task failed")??;
-    }
-    Ok(())
-}
-
-/// The time that a step plays: now, or its share of the time to fill.
-fn instant(options: &Options, length: Duration, step: u32, started_ns: u64) -> u64 {
-    if options.backfill.is_zero() {
-        return unix_nanos();
-    }
-    let left = 1.0 - (STEP * step).as_secs_f64() / length.as_secs_f64();
-    started_ns - options.backfill.mul_f64(left.clamp(0.0, 1.0)).as_nanos() as u64
-}
-
-async fn deliver(sender: Sender, mut due: mpsc::Receiver<Due>, accounts: Accounts) -> Result<()> {
-    while let Some(Due { request, items, at }) = due.recv().await {
-        let number = match &accounts.book {
-            Some(book) => Some((book, book.sent(request.signal, &items).await?)),
-            None => None,
-        };
-        let delivery = sender.deliver(&request).await;
-        accounts.sums.enter(&request, &delivery, at.elapsed());
-        if let Some((book, number)) = number {
-            book.ended(number, &delivery).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Spans of one connection that wait for their request to be full.
-#[derive(Default)]
-struct Waiting {
-    spans: Vec<Span>,
-    since: Option<Instant>,
-}
-
-impl Waiting {
-    /// Takes the spans of a step; answers those that are due with it: full requests, and what has waited long enough or is
-    /// the last.
-    fn ready(&mut self, mut spans: Vec<Span>, now: Instant, options: &Options, is_last: bool) -> Vec<Span> {
-        self.spans.append(&mut spans);
-        let since = *self.since.get_or_insert(now);
-        // The first of them came in up to a step ago; at the next step it would be too old.
-        if is_last || since + options.manner.flush < now + 2 * STEP {
-            self.since = None;
-            return std::mem::take(&mut self.spans);
-        }
-        let full = self.spans.len() - self.spans.len() % options.batch.max(1);
-        if full > 0 {
-            self.since = (full < self.spans.len()).then_some(now);
-        } else if self.spans.is_empty() {
-            self.since = None;
-        }
-        self.spans.drain(..full).collect()
-    }
-}
-
-fn requests(traffic: &Traffic, spans: &[Span], options: &Options, at: Instant, dice: &mut Dice) -> Vec<Due> {
-    let mut requests = Vec::new();
-    for batch in spans.chunks(options.batch.max(1)) {
-        let spans = encode::spans(traffic, batch);
-        let items = if options.ledger.is_some() { item::spans(&spans) } else { Vec::new() };
-        requests.push(Due { request: Request::traces(&spans), items, at });
-        let logs = encode::logs(traffic, batch, options.chatter, dice);
-        if !logs.resource_logs.is_empty() {
-            let items = if options.ledger.is_some() { item::logs(&logs) } else { Vec::new() };
-            requests.push(Due { request: Request::logs(&logs), items, at });
-        }
-    }
-    requests
-}
-
 /// Nanoseconds since the Unix epoch.
 pub fn unix_nanos() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -395,11 +238,12 @@ pub fn unix_nanos() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::ask;
     use crate::send::Protocol;
 
-    fn options(manner: Manner) -> Options {
+    pub(crate) fn options(manner: Manner) -> Options {
         Options {
             send: send::Options {
                 endpoint: "localhost:4317".into(),
@@ -420,7 +264,7 @@ mod tests {
             chatter: 0.0,
             fault: None,
             ledger: None,
-            metrics_url: None,
+            watch: watch::Options::default(),
             manner,
         }
     }
@@ -442,28 +286,15 @@ mod tests {
         assert!(refused(&backfill).starts_with("--backfill does not go with --point-rate"));
         let live = options(Manner { point_rate: 1.0, ..Manner::default() });
         assert!(refused(&live).contains("need --prepared"));
-    }
-
-    /// Feeds ten steps of 30 spans; answers how many were ready at each.
-    fn ready(flush: Duration) -> Vec<usize> {
-        let options = options(Manner { flush, ..Manner::default() });
-        let mut traffic = Traffic::new(Topology::seeded(1, 10), Vec::new(), 1);
-        let (mut waiting, began) = (Waiting::default(), Instant::now());
-        let step = |step| {
-            let mut spans = Vec::new();
-            while spans.len() < 30 {
-                traffic.request(1, &mut spans);
-            }
-            spans.truncate(30);
-            waiting.ready(spans, began + STEP * step, &options, step == 9).len()
-        };
-        (0..10).map(step).collect()
-    }
-
-    #[test]
-    fn spans_wait_until_there_are_enough_of_them_or_long_enough() {
-        assert_eq!(ready(STEP), [30; 10]);
-        assert_eq!(ready(STEP * 2), [0, 60, 0, 60, 0, 60, 0, 60, 0, 60]);
-        assert_eq!(ready(STEP * 100), [0, 0, 64, 0, 64, 0, 64, 0, 64, 44]);
+        let silent = Options { spans_per_second: 0.0, ..options(Manner::default()) };
+        assert!(refused(&silent).contains("nothing to do: give --ask"));
+        let ask = ask::Options { url: "http://localhost:8080/mcp".into(), every: Duration::from_secs(1) };
+        let watch = watch::Options { ask: Some(ask), ..watch::Options::default() };
+        let asking = Options { watch: watch.clone(), ..silent.clone() };
+        assert!(fits(&asking).is_ok());
+        let watch = watch::Options { queryable: Some("http://localhost:8080".into()), ..watch };
+        assert!(refused(&Options { watch: watch.clone(), ..silent }).starts_with("--queryable looks for"));
+        let records = options(Manner { prepared: true, log_rate: 1.0, ..Manner::default() });
+        assert!(fits(&Options { watch, spans_per_second: 0.0, ..records }).is_ok());
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BufMut};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -33,6 +34,27 @@ pub struct Options {
     pub timeout: Duration,
     /// How long a request that may be retried is sent again.
     pub retry_for: Duration,
+}
+
+impl Options {
+    /// A client over HTTP that says in each request who it is, as senders do.
+    ///
+    /// # Errors
+    /// When the key or the tenant cannot stand in a header.
+    pub(crate) fn client(&self, timeout: Duration) -> Result<reqwest::Client> {
+        encrypt();
+        let bearer = format!("Bearer {}", self.api_key);
+        let headers = [
+            (AUTHORIZATION, &bearer, !self.api_key.is_empty()),
+            (HeaderName::from_static("x-tenant-id"), &self.tenant, !self.tenant.is_empty()),
+        ];
+        let mut map = HeaderMap::new();
+        for (name, value, _) in headers.into_iter().filter(|(.., wanted)| *wanted) {
+            let value = HeaderValue::from_str(value);
+            map.insert(name.clone(), value.with_context(|| format!("{name} is not visible ASCII"))?);
+        }
+        Ok(reqwest::Client::builder().default_headers(map).timeout(timeout).build()?)
+    }
 }
 
 /// The transport.
@@ -188,9 +210,7 @@ impl Sender {
                 Way::Grpc(endpoint.tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).connect_lazy())
             }
             Protocol::Http => {
-                encrypt();
-                let client = reqwest::Client::builder().timeout(options.timeout).build()?;
-                Way::Http(client, url.trim_end_matches('/').to_owned())
+                Way::Http(options.client(options.timeout)?, url.trim_end_matches('/').to_owned())
             }
         };
         Ok(Self { options: options.clone(), way })
@@ -251,16 +271,10 @@ impl Sender {
     }
 
     async fn over_http(&self, client: &reqwest::Client, url: &str, request: &Request) -> Try {
-        let mut call = client
+        let call = client
             .post(format!("{url}{}", request.signal.path()))
             .header("content-type", "application/x-protobuf")
             .body(request.body.clone());
-        if !self.options.api_key.is_empty() {
-            call = call.header("authorization", format!("Bearer {}", self.options.api_key));
-        }
-        if !self.options.tenant.is_empty() {
-            call = call.header("x-tenant-id", &self.options.tenant);
-        }
         let answer = match call.send().await {
             Ok(answer) => answer,
             Err(error) => return Try::Again(error.to_string(), None),

@@ -9,6 +9,7 @@ use loadsim::oracle::entries::Entries;
 use loadsim::oracle::item::Item;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol, Signal};
+use loadsim::watch;
 use otelcontext::model::id::{ServiceId, SpanId, TenantNumber, TraceId};
 use otelcontext::model::node::NodeKind;
 use otelcontext::model::span::SpanKind;
@@ -49,7 +50,7 @@ async fn d2_every_acknowledged_span_survives_kill_9_once_and_the_graph_agrees_wi
             chatter: 0.1,
             fault: None,
             ledger: Some(ledger.clone()),
-            metrics_url: None,
+            watch: watch::Options::default(),
             manner: run::Manner::default(),
         };
         async move { run::run(&options, |_, _| {}).await.unwrap() }

@@ -16,6 +16,7 @@ mod door;
 mod graph;
 mod investigations;
 mod isolation;
+mod load;
 mod mcp;
 mod own_spans;
 mod pinned;

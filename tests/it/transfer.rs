@@ -8,6 +8,7 @@ use std::time::Duration;
 use loadsim::oracle::entries::Entries;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol};
+use loadsim::watch;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -62,7 +63,7 @@ fn load(endpoint: &str, ledger: &Path) -> Options {
         chatter: 0.1,
         fault: None,
         ledger: Some(ledger.to_owned()),
-        metrics_url: None,
+        watch: watch::Options::default(),
         manner: run::Manner::default(),
     }
 }

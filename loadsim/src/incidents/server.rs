@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::mcp;
 
 /// How long a server may take to start, and to store what it took.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,6 +21,7 @@ pub(crate) struct Server {
     child: Child,
     folder: PathBuf,
     client: Client,
+    mcp: mcp::Client,
     /// The base URL of OTLP/HTTP.
     pub(crate) otlp: String,
     http: String,
@@ -61,7 +64,8 @@ impl Server {
             drop(child.kill());
             bail!("{} did not say where it listens", program.display());
         };
-        let server = Self { child, folder, client, otlp, http };
+        let mcp = mcp::Client::new(client.clone(), format!("{http}/mcp"));
+        let server = Self { child, folder, client, mcp, otlp, http };
         let ready = format!("{}/ready", server.http);
         server.until(async |client| Ok(client.get(&ready).send().await?.status().is_success())).await?;
         Ok(server)
@@ -82,26 +86,12 @@ impl Server {
 
     /// Calls a tool over MCP; answers its structured content.
     pub(crate) async fn ask(&self, tool: &str, arguments: Value) -> Result<Value> {
-        let answer = self.call("tools/call", json!({"name": tool, "arguments": arguments})).await?;
-        let content = answer["result"]["structuredContent"].clone();
-        ensure!(content.is_object(), "{tool} answered {answer}");
-        Ok(content)
+        self.mcp.ask(tool, &arguments).await.with_context(|| tool.to_owned())
     }
 
     /// The tools there are.
     pub(crate) async fn tools(&self) -> Result<Vec<Value>> {
-        let answer = self.call("tools/list", json!({})).await?;
-        let tools = answer["result"]["tools"].as_array().cloned();
-        tools.with_context(|| format!("tools/list answered {answer}"))
-    }
-
-    async fn call(&self, method: &str, params: Value) -> Result<Value> {
-        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let request = self.client.post(format!("{}/mcp", self.http)).json(&call);
-        let answer = request.header("accept", "application/json, text/event-stream").send().await?;
-        let text = answer.text().await?;
-        let data = text.lines().rev().find_map(|line| line.strip_prefix("data:")).unwrap_or(&text);
-        serde_json::from_str(data).with_context(|| text.clone())
+        self.mcp.tools().await
     }
 
     /// Asks a tool until its first table has a row.

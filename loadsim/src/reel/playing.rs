@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::strip::Limits;
 use super::{Reel, Showing};
+use crate::accounts::Accounts;
 use crate::ledger::Ledger;
 use crate::send::Sender;
 
@@ -22,7 +23,7 @@ pub(crate) struct Playing {
     /// When and as what it is played.
     pub(crate) showing: Showing,
     /// Where the fate of requests is entered.
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) accounts: Accounts,
 }
 
 impl Playing {
@@ -45,7 +46,7 @@ impl Playing {
                     Some(ended) => ended.context("a connection's task failed")?,
                     None => break,
                 },
-                _ = seconds.tick() => progress(&playing.ledger, began.elapsed()),
+                _ = seconds.tick() => progress(&playing.accounts.sums, began.elapsed()),
             }
         }
         // Also where the last request was due earlier, or where there were none: the length of a phase is what was asked.
@@ -64,7 +65,7 @@ impl Playing {
             // Made late, so that requests which wait for a slow server take no memory.
             let request = self.reel.request(strip, &cut, &self.showing);
             let delivery = sender.deliver(&request).await;
-            self.ledger.enter(&request, &delivery, due.elapsed());
+            self.accounts.enter(strip.lane, &request, &delivery, due.elapsed());
         }
     }
 }

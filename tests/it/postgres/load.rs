@@ -9,6 +9,7 @@ use loadsim::oracle::entries::Entries;
 use loadsim::report::Report;
 use loadsim::run::{self, Options};
 use loadsim::send::{self, Protocol, Signal};
+use loadsim::watch;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -73,7 +74,7 @@ pub(super) fn start(
         chatter: 0.1,
         fault: None,
         ledger: Some(ledger),
-        metrics_url: None,
+        watch: watch::Options::default(),
         manner: run::Manner::default(),
     };
     let task = tokio::spawn(async move { run::run(&options, |_, _| {}).await.unwrap() });

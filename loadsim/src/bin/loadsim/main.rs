@@ -1,22 +1,22 @@
 //! `loadsim`: seeded telemetry over real OTLP.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod play;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use loadsim::accuracy;
 use loadsim::compare;
 use loadsim::conformance::{self, Level};
-use loadsim::fault::Kind;
+use loadsim::graph;
 use loadsim::incidents::evaluate;
 use loadsim::incidents::replay::{self, EndAt, Target};
 use loadsim::oracle::check::{self, Stored};
 use loadsim::planted::{agent, suite};
-use loadsim::run::{self, Manner, Options};
-use loadsim::send::{self, Protocol};
-use loadsim::sharing::Sharing;
+use serde_json::Value;
+
+use crate::play::Play;
 
 /// At which seconds of a minute recorded incidents end unless others are given.
 const SECONDS: [u8; 3] = [0, 20, 40];
@@ -49,6 +49,8 @@ enum Command {
     Accuracy(Accuracy),
     /// Prints the figures of two reports side by side, and the ratio of the second's to the first's.
     Compare(Compare),
+    /// Draws how runs went over time, from their reports: spans acknowledged, p99, and the server's cores, memory and disk.
+    Graph(Graph),
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +59,16 @@ struct Compare {
     first: PathBuf,
     /// What another run wrote.
     second: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Graph {
+    /// What runs wrote with --report; each is a line in every panel.
+    #[arg(required = true)]
+    reports: Vec<PathBuf>,
+    /// The drawing to write.
+    #[arg(long)]
+    svg: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -187,102 +199,9 @@ struct Conformance {
     report: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-struct Play {
-    /// Where to send: host:port, or a URL with --protocol http.
-    #[arg(long, default_value = "localhost:4317")]
-    endpoint: String,
-    /// grpc or http.
-    #[arg(long, default_value = "grpc", value_parser = ["grpc", "http"])]
-    protocol: String,
-    /// Services to simulate.
-    #[arg(long, default_value_t = 200)]
-    services: usize,
-    /// Spans a second for each service.
-    #[arg(long, default_value_t = 50.0)]
-    rate: f64,
-    /// How long to measure, such as 60s, 5m or 500ms.
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    duration: Duration,
-    /// How long to run before measuring.
-    #[arg(long, default_value = "0s", value_parser = duration)]
-    warmup: Duration,
-    /// Spread the timestamps over this much time before now; not with --point-rate.
-    #[arg(long, default_value = "0s", value_parser = duration)]
-    backfill: Duration,
-    /// Tenant to send as; the server's default when not given.
-    #[arg(long, default_value = "")]
-    tenant_id: String,
-    /// The server's key.
-    #[arg(long, env = "API_KEY", default_value = "", hide_env_values = true)]
-    api_key: String,
-    /// Repeats a run; with --prepared all but the ids of traces, which differ from run to run.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Connections; services are shared out among them, or traces with --collector.
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
-    /// Spans, log records or points of one export request at most; 512 is an SDK's default, 8192 a Collector's.
-    #[arg(long, default_value_t = 512)]
-    batch: usize,
-    /// How long spans wait at most for a request to be full; an SDK's default is 5s, a Collector's 200ms.
-    #[arg(long, default_value = "50ms", value_parser = duration)]
-    flush: Duration,
-    /// Each connection takes whole traces with their log records, and so carries all services, as from a Collector in front of
-    /// them. Records of --log-rate are dealt out in turn; points stay with the connection of their service.
-    #[arg(long)]
-    collector: bool,
-    /// Makes at most five seconds of traffic beforehand and plays them again and again with new trace ids and times, so that
-    /// loadsim costs less. Everything else repeats; the counters of --point-rate begin anew with each round of their points.
-    #[arg(long)]
-    prepared: bool,
-    /// Log records for each request handled without failure.
-    #[arg(long, default_value_t = 0.2)]
-    chatter: f64,
-    /// Log records a second for each service beside those that belong to requests; needs --prepared.
-    #[arg(long, default_value_t = 0.0)]
-    log_rate: f64,
-    /// Metric points a second for each service beside those about requests; needs --prepared.
-    #[arg(long, default_value_t = 0.0)]
-    point_rate: f64,
-    /// A fault after the warm-up.
-    #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::name)).try_map(|name| name.parse::<Kind>()))]
-    fault: Option<Kind>,
-    /// The service that the fault hits; chosen by the seed when not given.
-    #[arg(long, requires = "fault")]
-    fault_service: Option<String>,
-    /// How long a request is sent again while the server is away or overloaded.
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    retry_for: Duration,
-    /// Writes what is sent and how it is answered, each synced before the next step, for `loadsim check`.
-    #[arg(long)]
-    ledger: Option<PathBuf>,
-    /// The server's /metrics, for its processor, memory and disk use; then what it acknowledged is waited for.
-    #[arg(long)]
-    metrics_url: Option<String>,
-    /// Writes the report as JSON.
-    #[arg(long)]
-    report: Option<PathBuf>,
-}
-
 fn stored(text: &str) -> Result<Stored, String> {
     let (tenant, path) = text.split_once('=').ok_or("what is stored is given as TENANT=FILE")?;
     Ok(Stored { tenant: tenant.to_owned(), path: path.into() })
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("a duration ends with ms, s, m or h".into()),
-    };
-    let seconds: f64 =
-        number.parse().map_err(|_| "a duration is a number with a unit, such as 60s".to_owned())?;
-    Duration::try_from_secs_f64(seconds * factor).map_err(|error| error.to_string())
 }
 
 #[tokio::main]
@@ -296,7 +215,8 @@ async fn main() -> Result<()> {
         Arguments { command: Some(Command::Agent(arguments)), .. } => agent(arguments).await,
         Arguments { command: Some(Command::Accuracy(arguments)), .. } => accuracy(arguments).await,
         Arguments { command: Some(Command::Compare(arguments)), .. } => compare(&arguments),
-        Arguments { command: None, play } => self::play(play).await,
+        Arguments { command: Some(Command::Graph(arguments)), .. } => graph(&arguments),
+        Arguments { command: None, play } => play::play(play).await,
     }
 }
 
@@ -409,12 +329,22 @@ fn write(
 }
 
 fn compare(arguments: &Compare) -> Result<()> {
-    let [first, second] = [&arguments.first, &arguments.second].map(|path| {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
-    });
-    print!("{}", compare::table(&first?, &second?));
+    let (first, second) = (report(&arguments.first)?, report(&arguments.second)?);
+    print!("{}", compare::table(&first, &second));
     Ok(())
+}
+
+fn graph(arguments: &Graph) -> Result<()> {
+    let named = |path: &PathBuf| Ok((path.display().to_string(), report(path)?));
+    let reports = arguments.reports.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let drawing = graph::draw(&reports)?;
+    std::fs::write(&arguments.svg, drawing).with_context(|| arguments.svg.display().to_string())
+}
+
+/// What a run wrote.
+fn report(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))
 }
 
 /// Compares; fails unless the verdict is clean.
@@ -442,55 +372,4 @@ fn address(url: &str) -> Result<String> {
         "an endpoint is http://host:port, {url} is not"
     );
     Ok(address.to_owned())
-}
-
-async fn play(arguments: Play) -> Result<()> {
-    let protocol = if arguments.protocol == "grpc" { Protocol::Grpc } else { Protocol::Http };
-    let options = Options {
-        send: send::Options {
-            endpoint: arguments.endpoint,
-            protocol,
-            tenant: arguments.tenant_id,
-            api_key: arguments.api_key,
-            timeout: Duration::from_secs(10),
-            retry_for: arguments.retry_for,
-        },
-        seed: arguments.seed,
-        services: arguments.services,
-        spans_per_second: arguments.rate * arguments.services as f64,
-        duration: arguments.duration,
-        warmup: arguments.warmup,
-        backfill: arguments.backfill,
-        connections: arguments.connections,
-        batch: arguments.batch,
-        chatter: arguments.chatter,
-        fault: arguments.fault.map(|kind| (kind, arguments.fault_service)),
-        ledger: arguments.ledger,
-        metrics_url: arguments.metrics_url,
-        manner: Manner {
-            prepared: arguments.prepared,
-            sharing: if arguments.collector { Sharing::ByTrace } else { Sharing::ByService },
-            flush: arguments.flush,
-            log_rate: arguments.log_rate,
-            point_rate: arguments.point_rate,
-        },
-    };
-    let report = run::run(&options, |ledger, elapsed| {
-        if elapsed.as_secs().is_multiple_of(10) {
-            let [spans, ..] = ledger.sums();
-            eprintln!(
-                "{} s: {} spans sent, {} acknowledged",
-                elapsed.as_secs(),
-                spans.sent,
-                spans.acknowledged
-            );
-        }
-    })
-    .await?;
-    print!("{}", report.text());
-    if let Some(path) = arguments.report {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(&path, json).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
 }
