@@ -108,12 +108,10 @@ pub async fn evaluate(options: &Options, mut each: impl FnMut(&Answer)) -> Resul
         options.only.is_empty() || options.only.iter().any(|beginning| name.starts_with(beginning.as_str()))
     };
     let mut answers = Vec::new();
-    let mut number = 0;
     for truth in truths.values().filter(|truth| wanted(&truth.id)) {
         let case = Case::open(&options.folder.join(&truth.id))?;
         for second in &options.seconds {
-            number += 1;
-            let server = Server::start(&options.program, number).await?;
+            let server = Server::start(&options.program).await?;
             let asked = ask(&case, truth, (&server, *second)).await.with_context(|| truth.id.clone())?;
             asked.iter().for_each(&mut each);
             answers.extend(asked);

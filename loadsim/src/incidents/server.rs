@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,6 +16,8 @@ use crate::mcp;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Servers that this process started, each of which has a folder, also where several run at once.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// A server that runs; it ends, and its folder goes, when this is dropped.
 pub(crate) struct Server {
@@ -29,9 +32,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `program` and waits until it is ready.
-    pub(crate) async fn start(program: &Path, number: usize) -> Result<Self> {
+    pub(crate) async fn start(program: &Path) -> Result<Self> {
         crate::send::encrypt();
         let client = Client::builder().timeout(PATIENCE).build()?;
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("loadsim-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let mut child = Command::new(program)

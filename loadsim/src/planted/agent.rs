@@ -88,10 +88,10 @@ pub struct Report {
 /// When the server does not start, or refuses something.
 pub async fn run(options: &Options, mut each: impl FnMut(&Conversation)) -> Result<Report> {
     let mut report = Report::default();
-    for (number, (kind, seed)) in systems(options).into_iter().enumerate() {
+    for (kind, seed) in systems(options) {
         let name = kind.map_or("quiet", Kind::name);
         let (planted, server, _) =
-            played(options, kind, seed, number + 1).await.with_context(|| format!("{name}, seed {seed}"))?;
+            played(options, kind, seed).await.with_context(|| format!("{name}, seed {seed}"))?;
         let conversation = talk(&planted, &server).await.with_context(|| format!("{name}, seed {seed}"))?;
         each(&conversation);
         report.conversations.push(conversation);

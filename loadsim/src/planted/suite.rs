@@ -48,8 +48,8 @@ pub struct Report {
 /// When the server does not start, or refuses something.
 pub async fn run(options: &Options, mut each: impl FnMut(&Outcome)) -> Result<Report> {
     let mut report = Report::default();
-    for (number, (kind, seed)) in systems(options).into_iter().enumerate() {
-        let outcomes = one(options, kind, seed, number + 1).await;
+    for (kind, seed) in systems(options) {
+        let outcomes = one(options, kind, seed).await;
         let outcomes =
             outcomes.with_context(|| format!("{}, seed {seed}", kind.map_or("quiet", Kind::name)))?;
         outcomes.iter().for_each(&mut each);
@@ -75,12 +75,11 @@ pub(super) async fn played(
     options: &Options,
     kind: Option<Kind>,
     seed: u64,
-    number: usize,
 ) -> Result<(Planted, Server, u64)> {
     let now_ns = unix_nanos();
     let from_ns = now_ns - FAULTY.as_nanos() as u64;
     let planted = plant(kind, seed, from_ns).context("no system has a place for the fault")?;
-    let server = Server::start(&options.program, number).await?;
+    let server = Server::start(&options.program).await?;
     let sender = Sender::new(&send::Options {
         endpoint: server.otlp.clone(),
         protocol: Protocol::Http,
@@ -94,8 +93,8 @@ pub(super) async fn played(
     Ok((planted, server, now_ns))
 }
 
-async fn one(options: &Options, kind: Option<Kind>, seed: u64, number: usize) -> Result<Vec<Outcome>> {
-    let (planted, server, now_ns) = played(options, kind, seed, number).await?;
+async fn one(options: &Options, kind: Option<Kind>, seed: u64) -> Result<Vec<Outcome>> {
+    let (planted, server, now_ns) = played(options, kind, seed).await?;
     let mut outcomes = Vec::new();
     for (is_recent, long) in [(false, FAULTY), (true, RECENT)] {
         let window = json!({
