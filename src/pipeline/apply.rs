@@ -197,13 +197,12 @@ impl<S: Keep> Applier<S> {
         let mut source = replay::Source::new(replay, door);
         while let Some(read) = source.next(this.options.commit_items_max, this.options.bytes_max / 4)? {
             records += read.waiting.len() as u64;
-            for request in &read.waiting {
-                // What became a letter before a crash, and is stored now, must not be sent again.
-                if let Err(failure) = this.letters.take_back(request.source.received, request.lsn.0) {
+            for (received, lsn) in read.requests() {
+                // What became a letter before a crash, and is stored or becomes another letter now, must not be sent again.
+                if let Err(failure) = this.letters.take_back(received, lsn) {
                     warn!(
                         error = chain(&failure),
-                        lsn = request.lsn.0,
-                        "a dead letter of a request that is applied again stays"
+                        lsn, "a dead letter of a request that is applied again stays"
                     );
                 }
             }

@@ -1,6 +1,7 @@
 //! Committing what was enriched, however long the store makes it wait, without the rows that it refuses for good.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::model::batch::Signal;
 use crate::store::error::Error;
 use crate::store::rows::{Commit, Committed};
 
+use super::apply::in_place;
 use super::finish::Committer;
 use super::keep::Keep;
 use super::poison::{Origins, Request, Row, Search};
@@ -135,12 +137,10 @@ impl<S: Keep> Committer<S> {
     /// Keeps a letter, however long it takes until there is room for it: what is in no table and in no letter must not
     /// leave the journal.
     pub(super) async fn bury(&self, letter: Letter) {
-        let letter = Arc::new(letter);
         let mut pause = Duration::from_millis(50);
         loop {
-            let (letters, kept) = (self.letters.clone(), Arc::clone(&letter));
-            let put = tokio::task::spawn_blocking(move || letters.put(&kept));
-            match put.await {
+            let work = || self.letters.put(&letter);
+            match in_place(|| catch_unwind(AssertUnwindSafe(work))) {
                 Ok(Ok(name)) => {
                     error!(name, items = letter.items, reason = letter.reason, "put into a dead letter");
                     self.tally.buried(letter.signal, letter.items);

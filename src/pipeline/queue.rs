@@ -51,7 +51,7 @@ impl Source {
 pub(super) struct Claim {
     sender: Sender,
     /// Bytes of memory that it takes.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Whether it tells of failures.
     tells: bool,
 }

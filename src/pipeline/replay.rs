@@ -6,6 +6,7 @@ use crate::decode::{self, Encoding, Limits};
 use crate::fault::chain;
 use crate::journal::{self, Lsn, Record, Replay};
 use crate::letters::Letter;
+use crate::model::time::UnixNanos;
 use crate::rules::Rules;
 
 use super::apply::in_place;
@@ -84,6 +85,14 @@ pub(super) struct Read {
     pub(super) unreadable: Vec<Letter>,
     /// The last of all.
     pub(super) last: Option<Lsn>,
+}
+
+impl Read {
+    /// When each of them was received, and its number.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (UnixNanos, u64)> {
+        let waiting = self.waiting.iter().map(|request| (request.source.received, request.lsn.0));
+        waiting.chain(self.unreadable.iter().map(|letter| (letter.received, letter.lsn)))
+    }
 }
 
 /// The request as it was accepted: the same bytes at the same instant decode to the same batch.

@@ -68,10 +68,14 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    /// Takes the writer out, and leaves a doubt about the commit at `lsn` in its place; none where it is not ready.
-    fn take(&mut self, lsn: u64) -> Option<Box<Writer>> {
-        let doubt = Self::InDoubt { lsn, committed: Committed::default() };
-        match std::mem::replace(self, doubt) {
+    /// The connection is lost or in use, and so may be the end of the commit at `lsn`.
+    fn doubt(lsn: u64) -> Self {
+        Self::InDoubt { lsn, committed: Committed::default() }
+    }
+
+    /// Takes the writer out: should work with it end in a panic, its connection is lost. None where it is not ready.
+    fn take(&mut self) -> Option<Box<Writer>> {
+        match std::mem::replace(self, Self::doubt(NO_COMMIT)) {
             Self::Ready(writer) => Some(writer),
             other => {
                 *self = other;
@@ -118,14 +122,21 @@ impl Inner {
         if commit.lsn < applied {
             return Err(Error::Behind { lsn: commit.lsn, applied });
         }
-        // Should this end in a panic, nobody knows what became of the commit.
-        let mut writer = slot.take(commit.lsn).ok_or(Error::Stopped)?;
+        let mut writer = slot.take().ok_or(Error::Stopped)?;
         if let Database::Sqlite(file) = &self.options.database
             && file.log_bytes() > file::LOG_BYTES_MAX
         {
             writer.shorten_log().await;
         }
-        match writer.transaction(&commit, &self.names, &self.options.journal).await {
+        let ended = match writer.transaction(&commit, &self.names, &self.options.journal).await {
+            Ok(written) => {
+                // Should this end in a panic from here on, nobody knows what became of the commit.
+                *slot = Slot::doubt(commit.lsn);
+                writer.end(written).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match ended {
             Ok(written) => {
                 self.names.written(&written.pending);
                 let committed = writer.take(written).await;
@@ -138,7 +149,7 @@ impl Inner {
                 Err(error)
             }
             Err(Failure::Lost(error)) => {
-                *slot = Slot::InDoubt { lsn: NO_COMMIT, committed: Committed::default() };
+                *slot = Slot::doubt(NO_COMMIT);
                 Err(error)
             }
             Err(Failure::InDoubt(error, committed)) => {
@@ -153,7 +164,7 @@ impl Inner {
 
     async fn try_out(&self, commit: &Arc<Commit>) -> Result<(), Error> {
         let mut slot = self.writing().await?;
-        let mut writer = slot.take(NO_COMMIT).ok_or(Error::Stopped)?;
+        let mut writer = slot.take().ok_or(Error::Stopped)?;
         let tried = match writer.connection.begin().await {
             Ok(()) => write::write(&mut writer, commit, &self.names, &self.options.journal).await.map(|_| ()),
             Err(error) => Err(error),
@@ -202,7 +213,7 @@ impl Inner {
             && let Err(error) = writer.answers().await
         {
             let was_silent = writer.connection.is_silent();
-            *slot = Slot::InDoubt { lsn: NO_COMMIT, committed: Committed::default() };
+            *slot = Slot::doubt(NO_COMMIT);
             if was_silent {
                 // Nobody could be reached either, after some time: the caller is told at once.
                 return Err(error);
@@ -246,6 +257,7 @@ impl Writer {
         }
     }
 
+    /// Begins a transaction and writes the commit.
     async fn transaction(
         &mut self,
         commit: &Arc<Commit>,
@@ -263,19 +275,24 @@ impl Writer {
         match write::write(self, commit, names, journal).await {
             Ok(written) => {
                 fault::point("store.written");
-                match self.connection.commit().await {
-                    Ok(()) => {
-                        fault::point("store.committed");
-                        Ok(written)
-                    }
-                    Err(error) => Err(Failure::InDoubt(error, written.committed)),
-                }
+                Ok(written)
             }
             Err(error) => match self.connection.roll_back().await {
                 // One that is away by its own word, as a server that only reads is, may have another in its place.
                 Ok(()) if !matches!(error, Error::Away(_)) => Err(Failure::Undone(error)),
                 _ => Err(Failure::Lost(error)),
             },
+        }
+    }
+
+    /// Ends the transaction well.
+    async fn end(&mut self, written: Written) -> Result<Written, Failure> {
+        match self.connection.commit().await {
+            Ok(()) => {
+                fault::point("store.committed");
+                Ok(written)
+            }
+            Err(error) => Err(Failure::InDoubt(error, written.committed)),
         }
     }
 

@@ -400,6 +400,25 @@ fn d10_a_commit_whose_end_was_lost_is_looked_for() {
 }
 
 #[test]
+fn d10_a_commit_that_ends_in_a_panic_leaves_no_doubt() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let commit = |lsn| Arc::new(Commit { lsn, logs: vec![log(1)], ..Commit::default() });
+        store.commit(commit(1)).await.unwrap();
+        // The next row has no number, which is a defect.
+        if let super::commit::Slot::Ready(writer) = &mut *store.inner.writer.lock().await {
+            writer.next.insert((super::partition::LOGS, day()), i64::MAX);
+        }
+        let error = store.commit(commit(2)).await.unwrap_err();
+        assert!(error.is_of_data() && matches!(error, Error::Lost(_)), "{error:?}");
+        // What was not asked to end has not landed: its rows can be tried out one by one.
+        store.try_out(commit(2)).await.unwrap();
+        assert_eq!(store.commit(commit(2)).await.unwrap().log_ids, [day().row(2)]);
+        assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 2);
+    });
+}
+
+#[test]
 fn rows_of_tenants_that_come_mixed_keep_their_details() {
     on_both(async |home: Home| {
         let store = home.open().await;
