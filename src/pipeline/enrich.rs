@@ -80,6 +80,8 @@ pub(super) struct Enricher {
     rules: Rules,
     miner: Miner,
     template_highest: u32,
+    /// The name of the node behind a call, put together anew for each span.
+    peer_name: String,
 }
 
 impl Enricher {
@@ -90,7 +92,7 @@ impl Enricher {
             let TemplateRow { id, tenant, service, text, sample, first_seen } = template;
             miner.restore(&Template { id, tenant, service, text, sample, first_seen });
         }
-        Self { rules, miner, template_highest }
+        Self { rules, miner, template_highest, peer_name: String::new() }
     }
 
     /// Adds the rows of `batch` to `enriched`.
@@ -162,7 +164,7 @@ impl Enricher {
         }
     }
 
-    fn spans(&self, names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
+    fn spans(&mut self, names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
         let Some(first) = group.items.first().map(|span| span.start) else { return };
         let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
         let Sender { service, resource, instrumentation } = sender;
@@ -172,8 +174,8 @@ impl Enricher {
             let operation = names.operation(tenant, service, span.kind, span.name.as_str(), span.start);
             let traits = Traits::of(&span);
             let status = traits.status(&span);
-            let peer = traits.peer(&span).map(|peer| {
-                let node = names.service(tenant, peer.kind, &peer.name, span.start);
+            let peer = traits.peer(&span, &mut self.peer_name).map(|peer| {
+                let node = names.service(tenant, peer.kind, peer.name, span.start);
                 let operation =
                     names.operation(tenant, node, peer.operation_kind, peer.operation, span.start);
                 (node, Dependency { kind: peer.kind, operation })

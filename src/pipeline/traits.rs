@@ -1,7 +1,7 @@
 //! What the attributes of a span say about the call it made (semantic conventions for database, messaging, HTTP
 //! and RPC spans; the older names are read too).
 
-use std::borrow::Cow;
+use std::fmt::Write;
 
 use crate::model::node::NodeKind;
 use crate::model::packed::value::Value;
@@ -30,7 +30,7 @@ pub(super) struct Traits<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Peer<'a> {
     pub(super) kind: NodeKind,
-    pub(super) name: Cow<'a, str>,
+    pub(super) name: &'a str,
     /// The operation on that node; calls of one kind share it.
     pub(super) operation: &'a str,
     pub(super) operation_kind: SpanKind,
@@ -107,75 +107,77 @@ impl<'a> Traits<'a> {
         }
     }
 
-    /// The node behind the call, if the span tells of one.
-    pub(super) fn peer(&self, span: &'a Span) -> Option<Peer<'a>> {
-        let outbound = span.kind.is_outbound();
-        if !self.messaging.is_empty() && (outbound || span.kind == SpanKind::CONSUMER) {
-            return self.queue();
-        }
-        if !self.database.is_empty() && !span.kind.is_inbound() {
-            return Some(Peer {
-                kind: NodeKind::Database,
-                name: self.database_name(),
-                operation: span.name.as_str(),
-                operation_kind: SpanKind::CLIENT,
-            });
-        }
-        if span.kind != SpanKind::CLIENT {
+    /// The node behind the call, if the span tells of one. Its name is put together in `name`.
+    pub(super) fn peer<'p>(&self, span: &'p Span, name: &'p mut String) -> Option<Peer<'p>>
+    where
+        'a: 'p,
+    {
+        name.clear();
+        let (kind, operation, operation_kind) = if self.is_message(span) {
+            let destination = self.destination();
+            name.extend([self.messaging, "/", destination]);
+            // One operation a queue: what goes in comes out, and walks through the graph must find their way.
+            (NodeKind::Queue, destination, SpanKind::PRODUCER)
+        } else if !self.database.is_empty() && !span.kind.is_inbound() {
+            self.put_database(name);
+            (NodeKind::Database, span.name.as_str(), SpanKind::CLIENT)
+        } else if span.kind == SpanKind::CLIENT && self.put_host(name) {
+            (NodeKind::External, span.name.as_str(), SpanKind::CLIENT)
+        } else {
             return None;
-        }
-        Some(Peer {
-            kind: NodeKind::External,
-            name: self.host()?,
-            operation: span.name.as_str(),
-            operation_kind: SpanKind::CLIENT,
-        })
+        };
+        Some(Peer { kind, name, operation, operation_kind })
     }
 
-    /// One operation a queue: what goes in comes out, and walks through the graph must find their way.
-    fn queue(&self) -> Option<Peer<'a>> {
-        let destination = if !self.destination_template.is_empty() {
+    fn is_message(&self, span: &Span) -> bool {
+        !self.messaging.is_empty() && (span.kind.is_outbound() || span.kind == SpanKind::CONSUMER)
+    }
+
+    fn destination(&self) -> &'a str {
+        if !self.destination_template.is_empty() {
             self.destination_template
         } else if self.destination_temporary || self.destination.is_empty() {
             // Temporary names are made up for each client and would never be met again.
             "(temporary)"
         } else {
             self.destination
-        };
-        Some(Peer {
-            kind: NodeKind::Queue,
-            name: format!("{}/{destination}", self.messaging).into(),
-            operation: destination,
-            operation_kind: SpanKind::PRODUCER,
-        })
+        }
     }
 
-    fn database_name(&self) -> Cow<'a, str> {
+    fn put_database(&self, name: &mut String) {
         if !self.peer_service.is_empty() {
-            return self.peer_service.into();
+            return name.push_str(self.peer_service);
         }
+        name.push_str(self.database);
         // Numbered databases (Redis) say nothing; the host does.
-        let telling = !self.namespace.is_empty() && !self.namespace.bytes().all(|b| b.is_ascii_digit());
-        match (telling, self.host()) {
-            (true, _) => format!("{}/{}", self.database, self.namespace).into(),
-            (false, Some(host)) => format!("{}@{host}", self.database).into(),
-            (false, None) => self.database.into(),
+        if !self.namespace.is_empty() && !self.namespace.bytes().all(|b| b.is_ascii_digit()) {
+            return name.extend(["/", self.namespace]);
+        }
+        let length = name.len();
+        name.push('@');
+        if !self.put_host(name) {
+            name.truncate(length);
         }
     }
 
-    fn host(&self) -> Option<Cow<'a, str>> {
+    /// Appends the host; false, and nothing appended, where the span tells of none.
+    fn put_host(&self, name: &mut String) -> bool {
         if !self.peer_service.is_empty() {
-            return Some(self.peer_service.into());
+            name.push_str(self.peer_service);
+        } else if !self.address.is_empty() {
+            name.push_str(self.address);
+            if !matches!(self.port, 0 | 80 | 443) {
+                // Writing to a text cannot fail.
+                let _ = write!(name, ":{}", self.port);
+            }
+        } else {
+            let place = self.url.split_once("://").map_or("", |(_, place)| place);
+            let authority = place.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            name.push_str(host);
+            return !host.is_empty();
         }
-        if !self.address.is_empty() {
-            return Some(match self.port {
-                0 | 80 | 443 => self.address.into(),
-                port => format!("{}:{port}", self.address).into(),
-            });
-        }
-        let authority = self.url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-        let host = authority.rsplit('@').next()?;
-        (!host.is_empty()).then(|| host.into())
+        true
     }
 }
 
@@ -208,7 +210,8 @@ mod tests {
 
     fn peer(kind: SpanKind, attributes: &[(&str, &str)]) -> Option<(NodeKind, String)> {
         let span = span(kind, attributes);
-        Traits::of(&span).peer(&span).map(|peer| (peer.kind, peer.name.into_owned()))
+        let mut name = "the name before".to_owned();
+        Traits::of(&span).peer(&span, &mut name).map(|peer| (peer.kind, peer.name.to_owned()))
     }
 
     #[test]
