@@ -17,7 +17,7 @@ pub(crate) const PARTS: &[Part] = &[
         cycle: 2,
         prepare: |rounds| work(Signal::Logs, rounds),
     },
-    Part { name: "apply points", item: "point", cycle: 2, prepare: |rounds| work(Signal::Metrics, rounds) },
+    Part { name: "apply points", item: "point", cycle: 16, prepare: |rounds| work(Signal::Metrics, rounds) },
 ];
 
 /// A request a round, all of it but decoding and storing. Its traces are new each time.

@@ -1,9 +1,9 @@
 //! Measures the parts of the way from the socket to the disk, each by itself.
 //!
-//!     cargo bench --bench parts
-//!     cargo bench --bench parts -- --only decode --rounds 100
-//!     cargo bench --bench parts -- --instructions --json parts.json
-//!     cargo bench --bench parts -- --check
+//!     cargo bench --profile parts --bench parts
+//!     cargo bench --profile parts --bench parts -- --only decode --rounds 100
+//!     cargo bench --profile parts --bench parts -- --instructions --json parts.json
+//!     cargo bench --profile parts --bench parts -- --check
 //!
 //! Prints for an item of each part: the processor time in the median of some rounds, how often the allocator is asked and
 //! for how many bytes, and with `--instructions` how many instructions valgrind counts. What a round makes is given up
@@ -94,6 +94,9 @@ fn main() -> Result<()> {
     let counts_instructions = arguments.instructions || arguments.check || arguments.keep;
     if counts_instructions {
         instructions::look_for_valgrind()?;
+    }
+    if arguments.check || arguments.keep {
+        Bounds::look_at_profile()?;
     }
     // A check judges no times.
     let rounds = if arguments.check { 1 } else { arguments.rounds.max(1) };

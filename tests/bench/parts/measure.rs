@@ -24,23 +24,23 @@ pub(crate) struct Figures {
     /// Nanoseconds of processor time, in the median of the rounds.
     nanoseconds: f64,
     pub(crate) allocations: f64,
-    allocated_bytes: f64,
+    pub(crate) allocated_bytes: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instructions: Option<f64>,
 }
 
-/// Measures a part: a cycle that does not count, `rounds` whose time is taken, a cycle whose allocations are counted.
+/// Measures a part: a cycle that does not count, a cycle whose allocations are counted, `rounds` whose time is taken.
 pub(crate) fn measure(part: &Part, rounds: usize, counts_instructions: bool) -> Result<Figures> {
     let mut work = (part.prepare)(rounds + 2 * part.cycle)?;
     (0..part.cycle).try_for_each(|_| work.run())?;
+    let (asked, outcome) = ALLOCATOR.during(|| (0..part.cycle).try_for_each(|_| work.run()));
+    outcome?;
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let begun = processor_time();
         work.run()?;
         times.push(processor_time().saturating_sub(begun));
     }
-    let (asked, outcome) = ALLOCATOR.during(|| (0..part.cycle).try_for_each(|_| work.run()));
-    outcome?;
     let items = work.items;
     drop(work);
     let instructions = if counts_instructions { Some(instructions::each(part, items)?) } else { None };
