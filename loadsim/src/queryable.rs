@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,7 +26,8 @@ const AT_ONCE_MAX: usize = 8;
 const BETWEEN: Duration = Duration::from_millis(50);
 const BETWEEN_EACH: Duration = Duration::from_millis(12);
 
-/// Seconds from the last acknowledgement until the server answered with what was acknowledged last.
+/// Seconds from the last acknowledgement until the server answered with what was acknowledged last, at most: nobody asks before
+/// all is sent, and then every so often.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Queryable {
     /// Until the last span of each connection was in the answer to its trace's id; nothing where no spans were acknowledged, or
@@ -92,20 +93,26 @@ async fn found(
 ) -> (Option<f64>, Vec<String>) {
     let Some(acknowledged) = acknowledged else { return (None, Vec::new()) };
     let (mut last, mut missing) = (None, Vec::new());
-    while !sought.is_empty() && acknowledged.elapsed() < PATIENCE {
+    let until = Instant::now() + PATIENCE;
+    while !sought.is_empty() && Instant::now() < until {
         let (mut asking, turns) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE_MAX)));
         for it in std::mem::take(&mut sought) {
             let (api, turns) = (api.clone(), Arc::clone(&turns));
             asking.spawn(async move {
                 let _turn = turns.acquire().await;
-                let answered = api.has(&it).await;
+                let answered = tokio::time::timeout_at(until.into(), api.has(&it)).await;
+                let answered = answered.unwrap_or_else(|_| Err(anyhow!("no answer within a minute")));
                 (it, answered, Instant::now())
             });
         }
         let asked = asking.len() as u32;
         missing.clear();
-        // A task that failed is a defect, which told of itself.
-        while let Some(Ok((it, answered, at))) = asking.join_next().await {
+        while let Some(joined) = asking.join_next().await {
+            let Ok((it, answered, at)) = joined else {
+                // A defect, which told of itself.
+                missing.push("a question ended in a panic".to_owned());
+                continue;
+            };
             match answered {
                 Ok(()) => last = last.max(Some(at)),
                 Err(error) => {

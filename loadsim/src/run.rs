@@ -99,10 +99,11 @@ pub async fn run(options: &Options, progress: impl Fn(&Ledger, Duration)) -> Res
     } else {
         Source::Live(Box::new(traffic))
     };
-    let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
-    let book = book.map(Arc::new);
     let watch = Watch::new(&options.watch, &options.send).await?;
     let mut before = watch.figures().await?;
+    // Not before it is certain that there will be a run: a ledger that is there is begun anew.
+    let book = options.ledger.as_deref().map(|path| Book::create(path, &options.send.tenant)).transpose()?;
+    let book = book.map(Arc::new);
     if !options.warmup.is_zero() {
         let sums = Arc::new(Ledger::new()?);
         let accounts = Accounts { sums: Arc::clone(&sums), book: book.clone(), lasts: None };

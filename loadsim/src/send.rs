@@ -51,7 +51,9 @@ impl Options {
         let mut map = HeaderMap::new();
         for (name, value, _) in headers.into_iter().filter(|(.., wanted)| *wanted) {
             let value = HeaderValue::from_str(value);
-            map.insert(name.clone(), value.with_context(|| format!("{name} is not visible ASCII"))?);
+            let mut value = value.with_context(|| format!("{name} is not visible ASCII"))?;
+            value.set_sensitive(name == AUTHORIZATION);
+            map.insert(name, value);
         }
         Ok(reqwest::Client::builder().default_headers(map).timeout(timeout).build()?)
     }

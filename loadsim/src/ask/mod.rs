@@ -18,8 +18,11 @@ use self::tally::{Asked, Tally};
 use crate::mcp::Client;
 use crate::send;
 
-/// Questions under way at once; what is due beyond that waits.
-const AT_ONCE_MAX: usize = 32;
+/// Questions under way at once; what is due beyond that waits. Fewer than a server lets in by default, so that there is room for
+/// others, and for what it still does for calls that were given up.
+const AT_ONCE_MAX: usize = 24;
+/// Longest time from one question to the next.
+const EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long an answer is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -55,6 +58,7 @@ impl Asker {
     /// When nobody answers there, or questions would follow each other without pause.
     pub(crate) async fn new(options: &Options, send: &send::Options) -> Result<Self> {
         ensure!(!options.every.is_zero(), "--ask-every is too short: give a time such as 1s or 100ms");
+        ensure!(options.every <= EVERY_MAX, "--ask-every is too long: give a day at most");
         let client = Client::new(send.client(ANSWER_MAX)?, options.url.clone());
         client.tools().await.with_context(|| {
             format!("--ask {}: give an MCP endpoint, such as http://127.0.0.1:8080/mcp", options.url)

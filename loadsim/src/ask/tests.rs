@@ -1,5 +1,9 @@
 //! Questions to a server that is made up.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -7,19 +11,28 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::send::Protocol;
 
+/// Calls of tools.
+#[derive(Debug, Default)]
+struct Calls {
+    began: AtomicUsize,
+    under_way: AtomicUsize,
+    /// Most of them that were under way at once.
+    at_once: AtomicUsize,
+}
+
 /// An endpoint that answers every call of a tool alike, after so long, and says what its list of tools is at once.
-async fn endpoint(pause: Duration) -> String {
+async fn endpoint(pause: Duration, calls: Arc<Calls>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, pause));
+            tokio::spawn(answer(stream, pause, Arc::clone(&calls)));
         }
     });
     url
 }
 
-async fn answer(stream: TcpStream, pause: Duration) {
+async fn answer(stream: TcpStream, pause: Duration, calls: Arc<Calls>) {
     let mut stream = BufReader::new(stream);
     loop {
         let (mut length, mut is_call, mut line) = (0, false, String::new());
@@ -36,7 +49,10 @@ async fn answer(stream: TcpStream, pause: Duration) {
         stream.read_exact(&mut vec![0; length]).await.unwrap();
         let result = json!({"tools": [], "structuredContent": {"summary": "all is well"}});
         if is_call {
+            calls.began.fetch_add(1, Relaxed);
+            calls.at_once.fetch_max(calls.under_way.fetch_add(1, Relaxed) + 1, Relaxed);
             tokio::time::sleep(pause).await;
+            calls.under_way.fetch_sub(1, Relaxed);
         }
         let body = json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
         let head =
@@ -45,8 +61,8 @@ async fn answer(stream: TcpStream, pause: Duration) {
     }
 }
 
-/// What was asked in about so long, and how many questions were due.
-async fn asked(pause: Duration, every: Duration, length: Duration) -> (Asked, u64) {
+/// What was asked until so many calls had begun, and most calls under way at once.
+async fn asked(pause: Duration, every: Duration, calls_min: usize) -> (Asked, usize) {
     let send = send::Options {
         endpoint: String::new(),
         protocol: Protocol::Grpc,
@@ -55,34 +71,36 @@ async fn asked(pause: Duration, every: Duration, length: Duration) -> (Asked, u6
         timeout: Duration::from_secs(1),
         retry_for: Duration::ZERO,
     };
-    let asker = Asker::new(&Options { url: endpoint(pause).await, every }, &send).await.unwrap();
+    let calls = Arc::new(Calls::default());
+    let url = endpoint(pause, Arc::clone(&calls)).await;
+    let asker = Asker::new(&Options { url, every }, &send).await.unwrap();
     let (end, ended) = oneshot::channel();
-    let began = Instant::now();
     let asking = tokio::spawn(asker.ask(ended));
-    tokio::time::sleep(length).await;
+    let enough = async {
+        while calls.began.load(Relaxed) < calls_min {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), enough).await.expect("questions are put");
     end.send(()).unwrap();
-    let due = began.elapsed().as_nanos() / every.as_nanos();
-    (asking.await.unwrap(), due as u64)
+    (asking.await.unwrap(), calls.at_once.load(Relaxed))
 }
 
 #[tokio::test]
 async fn questions_are_due_whether_or_not_those_before_are_answered() {
     let ms = Duration::from_millis;
-    let (asked, due) = asked(ms(300), ms(50), ms(900)).await;
-    let turns = asked.count + asked.unasked;
-    assert!((due..=2 * due).contains(&turns) && asked.errors == 0, "{turns} of {due}: {asked:?}");
-    assert!(asked.count > due / 3, "one after the other, a sixth of {due} would be answered: {asked:?}");
+    let (asked, at_once) = asked(ms(300), ms(50), 18).await;
+    assert!(asked.count >= 18 && asked.errors == 0, "{asked:?}");
+    assert!(at_once > 1, "one after the other: {asked:?}");
     assert!(asked.p50_ms >= 300.0, "{asked:?}");
 }
 
 #[tokio::test]
 async fn what_a_slow_server_holds_up_waits_from_when_it_was_due() {
     let ms = Duration::from_millis;
-    let (asked, due) = asked(ms(300), ms(2), ms(900)).await;
-    assert!(asked.max_ms > 600.0, "{asked:?}");
-    assert!(asked.unasked > 100 && asked.count <= (due / 150 + 2) * AT_ONCE_MAX as u64, "{asked:?}");
-    let turns = asked.count + asked.unasked;
-    assert!((due..=2 * due).contains(&turns), "{turns} of {due}: {asked:?}");
+    let (asked, at_once) = asked(ms(300), ms(2), 2 * AT_ONCE_MAX + 1).await;
+    assert!(asked.max_ms > 600.0, "its third answer is of one that was due soon: {asked:?}");
+    assert!(at_once <= AT_ONCE_MAX && asked.unasked > 100, "{at_once} at once: {asked:?}");
 }
 
 #[test]
