@@ -1,5 +1,7 @@
 //! Delivery over OTLP, with the retries of an SDK (OTLP specification, "Failures").
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -181,6 +183,8 @@ enum Try {
 pub struct Sender {
     options: Options,
     way: Way,
+    /// Whether the last request was given up.
+    has_given_up: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone)]
@@ -215,10 +219,12 @@ impl Sender {
                 Way::Http(options.client(options.timeout)?, url.trim_end_matches('/').to_owned())
             }
         };
-        Ok(Self { options: options.clone(), way })
+        Ok(Self { options: options.clone(), way, has_given_up: Arc::default() })
     }
 
-    /// Sends a request and again while the answer says that it may succeed later.
+    /// Sends a request and again while the answer says that it may succeed later, for as long as the options say. After one
+    /// that was given up, the next are sent once each until one is answered: a run against a server that is gone for good
+    /// must end.
     pub async fn deliver(&self, request: &Request) -> Delivery {
         let began = Instant::now();
         let mut retries = 0;
@@ -231,10 +237,15 @@ impl Sender {
             };
             let latency = tried.elapsed();
             match outcome {
-                Try::Done(outcome) => return Delivery { outcome, retries, latency },
+                Try::Done(outcome) => {
+                    self.has_given_up.store(false, Ordering::Relaxed);
+                    return Delivery { outcome, retries, latency };
+                }
                 Try::Again(why, wait) => {
                     let wait = wait.unwrap_or(pause);
-                    if began.elapsed() + wait > self.options.retry_for {
+                    let has_given_up = self.has_given_up.load(Ordering::Relaxed);
+                    if has_given_up || began.elapsed() + wait > self.options.retry_for {
+                        self.has_given_up.store(true, Ordering::Relaxed);
                         return Delivery { outcome: Outcome::GaveUp(why), retries, latency };
                     }
                     tokio::time::sleep(wait).await;
@@ -376,4 +387,32 @@ pub async fn deliver_all(sender: &Sender, requests: &[Request]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_gone_for_good_is_waited_for_once() {
+        encrypt();
+        for protocol in [Protocol::Grpc, Protocol::Http] {
+            let options = Options {
+                endpoint: "http://127.0.0.1:1".into(),
+                protocol,
+                tenant: String::new(),
+                api_key: String::new(),
+                timeout: Duration::from_secs(1),
+                retry_for: Duration::from_millis(500),
+            };
+            let sender = Sender::new(&options).unwrap();
+            let request = Request { signal: Signal::Traces, body: bytes::Bytes::new(), items: 1 };
+            let first = sender.deliver(&request).await;
+            assert!(matches!(first.outcome, Outcome::GaveUp(_)) && first.retries > 0, "{first:?}");
+            for _ in 0..3 {
+                let next = sender.clone().deliver(&request).await;
+                assert!(matches!(next.outcome, Outcome::GaveUp(_)) && next.retries == 0, "{next:?}");
+            }
+        }
+    }
 }

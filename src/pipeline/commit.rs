@@ -1,6 +1,6 @@
 //! Committing what was enriched, however long the store makes it wait, without the rows that it refuses for good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,14 +53,7 @@ impl<S: Keep> Committer<S> {
                 }
                 Err(refused) => chain(&refused),
             };
-            let mut search = Search::new(&commit);
-            while let Some(part) = search.next() {
-                match self.insist(&Arc::new(part), Attempt::TryOut).await.ok()? {
-                    Ok(_) => search.took(),
-                    Err(refused) => search.refused(chain(&refused)),
-                }
-            }
-            let found = search.found();
+            let found = self.refused_rows(&commit).await.ok()?;
             if found.is_empty() {
                 self.health.set("store", false, refused.clone());
                 error!(
@@ -83,6 +76,20 @@ impl<S: Keep> Committer<S> {
             let (rest, left) = origins.without(&commit, &rows);
             (commit, origins) = (Arc::new(rest), left);
         }
+    }
+
+    /// The rows for which the store refuses a commit, each with why; none where it does not for a row of it, or where only
+    /// the commit itself can tell.
+    async fn refused_rows(&self, commit: &Commit) -> Result<BTreeMap<Row, String>, Led> {
+        let mut search = Search::new(commit);
+        while let Some(part) = search.next() {
+            match self.insist(&Arc::new(part), Attempt::TryOut).await? {
+                Ok(_) => search.took(),
+                Err(Error::InDoubt) => return Ok(BTreeMap::new()),
+                Err(refused) => search.refused(chain(&refused)),
+            }
+        }
+        Ok(search.found())
     }
 
     /// Goes on until the store has done it, or refuses the data of it for good.
@@ -117,6 +124,9 @@ impl<S: Keep> Committer<S> {
             }
             if attempt == Attempt::Commit {
                 self.tally.committed(Some(failure.kind()));
+            }
+            if attempt == Attempt::TryOut && matches!(failure, Error::InDoubt) {
+                return Ok(Err(failure));
             }
             refusals = if failure.is_of_data() { refusals + 1 } else { 0 };
             if refusals >= REFUSALS || refusals > 0 && attempt == Attempt::TryOut {

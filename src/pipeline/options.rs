@@ -14,10 +14,11 @@ pub struct Options {
     /// Longest wait for the journal's device; after that the client is told to send again, a little before most would give up
     /// by themselves.
     pub acknowledged_within: Duration,
-    /// Spans, records and points that one commit takes at most, a request more or less.
+    /// Spans, records and points that one commit takes at most, a request more or less; fewer where the store is slow.
     pub commit_items_max: usize,
-    /// Least time between two commits. Each commit writes every roll-up it touches, so fewer and larger ones cost far
-    /// less; what was acknowledged shows up in answers this much later. Twice as much where much comes.
+    /// Least time between two commits. Each commit writes every roll-up and every end of an index that it touches, so fewer
+    /// and larger ones cost far less; what was acknowledged shows up in answers this much later. Four times as much where
+    /// much comes.
     pub commit_interval: Duration,
     /// Longest time between two tries while the store is away.
     pub retry_interval_max: Duration,
@@ -38,13 +39,16 @@ pub struct Sampling {
     pub slow: Option<Duration>,
 }
 
-/// Items of a commit after which the next one waits twice as long as it has to.
-const ITEMS_BUSY: usize = 10_000;
+/// Items of a commit after which the next one waits longest.
+const ITEMS_BUSY: usize = 40_000;
+/// How many times as long as it has to it waits then.
+const BUSY_TIMES: f64 = 4.0;
 
 impl Options {
     /// How long after the beginning of a commit of so many items the next one may begin.
     pub(super) fn interval_after(&self, items: usize) -> Duration {
-        self.commit_interval.mul_f64(1.0 + items.min(ITEMS_BUSY) as f64 / ITEMS_BUSY as f64)
+        let busy = items.min(ITEMS_BUSY) as f64 / ITEMS_BUSY as f64;
+        self.commit_interval.mul_f64(1.0 + (BUSY_TIMES - 1.0) * busy)
     }
 }
 
@@ -55,7 +59,7 @@ impl Default for Options {
             bytes_max: 256 << 20,
             tenant_requests_max: Some(15_000),
             acknowledged_within: Duration::from_secs(8),
-            commit_items_max: 40_000,
+            commit_items_max: 200_000,
             commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),
             joined_spans_max: 2_000_000,

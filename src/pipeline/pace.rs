@@ -13,6 +13,12 @@ const STORED_WITHIN: Duration = Duration::from_secs(6);
 /// Items that may wait however slow the store is.
 const ITEMS_MIN: usize = 50_000;
 
+/// How long a commit takes to be stored at most, where it can be smaller.
+const COMMITTED_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// Items of a commit however slow the store is, and as long as nothing is known.
+const COMMIT_ITEMS_MIN: usize = 40_000;
+
 /// What part of the estimate the last commit makes.
 const WEIGHT: f64 = 0.125;
 
@@ -35,6 +41,12 @@ impl Pace {
         let Some(rate) = self.items_per_second else { return usize::MAX };
         ((rate * STORED_WITHIN.as_secs_f64()) as usize).max(ITEMS_MIN)
     }
+
+    /// Items that one commit may have.
+    pub(super) fn commit_items(&self) -> usize {
+        let rate = self.items_per_second.unwrap_or(0.0);
+        ((rate * COMMITTED_WITHIN.as_secs_f64()) as usize).max(COMMIT_ITEMS_MIN)
+    }
 }
 
 #[cfg(test)]
@@ -44,9 +56,9 @@ mod tests {
     #[test]
     fn what_waits_is_stored_within_seconds_however_slow_the_store() {
         let mut pace = Pace::default();
-        assert_eq!(pace.items_max(), usize::MAX, "nothing is known");
+        assert_eq!((pace.items_max(), pace.commit_items()), (usize::MAX, 40_000), "nothing is known");
         pace.note(20_000, Duration::from_secs(1));
-        assert_eq!(pace.items_max(), 120_000);
+        assert_eq!((pace.items_max(), pace.commit_items()), (120_000, 40_000));
         pace.note(20_000, Duration::from_secs(60));
         let after_one = pace.items_max();
         assert!((100_000..120_000).contains(&after_one), "the store was away once: {after_one}");
@@ -57,6 +69,6 @@ mod tests {
         for _ in 0..60 {
             pace.note(20_000, Duration::from_millis(100));
         }
-        assert!(pace.items_max() > 1_000_000);
+        assert!(pace.items_max() > 1_000_000 && pace.commit_items() > 250_000);
     }
 }

@@ -177,10 +177,12 @@ impl Queue {
         part > share || inner.items > soon.saturating_mul(2) && part > 0.0
     }
 
-    /// Takes requests from the front while they are durable, until they hold `items_max` items, or a quarter of the bytes
-    /// that may wait: what was taken waits for two commits at most, and no bound of the queue counts it.
+    /// Takes requests from the front while they are durable, until they hold `items_max` items, or as many as the store takes
+    /// in a moment, or a quarter of the bytes that may wait: what was taken waits for two commits at most, and no bound of
+    /// the queue counts it.
     pub(super) fn take(&self, durable: Lsn, items_max: usize) -> Taken {
         let mut inner = self.lock();
+        let items_max = inner.pace.commit_items().min(items_max);
         let mut requests = Vec::new();
         let (mut items, mut bytes) = (0, 0);
         let is_full = |items: usize, bytes: usize| items_max <= items || self.most.bytes / 4 <= bytes;

@@ -39,7 +39,8 @@ pub struct Look {
 
 impl Query {
     /// The anomalies that overlap the window `asked`, earliest onset first; of one service or of all. Those that upkeep
-    /// found go by the onset that it found, whatever the window. What is usual at its time of day is none.
+    /// found go by the onset that it found, whatever the window. What is usual at its time of day is none, and so is that
+    /// one falls silent while nobody is heard.
     ///
     /// # Errors
     /// When the name is unknown or the store does not answer, except about earlier days.
@@ -55,16 +56,18 @@ impl Query {
         };
         let reach = Window::new(window::plain(asked).before.from, asked.to);
         let is_wanted = |subject: Subject| wanted.is_none_or(|wanted| self.node_of(subject) == Some(wanted));
-        let (mut slices, mut known) =
+        let (slices, mut known) =
             tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.known_episodes(tenant, asked))?;
-        slices.retain(|slice| is_wanted(slice.subject));
+        let own: Vec<Slice> = slices.iter().filter(|slice| is_wanted(slice.subject)).copied().collect();
         known.retain(|episode| is_wanted(episode.anomaly.subject));
         let to = asked.to.min(self.clock.now());
         let work = tokio::task::spawn_blocking(move || {
-            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
+            let mut found = anomaly::anomalies(&own, &anomaly::Options::default());
             found
                 .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
-            let departures = departures(&unknown(&known, &found), &slices, to);
+            let till_now = Window::new(reach.from, to);
+            found.retain(|anomaly| !window::is_unheard(anomaly, till_now, &slices));
+            let departures = departures(&unknown(&known, &found), &own, to);
             (found, departures, known)
         });
         let (mut found, departures, known) = work.await.map_err(|_| Error::Abandoned)?;

@@ -154,6 +154,8 @@ impl Inner {
             }
             Err(Failure::InDoubt(error, committed)) => {
                 *slot = Slot::InDoubt { lsn: commit.lsn, committed };
+                // On Postgres it leads as long as its connection lives, and would keep the next one waiting.
+                drop(writer);
                 match self.settle_doubt(&mut slot, commit.lsn).await {
                     Ok(Some(committed)) => Ok(committed),
                     Ok(None) | Err(_) => Err(error),
@@ -358,6 +360,39 @@ mod tests {
             first_seen: UnixNanos(1),
         };
         Commit { lsn, templates: (1..40).map(template).collect(), ..Commit::default() }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_half_done_holds_up_no_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
+        let template = "INSERT INTO templates VALUES (50, 1, 1, 'half', 'done', 1)";
+        // One that panics, and one for which nobody waits any more.
+        for is_dropped in [false, true] {
+            let inner = Arc::clone(&store.inner);
+            let (begun, heard) = tokio::sync::oneshot::channel();
+            let left = tokio::spawn(async move {
+                let mut slot = inner.writing().await.unwrap();
+                let Slot::Ready(writer) = &mut *slot else { panic!("the writer is busy") };
+                let work = async |connection: &mut Connection| {
+                    connection.execute(connection.sql(template)).await?;
+                    begun.send(()).unwrap();
+                    if is_dropped {
+                        std::future::pending::<()>().await;
+                    }
+                    panic!("a defect")
+                };
+                writer.connection.in_transaction(work).await
+            });
+            heard.await.unwrap();
+            left.abort();
+            left.await.unwrap_err();
+            store.commit(large(1 + u64::from(is_dropped))).await.unwrap();
+        }
+        let mut slot = store.inner.writing().await.unwrap();
+        let Slot::Ready(writer) = &mut *slot else { panic!("the writer is busy") };
+        let sql = writer.connection.sql("SELECT count(*) FROM templates WHERE id = 50");
+        assert_eq!(writer.connection.first(sql, |row| row.get::<i64>(0)).await.unwrap(), Some(0));
     }
 
     #[tokio::test]

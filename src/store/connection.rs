@@ -27,6 +27,8 @@ pub(super) struct Connection {
     kind: Kind,
     lookout: Option<Lookout>,
     inserts: HashMap<(String, Clash), Arc<Insert>>,
+    /// Whether a transaction was begun that was not heard to end.
+    within: bool,
 }
 
 #[derive(Debug)]
@@ -44,13 +46,23 @@ pub(super) enum Borrowed<'c> {
 
 impl From<SqliteConnection> for Connection {
     fn from(connection: SqliteConnection) -> Self {
-        Self { kind: Kind::Sqlite(Box::new(connection)), lookout: None, inserts: HashMap::new() }
+        Self {
+            kind: Kind::Sqlite(Box::new(connection)),
+            lookout: None,
+            inserts: HashMap::new(),
+            within: false,
+        }
     }
 }
 
 impl From<PgConnection> for Connection {
     fn from(connection: PgConnection) -> Self {
-        Self { kind: Kind::Postgres(Box::new(connection)), lookout: None, inserts: HashMap::new() }
+        Self {
+            kind: Kind::Postgres(Box::new(connection)),
+            lookout: None,
+            inserts: HashMap::new(),
+            within: false,
+        }
     }
 }
 
@@ -141,21 +153,33 @@ impl Connection {
     }
 
     /// Begins a transaction that writes. On SQLite the lock on writing is taken at once, so that it cannot fail half
-    /// way for want of it.
+    /// way for want of it. What somebody left half done, in a panic or because nobody waited for it any more, is taken
+    /// back before.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        if self.within {
+            // Fails as well where the transaction ended by itself; if the connection is lost, the next statement tells.
+            let _ = self.roll_back().await;
+        }
         let begin = match self.dialect() {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        self.execute(self.sql(begin)).await.map(|_| ())
+        self.within = true;
+        let begun = self.execute(self.sql(begin)).await;
+        self.within = begun.is_ok();
+        begun.map(|_| ())
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
-        self.execute(self.sql("COMMIT")).await.map(|_| ())
+        let done = self.execute(self.sql("COMMIT")).await;
+        self.within = done.is_err();
+        done.map(|_| ())
     }
 
     pub(super) async fn roll_back(&mut self) -> Result<(), Error> {
-        self.execute(self.sql("ROLLBACK")).await.map(|_| ())
+        let done = self.execute(self.sql("ROLLBACK")).await;
+        self.within = false;
+        done.map(|_| ())
     }
 
     /// Does `work` within a transaction: everything of it, or nothing.

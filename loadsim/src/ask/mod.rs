@@ -84,7 +84,8 @@ impl Asker {
                 }
             }
         }
-        let were_due = began.elapsed().as_nanos() / self.every.as_nanos() + 1;
+        // Without the newest, which may have come due this very moment.
+        let were_due = began.elapsed().as_nanos() / self.every.as_nanos();
         let unasked = were_due.saturating_sub(u128::from(number));
         while let Some(put) = under_way.join_next().await {
             enter(put, &mut known, &mut tally);

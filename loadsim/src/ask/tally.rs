@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::questions::QUESTIONS;
 
-/// Questions of a run. Times are of answers without error, from when a question was due.
+/// Questions of a run. Times are of answers without error, from when a question was due; there are none without such an
+/// answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Asked {
     /// Questions that were answered, be it with an error.
@@ -18,11 +19,11 @@ pub struct Asked {
     /// Questions that were due and never put, because too many before them were not answered.
     pub unasked: u64,
     /// Half of the answers came within so many milliseconds.
-    pub p50_ms: f64,
+    pub p50_ms: Option<f64>,
     /// Nineteen of twenty did.
-    pub p95_ms: f64,
+    pub p95_ms: Option<f64>,
     /// All did.
-    pub max_ms: f64,
+    pub max_ms: Option<f64>,
     /// The same for each tool and its arguments.
     pub tools: Vec<Tool>,
 }
@@ -41,11 +42,11 @@ pub struct Tool {
     /// What was said at the first of them.
     pub first_error: Option<String>,
     /// Half of the answers came within so many milliseconds.
-    pub p50_ms: f64,
+    pub p50_ms: Option<f64>,
     /// Nineteen of twenty did.
-    pub p95_ms: f64,
+    pub p95_ms: Option<f64>,
     /// All did.
-    pub max_ms: f64,
+    pub max_ms: Option<f64>,
     /// Bytes of the largest answer.
     pub answer_bytes_max: u64,
 }
@@ -125,16 +126,27 @@ impl Tally {
     }
 }
 
-fn milliseconds(waited_us: &Histogram<u64>, share: f64) -> f64 {
-    waited_us.value_at_quantile(share) as f64 / 1e3
+fn milliseconds(waited_us: &Histogram<u64>, share: f64) -> Option<f64> {
+    (!waited_us.is_empty()).then(|| waited_us.value_at_quantile(share) as f64 / 1e3)
+}
+
+/// The times of answers as text.
+fn times(p50_ms: Option<f64>, p95_ms: Option<f64>, max_ms: Option<f64>) -> String {
+    match (p50_ms, p95_ms, max_ms) {
+        (Some(p50), Some(p95), Some(max)) => format!("p50 {p50:.1} ms, p95 {p95:.1} ms, max {max:.1} ms"),
+        _ => "none answered".to_owned(),
+    }
 }
 
 impl Asked {
     /// A line about all, and one for each tool.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
-            "asked: {} questions, {} failed, {} never put; p50 {:.1} ms, p95 {:.1} ms, max {:.1} ms\n",
-            self.count, self.errors, self.unasked, self.p50_ms, self.p95_ms, self.max_ms
+            "asked: {} questions, {} failed, {} never put; {}\n",
+            self.count,
+            self.errors,
+            self.unasked,
+            times(self.p50_ms, self.p95_ms, self.max_ms)
         );
         for tool in &self.tools {
             text.push_str(&tool.text());
@@ -151,12 +163,10 @@ impl Tool {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "  {}: {}, p50 {:.1} ms, p95 {:.1} ms, max {:.1} ms, {} bytes\n",
+            "  {}: {}, {}, {} bytes\n",
             self.name(),
             self.count,
-            self.p50_ms,
-            self.p95_ms,
-            self.max_ms,
+            times(self.p50_ms, self.p95_ms, self.max_ms),
             self.answer_bytes_max
         );
         if let Some(error) = &self.first_error {
@@ -183,14 +193,15 @@ mod tests {
         let asked = tally.asked(4);
         assert_eq!((asked.count, asked.errors, asked.unasked), (103, 3, 4));
         assert!(
-            (1_990.0..2_010.0).contains(&asked.max_ms) && (45.0..55.0).contains(&asked.p50_ms),
+            asked.max_ms.is_some_and(|max| (1_990.0..2_010.0).contains(&max))
+                && asked.p50_ms.is_some_and(|p50| (45.0..55.0).contains(&p50)),
             "{asked:?}"
         );
         let [first, second, third, ..] = &asked.tools[..] else { panic!("{asked:?}") };
         assert_eq!((first.count, first.errors, first.answer_bytes_max), (100, 1, 990));
-        assert!((94.0..96.0).contains(&first.p95_ms), "{first:?}");
+        assert!(first.p95_ms.is_some_and(|p95| (94.0..96.0).contains(&p95)), "{first:?}");
         assert_eq!((second.count, second.errors, &second.first_error), (1, 0, &None));
-        assert_eq!((third.errors, third.first_error.as_deref()), (2, Some("gone")));
+        assert_eq!((third.errors, third.first_error.as_deref(), third.max_ms), (2, Some("gone"), None));
         let text = asked.text();
         assert!(text.starts_with("asked: 103 questions, 3 failed, 4 never put; p50 "), "{text}");
         assert!(text.contains("\n    2 failed, the first: gone\n"), "{text}");

@@ -35,6 +35,10 @@ pub(super) enum Event {
     PanickedBeside,
     /// The same in that task.
     Panicked,
+    /// A commit ended in a panic while it was asked to end.
+    PanickedAtEnd,
+    /// Rows were to be tried out while such a commit was in doubt.
+    TriedInDoubt,
     /// Items went into a letter.
     Buried,
     /// A server found requests in its journal that it does not decode.
@@ -50,7 +54,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::LandedUnheard,
         Self::Found,
         Self::Lost,
@@ -60,6 +64,8 @@ impl Event {
         Self::Refused,
         Self::PanickedBeside,
         Self::Panicked,
+        Self::PanickedAtEnd,
+        Self::TriedInDoubt,
         Self::Buried,
         Self::Unreadable,
         Self::SentAgainEarly,
@@ -81,6 +87,8 @@ pub(super) struct Trouble {
     pub(super) lost: u64,
     /// Another server leads once the connection is lost.
     pub(super) led: u64,
+    /// A commit ends in a panic while it is asked to end, and so do a few after it.
+    pub(super) panics: u64,
 }
 
 /// Why an item is refused.
@@ -115,6 +123,8 @@ pub(super) struct Tables {
     refused: u64,
     /// Items are refused no more.
     is_mended: bool,
+    /// So many commits end in a panic.
+    panics_next: u64,
     /// The next commit is lost with its connection, and another server leads for so long.
     loses_next: Option<Duration>,
     /// Another server leads until then.
@@ -137,6 +147,7 @@ impl Database {
             trouble: Trouble::default(),
             refused: 0,
             is_mended: false,
+            panics_next: 0,
             loses_next: None,
             led_until: None,
             others: 0,
@@ -256,6 +267,19 @@ impl Tables {
             }
         }
         Some(self.fate.chance(50))
+    }
+
+    /// Whether a commit ends in a panic while it is asked to end.
+    pub(super) fn panics_at_end(&mut self) -> bool {
+        if self.panics_next == 0 && self.fate.chance(self.trouble.panics) {
+            self.panics_next = 1 + self.fate.below(4);
+        }
+        let panics = self.panics_next > 0;
+        self.panics_next = self.panics_next.saturating_sub(1);
+        if panics {
+            self.note(Event::PanickedAtEnd);
+        }
+        panics
     }
 
     pub(super) fn land(&mut self, commit: Arc<Commit>) {

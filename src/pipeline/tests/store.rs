@@ -153,6 +153,10 @@ impl Keep for Store {
         if let Some(refusal) = refusal {
             return Err(self.refused(refusal).await);
         }
+        if self.database.tables().panics_at_end() {
+            self.state().doubt = Some(commit.lsn);
+            return Err(panicked().await);
+        }
         let lost = self.database.tables().loses();
         match lost {
             None => {
@@ -185,7 +189,10 @@ impl Keep for Store {
         self.database.work(10).await;
         match self.state().doubt {
             Some(NO_COMMIT) | None => {}
-            Some(_) => return Err(Error::InDoubt),
+            Some(_) => {
+                self.database.tables().note(Event::TriedInDoubt);
+                return Err(Error::InDoubt);
+            }
         }
         self.settle(NO_COMMIT).await?;
         let refusal = {

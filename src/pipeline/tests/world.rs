@@ -211,6 +211,7 @@ impl World {
             of_database.away = of_database.away.min(30);
             of_database.lost = [0, 10, 30][self.fate.below(3) as usize];
             of_database.led = [0, 30, 70][self.fate.below(3) as usize];
+            of_database.panics = [0, 5, 15][self.fate.below(3) as usize];
             // What was accepted under a wider limit is not decoded any more.
             self.items_max = if self.fate.chance(20) { ITEMS_MAX - 2 } else { ITEMS_MAX };
         }
