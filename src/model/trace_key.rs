@@ -4,6 +4,8 @@
 //! The key's upper bits are the coarse time of the trace's first-seen span, so that new keys go to the end of
 //! the index; the lower 40 bits are a hash of the tenant and the trace id. Two traces may share a key; readers
 //! compare the id.
+//!
+//! The log records of a trace are found by a [`LogKey`], which is as local as the minute of the record's own time.
 
 use super::id::{TenantNumber, TraceId};
 use super::time::{NANOS_PER_SECOND, UnixNanos, Window};
@@ -53,6 +55,40 @@ impl TraceKey {
     }
 }
 
+/// Seconds of log records whose keys share the upper bits.
+const LOG_BUCKET_SECONDS: i64 = 60;
+/// So many such buckets make a day.
+const LOG_BUCKETS: i64 = 24 * 3_600 / LOG_BUCKET_SECONDS;
+
+/// The key that finds the log records of a trace in the tables of a day: above the hash the minute of that day.
+///
+/// Records are many and are nearly always looked for within the time of their trace, so their keys are more local than those
+/// of traces: each commit touches the pages of its own minute alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogKey(pub i64);
+
+impl LogKey {
+    /// The key of a record of this time.
+    pub fn new(at: UnixNanos, tenant: TenantNumber, trace: TraceId) -> Self {
+        Self::in_bucket(log_bucket_of(at), TraceKey::hash_of(tenant, trace))
+    }
+
+    /// Every key that the records of the trace can have within `window`, of a day at most, whose end is not in it.
+    pub fn candidates(window: Window, tenant: TenantNumber, trace: TraceId) -> impl Iterator<Item = Self> {
+        let hash = TraceKey::hash_of(tenant, trace);
+        let last = UnixNanos(window.to.0.saturating_sub(1));
+        (log_bucket_of(window.from)..=log_bucket_of(last)).map(move |bucket| Self::in_bucket(bucket, hash))
+    }
+
+    const fn in_bucket(bucket: i64, hash: i64) -> Self {
+        Self(bucket.rem_euclid(LOG_BUCKETS) << HASH_BITS | hash)
+    }
+}
+
+const fn log_bucket_of(at: UnixNanos) -> i64 {
+    at.0.div_euclid(LOG_BUCKET_SECONDS * NANOS_PER_SECOND)
+}
+
 /// Buckets start at 0. The last that nanoseconds reach, in 2262, has 22 bits: a key never overflows.
 fn bucket_of(at: UnixNanos) -> i64 {
     at.0.div_euclid(BUCKET_SECONDS * NANOS_PER_SECOND).max(0)
@@ -87,5 +123,28 @@ mod tests {
         assert_ne!(early.hash(), other.hash());
         let last = TraceKey::new(UnixNanos(i64::MAX), TenantNumber(1), trace);
         assert!(early < last && last.bucket_start() > at(9_000_000_000));
+    }
+
+    #[test]
+    fn log_records_are_found_within_their_day() {
+        let trace = TraceId::try_from(&[7; 16][..]).unwrap();
+        let at = UnixNanos::from_seconds;
+        // Also before 1970.
+        for day in [20_000, 0, -1] {
+            let (start, end) = (at(day * 86_400), at((day + 1) * 86_400));
+            let key = |second: i64| LogKey::new(at(day * 86_400 + second), TenantNumber(1), trace);
+            let found: Vec<_> = LogKey::candidates(Window::new(start, end), TenantNumber(1), trace).collect();
+            assert_eq!(found.len(), 1_440);
+            assert!(found.is_sorted() && found[0] == key(0) && found[1_439] == key(86_399));
+            assert_eq!(found[1], key(60));
+            let minute = Window::new(at(day * 86_400 + 60), at(day * 86_400 + 120));
+            assert_eq!(LogKey::candidates(minute, TenantNumber(1), trace).collect::<Vec<_>>(), [key(119)]);
+            assert_ne!(key(0), LogKey::new(start, TenantNumber(2), trace));
+        }
+        // Keys that count hours since 1970 are larger by far.
+        assert!(
+            LogKey::new(at(86_399), TenantNumber(1), trace).0
+                < TraceKey::new(at(1_600_000_000), TenantNumber(1), trace).0
+        );
     }
 }

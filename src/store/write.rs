@@ -19,7 +19,7 @@ use super::partition::{self, Family, Kept, Partition, Partitions};
 use super::rollups::{self, Prepared, Rollups};
 use super::rows::{Commit, Committed, TemplateRow};
 use super::{dictionaries, series, table, traces};
-use crate::model::trace_key::TraceKey;
+use crate::model::trace_key::LogKey;
 
 /// What to take over once the transaction has ended well.
 #[derive(Debug)]
@@ -258,7 +258,7 @@ impl<'w> Days<'w> {
                 values.int(log.template.0);
                 values.optional_blob(log.trace_id.as_ref().map(|id| &id.as_bytes()[..]));
                 values.optional_blob(log.span_id.as_ref().map(|id| &id.as_bytes()[..]));
-                values.optional_int(log.trace_id.map(|trace| TraceKey::new(log.time, log.tenant, trace).0));
+                values.optional_int(log.trace_id.map(|trace| LogKey::new(log.time, log.tenant, trace).0));
             })
             .await
     }

@@ -68,7 +68,10 @@ async fn a_run_tells_what_was_asked_how_it_went_over_time_and_when_its_last_item
         assert!(of_it.map(|tool| tool.count).sum::<u64>() > 0, "{name} was never asked: {}", report.text());
     }
     for tool in asked.tools.iter().filter(|tool| tool.count > 0) {
-        assert!(Some(0.0) < tool.p50_ms && tool.p50_ms <= tool.p95_ms && tool.p95_ms <= tool.max_ms, "{tool:?}");
+        assert!(
+            Some(0.0) < tool.p50_ms && tool.p50_ms <= tool.p95_ms && tool.p95_ms <= tool.max_ms,
+            "{tool:?}"
+        );
         assert!(tool.max_ms <= asked.max_ms && tool.answer_bytes_max > 100, "{tool:?}");
     }
     let were_due = report.seconds / 0.1;

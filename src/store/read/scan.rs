@@ -18,7 +18,7 @@ use super::reader::Reader;
 use super::sift;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
-use crate::model::trace_key::TraceKey;
+use crate::model::trace_key::{LogKey, TraceKey};
 use crate::store::day::{Day, days_of};
 use crate::store::error::Error;
 use crate::store::partition::{Family, Kept};
@@ -275,8 +275,10 @@ impl<T: Send + Unpin> Scan<'_, T> {
         ));
         if let Some(trace) = self.keyed {
             let day = Window::new(band.from.max(day.start()), band.to.min(day.end()));
-            let keys = TraceKey::candidates(day, self.tenant, trace);
-            let keys = sql.dialect.is_one_of(keys.map(|key| key.0));
+            let keys = LogKey::candidates(day, self.tenant, trace).map(|key| key.0);
+            // Records that earlier builds stored have keys by the hour.
+            let before = TraceKey::candidates(day, self.tenant, trace).map(|key| key.0);
+            let keys = sql.dialect.is_one_of(keys.chain(before));
             sql.push(" AND s.trace_key").push(keys);
         }
         self.push_end(sql, (day, band));
