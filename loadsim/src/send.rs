@@ -175,7 +175,10 @@ pub struct Delivery {
 
 enum Try {
     Done(Outcome),
+    /// The server says that it may succeed later.
     Again(String, Option<Duration>),
+    /// Nobody answered.
+    Silent(String),
 }
 
 /// One connection to the server.
@@ -183,7 +186,7 @@ enum Try {
 pub struct Sender {
     options: Options,
     way: Way,
-    /// Whether the last request was given up.
+    /// Whether the last request was given up because nobody answered.
     has_given_up: Arc<AtomicBool>,
 }
 
@@ -223,8 +226,8 @@ impl Sender {
     }
 
     /// Sends a request and again while the answer says that it may succeed later, for as long as the options say. After one
-    /// that was given up, the next are sent once each until one is answered: a run against a server that is gone for good
-    /// must end.
+    /// that was given up because nobody answered, the next are sent once each until one is answered: a run against a server that
+    /// is gone for good must end.
     pub async fn deliver(&self, request: &Request) -> Delivery {
         let began = Instant::now();
         let mut retries = 0;
@@ -236,30 +239,31 @@ impl Sender {
                 Way::Http(client, url) => self.over_http(client, url, request).await,
             };
             let latency = tried.elapsed();
-            match outcome {
+            let is_silent = matches!(outcome, Try::Silent(_));
+            let (why, wait) = match outcome {
                 Try::Done(outcome) => {
                     self.has_given_up.store(false, Ordering::Relaxed);
                     return Delivery { outcome, retries, latency };
                 }
-                Try::Again(why, wait) => {
-                    let wait = wait.unwrap_or(pause);
-                    let has_given_up = self.has_given_up.load(Ordering::Relaxed);
-                    if has_given_up || began.elapsed() + wait > self.options.retry_for {
-                        self.has_given_up.store(true, Ordering::Relaxed);
-                        return Delivery { outcome: Outcome::GaveUp(why), retries, latency };
-                    }
-                    tokio::time::sleep(wait).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                    retries += 1;
-                }
+                Try::Again(why, wait) => (why, wait.unwrap_or(pause)),
+                Try::Silent(why) => (why, pause),
+            };
+            let is_given_up = is_silent && self.has_given_up.load(Ordering::Relaxed)
+                || began.elapsed() + wait > self.options.retry_for;
+            self.has_given_up.store(is_silent && is_given_up, Ordering::Relaxed);
+            if is_given_up {
+                return Delivery { outcome: Outcome::GaveUp(why), retries, latency };
             }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+            retries += 1;
         }
     }
 
     async fn over_grpc(&self, channel: &Channel, request: &Request) -> Try {
         let mut client = tonic::client::Grpc::new(channel.clone());
         if let Err(error) = client.ready().await {
-            return Try::Again(error.to_string(), None);
+            return Try::Silent(error.to_string());
         }
         let mut message = tonic::Request::new(request.body.clone());
         message.set_timeout(self.options.timeout);
@@ -279,7 +283,7 @@ impl Sender {
         match tokio::time::timeout(self.options.timeout, call).await {
             Ok(Ok(answer)) => Try::Done(acknowledged(request.signal, &answer.into_inner())),
             Ok(Err(status)) => grpc_failure(&status),
-            Err(_) => Try::Again("no answer in time".into(), None),
+            Err(_) => Try::Silent("no answer in time".into()),
         }
     }
 
@@ -290,13 +294,13 @@ impl Sender {
             .body(request.body.clone());
         let answer = match call.send().await {
             Ok(answer) => answer,
-            Err(error) => return Try::Again(error.to_string(), None),
+            Err(error) => return Try::Silent(error.to_string()),
         };
         let status = answer.status();
         let wait = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         match (status.as_u16(), answer.bytes().await) {
             (200, Ok(body)) => Try::Done(acknowledged(request.signal, &body)),
-            (200, Err(error)) => Try::Again(error.to_string(), None),
+            (200, Err(error)) => Try::Silent(error.to_string()),
             (429 | 502..=504, _) => Try::Again(status.to_string(), wait.map(Duration::from_secs)),
             _ => Try::Done(Outcome::Refused(status.to_string())),
         }
@@ -305,17 +309,16 @@ impl Sender {
 
 fn grpc_failure(status: &Status) -> Try {
     let why = format!("{:?}: {}", status.code(), status.message());
+    // What did not come from a server has a cause: a connection that was not made, or that broke in mid-call.
+    let is_silent = std::error::Error::source(status).is_some();
     match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled if is_silent => Try::Silent(why),
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Try::Again(why, None),
-        // A connection that broke in mid-call; the call may or may not have been taken.
-        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
-            Try::Again(why, None)
-        }
         Code::ResourceExhausted if !status.details().is_empty() => Try::Again(why, None),
         _ => Try::Done(Outcome::Refused(why)),
     }

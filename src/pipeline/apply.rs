@@ -30,6 +30,7 @@ use super::enrich::{Enriched, Enricher};
 use super::finish::{self, Committer, Finished, Made, Progress};
 use super::keep::Keep;
 use super::options::Options;
+use super::pace::COMMIT_ITEMS_MIN;
 use super::poison::{Origins, Request};
 use super::queue::{Queue, Waiting};
 use super::replay;
@@ -195,7 +196,8 @@ impl<S: Keep> Applier<S> {
         let this = Arc::clone(&self.committer);
         let mut records = 0;
         let mut source = replay::Source::new(replay, door);
-        while let Some(read) = source.next(this.options.commit_items_max, this.options.bytes_max / 4)? {
+        let items_max = this.options.commit_items_max.min(COMMIT_ITEMS_MIN);
+        while let Some(read) = source.next(items_max, this.options.bytes_max / 4)? {
             records += read.waiting.len() as u64;
             for (received, lsn) in read.requests() {
                 // What became a letter before a crash, and is stored or becomes another letter now, must not be sent again.
@@ -321,7 +323,8 @@ impl<S: Keep> Applier<S> {
         let duplicates = (all_spans - spans.len()) as u64;
         let picked = self.sampler.pick(Instant::now(), (spans, places));
         observations.iter().for_each(|(tenant, observation)| cells.add(*tenant, observation));
-        let commit = Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates };
+        let commit = Arc::new(Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates });
+        this.store.await_turn(&commit);
         counts[Signal::Traces as usize] += picked.rescued;
         counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
         counts[Signal::Logs as usize] -= counted_only;

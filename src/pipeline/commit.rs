@@ -40,11 +40,11 @@ impl<S: Keep> Committer<S> {
     /// another server leads by now: this one must not go on.
     pub(super) async fn commit(
         &self,
-        commit: Commit,
-        origins: Origins,
+        mut commit: Arc<Commit>,
+        mut origins: Origins,
         requests: &[Request],
     ) -> Option<(Arc<Commit>, [u64; 3])> {
-        let (mut commit, mut origins, mut buried) = (Arc::new(commit), origins, [0; 3]);
+        let mut buried = [0; 3];
         loop {
             let refused = match self.insist(&commit, Attempt::Commit).await.ok()? {
                 Ok(committed) => {

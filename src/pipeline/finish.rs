@@ -81,7 +81,7 @@ pub(super) struct Made {
     pub(super) began: Instant,
     /// Its items, where it holds as much as a commit takes.
     pub(super) full_of: Option<usize>,
-    pub(super) commit: Commit,
+    pub(super) commit: Arc<Commit>,
     pub(super) origins: Origins,
     pub(super) requests: Vec<Request>,
     pub(super) seen: HashSet<Seen, RandomState>,
@@ -114,6 +114,8 @@ impl<S: Keep> Committer<S> {
             return Finished::Led;
         };
         in_place(|| self.show(seen, &commit));
+        // Rows are many, and to let go of them takes a while: the next commit does not wait for it.
+        tokio::task::spawn_blocking(move || drop((commit, requests)));
         self.tally.sampled(sampled.0, sampled.1);
         for signal in Signal::ALL {
             let index = signal as usize;
@@ -140,7 +142,7 @@ impl<S: Keep> Committer<S> {
 
     /// Moves the position to `lsn`, with nothing to store. False where another server leads.
     pub(super) async fn pass(&self, lsn: Lsn) -> bool {
-        let commit = Commit { lsn: lsn.0, ..Commit::default() };
+        let commit = Arc::new(Commit { lsn: lsn.0, ..Commit::default() });
         let passed = self.commit(commit, Origins::default(), &[]).await.is_some();
         self.progress().unsynced = lsn;
         passed

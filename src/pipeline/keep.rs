@@ -16,6 +16,8 @@ pub trait Keep: Clone + Send + Sync + 'static {
     fn names(&self) -> &Names;
     /// All templates, and the highest number that one ever had.
     fn templates(&self) -> impl Future<Output = Result<(Vec<TemplateRow>, u32), Error>> + Send;
+    /// Begins to work out what can be known of a commit before its turn.
+    fn await_turn(&self, _commit: &Arc<Commit>) {}
     /// Writes everything, or nothing.
     fn commit(&self, commit: Arc<Commit>) -> impl Future<Output = Result<Committed, Error>> + Send;
     /// Errs where [`Keep::commit`] would, and changes nothing.
@@ -37,6 +39,10 @@ impl Keep for Store {
 
     async fn templates(&self) -> Result<(Vec<TemplateRow>, u32), Error> {
         Ok((Self::templates(self, None).await?, self.template_highest().await?))
+    }
+
+    fn await_turn(&self, commit: &Arc<Commit>) {
+        Self::await_turn(self, commit);
     }
 
     async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, Error> {

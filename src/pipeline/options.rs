@@ -67,3 +67,15 @@ impl Default for Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_rarer_where_more_comes() {
+        let options = Options::default();
+        let wait = |items| options.interval_after(items).as_millis();
+        assert_eq!([0, 10_000, 20_000, 40_000, usize::MAX].map(wait), [250, 437, 625, 1_000, 1_000]);
+    }
+}

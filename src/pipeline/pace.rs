@@ -17,7 +17,7 @@ const ITEMS_MIN: usize = 50_000;
 const COMMITTED_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// Items of a commit however slow the store is, and as long as nothing is known.
-const COMMIT_ITEMS_MIN: usize = 40_000;
+pub(super) const COMMIT_ITEMS_MIN: usize = 40_000;
 
 /// What part of the estimate the last commit makes.
 const WEIGHT: f64 = 0.125;

@@ -65,8 +65,8 @@ impl Query {
             let mut found = anomaly::anomalies(&own, &anomaly::Options::default());
             found
                 .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
-            let till_now = Window::new(reach.from, to);
-            found.retain(|anomaly| !window::is_unheard(anomaly, till_now, &slices));
+            let heard = window::Heard::of(&slices);
+            found.retain(|anomaly| !heard.is_unheard(anomaly, to));
             let departures = departures(&unknown(&known, &found), &own, to);
             (found, departures, known)
         });
@@ -108,7 +108,8 @@ impl Query {
         let (known, usual) = (known.to_vec(), usual.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
-            found.retain(|anomaly| !window::is_unheard(anomaly, window, &slices));
+            let heard = window::Heard::of(&slices);
+            found.retain(|anomaly| !heard.is_unheard(anomaly, window.to));
             without_ways_back(&mut found, &known, &usual);
             let departures = departures(&unknown(&known, &found), &slices, window.to);
             (slices, found, departures)

@@ -1,6 +1,7 @@
 //! One trace, whole.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::model::id::{SpanId, TraceId};
 use crate::model::log::Severity;
@@ -8,6 +9,7 @@ use crate::model::span::Status;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::logs::{LogAsk, StoredLog};
+use crate::store::read::trace::StoredTrace;
 use crate::store::rows::SpanRow;
 
 use super::error::Error;
@@ -18,6 +20,8 @@ use super::handle::Query;
 const SPANS_MAX: usize = 10_000;
 /// Log records of one trace that are read at most.
 const LOGS_MAX: usize = 200;
+/// How far from the spans of their trace log records are looked for.
+const LOGS_WITHIN: Duration = Duration::from_secs(3_600);
 
 /// A trace as a tree in reading order.
 #[derive(Debug, Clone)]
@@ -57,30 +61,37 @@ impl Query {
         Ok(self.store.trace(tenant, id, 1).await?.is_some())
     }
 
-    /// The trace with this id; none when nothing of it is stored for the tenant.
+    /// The trace with this id; none when nothing of it is stored for the tenant. Of its log records those that are not more
+    /// than an hour away from its spans.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn trace(&self, scope: &Scope, id: TraceId) -> Result<Option<TraceTree>, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(None) };
         let Some(trace) = self.store.trace(tenant, id, SPANS_MAX).await? else { return Ok(None) };
-        let mut logs = self.store.logs(tenant, &of_trace(id)).await?.items;
+        let mut logs = self.store.logs(tenant, &logs_of(&trace, LOGS_MAX)).await?.items;
         logs.reverse();
         Ok(Some(TraceTree { spans: tree(trace.spans), total: trace.total, logs }))
     }
 }
 
-fn of_trace(trace: TraceId) -> LogAsk {
+/// Asks for the newest log records of a trace, as far from its spans as records are looked for: each minute costs a look.
+pub(super) fn logs_of(trace: &StoredTrace, limit: usize) -> LogAsk {
+    let starts = trace.spans.iter().map(|span| span.start);
+    let ends = trace.spans.iter().map(SpanRow::end);
+    let from = starts.min().unwrap_or(UnixNanos(i64::MIN)).minus(LOGS_WITHIN);
+    // Of one that was cut nobody knows when it ended.
+    let to = ends.max().filter(|_| !trace.truncated).unwrap_or(UnixNanos(i64::MAX)).plus(LOGS_WITHIN);
     LogAsk {
-        window: Window::new(UnixNanos(i64::MIN), UnixNanos(i64::MAX)),
+        window: Window::new(from, to),
         severity_min: Severity(0),
         services: Vec::new(),
         templates: Vec::new(),
-        trace: Some(trace),
+        trace: Some(trace.trace_id),
         span: None,
         attributes: Vec::new(),
         before: None,
-        limit: LOGS_MAX,
+        limit,
         with_detail: true,
     }
 }

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
-use crate::model::log::Severity;
 use crate::model::span::Status;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::read::exemplars::{DetailsOf, Exemplar};
-use crate::store::read::logs::{LogAsk, StoredLog};
+use crate::store::read::logs::StoredLog;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::read::summaries::{TRACES_MAX, TraceAsk, TraceOrder, TracePlace, TraceSummary};
 use crate::store::read::trace::{StoredTrace, TRACE_SPANS_MAX};
@@ -19,6 +18,7 @@ use crate::store::rows::SpanRow;
 use super::error::Error;
 use super::handle::Query;
 use super::spans::has_all;
+use super::trace;
 
 /// Traces that one page looks at; then it is given as it is, with where to go on.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -100,27 +100,15 @@ impl Query {
         }
     }
 
-    /// The trace with this id, its spans and the newest 1,000 of its log records; none where nothing of it is stored for
-    /// the tenant.
+    /// The trace with this id, its spans and the newest 1,000 of its log records that are not more than an hour away from
+    /// them; none where nothing of it is stored for the tenant.
     ///
     /// # Errors
     /// When the store does not answer.
     pub async fn whole_trace(&self, scope: &Scope, id: TraceId) -> Result<Option<WholeTrace>, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(None) };
         let Some(stored) = self.store.trace(tenant, id, TRACE_SPANS_MAX).await? else { return Ok(None) };
-        let ask = LogAsk {
-            window: Window::new(UnixNanos(i64::MIN), UnixNanos(i64::MAX)),
-            severity_min: Severity(0),
-            services: Vec::new(),
-            templates: Vec::new(),
-            trace: Some(id),
-            span: None,
-            attributes: Vec::new(),
-            before: None,
-            limit: TRACE_LOGS_MAX,
-            with_detail: true,
-        };
-        let page = self.store.logs(tenant, &ask).await?;
+        let page = self.store.logs(tenant, &trace::logs_of(&stored, TRACE_LOGS_MAX)).await?;
         let mut logs = page.items;
         logs.reverse();
         Ok(Some(WholeTrace { stored, logs, more_logs: page.next.is_some() }))

@@ -72,10 +72,11 @@ pub fn around_trouble(asked: Window, slices: &[Slice], is_whole: bool) -> Troubl
         let own = times.get(&anomaly.subject).copied().unwrap_or(0) as f64;
         anomaly.kind != AnomalyKind::Latency || own >= FELT_MIN * longest
     };
+    let heard_in = Heard::of(slices);
     let inside: Vec<&Anomaly> = found
         .iter()
         .filter(|anomaly| overlaps(anomaly, asked) && is_symptom(anomaly) && is_felt(anomaly))
-        .filter(|anomaly| is_whole || !is_unheard(anomaly, asked, slices))
+        .filter(|anomaly| is_whole || !heard_in.is_unheard(anomaly, asked.to))
         .collect();
     let rank = |anomaly: &Anomaly| (anomaly.kind != AnomalyKind::Silence, anomaly.severity);
     let worst = inside.iter().max_by(|a, b| {
@@ -118,19 +119,30 @@ pub fn heard(asked: Window, slices: &[Slice]) -> Window {
     }
 }
 
-/// True for a silence in which nobody else was heard either: what was not received says nothing about a service.
-pub(super) fn is_unheard(anomaly: &Anomaly, asked: Window, slices: &[Slice]) -> bool {
-    if anomaly.kind != AnomalyKind::Silence {
-        return false;
+/// When anybody was heard.
+pub(super) struct Heard {
+    buckets: BTreeSet<i64>,
+    width_s: i64,
+}
+
+impl Heard {
+    pub(super) fn of(slices: &[Slice]) -> Self {
+        let width_s = slices.iter().map(|slice| slice.width_s).min().unwrap_or(FINE_SECONDS);
+        let heard = slices.iter().filter(|slice| slice.count > 0).map(|slice| slice.bucket_s);
+        Self { buckets: heard.collect(), width_s }
     }
-    let (from, to) = (anomaly.onset.seconds(), anomaly.end.unwrap_or(asked.to).seconds());
-    let width_s = slices.iter().map(|slice| slice.width_s).min().unwrap_or(FINE_SECONDS);
-    let heard: BTreeSet<i64> = slices
-        .iter()
-        .filter(|slice| slice.count > 0 && (from..to).contains(&slice.bucket_s))
-        .map(|slice| slice.bucket_s)
-        .collect();
-    (heard.len() as i64 * width_s) as f64 <= (1.0 - UNHEARD_MIN) * (to - from) as f64
+
+    /// True for a silence in which nobody else was heard either, up to `end` where it goes on: what was not received says
+    /// nothing about a service.
+    pub(super) fn is_unheard(&self, anomaly: &Anomaly, end: UnixNanos) -> bool {
+        if anomaly.kind != AnomalyKind::Silence {
+            return false;
+        }
+        let (from, to) =
+            (anomaly.onset.seconds(), anomaly.end.unwrap_or(end).seconds().max(anomaly.onset.seconds()));
+        let heard = self.buckets.range(from..to).count();
+        (heard as i64 * self.width_s) as f64 <= (1.0 - UNHEARD_MIN) * (to - from) as f64
+    }
 }
 
 /// A quarter of a window's length in seconds.

@@ -5,12 +5,12 @@
 //! the database is asked.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{OwnedMutexGuard, RwLock};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::warn;
 
 use super::catalog::{self, Making};
@@ -25,7 +25,7 @@ use super::rows::{Commit, Committed};
 use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::sqlite::file;
-use super::write::{self, Written};
+use super::write::{self, Shape, Written};
 use super::{Inner, Store};
 use crate::fault;
 
@@ -42,10 +42,30 @@ impl Store {
         tokio::spawn(async move { inner.commit(slot, commit).await }).await.map_err(Error::Lost)?
     }
 
+    /// Begins to work out what can be known of a commit before its turn: call it as soon as the commit is made.
+    pub fn await_turn(&self, commit: &Arc<Commit>) {
+        let next = Next::of(commit);
+        *self.inner.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+    }
+
     /// Writes everything of `commit` and takes it back: errs where [`Store::commit`] would, and changes nothing.
     pub async fn try_out(&self, commit: impl Into<Arc<Commit>>) -> Result<(), Error> {
         let (inner, commit) = (Arc::clone(&self.inner), commit.into());
         tokio::spawn(async move { inner.try_out(&commit).await }).await.map_err(Error::Lost)?
+    }
+}
+
+/// A commit before its turn, and its shape as soon as that is known.
+#[derive(Debug)]
+pub(super) struct Next {
+    commit: Arc<Commit>,
+    shape: JoinHandle<Shape>,
+}
+
+impl Next {
+    fn of(commit: &Arc<Commit>) -> Self {
+        let (commit, shaped) = (Arc::clone(commit), Arc::clone(commit));
+        Self { commit, shape: spawn_blocking(move || Shape::of(&shaped)) }
     }
 }
 
@@ -122,13 +142,15 @@ impl Inner {
         if commit.lsn < applied {
             return Err(Error::Behind { lsn: commit.lsn, applied });
         }
+        let shape = self.shape(&commit).await?;
         let mut writer = slot.take().ok_or(Error::Stopped)?;
+        writer.connection.take_back().await;
         if let Database::Sqlite(file) = &self.options.database
             && file.log_bytes() > file::LOG_BYTES_MAX
         {
             writer.shorten_log().await;
         }
-        let ended = match writer.transaction(&commit, &self.names, &self.options.journal).await {
+        let ended = match writer.transaction((&commit, shape), &self.names, &self.options.journal).await {
             Ok(written) => {
                 // Should this end in a panic from here on, nobody knows what became of the commit.
                 *slot = Slot::doubt(commit.lsn);
@@ -164,11 +186,25 @@ impl Inner {
         }
     }
 
+    /// The shape of a commit, worked out now where nobody did before.
+    async fn shape(&self, commit: &Arc<Commit>) -> Result<Shape, Error> {
+        let next = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            next.take_if(|next| Arc::ptr_eq(&next.commit, commit))
+        };
+        let Next { shape, .. } = next.unwrap_or_else(|| Next::of(commit));
+        shape.await.map_err(Error::Lost)
+    }
+
     async fn try_out(&self, commit: &Arc<Commit>) -> Result<(), Error> {
+        let shape = self.shape(commit).await?;
         let mut slot = self.writing().await?;
         let mut writer = slot.take().ok_or(Error::Stopped)?;
+        let written = (commit, shape);
         let tried = match writer.connection.begin().await {
-            Ok(()) => write::write(&mut writer, commit, &self.names, &self.options.journal).await.map(|_| ()),
+            Ok(()) => {
+                write::write(&mut writer, written, &self.names, &self.options.journal).await.map(|_| ())
+            }
             Err(error) => Err(error),
         };
         // Where the connection is lost, so is what was written; the next commit opens another.
@@ -211,6 +247,9 @@ impl Inner {
         &self,
         mut slot: OwnedMutexGuard<Slot>,
     ) -> Result<OwnedMutexGuard<Slot>, Error> {
+        if let Slot::Ready(writer) = &mut *slot {
+            writer.connection.take_back().await;
+        }
         if let Slot::Ready(writer) = &mut *slot
             && let Err(error) = writer.answers().await
         {
@@ -262,7 +301,7 @@ impl Writer {
     /// Begins a transaction and writes the commit.
     async fn transaction(
         &mut self,
-        commit: &Arc<Commit>,
+        (commit, shape): (&Arc<Commit>, Shape),
         names: &Names,
         journal: &str,
     ) -> Result<Written, Failure> {
@@ -274,7 +313,7 @@ impl Writer {
                 Dialect::Postgres => Failure::Lost(error),
             });
         }
-        match write::write(self, commit, names, journal).await {
+        match write::write(self, (commit, shape), names, journal).await {
             Ok(written) => {
                 fault::point("store.written");
                 Ok(written)

@@ -156,10 +156,7 @@ impl Connection {
     /// way for want of it. What somebody left half done, in a panic or because nobody waited for it any more, is taken
     /// back before.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
-        if self.within {
-            // Fails as well where the transaction ended by itself; if the connection is lost, the next statement tells.
-            let _ = self.roll_back().await;
-        }
+        self.take_back().await;
         let begin = match self.dialect() {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
@@ -168,6 +165,14 @@ impl Connection {
         let begun = self.execute(self.sql(begin)).await;
         self.within = begun.is_ok();
         begun.map(|_| ())
+    }
+
+    /// Takes back what was left half done.
+    pub(super) async fn take_back(&mut self) {
+        if self.within {
+            // Fails as well where the transaction ended by itself; if the connection is lost, the next statement tells.
+            let _ = self.roll_back().await;
+        }
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), Error> {

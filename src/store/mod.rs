@@ -87,6 +87,8 @@ struct Inner {
     /// One connection that no question can keep the pipeline from.
     recaller: Pool,
     names: Names,
+    /// The commit whose turn comes next, as far as that is known, and its shape.
+    next: std::sync::Mutex<Option<commit::Next>>,
     applied: AtomicU64,
     /// Whether the disk failed to keep what was written: see [`Error::NotFlushed`](error::Error::NotFlushed).
     not_flushed: AtomicBool,

@@ -37,6 +37,7 @@ impl Store {
             readers: Pool::new(&options, options.readers.max(1)).await?,
             recaller: Pool::new(&options, 1).await?,
             names,
+            next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),
             others,

@@ -124,9 +124,8 @@ impl Block {
 }
 
 impl Plan {
-    /// Shares out the rows of `commit`, its spans in the order of `spans`; `promoted` tells which attributes are promoted in
-    /// a partition.
-    pub(super) fn of(commit: &Commit, spans: &[u32], promoted: impl Fn(Partition) -> Arc<[String]>) -> Self {
+    /// Shares out the rows of `commit`, its spans in the order of `spans`.
+    pub(super) fn of(commit: &Commit, spans: &[u32]) -> Self {
         let mut plan = Self {
             span_days: commit.spans.iter().map(|span| Day::of_key(span.trace_key)).collect(),
             log_days: commit.logs.iter().map(|log| Day::of(log.time)).collect(),
@@ -144,10 +143,14 @@ impl Plan {
         let logs = logs.map(|((log, day), index)| (index, *day, log.tenant, log.detail.as_bytes().len()));
         plan.share_out(Signal::Logs, logs);
         plan.log_days = days;
-        for planned in &mut plan.blocks {
+        plan
+    }
+
+    /// Notes which attributes are promoted, which `promoted` tells of a partition.
+    pub(super) fn promote(&mut self, promoted: impl Fn(Partition) -> Arc<[String]>) {
+        for planned in &mut self.blocks {
             planned.promoted = promoted(planned.signal.family().partition(planned.day));
         }
-        plan
     }
 
     /// The blocks, in the order in which [`Plan::encode`] answers them.

@@ -114,8 +114,6 @@ async fn whoever_listens_hears_of_the_anomalies_of_its_tenant_and_of_no_other() 
 
 /// Steps of a batch, three minutes.
 const BATCH: u64 = 18;
-/// Seconds in which nothing came before it is asked.
-const UNHEARD: u64 = 60;
 /// Requests in a step before it.
 const PLAIN: u64 = 10;
 /// Services with their requests in a step of the batch: on earlier days, and today.
@@ -150,11 +148,39 @@ async fn changed(server: &Server, since: &str) -> BTreeSet<String> {
     of_traffic.map(|row| row["service"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Steps in which nobody is heard, and those after them.
+const GAP: (u64, u64) = (30, 12);
+
+#[tokio::test]
+async fn a_time_in_which_nobody_is_heard_makes_nobody_silent_but_who_does_not_come_back() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP * STEP;
+    let (unheard, after) = GAP;
+    for (number, service) in (0_u64..).zip(["steady", "other", "gone"]) {
+        let well = (0..WELL).map(|step| now - (WELL + unheard + after - step) * STEP);
+        let back = (0..after).map(|step| now - (after - step) * STEP).filter(|_| service != "gone");
+        let mut spans = Vec::new();
+        for second in well.chain(back) {
+            for request in 0..PLAIN {
+                let mut span = span(0, 1, None, "GET /work", SERVER);
+                let trace = u128::from(second) << 16 | u128::from(number << 12 | request);
+                span.trace_id = trace.to_be_bytes().to_vec();
+                span.start_time_unix_nano = second * 1_000_000_000;
+                span.end_time_unix_nano = span.start_time_unix_nano + 5_000_000;
+                spans.push(span);
+            }
+        }
+        export(&server, "shop", &request(service, spans)).await;
+    }
+    server.settled().await;
+    let told = changed(&server, "25m").await;
+    assert_eq!(told, BTreeSet::from(["gone".to_owned()]));
+}
+
 #[tokio::test]
 async fn what_earlier_days_show_at_the_same_time_is_no_anomaly() {
     let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
-    // Nobody is heard after it, which makes nobody silent.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP * STEP - UNHEARD;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP * STEP;
     // Earlier days are there before anybody looks at today.
     for days in [3, 2, 1, 0] {
         for (number, (service, earlier, today)) in (0..).zip(SERVICES) {

@@ -269,17 +269,18 @@ impl Tables {
         Some(self.fate.chance(50))
     }
 
-    /// Whether a commit ends in a panic while it is asked to end.
-    pub(super) fn panics_at_end(&mut self) -> bool {
+    /// Whether a commit ends in a panic while it is asked to end, and whether it landed then.
+    pub(super) fn panics_at_end(&mut self) -> Option<bool> {
         if self.panics_next == 0 && self.fate.chance(self.trouble.panics) {
             self.panics_next = 1 + self.fate.below(4);
         }
         let panics = self.panics_next > 0;
         self.panics_next = self.panics_next.saturating_sub(1);
-        if panics {
-            self.note(Event::PanickedAtEnd);
+        if !panics {
+            return None;
         }
-        panics
+        self.note(Event::PanickedAtEnd);
+        Some(self.fate.chance(30))
     }
 
     pub(super) fn land(&mut self, commit: Arc<Commit>) {

@@ -1,6 +1,7 @@
 //! What is taken out of the queue at once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
@@ -44,6 +45,23 @@ fn push(queue: &Queue, journal: &Journal, items: u64, bytes: usize) {
     let mut claim = Claim::of(&tenant, &batch, &source);
     claim.bytes = bytes;
     let _appended = queue.push(journal, prepared, claim, (batch, source)).unwrap();
+}
+
+#[test]
+fn a_slow_store_is_given_no_more_than_it_takes_in_a_moment() {
+    let (queue, journal) = (Queue::new(&pipeline::Options::default()), journal());
+    let push = |count| (0..count).for_each(|_| push(&queue, &journal, 5_000, 1));
+    push(9);
+    let taken = queue.take(Lsn(9), 200_000);
+    assert_eq!((taken.items, taken.is_full), (40_000, true), "nothing is known of the store");
+    queue.stored(40_000, Duration::from_secs(4));
+    push(8);
+    let taken = queue.take(Lsn(17), 200_000);
+    assert_eq!((taken.items, taken.is_full), (40_000, true), "10,000 a second");
+    (0..60).for_each(|_| queue.stored(40_000, Duration::from_millis(400)));
+    push(8);
+    let taken = queue.take(Lsn(25), 200_000);
+    assert_eq!((taken.items, taken.is_full), (45_000, false), "100,000 a second");
 }
 
 proptest! {

@@ -153,8 +153,12 @@ impl Keep for Store {
         if let Some(refusal) = refusal {
             return Err(self.refused(refusal).await);
         }
-        if self.database.tables().panics_at_end() {
+        let ends = self.database.tables().panics_at_end();
+        if let Some(has_landed) = ends {
             self.state().doubt = Some(commit.lsn);
+            if has_landed {
+                self.land(commit);
+            }
             return Err(panicked().await);
         }
         let lost = self.database.tables().loses();

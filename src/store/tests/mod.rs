@@ -5,6 +5,7 @@ mod flushing;
 mod folds;
 pub(in crate::store) mod home;
 mod investigations;
+mod keys;
 mod points;
 mod refusals;
 mod relocating;

@@ -77,8 +77,8 @@ pub(crate) struct Play {
     /// The service that the fault hits; chosen by the seed when not given.
     #[arg(long, requires = "fault")]
     fault_service: Option<String>,
-    /// How long a request is sent again while the server is away or overloaded; after one that was given up, the next are
-    /// sent once each until one is answered
+    /// How long a request is sent again while the server is away or overloaded; after one that nobody answered for so long, the
+    /// next are sent once each until one is answered
     #[arg(long, default_value = "30s", value_parser = duration)]
     retry_for: Duration,
     /// Writes what is sent and how it is answered, each synced before the next step, for `loadsim check`.
