@@ -215,7 +215,7 @@ fn queue_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
     });
     export(
         "ingest_pipeline_queue_max_items",
-        "Items that may wait, as many as are stored within six seconds; 0 until that is known.",
+        "Items that may wait, as many as are stored within four seconds; 0 until that is known.",
         |pipeline| pipeline.waiting_items().1.map_or(0.0, |most| most as f64),
     );
 }

@@ -204,7 +204,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "INGEST_PIPELINE_MAX_BYTES",
                 "268435456",
-                "Bytes of requests that may wait to be stored, from 1048576; more are refused as overload. On a slow machine fewer wait: as many items as are stored within six seconds, 50000 at least.",
+                "Bytes of requests that may wait to be stored, from 1048576; more are refused as overload. On a slow machine fewer wait: as many items as are stored within four seconds, 50000 at least.",
             ),
             variable(
                 "INGEST_INFLIGHT_MAX_BYTES",
