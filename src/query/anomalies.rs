@@ -67,7 +67,7 @@ impl Query {
                 .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
             let heard = window::Heard::of(&slices);
             found.retain(|anomaly| !heard.is_unheard(anomaly, to));
-            let departures = departures(&unknown(&known, &found), &own, to);
+            let departures = departures(&unknown(&known, &found), &own, heard.until(to));
             (found, departures, known)
         });
         let (mut found, departures, known) = work.await.map_err(|_| Error::Abandoned)?;
@@ -111,7 +111,7 @@ impl Query {
             let heard = window::Heard::of(&slices);
             found.retain(|anomaly| !heard.is_unheard(anomaly, window.to));
             without_ways_back(&mut found, &known, &usual);
-            let departures = departures(&unknown(&known, &found), &slices, window.to);
+            let departures = departures(&unknown(&known, &found), &slices, heard.until(window.to));
             (slices, found, departures)
         });
         let (slices, mut found, departures) = work.await.map_err(|_| Error::Abandoned)?;

@@ -132,6 +132,12 @@ impl Heard {
         Self { buckets: heard.collect(), width_s }
     }
 
+    /// `to`, or before it where nobody was heard any more: what has not come yet says nothing of anybody either.
+    pub(super) fn until(&self, to: UnixNanos) -> UnixNanos {
+        let end = self.buckets.last().map(|last| UnixNanos::from_seconds(last + self.width_s));
+        end.map_or(to, |end| end.min(to))
+    }
+
     /// True for a silence in which nobody else was heard either, up to `end` where it goes on: what was not received says
     /// nothing about a service.
     pub(super) fn is_unheard(&self, anomaly: &Anomaly, end: UnixNanos) -> bool {
