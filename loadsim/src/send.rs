@@ -301,7 +301,9 @@ impl Sender {
         match (status.as_u16(), answer.bytes().await) {
             (200, Ok(body)) => Try::Done(acknowledged(request.signal, &body)),
             (200, Err(error)) => Try::Silent(error.to_string()),
-            (429 | 502..=504, _) => Try::Again(status.to_string(), wait.map(Duration::from_secs)),
+            (429 | 503, _) => Try::Again(status.to_string(), wait.map(Duration::from_secs)),
+            // Somebody between answers that nobody is behind.
+            (502 | 504, _) => Try::Silent(status.to_string()),
             _ => Try::Done(Outcome::Refused(status.to_string())),
         }
     }
@@ -395,6 +397,35 @@ pub async fn deliver_all(sender: &Sender, requests: &[Request]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_says_later_is_asked_again_for_each_request() {
+        encrypt();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await.unwrap();
+                let answer =
+                    "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
+            }
+        });
+        let options = Options {
+            endpoint,
+            protocol: Protocol::Http,
+            tenant: String::new(),
+            api_key: String::new(),
+            timeout: Duration::from_secs(5),
+            retry_for: Duration::from_millis(250),
+        };
+        let sender = Sender::new(&options).unwrap();
+        let request = Request { signal: Signal::Traces, body: bytes::Bytes::new(), items: 1 };
+        for _ in 0..3 {
+            let delivery = sender.deliver(&request).await;
+            assert!(matches!(delivery.outcome, Outcome::GaveUp(_)) && delivery.retries > 0, "{delivery:?}");
+        }
+    }
 
     #[tokio::test]
     async fn who_is_gone_for_good_is_waited_for_once() {

@@ -25,7 +25,8 @@ pub(super) const ROUTE: Route = Route {
     name: "getTrace",
     summary: "One trace with everything it has",
     description: "All spans of the trace by start, up to the first 10,000, with attributes, events and links; and on the \
-                  first page its newest 1,000 log records, earliest first. `window` reaches from its first start to \
+                  first page its newest 1,000 log records that are not more than an hour away from its spans, \
+                  earliest first. `window` reaches from its first start to \
                   past its last end. A trace over 16 MiB is answered in pages.",
     in_path: &[&ID],
     in_body: None,
@@ -41,9 +42,9 @@ struct TraceDetail {
     trace_id: String,
     /// Spans that are stored.
     total_spans: u64,
-    /// Its log records, earliest first; on the first page only.
+    /// Its log records not more than an hour away from its spans, earliest first; on the first page only.
     logs: Vec<LogView>,
-    /// True when it has more log records than these; `/api/v1/logs` has all of them.
+    /// True when it has more log records in that time than these; `/api/v1/logs` with its id has all of them.
     more_logs: bool,
     #[serde(flatten)]
     #[schema(inline)]

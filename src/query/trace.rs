@@ -30,7 +30,7 @@ pub struct TraceTree {
     pub spans: Vec<TreeSpan>,
     /// Spans that are stored; more than shown where the trace is huge.
     pub total: u64,
-    /// Its log records, earliest first.
+    /// Its log records not more than an hour away from its spans, earliest first.
     pub logs: Vec<StoredLog>,
 }
 
@@ -78,10 +78,8 @@ impl Query {
 /// Asks for the newest log records of a trace, as far from its spans as records are looked for: each minute costs a look.
 pub(super) fn logs_of(trace: &StoredTrace, limit: usize) -> LogAsk {
     let starts = trace.spans.iter().map(|span| span.start);
-    let ends = trace.spans.iter().map(SpanRow::end);
     let from = starts.min().unwrap_or(UnixNanos(i64::MIN)).minus(LOGS_WITHIN);
-    // Of one that was cut nobody knows when it ended.
-    let to = ends.max().filter(|_| !trace.truncated).unwrap_or(UnixNanos(i64::MAX)).plus(LOGS_WITHIN);
+    let to = trace.end.plus(LOGS_WITHIN);
     LogAsk {
         window: Window::new(from, to),
         severity_min: Severity(0),

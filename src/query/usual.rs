@@ -18,7 +18,8 @@ const CELLS_MAX: usize = 20_000;
 /// Looks that an anomaly may be left undecided before it is one.
 const LOOKS_MAX: u32 = 5;
 
-/// What a look judged, so that the next one need not ask again within the same minute. Holds the anomalies of one look.
+/// What a look judged, so that the next one need not ask again as long as the minutes that judge are the same. Holds the
+/// anomalies of one look.
 #[derive(Debug, Clone, Default)]
 pub struct Judged {
     is_usual: HashMap<Asked, bool>,

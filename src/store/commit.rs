@@ -42,7 +42,8 @@ impl Store {
         tokio::spawn(async move { inner.commit(slot, commit).await }).await.map_err(Error::Lost)?
     }
 
-    /// Begins to work out what can be known of a commit before its turn: call it as soon as the commit is made.
+    /// Begins to work out what can be known of a commit before its turn: call it as soon as the commit is made. What was
+    /// worked out of another one whose turn has not come is given up, and worked out again then.
     pub fn await_turn(&self, commit: &Arc<Commit>) {
         let next = Next::of(commit);
         *self.inner.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);

@@ -1,6 +1,7 @@
 //! The transaction of a commit: everything that it carries, into the tables of the days it belongs to.
 //!
-//! Details are compressed and folds computed on other threads while the rows are inserted.
+//! Rows are shared out before, while another commit is written; details are compressed and roll-ups computed on other threads
+//! while the rows are inserted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

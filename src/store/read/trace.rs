@@ -27,6 +27,8 @@ pub struct StoredTrace {
     pub truncated: bool,
     /// How many spans it has.
     pub total: u64,
+    /// When the last of them ended.
+    pub end: UnixNanos,
 }
 
 impl Store {
@@ -43,11 +45,12 @@ impl Store {
     ) -> Result<Option<StoredTrace>, Error> {
         let mut reader = self.reader().await?;
         let mut keys: BTreeMap<Day, Vec<i64>> = BTreeMap::new();
-        let mut total: u64 = 0;
+        let (mut total, mut end): (u64, _) = (0, UnixNanos(i64::MIN));
         for day in reader.all_days(Family::Spans) {
-            for (key, spans) in parts(&mut reader, tenant, trace_id, day).await? {
+            for (key, spans, part_end) in parts(&mut reader, tenant, trace_id, day).await? {
                 keys.entry(day).or_default().push(key.0);
                 total = total.saturating_add(spans);
+                end = end.max(part_end);
             }
         }
         let spans_max = spans_max.min(TRACE_SPANS_MAX);
@@ -73,28 +76,28 @@ impl Store {
         let read = spans.len() as u64 + u64::from(truncated);
         let total = if truncated { total.max(read) } else { read };
         let spans = spans.into_iter().map(|found| found.row).collect();
-        Ok((total > 0).then_some(StoredTrace { trace_id, spans, truncated, total }))
+        Ok((total > 0).then_some(StoredTrace { trace_id, spans, truncated, total, end }))
     }
 }
 
-/// The parts of a trace that are kept on `day`, with the number of their spans.
+/// The parts of a trace that are kept on `day`, with the number of their spans and when the last of them ended.
 async fn parts(
     reader: &mut Reader,
     tenant: TenantNumber,
     trace_id: TraceId,
     day: Day,
-) -> Result<Vec<(TraceKey, u64)>, Error> {
+) -> Result<Vec<(TraceKey, u64, UnixNanos)>, Error> {
     let dialect = reader.dialect();
     let instants = Window::new(day.start(), UnixNanos(day.end().0 - 1));
     let candidates = TraceKey::candidates(instants, tenant, trace_id).map(|key| key.0);
     let by_key = dialect.indexed(TRACES, day, "by_key");
-    let mut sql =
-        reader.sql(format!("SELECT trace_key, spans FROM {}{by_key} WHERE trace_key", TRACES.on(day)));
+    let mut sql = reader
+        .sql(format!("SELECT trace_key, spans, end_ns FROM {}{by_key} WHERE trace_key", TRACES.on(day)));
     sql.push(dialect.is_one_of(candidates));
     sql.push(format_args!(" AND tenant_id = {} AND trace_id = {}", tenant.0, dialect.bytes(trace_id)));
     let parts = reader.all(sql, |row| {
         let columns = Columns { row, what: "trace summary" };
-        Ok((TraceKey(columns.number(0)?), columns.number(1)?))
+        Ok((TraceKey(columns.number(0)?), columns.number(1)?, day.after(columns.number(2)?)))
     });
     parts.await
 }

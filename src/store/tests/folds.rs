@@ -1,16 +1,17 @@
 //! Summaries and roll-ups come out the same in any order, any split and across restarts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 
 use super::home::{Home, on_both, run};
-use super::{at, call, span, span_id, stored_cells, traces};
+use super::{TENANT, at, call, count, log, span, span_id, stored_cells, traces};
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{Cell, Observation, Subject};
-use crate::model::span::Status;
+use crate::model::span::{SpanKind, Status};
 use crate::store::commit::Slot;
 use crate::store::day::Day;
 use crate::store::partition::Family;
@@ -227,4 +228,28 @@ fn expected_cells(observations: &[(TenantNumber, Observation)]) -> Vec<String> {
         .collect();
     rows.sort();
     rows
+}
+
+#[test]
+fn what_is_worked_out_of_one_commit_is_used_for_no_other() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let commit = |lsn, numbers: std::ops::Range<u8>| {
+            let logs = numbers.clone().map(log).collect();
+            let spans = numbers.map(|number| span(number, number)).collect();
+            Arc::new(Commit { lsn, spans, logs, ..Commit::default() })
+        };
+        let (first, second) = (commit(1, 1..9), commit(2, 20..23));
+        store.await_turn(&first);
+        store.await_turn(&second);
+        store.commit(Arc::clone(&first)).await.unwrap();
+        store.commit(Arc::clone(&second)).await.unwrap();
+        for span in first.spans.iter().chain(&second.spans) {
+            let found = store.trace(TENANT, span.trace_id, 10).await.unwrap().unwrap();
+            // Its kind is that of its operation, which has no name here.
+            let span = SpanRow { kind: SpanKind(0), ..span.clone() };
+            assert_eq!((found.spans, found.end), (vec![span.clone()], span.end()));
+        }
+        assert_eq!(count(&store, "SELECT count(*) FROM logs").await, 11);
+    });
 }

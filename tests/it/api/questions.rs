@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CALL, ROOT, TRACE, WORK, ask, column, export, fill, items, now, searchable, span, spans_of};
+use super::{
+    CALL, ROOT, TRACE, WORK, ask, column, export, fill, items, logs_of, now, searchable, span, spans_of,
+};
 use crate::server::Server;
 
 async fn shop() -> (Server, u64) {
@@ -73,6 +75,34 @@ async fn a_trace_is_answered_with_everything_it_has() {
     assert_eq!(logs[0]["body"], "shop took 17 ms", "earliest first");
     assert_eq!((&logs[2]["body"], &logs[2]["severity"]), (&json!({"shop": true}), &json!("error")));
     assert_eq!(answer["more_logs"], false);
+}
+
+#[tokio::test]
+async fn a_trace_is_answered_with_the_log_records_of_its_hours() {
+    let server = Server::start(&[]).await;
+    let minutes = |minutes: u64| minutes * 60_000_000_000;
+    let start = now() - minutes(180);
+    export(&server, "shop", "traces", &spans_of("front", &[span((TRACE, ROOT), "GET /", start, 1_000)]))
+        .await;
+    let record = |at: u64, body: &str| json!({"timeUnixNano": at.to_string(), "severityNumber": 9, "body": {"stringValue": body}, "traceId": TRACE});
+    let end = start + 1_000_000_000;
+    let records = [
+        record(start - minutes(61), "long before"),
+        record(start - minutes(59), "before"),
+        record(end + minutes(59), "after"),
+        record(end + minutes(61), "long after"),
+    ];
+    export(&server, "shop", "logs", &logs_of("front", &records)).await;
+    server.settled().await;
+    let trace = ask(&server, "shop", &format!("/traces/{TRACE}")).await;
+    let bodies: Vec<&Value> = trace["logs"].as_array().unwrap().iter().map(|log| &log["body"]).collect();
+    assert_eq!(bodies, ["before", "after"], "{trace}");
+    let logs = ask(&server, "shop", &format!("/logs?trace_id={TRACE}&since=6h")).await;
+    assert_eq!(
+        column(&logs, "body"),
+        ["long after", "after", "before", "long before"],
+        "newest first: {logs}"
+    );
 }
 
 /// Sends 40 traces of one span each, with durations, outcomes and attributes that tell them apart; answers when the first
