@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
 use crate::client::{Stream, ask, export, failed, open, request, rows, span};
@@ -122,6 +123,16 @@ const PLAIN: u64 = 10;
 const SERVICES: [(&str, u64, u64); 5] =
     [("nightly", 50, 50), ("grown", 50, 200), ("sudden", PLAIN, 50), ("asleep", 0, 0), ("dead", PLAIN, 0)];
 
+/// A request to the service of a number, in a second.
+fn work(number: u64, second: u64, request: u64) -> Span {
+    let mut span = span(0, 1, None, "GET /work", SERVER);
+    let trace = u128::from(second) << 16 | u128::from(number << 12 | request);
+    span.trace_id = trace.to_be_bytes().to_vec();
+    span.start_time_unix_nano = second * 1_000_000_000;
+    span.end_time_unix_nano = span.start_time_unix_nano + 5_000_000;
+    span
+}
+
 /// Requests of a service in the steps up to a second: ten in each, then so many in each step of the batch.
 async fn batch(server: &Server, (service, number): (&str, u64), until: u64, requests: u64) {
     let mut spans = Vec::new();
@@ -129,12 +140,7 @@ async fn batch(server: &Server, (service, number): (&str, u64), until: u64, requ
         let second = until - (WELL + BATCH - step) * STEP;
         let requests = if step < WELL { PLAIN } else { requests };
         for request in 0..requests {
-            let mut span = span(0, 1, None, "GET /work", SERVER);
-            let trace = u128::from(second) << 16 | u128::from(number << 12 | request);
-            span.trace_id = trace.to_be_bytes().to_vec();
-            span.start_time_unix_nano = second * 1_000_000_000;
-            span.end_time_unix_nano = span.start_time_unix_nano + 5_000_000;
-            spans.push(span);
+            spans.push(work(number, second, request));
         }
     }
     for part in spans.chunks(2_000) {
@@ -164,12 +170,7 @@ async fn a_time_in_which_nobody_is_heard_makes_nobody_silent_but_who_does_not_co
         let mut spans = Vec::new();
         for second in well.chain(back) {
             for request in 0..PLAIN {
-                let mut span = span(0, 1, None, "GET /work", SERVER);
-                let trace = u128::from(second) << 16 | u128::from(number << 12 | request);
-                span.trace_id = trace.to_be_bytes().to_vec();
-                span.start_time_unix_nano = second * 1_000_000_000;
-                span.end_time_unix_nano = span.start_time_unix_nano + 5_000_000;
-                spans.push(span);
+                spans.push(work(number, second, request));
             }
         }
         export(&server, "shop", &request(service, spans)).await;
