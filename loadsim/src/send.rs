@@ -398,9 +398,18 @@ pub async fn deliver_all(sender: &Sender, requests: &[Request]) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn sender(endpoint: String, protocol: Protocol, retry_for: Duration) -> Sender {
+        encrypt();
+        let (tenant, api_key, timeout) = (String::new(), String::new(), Duration::from_secs(5));
+        Sender::new(&Options { endpoint, protocol, tenant, api_key, timeout, retry_for }).unwrap()
+    }
+
+    fn request() -> Request {
+        Request { signal: Signal::Traces, body: bytes::Bytes::new(), items: 1 }
+    }
+
     #[tokio::test]
     async fn who_says_later_is_asked_again_for_each_request() {
-        encrypt();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -411,40 +420,21 @@ mod tests {
                 tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
             }
         });
-        let options = Options {
-            endpoint,
-            protocol: Protocol::Http,
-            tenant: String::new(),
-            api_key: String::new(),
-            timeout: Duration::from_secs(5),
-            retry_for: Duration::from_millis(250),
-        };
-        let sender = Sender::new(&options).unwrap();
-        let request = Request { signal: Signal::Traces, body: bytes::Bytes::new(), items: 1 };
+        let sender = sender(endpoint, Protocol::Http, Duration::from_millis(250));
         for _ in 0..3 {
-            let delivery = sender.deliver(&request).await;
+            let delivery = sender.deliver(&request()).await;
             assert!(matches!(delivery.outcome, Outcome::GaveUp(_)) && delivery.retries > 0, "{delivery:?}");
         }
     }
 
     #[tokio::test]
     async fn who_is_gone_for_good_is_waited_for_once() {
-        encrypt();
         for protocol in [Protocol::Grpc, Protocol::Http] {
-            let options = Options {
-                endpoint: "http://127.0.0.1:1".into(),
-                protocol,
-                tenant: String::new(),
-                api_key: String::new(),
-                timeout: Duration::from_secs(1),
-                retry_for: Duration::from_millis(500),
-            };
-            let sender = Sender::new(&options).unwrap();
-            let request = Request { signal: Signal::Traces, body: bytes::Bytes::new(), items: 1 };
-            let first = sender.deliver(&request).await;
+            let sender = sender("http://127.0.0.1:1".into(), protocol, Duration::from_millis(500));
+            let first = sender.deliver(&request()).await;
             assert!(matches!(first.outcome, Outcome::GaveUp(_)) && first.retries > 0, "{first:?}");
             for _ in 0..3 {
-                let next = sender.clone().deliver(&request).await;
+                let next = sender.clone().deliver(&request()).await;
                 assert!(matches!(next.outcome, Outcome::GaveUp(_)) && next.retries == 0, "{next:?}");
             }
         }

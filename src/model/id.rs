@@ -80,7 +80,8 @@ macro_rules! byte_id {
 byte_id!(TraceId, 16);
 byte_id!(SpanId, 8);
 
-const fn hex_value(digit: u8) -> Option<u8> {
+/// The value of a hexadecimal digit.
+pub const fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -125,11 +125,9 @@ impl<S: Keep> Committer<S> {
             if attempt == Attempt::Commit {
                 self.tally.committed(Some(failure.kind()));
             }
-            if attempt == Attempt::TryOut && matches!(failure, Error::InDoubt) {
-                return Ok(Err(failure));
-            }
             refusals = if failure.is_of_data() { refusals + 1 } else { 0 };
-            if refusals >= REFUSALS || refusals > 0 && attempt == Attempt::TryOut {
+            let ends_try = refusals > 0 || matches!(failure, Error::InDoubt);
+            if refusals >= REFUSALS || ends_try && attempt == Attempt::TryOut {
                 return Ok(Err(failure));
             }
             let chain = chain(&failure);

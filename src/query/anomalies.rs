@@ -56,18 +56,18 @@ impl Query {
         };
         let reach = Window::new(window::plain(asked).before.from, asked.to);
         let is_wanted = |subject: Subject| wanted.is_none_or(|wanted| self.node_of(subject) == Some(wanted));
-        let (slices, mut known) =
+        let (mut slices, mut known) =
             tokio::try_join!(Box::pin(self.slices(tenant, reach)), self.known_episodes(tenant, asked))?;
-        let own: Vec<Slice> = slices.iter().filter(|slice| is_wanted(slice.subject)).copied().collect();
+        let heard = window::Heard::of(&slices);
+        slices.retain(|slice| is_wanted(slice.subject));
         known.retain(|episode| is_wanted(episode.anomaly.subject));
         let to = asked.to.min(self.clock.now());
         let work = tokio::task::spawn_blocking(move || {
-            let mut found = anomaly::anomalies(&own, &anomaly::Options::default());
+            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
             found
                 .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
-            let heard = window::Heard::of(&slices);
             found.retain(|anomaly| !heard.is_unheard(anomaly, to));
-            let departures = departures(&unknown(&known, &found), &own, heard.until(to));
+            let departures = departures(&unknown(&known, &found), &slices, heard.until(to));
             (found, departures, known)
         });
         let (mut found, departures, known) = work.await.map_err(|_| Error::Abandoned)?;

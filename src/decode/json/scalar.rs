@@ -11,6 +11,7 @@ use super::lexer::Lexer;
 use super::number;
 use crate::decode::error::Error;
 use crate::decode::schema::{Field, Kind, Presence};
+use crate::model::id::hex_value;
 use crate::model::packed::write::put_varint;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -147,7 +148,7 @@ fn put_hexadecimal(lexer: &mut Lexer<'_>, out: &mut Vec<u8>) -> Result<(), Error
     let text = lexer.string()?;
     let (pairs, odd) = text.as_chunks::<2>();
     for [high, low] in pairs {
-        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return Err(no_id(lexer)) };
+        let (Some(high), Some(low)) = (hex_value(*high), hex_value(*low)) else { return Err(no_id(lexer)) };
         out.push(high << 4 | low);
     }
     if odd.is_empty() { Ok(()) } else { Err(no_id(lexer)) }
@@ -155,16 +156,6 @@ fn put_hexadecimal(lexer: &mut Lexer<'_>, out: &mut Vec<u8>) -> Result<(), Error
 
 const fn no_id(lexer: &Lexer<'_>) -> Error {
     lexer.malformed("an id that is not pairs of hexadecimal digits")
-}
-
-/// The value of a hexadecimal digit.
-const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
 }
 
 fn base64(lexer: &mut Lexer<'_>) -> Result<Cow<'static, [u8]>, Error> {

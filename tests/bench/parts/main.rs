@@ -11,6 +11,8 @@
 //! costs more than is permitted; `--keep` writes the file anew. Times are printed and judged by nobody.
 
 mod apply;
+#[path = "../arrival.rs"]
+mod arrival;
 mod bounds;
 mod decode;
 mod details;

@@ -9,7 +9,7 @@ use otelcontext::graph::join::{Arrival, Dependency, Joiner, Options};
 use otelcontext::model::batch::Signal;
 use otelcontext::model::id::TraceId;
 use otelcontext::model::rollup::Folded;
-use otelcontext::model::span::{SpanKind, Status};
+use otelcontext::model::span::SpanKind;
 use otelcontext::store::names::Names;
 use otelcontext::store::rows::SpanRow;
 
@@ -90,20 +90,5 @@ fn arrival(names: &Names, row: &SpanRow) -> Arrival {
         let operation = names.operation(row.tenant, node, SpanKind::CLIENT, "call", row.start);
         Some(Dependency { kind, operation })
     });
-    Arrival {
-        tenant: row.tenant,
-        trace_id: row.trace_id,
-        span_id: row.span_id,
-        parent_id: row.parent_id,
-        service: row.service,
-        resource: row.resource,
-        operation: row.operation,
-        kind: row.kind,
-        error: row.status == Status::Error,
-        entry: row.entry,
-        start: row.start,
-        duration_ns: row.duration_ns,
-        dependency,
-        links: Vec::new(),
-    }
+    crate::arrival::of(row, dependency)
 }

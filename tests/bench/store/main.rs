@@ -10,6 +10,8 @@
 //! where the database ends. What it takes to make the rows is measured apart and left out of the times; processor time
 //! is that of this process, so that a server's own is not in it. `PROMOTED_ATTRIBUTES` is read as the server reads it. Prints figures and judges none.
 
+#[path = "../arrival.rs"]
+mod arrival;
 mod ask;
 mod fill;
 mod lines;

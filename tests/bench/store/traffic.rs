@@ -10,6 +10,7 @@ use otelcontext::model::span::{SpanDetail, SpanKind, Status};
 use otelcontext::model::time::{NANOS_PER_SECOND, UnixNanos};
 use otelcontext::store::rows::{Commit, SpanRow};
 
+use crate::arrival;
 use crate::random::Random;
 use crate::world::{OPERATIONS, World};
 
@@ -143,7 +144,7 @@ impl Traffic {
                 duration_ns,
                 detail: SpanDetail::default(),
             };
-            arrivals.push(arrival(&row, operation.dependency.map(|(_, dependency)| dependency)));
+            arrivals.push(arrival::of(&row, operation.dependency.map(|(_, dependency)| dependency)));
             commit.spans.push(row);
         }
         // One buffer a trace, as spans of a request share one.
@@ -152,25 +153,6 @@ impl Traffic {
             row.detail = SpanDetail::from_checked(details.split_to(length));
         }
         Ok(())
-    }
-}
-
-fn arrival(row: &SpanRow, dependency: Option<otelcontext::graph::join::Dependency>) -> Arrival {
-    Arrival {
-        tenant: row.tenant,
-        trace_id: row.trace_id,
-        span_id: row.span_id,
-        parent_id: row.parent_id,
-        service: row.service,
-        resource: row.resource,
-        operation: row.operation,
-        kind: row.kind,
-        error: row.status == Status::Error,
-        entry: row.entry,
-        start: row.start,
-        duration_ns: row.duration_ns,
-        dependency,
-        links: Vec::new(),
     }
 }
 
