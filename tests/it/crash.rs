@@ -55,9 +55,10 @@ async fn d2_every_acknowledged_span_survives_kill_9_once_and_the_graph_agrees_wi
         };
         async move { run::run(&options, |_, _| {}).await.unwrap() }
     });
+    // More than is to be found, by what may be accepted and not answered yet: a request of 512 on each connection.
     server
         .until("under load", || async {
-            (server.metric("otelcontext_ingest_accepted_total{signal=\"traces\"}").await > 60_000.0)
+            (server.metric("otelcontext_ingest_accepted_total{signal=\"traces\"}").await > 70_000.0)
                 .then_some(())
         })
         .await;
