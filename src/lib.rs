@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod fault;
 pub mod model;
+pub mod threads;
 pub mod vitals;
 
 // Gates and pure transforms.

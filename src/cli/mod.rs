@@ -23,9 +23,12 @@ mod templates;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Driver, Environment, Loaded};
+use crate::store::Store;
+use crate::threads::Rank;
 
 /// The observability server that AI agents ask when production breaks.
 #[derive(Debug, Parser)]
@@ -169,5 +172,9 @@ fn environment() -> Environment {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    // The thread that writes the database is started first: all others give way to it, this one too.
+    Store::go_ahead().context("starting threads")?;
+    Rank::Usual.take();
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.enable_all().on_thread_start(|| Rank::Usual.take()).build().context("starting threads")
 }

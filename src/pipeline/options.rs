@@ -59,7 +59,7 @@ impl Default for Options {
             bytes_max: 256 << 20,
             tenant_requests_max: Some(15_000),
             acknowledged_within: Duration::from_secs(8),
-            commit_items_max: 150_000,
+            commit_items_max: 120_000,
             commit_interval: Duration::from_millis(250),
             retry_interval_max: Duration::from_secs(5),
             joined_spans_max: 2_000_000,

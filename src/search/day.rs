@@ -3,9 +3,10 @@
 //! Its folder holds tantivy's files, and `damaged` where a search found damage, for the next start.
 
 use std::fs::{self, File};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread;
 
 use tantivy::directory::MmapDirectory;
 use tantivy::error::DataCorruption;
@@ -20,6 +21,7 @@ use super::home;
 use super::line::Line;
 use super::newest::Newest;
 use super::schema::{self, VERSION};
+use crate::threads::Rank;
 
 /// Segments of about one size that are merged into one. Fewer merge more often, more make searches slower.
 const SEGMENTS_PER_MERGE: usize = 8;
@@ -134,7 +136,17 @@ impl Day {
             .num_merge_threads(1)
             .memory_budget_per_thread(writer_bytes)
             .build();
-        let writer = self.index.writer_with_options(options)?;
+        // The thread that merges has the rank of the one that makes the writer; one that indexes is started by each commit anew.
+        let make = || {
+            Rank::Last.take();
+            self.index.writer_with_options(options)
+        };
+        let made = thread::scope(|scope| {
+            let maker = thread::Builder::new().spawn_scoped(scope, make);
+            let maker = maker.map_err(Error::io("start what merges", &self.folder))?;
+            maker.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(Error::from)
+        });
+        let writer = made?;
         let mut policy = LogMergePolicy::default();
         policy.set_min_num_segments(SEGMENTS_PER_MERGE);
         policy.set_min_layer_size(SMALL_SEGMENT_LINES);

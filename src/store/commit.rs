@@ -26,7 +26,7 @@ use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::sqlite::file;
 use super::write::{self, Shape, Written};
-use super::{Inner, Store};
+use super::{Inner, Store, ahead};
 use crate::fault;
 
 impl Store {
@@ -39,7 +39,7 @@ impl Store {
     pub async fn commit(&self, commit: impl Into<Arc<Commit>>) -> Result<Committed, Error> {
         let slot = Arc::clone(&self.inner.writer).lock_owned().await;
         let (inner, commit) = (Arc::clone(&self.inner), commit.into());
-        tokio::spawn(async move { inner.commit(slot, commit).await }).await.map_err(Error::Lost)?
+        ahead::handle().spawn(async move { inner.commit(slot, commit).await }).await.map_err(Error::Lost)?
     }
 
     /// Begins to work out what can be known of a commit before its turn: call it as soon as the commit is made. What was

@@ -11,8 +11,8 @@
 //! it never reads the clock, and a question never writes. sqlx is spelled only here.
 //!
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
-//! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer) and
-//! `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
+//! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer), `ahead`
+//! (its threads) and `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
 //! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
 //! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
 //! [`retire`] (giving up what is old), [`snapshot`] (a copy of the file), [`relocate`] (a move to another database),
@@ -21,6 +21,7 @@
 //!
 //! Its one handle is [`Store`].
 
+mod ahead;
 pub mod anomalies;
 pub mod blocks;
 mod catalog;

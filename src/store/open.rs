@@ -1,5 +1,6 @@
 //! Opening: the database, the schema, the dictionaries, the connections.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,9 +13,18 @@ use super::names::Names;
 use super::options::{Database, Options};
 use super::pool::Pool;
 use super::sql::Dialect;
-use super::{Inner, Store, catalog, dictionaries, schema};
+use super::{Inner, Store, ahead, catalog, dictionaries, schema};
 
 impl Store {
+    /// Starts the thread on which commits run, with the priority of the caller's: before others give way. Without this call it
+    /// starts when it is needed.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn go_ahead() -> io::Result<()> {
+        ahead::start()
+    }
+
     /// Opens the database, creates it where missing, brings its schema up to date and reads the dictionaries.
     ///
     /// Errs when the database cannot be created or opened, was written by a newer release, or is of an older one
@@ -35,7 +45,7 @@ impl Store {
         let writer = Writer::start(connection, &options).await?;
         let inner = Inner {
             readers: Pool::new(&options, options.readers.max(1)).await?,
-            recaller: Pool::new(&options, 1).await?,
+            recaller: Pool::new(&options.recalling(), 1).await?,
             names,
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),

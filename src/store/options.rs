@@ -74,6 +74,16 @@ impl Options {
             promoted: Arc::default(),
         }
     }
+
+    /// The same for a connection that asks for traces which are no longer in memory: the pages of one index, most of which are
+    /// asked for once, so a quarter of a file's cache is enough.
+    pub(super) fn recalling(&self) -> Self {
+        let mut recalling = self.clone();
+        if let Database::Sqlite(file) = &mut recalling.database {
+            file.cache_kib /= 4;
+        }
+        recalling
+    }
 }
 
 /// The path of the file, or where the server is; without a password.

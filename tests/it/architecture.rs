@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("model", ""),
     ("fault", ""),
     ("clock", "model"),
+    ("threads", ""),
     ("vitals", "model"),
     // Gates and pure transforms.
     ("net", "fault"),
@@ -28,8 +29,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("letters", "model fault"),
     ("templates", "model"),
     ("graph", "model"),
-    ("search", "model fault"),
-    ("store", "model fault clock"),
+    ("search", "model fault threads"),
+    ("store", "model fault clock threads"),
     // Services: the only modules that see more than one kind of state.
     ("pipeline", "model fault clock vitals admit decode encode rules journal letters templates graph store"),
     ("query", "model fault clock diagnose reckon graph search store"),
@@ -46,7 +47,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
         "app",
         "model fault clock vitals admit auth decode rules net graph journal letters search store pipeline query transfer upkeep receive api mcp config",
     ),
-    ("cli", "model fault clock vitals auth decode letters store templates transfer config app"),
+    ("cli", "model fault clock threads vitals auth decode letters store templates transfer config app"),
     // Only in tests and in the programs of `tests/fuzz`: the drivers of every module that reads bytes from outside, each
     // of which stands in the module itself. Nothing imports it.
     (
@@ -76,7 +77,7 @@ const HOMES: &[(&str, &str)] = &[
     ("prometheus_client", "vitals"),
     ("rcgen", "net"),
     ("reqwest", "cli"),
-    ("rustix", "journal transfer"),
+    ("rustix", "journal transfer threads"),
     ("rmcp", ""),
     ("rustls", "net store"),
     ("serde", "api"),

@@ -254,6 +254,20 @@ impl Server {
         assert!(status.success());
     }
 
+    /// Its threads: their names and how far each gives way to others, in steps of `nice(2)`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn threads(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end meanwhile.
+        let lines = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+        let of_line = |line: String| {
+            let (begin, rest) = line.rsplit_once(')').unwrap();
+            let name = begin.split_once('(').unwrap().1.to_owned();
+            (name, rest.split_whitespace().nth(16).unwrap().parse().unwrap())
+        };
+        lines.map(of_line).collect()
+    }
+
     /// Runs a command of the program with this server's data directory and variables; answers what it said and whether
     /// it succeeded.
     pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {

@@ -37,3 +37,21 @@ async fn accounts_add_up() {
     assert_eq!(server.metric("otelcontext_ingest_stored_total{signal=\"traces\"}").await, 2.0);
     assert_eq!(server.metric("otelcontext_ingest_duplicate_spans_total").await, 2.0);
 }
+
+/// All telemetry passes through the one thread that writes the database, one statement after the other: while it waits for a
+/// processor nothing else can do its work.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_thread_that_writes_the_database_goes_ahead_of_all_that_answer_and_prepare() {
+    let server = Server::start(&[]).await;
+    export(&server, "a", &request("shop", vec![span(1, 1, None, "GET /", 2)])).await;
+    server.settled().await;
+    let threads = server.threads();
+    let of = |name: &str| -> Vec<i32> {
+        threads.iter().filter(|(found, _)| found.starts_with(name)).map(|(_, nice)| *nice).collect()
+    };
+    let others = *of("tokio-rt").iter().min().unwrap();
+    assert!(of("ahead").iter().all(|nice| *nice < others) && of("ahead").len() == 1, "{threads:?}");
+    let ahead = of("sqlx-sqlite").iter().filter(|nice| **nice < others).count();
+    assert_eq!(ahead, 1, "the writer, and none of those that read: {threads:?}");
+}

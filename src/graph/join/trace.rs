@@ -1,8 +1,10 @@
 //! What is remembered of one trace: its spans, compactly, and the links that wait for one of them.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 use crate::model::id::{OperationId, SpanId};
 use crate::model::rollup::{Seen, Subject};
@@ -14,6 +16,10 @@ use super::{Known, rules};
 
 /// Up to this many spans a walk over all of them is cheaper than an index.
 const WALK_SPANS_MAX: usize = 32;
+/// A trace that is full gets room for one more span to so many.
+const ROOM_SHARE: usize = 4;
+/// And for these.
+const ROOM_LEAST: usize = 2;
 /// Ends a chain of spans that wait for the same parent.
 const CHAIN_END: u32 = u32::MAX;
 
@@ -115,8 +121,12 @@ impl Trace {
                     rules::pair(&mut added, &child.span, emit);
                     next = index.next_waiting[next as usize];
                 }
-                index.add(&span, parent.is_some());
+                index.add(&self.spans, &span, parent.is_some());
             }
+        }
+        if self.spans.len() == self.spans.capacity() {
+            // Traces stay for seconds and are most of what the server remembers: twice the room would often stay empty.
+            self.spans.reserve_exact(self.spans.len() / ROOM_SHARE + ROOM_LEAST);
         }
         self.spans.push(added);
         if self.index.is_none() && self.spans.len() > WALK_SPANS_MAX {
@@ -155,7 +165,7 @@ impl Trace {
     fn position(&self, id: SpanId) -> Option<usize> {
         match &self.index {
             None => self.spans.iter().position(|remembered| remembered.span.span_id == id),
-            Some(index) => index.positions.get(&id).map(|position| *position as usize),
+            Some(index) => index.position(&self.spans, id),
         }
     }
 }
@@ -163,7 +173,9 @@ impl Trace {
 /// Finds spans of a large trace, and those that wait for a parent, without walking all of them.
 #[derive(Debug)]
 struct Index {
-    positions: HashMap<SpanId, u32, RandomState>,
+    /// Places in the list of spans, by the ids that stand there.
+    positions: HashTable<u32>,
+    hasher: RandomState,
     /// For each parent that did not arrive, the last of its children that did.
     first_waiting: HashMap<SpanId, u32, RandomState>,
     /// For each span, the next one that waits for the same parent.
@@ -173,21 +185,29 @@ struct Index {
 impl Index {
     fn over(spans: &[Remembered]) -> Self {
         let mut index = Self {
-            positions: HashMap::with_capacity_and_hasher(2 * spans.len(), RandomState::default()),
+            positions: HashTable::with_capacity(2 * spans.len()),
+            hasher: RandomState::default(),
             first_waiting: HashMap::default(),
             next_waiting: Vec::with_capacity(2 * spans.len()),
         };
         let here = |id| spans.iter().any(|other| other.span.span_id == id);
         for remembered in spans {
-            index.add(&remembered.span, remembered.span.parent_id.is_some_and(here));
+            index.add(spans, &remembered.span, remembered.span.parent_id.is_some_and(here));
         }
         index
     }
 
-    /// Adds the span whose position is the number of spans added so far.
-    fn add(&mut self, span: &Known, parent_is_here: bool) {
+    fn position(&self, spans: &[Remembered], id: SpanId) -> Option<usize> {
+        let is_it = |position: &u32| spans[*position as usize].span.span_id == id;
+        self.positions.find(self.hasher.hash_one(id), is_it).map(|position| *position as usize)
+    }
+
+    /// Adds the span whose position is the number of spans added so far; all of them are in `spans`.
+    fn add(&mut self, spans: &[Remembered], span: &Known, parent_is_here: bool) {
         let position = self.next_waiting.len() as u32;
-        self.positions.insert(span.span_id, position);
+        let hasher = &self.hasher;
+        let hash = |position: &u32| hasher.hash_one(spans[*position as usize].span.span_id);
+        self.positions.insert_unique(hasher.hash_one(span.span_id), position, hash);
         let waits_with = match span.parent_id {
             Some(parent) if !parent_is_here => self.first_waiting.insert(parent, position),
             _ => None,
