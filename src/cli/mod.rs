@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Driver, Environment, Loaded};
 use crate::store::Store;
-use crate::threads::Rank;
+use crate::threads::{self, Rank};
 
 /// The observability server that AI agents ask when production breaks.
 #[derive(Debug, Parser)]
@@ -174,7 +174,8 @@ fn environment() -> Environment {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // The thread that writes the database is started first: all others give way to it, this one too.
     Store::go_ahead().context("starting threads")?;
+    threads::begin();
     Rank::Usual.take();
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    threads.enable_all().on_thread_start(|| Rank::Usual.take()).build().context("starting threads")
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().on_thread_start(|| Rank::Usual.take()).build().context("starting threads")
 }

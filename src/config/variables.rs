@@ -127,7 +127,8 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "SQLITE_CACHE_SIZE_KB",
                 "65536",
-                "Page cache of each SQLite connection in KiB, 1024 to 1048576.",
+                "Page cache of each SQLite connection in KiB, 1024 to 1048576; a quarter for the one that looks for earlier \
+                 traces.",
             ),
             variable(
                 "SQLITE_MMAP_SIZE_BYTES",

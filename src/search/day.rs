@@ -136,7 +136,8 @@ impl Day {
             .num_merge_threads(1)
             .memory_budget_per_thread(writer_bytes)
             .build();
-        // The thread that merges has the rank of the one that makes the writer; one that indexes is started by each commit anew.
+        // The threads that merge and note segments have the rank of the one that makes the writer; the one that indexes is started
+        // by each commit anew.
         let make = || {
             Rank::Last.take();
             self.index.writer_with_options(options)

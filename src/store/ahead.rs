@@ -21,8 +21,11 @@ static AHEAD: OnceLock<Option<Handle>> = OnceLock::new();
 /// # Errors
 /// When the system has no thread left.
 pub(super) fn start() -> io::Result<()> {
+    if AHEAD.get().is_some_and(Option::is_some) {
+        return Ok(());
+    }
     let handle = run()?;
-    // Another one that was first goes on; this one waits for nothing.
+    // Where two start at once the second waits for nothing.
     let _ = AHEAD.set(Some(handle));
     Ok(())
 }

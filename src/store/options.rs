@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ahead;
 use super::connection::Connection;
 use super::error::Error;
 use super::postgres::lead;
@@ -100,10 +103,16 @@ impl Database {
     /// A connection that writes. On a server it holds the lock of the one that leads, so a second one is refused with
     /// [`Error::Led`].
     pub(super) async fn writer(&self) -> Result<Connection, Error> {
-        match self {
-            Self::Sqlite(file) => Ok(file.writer().await?.into()),
-            Self::Postgres(login) => Ok(Connection::watched(lead::connect(login).await?)),
-        }
+        let database = self.clone();
+        // The thread of a file's connection has the priority of the one that opens it, and what comes over a socket is heard
+        // by the one that opened it.
+        let connecting = ahead::handle().spawn(async move {
+            match database {
+                Self::Sqlite(file) => Ok(file.writer().await?.into()),
+                Self::Postgres(login) => Ok(Connection::watched(lead::connect(&login).await?)),
+            }
+        });
+        AbortOnDropHandle::new(connecting).await.map_err(Error::Lost)?
     }
 
     /// A connection that reads, beside those of the questions.

@@ -51,7 +51,10 @@ async fn the_thread_that_writes_the_database_goes_ahead_of_all_that_answer_and_p
         threads.iter().filter(|(found, _)| found.starts_with(name)).map(|(_, nice)| *nice).collect()
     };
     let others = *of("tokio-rt").iter().min().unwrap();
-    assert!(of("ahead").iter().all(|nice| *nice < others) && of("ahead").len() == 1, "{threads:?}");
+    assert!(
+        of("ahead").iter().all(|nice| *nice < others) && of("ahead").len() == 1,
+        "started below `nice -n 19`? {threads:?}"
+    );
     let ahead = of("sqlx-sqlite").iter().filter(|nice| **nice < others).count();
     assert_eq!(ahead, 1, "the writer, and none of those that read: {threads:?}");
 }

@@ -61,9 +61,17 @@ impl Walk {
         services.iter().map(walk).collect()
     }
 
+    /// A walk for each service over the spans that took so long. The number is that of the index, which is used only where its
+    /// own condition is spelled out.
+    pub(super) fn of_long(services: &[ServiceId]) -> Vec<Self> {
+        let condition = "s.duration_ns >= 200000000 AND s.service_id = ";
+        let walk = |service: &ServiceId| Self { index: "long", condition, number: service.0.into() };
+        services.iter().map(walk).collect()
+    }
+
     /// Whether it meets every service.
     pub(super) fn is_whole(&self) -> bool {
-        self.condition != Self::SERVICE
+        !self.condition.ends_with(Self::SERVICE)
     }
 }
 

@@ -23,6 +23,8 @@ use crate::store::sql::Sql;
 pub const SPANS_MAX: usize = 10_000;
 /// Spans at least this long are in an index of their own.
 const SLOW_NS: u64 = 500_000_000;
+/// Spans of a service that are at least this long are in another one.
+const LONG_NS: u64 = 200_000_000;
 /// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
 /// time the rows of the window are sorted anew.
 const SEARCHED: (usize, usize) = (1_024, 16_384);
@@ -82,7 +84,7 @@ impl Store {
     ///
     /// Newest first costs as many rows as it has to look at: few, unless duration, operations or attributes
     /// leave most of them out. Slowest first looks at all spans that took half a second; where those do not
-    /// suffice, at all of the window.
+    /// suffice, at those of a fifth of a second, and then at all of the window.
     pub async fn spans(&self, tenant: TenantNumber, ask: &SpanAsk) -> Result<Vec<SpanRow>, Error> {
         check_named("services", ask.services.len())?;
         check_named("operations", ask.operations.len())?;
@@ -143,15 +145,19 @@ async fn newest(
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
+    let is_named = !(ask.services.is_empty() && ask.operations.is_empty());
+    let at_least = |ns| ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= ns);
     let walks = if ask.failed {
         vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
-    } else if ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= SLOW_NS) {
+    } else if at_least(LONG_NS) && (is_named || !at_least(SLOW_NS)) {
+        Walk::of_long(services)
+    } else if at_least(SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
         vec![Walk::of_tenant("slow", "s.duration_ns >= 500000000 AND s.tenant_id = ", tenant)]
     } else {
         Walk::of_services("by_service", services)
     };
-    if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
+    if walks.iter().any(Walk::is_whole) && is_named {
         push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
     }
     let scan = Scan {
@@ -188,10 +194,16 @@ async fn slowest(
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
-    search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
-    let reaches_below = ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < SLOW_NS);
-    if search.found.len() < limit && reaches_below {
-        search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
+    const TIERS: [(&str, &str, u64); 3] = [
+        ("slow", "s.duration_ns >= 500000000", u64::MAX),
+        ("long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000", SLOW_NS),
+        ("by_service", "s.duration_ns < 200000000", LONG_NS),
+    ];
+    for (index, condition, below_ns) in TIERS {
+        if search.found.len() < limit && ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < below_ns)
+        {
+            search.run(reader, index, condition).await?;
+        }
     }
     Ok(search.found)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 
-use crate::store::ahead;
 use crate::store::error::Error;
 
 /// Bytes of a database page. Larger than SQLite's usual 4 KiB: half the cost of indexed inserts.
@@ -77,8 +76,7 @@ impl File {
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
             // After a burst the log file shrinks back to what usual checkpoints need.
             .pragma("journal_size_limit", (u64::from(CHECKPOINT_PAGES) * u64::from(PAGE_BYTES)).to_string());
-        let opened = ahead::handle().spawn(async move { options.connect().await });
-        let mut connection = opened.await.map_err(Error::Lost)?.map_err(self.opening())?;
+        let mut connection = options.connect().await.map_err(self.opening())?;
         check_library(&mut connection).await?;
         Ok(connection)
     }
