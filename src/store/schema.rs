@@ -82,8 +82,7 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
             return patience.wait(async { migrating.await.map_err(Error::Migrate) }).await;
         }
     };
-    done.map_err(Error::Migrate)?;
-    catalog::complete(connection).await
+    done.map_err(Error::Migrate)
 }
 
 /// The number of the newest migration of this release.
