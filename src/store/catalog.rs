@@ -1,6 +1,6 @@
 //! What the database says about itself: how far each journal was applied, which partitions there are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::connection::Connection;
@@ -91,29 +91,6 @@ async fn shapes(connection: &mut Connection) -> Result<Vec<(String, String)>, Er
          AND type IN ('table', 'index') ORDER BY type DESC, name",
     );
     connection.rows(sql, |row| Ok((row.get(0)?, row.get(1)?))).await
-}
-
-/// Makes the indexes that tables of days lack because an earlier release made them: a second and more for each million rows. On
-/// Postgres the migration did so.
-pub(super) async fn complete(connection: &mut Connection) -> Result<(), Error> {
-    let shapes = shapes(connection).await?;
-    if shapes.is_empty() {
-        return Ok(());
-    }
-    let there = connection.sql("SELECT name FROM sqlite_schema WHERE type = 'index'");
-    let there: HashSet<String> = connection.rows(there, |row| row.get(0)).await?.into_iter().collect();
-    for partition in partitions(connection).await?.0 {
-        for sql in partition.create(Dialect::Sqlite, &shapes) {
-            let mut words = sql.text.split_whitespace();
-            if let (Some("CREATE"), Some("INDEX"), Some(index)) = (words.next(), words.next(), words.next())
-                && !there.contains(index)
-            {
-                tracing::info!(index, "making an index that this release has and the one before had not");
-                connection.execute(sql).await?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Makes the tables of `made` and notes that there are; `partitions` are those there will be.

@@ -38,8 +38,6 @@ impl Store {
             }
             None => migrating.await?,
         }
-        // It takes as long as there are rows, and what is done is done for good: no bound.
-        catalog::complete(&mut connection).await?;
         let names = Names::default();
         names.load(dictionaries::read(&mut connection).await?);
         let applied = catalog::applied(&mut connection, &options.journal).await?;

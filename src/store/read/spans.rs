@@ -17,7 +17,7 @@ use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::partition::{Family, SPANS};
 use crate::store::rows::SpanRow;
-use crate::store::sql::Sql;
+use crate::store::sql::{Dialect, Sql};
 
 /// Most spans of one answer.
 pub const SPANS_MAX: usize = 10_000;
@@ -25,6 +25,10 @@ pub const SPANS_MAX: usize = 10_000;
 const SLOW_NS: u64 = 500_000_000;
 /// Spans of a service that are at least this long are in another one.
 const LONG_NS: u64 = 200_000_000;
+/// Spans of an index, the condition that it has, and the shortest duration that all of them pass: which spans are looked
+/// at for the slowest.
+const SLOW: (&str, &str, u64) = ("slow", "s.duration_ns >= 500000000", u64::MAX);
+const LONG: (&str, &str, u64) = ("long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000", SLOW_NS);
 /// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
 /// time the rows of the window are sorted anew.
 const SEARCHED: (usize, usize) = (1_024, 16_384);
@@ -149,7 +153,7 @@ async fn newest(
     let at_least = |ns| ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= ns);
     let walks = if ask.failed {
         vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
-    } else if at_least(LONG_NS) && (is_named || !at_least(SLOW_NS)) {
+    } else if at_least(LONG_NS) && !at_least(SLOW_NS) && has_long(reader, ask.window).await? {
         Walk::of_long(services)
     } else if at_least(SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
@@ -194,18 +198,32 @@ async fn slowest(
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
-    const TIERS: [(&str, &str, u64); 3] = [
-        ("slow", "s.duration_ns >= 500000000", u64::MAX),
-        ("long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000", SLOW_NS),
-        ("by_service", "s.duration_ns < 200000000", LONG_NS),
-    ];
-    for (index, condition, below_ns) in TIERS {
-        if search.found.len() < limit && ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < below_ns)
+    let tiers: &[(&str, &str, u64)] = match has_long(reader, ask.window).await? {
+        true => &[SLOW, LONG, ("by_service", "s.duration_ns < 200000000", LONG_NS)],
+        false => &[SLOW, ("by_service", "s.duration_ns < 500000000", SLOW_NS)],
+    };
+    for (index, condition, below_ns) in tiers {
+        if search.found.len() < limit && ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < *below_ns)
         {
             search.run(reader, index, condition).await?;
         }
     }
     Ok(search.found)
+}
+
+/// Whether all days of `window` have the index over long spans of a service. Those that an earlier release made have not; on
+/// Postgres a statement does not name it.
+async fn has_long(reader: &mut Reader, window: Window) -> Result<bool, Error> {
+    let days = reader.days(Family::Spans, window);
+    if reader.dialect() == Dialect::Postgres || days.is_empty() {
+        return Ok(true);
+    }
+    let names: Vec<String> = days.iter().map(|day| format!("'{}_long'", SPANS.on(*day))).collect();
+    let sql = reader.sql(format!(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name IN ({})",
+        names.join(",")
+    ));
+    Ok(reader.first(sql, |row| row.get::<i64>(0)).await? == Some(days.len() as i64))
 }
 
 /// Collects the slowest spans out of one index after the other.

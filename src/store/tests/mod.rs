@@ -1,7 +1,6 @@
 //! The contract of the store: the same tests on SQLite and on Postgres.
 
 mod anomalies;
-mod completing;
 mod flushing;
 mod folds;
 pub(in crate::store) mod home;

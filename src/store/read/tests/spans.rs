@@ -7,7 +7,10 @@ use super::{SERVICES, WORLD, World, seconds, span_id, window};
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
 use crate::model::span::{SpanDetail, Status};
+use crate::model::trace_key::TraceKey;
+use crate::store::commit::Slot;
 use crate::store::day::Day;
+use crate::store::partition::SPANS;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::rows::{Commit, SpanRow};
 
@@ -113,6 +116,46 @@ fn the_newest_of_many_services_come_in_order() {
     spans.sort_by_key(|span| Reverse(span.start));
     let ask = SpanAsk { limit: 37, with_detail: true, ..newest(Vec::new()) };
     assert_eq!(world.ask(async |store| store.spans(tenant, &ask).await), spans[..37]);
+}
+
+#[test]
+fn days_of_an_earlier_release_are_answered_without_their_index_over_long_spans() {
+    let mut world = World::empty();
+    let (tenant, services) = (world.tenants[0].number, world.tenants[0].services.clone());
+    let mut spans = Vec::new();
+    for number in 0..60_u64 {
+        let mut span = WORLD.spans[0].clone();
+        span.tenant = tenant;
+        span.service = services[number as usize % 2];
+        span.span_id = span_id(number);
+        // Half of them a day later.
+        span.start = seconds((number / 2 % 2 * 86_400 + number) as i64);
+        span.trace_key = TraceKey::new(span.start, tenant, span.trace_id);
+        span.duration_ns = number * 10_000_000;
+        spans.push(span);
+    }
+    world.commit(Commit { lsn: 1, spans: spans.clone(), ..Commit::default() });
+    let of = |order, duration_min_ns, limit| {
+        let services = vec![services[0]];
+        SpanAsk { window: window(0, 2 * 86_400), order, duration_min_ns, limit, ..newest(services) }
+    };
+    let asks = [
+        of(SpanOrder::Newest, Some(200_000_000), 10),
+        of(SpanOrder::Newest, Some(300_000_000), 100),
+        of(SpanOrder::Slowest, None, 25),
+        of(SpanOrder::Slowest, Some(250_000_000), 100),
+    ];
+    let answers = || asks.each_ref().map(|ask| world.ask(async |store| store.spans(tenant, ask).await));
+    let before = answers();
+    assert_eq!(before.each_ref().map(Vec::len), [10, 15, 25, 17]);
+    let index = format!("{}_long", SPANS.on(Day::of(seconds(0))));
+    world.runtime.block_on(async {
+        let mut slot = world.stores[0].inner.writing().await.unwrap();
+        let Slot::Ready(writer) = &mut *slot else { panic!("the writer is busy") };
+        let sql = writer.connection.sql(format!("DROP INDEX {index}"));
+        writer.connection.execute(sql).await.unwrap();
+    });
+    assert_eq!(answers(), before);
 }
 
 fn newest(services: Vec<ServiceId>) -> SpanAsk {
