@@ -57,16 +57,17 @@ impl Walk {
 
     /// A walk for each service.
     pub(super) fn of_services(index: &'static str, services: &[ServiceId]) -> Vec<Self> {
-        let walk = |service: &ServiceId| Self { index, condition: Self::SERVICE, number: service.0.into() };
-        services.iter().map(walk).collect()
+        Self::of_each(index, Self::SERVICE, services)
     }
 
     /// A walk for each service over the spans that took so long. The number is that of the index, which is used only where its
     /// own condition is spelled out.
     pub(super) fn of_long(services: &[ServiceId]) -> Vec<Self> {
-        let condition = "s.duration_ns >= 200000000 AND s.service_id = ";
-        let walk = |service: &ServiceId| Self { index: "long", condition, number: service.0.into() };
-        services.iter().map(walk).collect()
+        Self::of_each("long", "s.duration_ns >= 200000000 AND s.service_id = ", services)
+    }
+
+    fn of_each(index: &'static str, condition: &'static str, services: &[ServiceId]) -> Vec<Self> {
+        services.iter().map(|service| Self { index, condition, number: service.0.into() }).collect()
     }
 
     /// Whether it meets every service.

@@ -25,10 +25,6 @@ pub const SPANS_MAX: usize = 10_000;
 const SLOW_NS: u64 = 500_000_000;
 /// Spans of a service that are at least this long are in another one.
 const LONG_NS: u64 = 200_000_000;
-/// Spans of an index, the condition that it has, and the shortest duration that all of them pass: which spans are looked
-/// at for the slowest.
-const SLOW: (&str, &str, u64) = ("slow", "s.duration_ns >= 500000000", u64::MAX);
-const LONG: (&str, &str, u64) = ("long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000", SLOW_NS);
 /// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
 /// time the rows of the window are sorted anew.
 const SEARCHED: (usize, usize) = (1_024, 16_384);
@@ -149,19 +145,18 @@ async fn newest(
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
-    let is_named = !(ask.services.is_empty() && ask.operations.is_empty());
     let at_least = |ns| ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= ns);
     let walks = if ask.failed {
         vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
-    } else if at_least(LONG_NS) && !at_least(SLOW_NS) && has_long(reader, ask.window).await? {
-        Walk::of_long(services)
     } else if at_least(SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
         vec![Walk::of_tenant("slow", "s.duration_ns >= 500000000 AND s.tenant_id = ", tenant)]
+    } else if at_least(LONG_NS) && has_long(reader, ask.window).await? {
+        Walk::of_long(services)
     } else {
         Walk::of_services("by_service", services)
     };
-    if walks.iter().any(Walk::is_whole) && is_named {
+    if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
         push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
     }
     let scan = Scan {
@@ -198,15 +193,17 @@ async fn slowest(
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
-    let tiers: &[(&str, &str, u64)] = match has_long(reader, ask.window).await? {
-        true => &[SLOW, LONG, ("by_service", "s.duration_ns < 200000000", LONG_NS)],
-        false => &[SLOW, ("by_service", "s.duration_ns < 500000000", SLOW_NS)],
-    };
-    for (index, condition, below_ns) in tiers {
-        if search.found.len() < limit && ask.duration_min_ns.is_none_or(|duration_ns| duration_ns < *below_ns)
-        {
-            search.run(reader, index, condition).await?;
-        }
+    search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
+    if !search.reaches_below(SLOW_NS) {
+        return Ok(search.found);
+    }
+    if !has_long(reader, ask.window).await? {
+        search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
+        return Ok(search.found);
+    }
+    search.run(reader, "long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000").await?;
+    if search.reaches_below(LONG_NS) {
+        search.run(reader, "by_service", "s.duration_ns < 200000000").await?;
     }
     Ok(search.found)
 }
@@ -236,6 +233,11 @@ struct SlowSearch<'a> {
 }
 
 impl SlowSearch<'_> {
+    /// Whether spans that took less than `duration_ns` belong to the answer, all others having been looked at.
+    fn reaches_below(&self, duration_ns: u64) -> bool {
+        self.found.len() < self.limit && self.ask.duration_min_ns.is_none_or(|least| least < duration_ns)
+    }
+
     /// Adds the slowest spans that `index` of each day leads to.
     async fn run(&mut self, reader: &mut Reader, index: &str, condition: &str) -> Result<(), Error> {
         let mut slowest = Vec::new();
