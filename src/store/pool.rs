@@ -1,13 +1,13 @@
 //! Connections that read, shared by the questions.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use sqlx::{Executor, Postgres, Sqlite};
+use sqlx::{Connection as _, Executor, Postgres, Sqlite};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,6 +28,38 @@ const READING: &str = "SET client_connection_check_interval = '250ms'; SET jit =
 /// How long a question waits for a connection to Postgres. The pool tries again for all of this time while the server
 /// refuses connections, so it must be short of the time that a question has.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection to Postgres that nobody used is waited for, to say that it is there. One that is lost without a word
+/// says nothing for ever.
+const GREETING_MAX: Duration = Duration::from_secs(2);
+
+/// When a connection to Postgres was last found to say nothing. Those that waited beside it go with it: each by itself would
+/// cost a question as much time again.
+#[derive(Debug, Default)]
+struct Deaf(std::sync::Mutex<Option<Instant>>);
+
+impl Deaf {
+    /// Hears whether `connection` is there, which nobody used for `idle`.
+    async fn greet(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+        let waits_since = Instant::now().checked_sub(idle);
+        let is_lost =
+            |found: Option<Instant>| found.is_some_and(|at| waits_since.is_none_or(|since| since < at));
+        if is_lost(*self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Err(silent("it waited beside one that says nothing"));
+        }
+        match timeout(GREETING_MAX, connection.ping()).await {
+            Ok(answered) => answered.map(|()| true),
+            Err(_) => {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                Err(silent("nothing comes over it"))
+            }
+        }
+    }
+}
+
+fn silent(how: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, how))
+}
 
 /// The pool.
 #[derive(Debug)]
@@ -79,6 +111,7 @@ impl Pool {
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),
             ),
             Database::Postgres(login) => {
+                let deaf = Arc::new(Deaf::default());
                 let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
@@ -88,9 +121,14 @@ impl Pool {
                     .min_connections(options.idle_readers.min(connections.saturating_sub(1)))
                     .max_lifetime(bounds.into_iter().flatten().min())
                     .idle_timeout(options.connection_idle_max)
+                    // The pool itself would wait for ever.
+                    .test_before_acquire(false)
+                    .before_acquire(move |connection, about| {
+                        let deaf = Arc::clone(&deaf);
+                        Box::pin(async move { deaf.greet(connection, about.idle_for).await })
+                    })
                     .after_connect(|connection, _| {
                         Box::pin(async move {
-                            // The pool itself would wait for ever.
                             let told = timeout(ACQUIRE_MAX, connection.execute(sqlx::raw_sql(READING)));
                             told.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|_| ())
                         })
@@ -110,7 +148,8 @@ impl Pool {
             Self::Postgres { pool, login, way, .. } => {
                 Pooled::Postgres(match understood(pool.acquire()).await {
                     Err(crowded @ Error::Crowded(_)) => {
-                        // Where the server is away it says so; else its connections are all in use.
+                        // Where the server is away it says so; else its connections are all in use, since those that are
+                        // lost were given up before.
                         way.find(pool, login).await?;
                         return Err(crowded);
                     }
