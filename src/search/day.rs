@@ -11,7 +11,7 @@ use std::thread;
 use tantivy::directory::MmapDirectory;
 use tantivy::error::DataCorruption;
 use tantivy::index::{IndexSortByField, Order};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::indexer::IndexWriterOptions;
 use tantivy::query::Query;
 use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError};
 use tracing::warn;
@@ -19,14 +19,10 @@ use tracing::warn;
 use super::error::Error;
 use super::home;
 use super::line::Line;
+use super::merges;
 use super::newest::Newest;
 use super::schema::{self, VERSION};
 use crate::threads::Rank;
-
-/// Segments of about one size that are merged into one. Fewer merge more often, more make searches slower.
-const SEGMENTS_PER_MERGE: usize = 8;
-/// Segments of up to so many lines count as one size: those of single commits.
-const SMALL_SEGMENT_LINES: u32 = 20_000;
 
 /// One day's index; can be read, and written through the one writer.
 pub(super) struct Day {
@@ -148,10 +144,7 @@ impl Day {
             maker.join().unwrap_or_else(|panic| resume_unwind(panic)).map_err(Error::from)
         });
         let writer = made?;
-        let mut policy = LogMergePolicy::default();
-        policy.set_min_num_segments(SEGMENTS_PER_MERGE);
-        policy.set_min_layer_size(SMALL_SEGMENT_LINES);
-        writer.set_merge_policy(Box::new(policy));
+        writer.set_merge_policy(Box::new(merges::Policy::new()));
         Ok(writer)
     }
 

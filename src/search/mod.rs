@@ -21,8 +21,8 @@
 //!
 //! Files in reading order: `canonical` and `expression` (the query text), `schema` (fields, and queries over
 //! them), `beginning`, `range` and `excluded` (three kinds of query), `words` (where words end), `line` (a
-//! document on its way in), `newest` (picking results), `home` (the directory), `day` (one day's index),
-//! `writers` (which days are written), `error`. The one handle is [`Index`].
+//! document on its way in), `newest` (picking results), `home` (the directory), `day` (one day's index), `merges`
+//! (which of its segments become one), `writers` (which days are written), `error`. The one handle is [`Index`].
 
 mod beginning;
 mod canonical;
@@ -34,6 +34,7 @@ mod expression;
 pub(crate) mod fuzzing;
 mod home;
 mod line;
+mod merges;
 mod newest;
 mod range;
 mod schema;

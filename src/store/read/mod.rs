@@ -43,6 +43,7 @@ pub mod summaries;
 pub mod templates;
 #[cfg(test)]
 mod tests;
+mod together;
 pub mod trace;
 
 use std::time::Duration;

@@ -16,6 +16,7 @@ use super::details::{self, Detailed};
 use super::lines::{self, Fields};
 use super::reader::Reader;
 use super::sift;
+use super::together;
 use crate::model::id::{ServiceId, TenantNumber, TraceId};
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::{LogKey, TraceKey};
@@ -68,6 +69,17 @@ impl Walk {
 
     fn of_each(index: &'static str, condition: &'static str, services: &[ServiceId]) -> Vec<Self> {
         services.iter().map(|service| Self { index, condition, number: service.0.into() }).collect()
+    }
+
+    /// The condition that begins all of `walks`, which are over one index; none where there are none.
+    pub(super) fn together(walks: &[Self]) -> Option<String> {
+        let begin = walks.first()?.condition.strip_suffix(" = ")?;
+        let numbers: Vec<String> = walks.iter().map(|walk| walk.number.to_string()).collect();
+        Some(format!("{begin} IN ({})", numbers.join(",")))
+    }
+
+    pub(super) const fn index(&self) -> &'static str {
+        self.index
     }
 
     /// Whether it meets every service.
@@ -212,6 +224,11 @@ impl<T: Send + Unpin> Scan<'_, T> {
         let mut rows = Vec::new();
         let mut statements = 0;
         for day in reader.days(self.family, band) {
+            if let Some(ids) = together::newest(self, reader, self.walks, (day, band), rows_max).await? {
+                rows.extend(self.of_ids(reader, ids, day).await?);
+                statements += 1;
+                continue;
+            }
             for walks in self.walks.chunks(walks_max) {
                 // Walks lead to ids; what stands in other tables is read for those alone that are answered.
                 let mut ids = reader.sql("(");
@@ -249,7 +266,12 @@ impl<T: Send + Unpin> Scan<'_, T> {
     async fn joined(&self, reader: &mut Reader, ids: &Sql, day: Day) -> Result<Vec<Found<T>>, Error> {
         const ID: &[&str] = &["w.id"];
         let sql = reader.sql(format!("SELECT {} FROM {}", lines::joined(ID), ids.text));
-        let mut ids: Vec<i64> = lines::read(reader, sql, ID, |fields| fields.number()).await?;
+        let ids = lines::read(reader, sql, ID, |fields| fields.number()).await?;
+        self.of_ids(reader, ids, day).await
+    }
+
+    /// The rows with these ids, as texts, in no order.
+    async fn of_ids(&self, reader: &mut Reader, mut ids: Vec<i64>, day: Day) -> Result<Vec<Found<T>>, Error> {
         ids.sort_unstable();
         let (columns, read) = self.lines;
         let tables = (self.tables)(reader.dialect(), day);
@@ -294,7 +316,7 @@ impl<T: Send + Unpin> Scan<'_, T> {
     }
 
     /// Where in time the rows of a day end.
-    fn push_end(&self, sql: &mut Sql, (day, band): (Day, Window)) {
+    pub(super) fn push_end(&self, sql: &mut Sql, (day, band): (Day, Window)) {
         let time = self.time;
         // One bound on the time, not two: a walk must begin at the place, not at the end of the band.
         match self.after.filter(|(at, _)| *at < band.to) {

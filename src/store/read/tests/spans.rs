@@ -7,6 +7,7 @@ use super::{SERVICES, WORLD, World, seconds, span_id, window};
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
 use crate::model::span::{SpanDetail, Status};
+use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::store::commit::Slot;
 use crate::store::day::Day;
@@ -116,6 +117,51 @@ fn the_newest_of_many_services_come_in_order() {
     spans.sort_by_key(|span| Reverse(span.start));
     let ask = SpanAsk { limit: 37, with_detail: true, ..newest(Vec::new()) };
     assert_eq!(world.ask(async |store| store.spans(tenant, &ask).await), spans[..37]);
+}
+
+/// How many spans begin at each of these milliseconds: moments apart, at once, in a row, and with long pauses between.
+const BURSTS: &[(u64, u64)] =
+    &[(0, 900), (1, 1), (40_000, 3_000), (40_001, 2_000), (100_000, 5), (3_600_000, 70)];
+
+#[test]
+fn the_newest_of_many_services_are_the_same_however_many_are_read() {
+    let mut world = World::empty();
+    let tenant = world.tenants[0].number;
+    let mut services = Vec::new();
+    for number in 0..23 {
+        let name = format!("one-of-some-{number}");
+        let of_stores = world
+            .stores
+            .iter()
+            .map(|store| store.names().service(tenant, NodeKind::Service, &name, seconds(0)));
+        services.extend(of_stores.last());
+    }
+    let mut spans = Vec::new();
+    for (milliseconds, count) in BURSTS {
+        for number in 0..*count {
+            let mut span = WORLD.spans[0].clone();
+            span.tenant = tenant;
+            span.service = services[(number * 7 % 23) as usize];
+            span.span_id = span_id(spans.len() as u64);
+            // The last ones come one after the other.
+            let apart = if *count == 70 { number * 13 } else { 0 };
+            span.start = UnixNanos((milliseconds + apart) as i64 * 1_000_000);
+            spans.push(span);
+        }
+    }
+    world.commit(Commit { lsn: 1, spans: spans.clone(), ..Commit::default() });
+    spans.reverse();
+    for (from, to) in [(0, 4_000), (0, 3_600), (0, 1), (1, 40), (40, 41), (41, 3_000)] {
+        for limit in [256, 300, 1_000, 3_000, 5_001, 9_999] {
+            let window = window(from, to);
+            let found = world.ask(async |store| store.span_outlines(tenant, window, limit).await);
+            let expected = spans.iter().filter(|span| window.contains(span.start)).take(limit);
+            assert!(
+                found.iter().map(|span| span.span_id).eq(expected.map(|span| span.span_id)),
+                "{window:?} {limit}"
+            );
+        }
+    }
 }
 
 #[test]
