@@ -53,7 +53,8 @@ pub(crate) fn rows(input: &[u8]) {
 /// Rows come back from a block, and what they have is found in it.
 fn again(rows: &[&[u8]]) {
     let mut encoder = Encoder::new().expect("there is memory for a compressor");
-    let Encoded { front, rest, .. } = encoder.encode(rows, ATTRIBUTES, &[]).expect("the rows fit");
+    let of_services: Vec<(&[u8], u32)> = rows.iter().copied().zip(0..).collect();
+    let Encoded { front, rest, .. } = encoder.encode(&of_services, ATTRIBUTES, &[]).expect("the rows fit");
     let whole = [&front[..], &rest].concat();
     let mut block = Block::open(&whole).expect("what was written can be read");
     assert_eq!(block.all().expect("what was written can be read"), rows, "rows come back");

@@ -188,15 +188,21 @@ impl Plan {
 
 impl Planned {
     fn encode(&self, commit: &Commit, encoder: &mut Encoder) -> Result<Block, Error> {
-        let mut rows: Vec<&[u8]> = Vec::with_capacity(self.rows.len());
+        let mut rows: Vec<(&[u8], u32)> = Vec::with_capacity(self.rows.len());
         let mut times = (UnixNanos(i64::MAX), UnixNanos(i64::MIN));
         for index in &self.rows {
             let index = *index as usize;
-            let (row, time) = match self.signal {
-                Signal::Spans => (commit.spans[index].detail.as_bytes(), commit.spans[index].start),
-                Signal::Logs => (commit.logs[index].detail.as_bytes(), commit.logs[index].time),
+            let (row, service, time) = match self.signal {
+                Signal::Spans => {
+                    let span = &commit.spans[index];
+                    (span.detail.as_bytes(), span.service, span.start)
+                }
+                Signal::Logs => {
+                    let log = &commit.logs[index];
+                    (log.detail.as_bytes(), log.service, log.time)
+                }
             };
-            rows.push(row);
+            rows.push((row, service.0));
             times = (times.0.min(time), times.1.max(time));
         }
         let Encoded { front, rest, filter } =

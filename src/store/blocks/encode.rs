@@ -37,6 +37,8 @@ struct Column<'a> {
     key: &'a [u8],
     bytes: Vec<&'a [u8]>,
     numbers: Vec<u64>,
+    /// The service of the row of each, where they are values of an attribute.
+    services: Vec<u32>,
 }
 
 /// Rows, taken apart.
@@ -60,20 +62,25 @@ impl Encoder {
         Ok(Self { compressor: Compressor::new()? })
     }
 
-    /// Packs `rows`, [`ROWS_MAX`] at most; `attributes` is the number of the field that holds an attribute, of which the
-    /// filter tells, and `promoted` are the keys whose values it tells better.
+    /// Packs `rows`, [`ROWS_MAX`] at most, each with the number of its service; `attributes` is the number of the field that
+    /// holds an attribute, of which the filter tells, and `promoted` are the keys whose values it tells better.
     ///
     /// # Errors
     /// When the compressor lacks memory, or when there are too many rows.
-    pub fn encode(&mut self, rows: &[&[u8]], attributes: u32, promoted: &[String]) -> Result<Encoded, Error> {
+    pub fn encode(
+        &mut self,
+        rows: &[(&[u8], u32)],
+        attributes: u32,
+        promoted: &[String],
+    ) -> Result<Encoded, Error> {
         if rows.len() > ROWS_MAX {
             return Err(Error::TooMuch { what: "rows of a block", max: ROWS_MAX });
         }
         let mut columns = Columns::new();
         let (mut fields, mut shape) = (Vec::new(), Vec::new());
-        for row in rows {
+        for (row, service) in rows {
             split(row, &mut fields);
-            columns.add(row, &fields, &mut shape);
+            columns.add((row, *service), (&fields, attributes), &mut shape);
         }
         let mut filter = FilterBuilder::new(promoted);
         let (mut descriptions, mut runs, mut parts) = (Vec::new(), Vec::new(), Vec::new());
@@ -108,11 +115,16 @@ impl Encoder {
 impl<'a> Columns<'a> {
     /// Starts with the column and the shape of rows that stay whole.
     fn new() -> Self {
-        let whole = Column { kind: Kind::Row, number: 0, key: &[], bytes: Vec::new(), numbers: Vec::new() };
+        let whole = Column::new(Kind::Row, 0, &[]);
         Self { all: vec![whole], shapes: vec![vec![WHOLE]], ..Self::default() }
     }
 
-    fn add(&mut self, row: &'a [u8], fields: &[Field<'a>], shape: &mut Vec<u32>) {
+    fn add(
+        &mut self,
+        (row, service): (&'a [u8], u32),
+        (fields, attributes): (&[Field<'a>], u32),
+        shape: &mut Vec<u32>,
+    ) {
         shape.clear();
         for field in fields {
             match self.column(field) {
@@ -124,9 +136,13 @@ impl<'a> Columns<'a> {
             }
         }
         for (field, column) in fields.iter().zip(&*shape) {
+            let column = &mut self.all[*column as usize];
             match field.value {
-                Value::Bytes(bytes) => self.all[*column as usize].bytes.push(bytes),
-                Value::Number(number) => self.all[*column as usize].numbers.push(number),
+                Value::Bytes(bytes) => column.bytes.push(bytes),
+                Value::Number(number) => column.numbers.push(number),
+            }
+            if field.number == attributes && field.kind.is_attribute() {
+                column.services.push(service);
             }
         }
         let number = match self.shapes_known.get(shape) {
@@ -167,14 +183,17 @@ impl<'a> Columns<'a> {
         }
         // What is known beyond the last column stays without one.
         (next < COLUMNS_MAX).then(|| {
-            let (bytes, numbers) = (Vec::new(), Vec::new());
-            self.all.push(Column { kind: field.kind, number: field.number, key: field.key, bytes, numbers });
+            self.all.push(Column::new(field.kind, field.number, field.key));
             number
         })
     }
 }
 
-impl Column<'_> {
+impl<'a> Column<'a> {
+    const fn new(kind: Kind, number: u32, key: &'a [u8]) -> Self {
+        Self { kind, number, key, bytes: Vec::new(), numbers: Vec::new(), services: Vec::new() }
+    }
+
     /// Appends the column, and adds to the filter what it says of attributes.
     fn put(
         &self,
@@ -197,11 +216,20 @@ impl Column<'_> {
         let different = named.as_ref().map_or(&self.bytes, |named| &named.values);
         match self.kind {
             Kind::Text if self.number == attributes => {
-                different.iter().for_each(|value| filter.add_pair(self.key, value));
+                let tokens: Vec<u64> =
+                    different.iter().map(|value| filter.add_pair(self.key, value)).collect();
+                match &named {
+                    Some(named) => {
+                        let values = named.numbers.iter().map(|number| tokens[*number as usize]);
+                        filter.add_services(self.key, values.zip(self.services.iter().copied()));
+                    }
+                    None => filter.leave_untold(self.key),
+                }
             }
             Kind::Bytes if self.number == attributes => different.iter().for_each(|entry| {
                 let (key, value) = key_value(entry);
                 filter.add_value(key.as_bytes(), value);
+                filter.leave_untold(key.as_bytes());
             }),
             Kind::Row => {
                 different.iter().for_each(|row| filter.add(AttributeIter::within(row, attributes)));
@@ -215,12 +243,14 @@ impl Column<'_> {
     }
 
     fn add_numbers(&self, filter: &mut FilterBuilder<'_>) {
-        let mut before = None;
-        for number in &self.numbers {
-            if before != Some(number) {
-                filter.add_value(self.key, meaning(self.kind, *number));
-            }
-            before = Some(number);
+        let mut known: HashMap<u64, u64, RandomState> = HashMap::default();
+        let mut token = |number: &u64| {
+            *known.entry(*number).or_insert_with(|| filter.add_value(self.key, meaning(self.kind, *number)))
+        };
+        let tokens: Vec<u64> = self.numbers.iter().map(&mut token).collect();
+        match 2 * known.len() <= tokens.len() {
+            true => filter.add_services(self.key, tokens.into_iter().zip(self.services.iter().copied())),
+            false => filter.leave_untold(self.key),
         }
     }
 }

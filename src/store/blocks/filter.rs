@@ -1,15 +1,19 @@
-//! Filters: which attributes a block may hold.
+//! Filters: which attributes a block may hold, and the rows of which services.
 //!
 //! A Bloom filter over tokens `key=value`, two of them where the key is promoted: [`PROBES`] bits a token out of XXH3-64, a
 //! power of two of bytes with about
 //! [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter says nothing. It answers
 //! "no" only when no row of the block has the attribute.
+//!
+//! What nearly every block has, as the status 200, says little. So of attributes whose values repeat there are two more tokens for
+//! each service that has a value; and for each key of which this is not so, as its values hardly repeat or there is no room,
+//! there are two that say so. A filter that has these ends with a byte more, which is 1.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
 use foldhash::quality::RandomState;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::model::packed::AttributeIter;
 use crate::model::packed::value::Value;
@@ -20,6 +24,12 @@ pub(super) const FILTER_BYTES_MAX: usize = 16 << 10;
 pub(super) const PROBES: u32 = 4;
 /// Bits of filter for each distinct token, at least.
 pub(super) const TOKEN_BITS: usize = 10;
+/// Tokens of the largest filter that has so many bits for each.
+const TOKENS_MAX: usize = FILTER_BYTES_MAX * 8 / TOKEN_BITS;
+/// The last byte of a filter that tells of services.
+const TELLS_SERVICES: u8 = 1;
+/// Tells tokens of keys from those of attributes.
+const OF_KEY: u64 = 0x6b65_7973_6f6e_6c79;
 
 /// Collects the tokens of a block's rows.
 #[derive(Debug, Default)]
@@ -28,11 +38,23 @@ pub(super) struct FilterBuilder<'p> {
     text: Vec<u8>,
     /// Keys whose values have a second token.
     promoted: &'p [String],
+    /// Of keys the tokens of their values with services.
+    owned: Vec<(Vec<u8>, HashSet<u64, RandomState>)>,
 }
 
-/// The token that stands beside `token` where its key is promoted.
+/// The token that stands beside `token` where one is not enough.
 fn second(token: u64) -> u64 {
     xxh3_64(&token.to_le_bytes())
+}
+
+/// Of the attribute with this token among the rows of a service.
+fn owned(token: u64, service: u32) -> u64 {
+    xxh3_64_with_seed(&token.to_le_bytes(), u64::from(service) + 1)
+}
+
+/// Of a key of which nobody can tell which services have a value.
+fn untold(key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, OF_KEY)
 }
 
 impl<'p> FilterBuilder<'p> {
@@ -46,21 +68,34 @@ impl<'p> FilterBuilder<'p> {
             match value {
                 Value::Text(text) => self.add_pair(key.as_bytes(), text.as_bytes()),
                 other => self.add_value(key.as_bytes(), other),
-            }
+            };
+            self.leave_untold(key.as_bytes());
         }
     }
 
-    /// Adds an attribute whose value [renders](Value::render) as `value`.
-    pub(super) fn add_pair(&mut self, key: &[u8], value: &[u8]) {
+    /// Adds which services have values of `key`, by their tokens. All values of the key in the block are to be added so, or the
+    /// key is to be left untold beside them.
+    pub(super) fn add_services(&mut self, key: &[u8], values: impl Iterator<Item = (u64, u32)>) {
+        self.owned.push((key.to_vec(), values.map(|(token, service)| owned(token, service)).collect()));
+    }
+
+    /// Adds that of `key` it is not told which services have a value.
+    pub(super) fn leave_untold(&mut self, key: &[u8]) {
+        let token = untold(key);
+        self.tokens.extend([token, second(token)]);
+    }
+
+    /// Adds an attribute whose value [renders](Value::render) as `value`, and answers its token.
+    pub(super) fn add_pair(&mut self, key: &[u8], value: &[u8]) -> u64 {
         self.text.clear();
         self.text.extend_from_slice(key);
         self.text.push(b'=');
         self.text.extend_from_slice(value);
-        self.insert(key);
+        self.insert(key)
     }
 
-    /// Adds an attribute with any value.
-    pub(super) fn add_value(&mut self, key: &[u8], value: Value<'_>) {
+    /// Adds an attribute with any value, and answers its token.
+    pub(super) fn add_value(&mut self, key: &[u8], value: Value<'_>) -> u64 {
         self.text.clear();
         self.text.extend_from_slice(key);
         self.text.push(b'=');
@@ -69,31 +104,54 @@ impl<'p> FilterBuilder<'p> {
             Value::Int(number) => drop(write!(self.text, "{number}")),
             other => self.text.extend_from_slice(other.render().as_bytes()),
         }
-        self.insert(key);
+        self.insert(key)
     }
 
-    fn insert(&mut self, key: &[u8]) {
+    fn insert(&mut self, key: &[u8]) -> u64 {
         let token = xxh3_64(&self.text);
         self.tokens.insert(token);
         if self.promoted.iter().any(|promoted| promoted.as_bytes() == key) {
             self.tokens.insert(second(token));
         }
+        token
     }
 
     /// The filter, empty where no row had an attribute.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         if self.tokens.is_empty() {
             return Vec::new();
         }
+        // Where there is no room for all, most keys are told of.
+        self.owned.sort_by_key(|(_, owned)| owned.len());
+        for (key, owned) in std::mem::take(&mut self.owned) {
+            if self.tokens.len() + 2 * owned.len() > TOKENS_MAX {
+                self.leave_untold(&key);
+                continue;
+            }
+            self.tokens.extend(owned.iter().map(|token| second(*token)));
+            self.tokens.extend(owned);
+        }
         let bytes = (self.tokens.len() * TOKEN_BITS).div_ceil(8).next_power_of_two();
-        let mut filter = vec![0; bytes.min(FILTER_BYTES_MAX)];
+        let mut filter = vec![0; bytes.clamp(2, FILTER_BYTES_MAX)];
         for token in self.tokens {
             for bit in bits(token, filter.len()) {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
+        filter.push(TELLS_SERVICES);
         filter
     }
+}
+
+/// How many bytes of a filter of `bytes` bytes hold its bits, and whether it tells of services.
+pub const fn parts(bytes: usize) -> (usize, bool) {
+    let tells = bytes > 2 && bytes % 2 == 1;
+    (if tells { bytes - 1 } else { bytes }, tells)
+}
+
+/// How many bytes a filter has whose bits take `bytes` bytes, at least two, and that tells of services.
+pub(super) const fn telling(bytes: usize) -> usize {
+    bytes + 1
 }
 
 /// For each length that a filter can have, the bits that it has set where a row of the block may have attribute `key` with
@@ -111,10 +169,26 @@ pub fn probes(key: &str, value: &str, is_promoted: bool) -> impl Iterator<Item =
     })
 }
 
+/// For filters whose bits take `bytes` bytes and that tell of services: the bits that are set where a row of `service` may
+/// have attribute `key` with a value that [renders](Value::render) as `value`, unless those are set that say that it is not told.
+pub fn service_probes(key: &str, value: &str, service: u32, bytes: usize) -> Vec<usize> {
+    both(owned(xxh3_64(format!("{key}={value}").as_bytes()), service), bytes)
+}
+
+/// For such filters: the bits that are set where it is not told which services have a value of `key`.
+pub fn untold_probes(key: &str, bytes: usize) -> Vec<usize> {
+    both(untold(key.as_bytes()), bytes)
+}
+
+fn both(token: u64, bytes: usize) -> Vec<usize> {
+    [token, second(token)].into_iter().flat_map(|token| bits(token, bytes)).collect()
+}
+
 /// Whether a row of the block may have attribute `key` with a value that [renders](Value::render) as `value`.
 #[cfg(test)]
 pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
-    let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == filter.len()) else {
+    let (bytes, _) = parts(filter.len());
+    let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == bytes) else {
         return true;
     };
     bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
@@ -125,6 +199,15 @@ fn bits(token: u64, filter_bytes: usize) -> impl Iterator<Item = usize> {
     let mask = filter_bytes * 8 - 1;
     let (first, step) = (token as usize, (token >> 32) as usize | 1);
     (0..PROBES as usize).map(move |probe| first.wrapping_add(step.wrapping_mul(probe)) & mask)
+}
+
+/// Whether a row of `service` may have it.
+#[cfg(test)]
+pub(super) fn may_hold_of(filter: &[u8], key: &str, value: &str, service: u32) -> bool {
+    let (bytes, tells) = parts(filter.len());
+    let holds = |bits: Vec<usize>| bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0);
+    let told = || holds(service_probes(key, value, service, bytes)) || holds(untold_probes(key, bytes));
+    may_hold(filter, key, value) && (!tells || told())
 }
 
 #[cfg(test)]
@@ -143,7 +226,7 @@ mod tests {
                 builder.add(packed(value, 7).iter());
             }
             let filter = builder.finish();
-            prop_assert!(filter.len() <= FILTER_BYTES_MAX);
+            prop_assert!(filter.len() <= telling(FILTER_BYTES_MAX));
             for value in &values {
                 prop_assert!(may_hold(&filter, "name", value));
             }
@@ -176,7 +259,7 @@ mod tests {
         let holds = |number: i64| {
             let value = number.to_string();
             let (_, bits) =
-                probes("number", &value, true).find(|(length, _)| *length == filter.len()).unwrap();
+                probes("number", &value, true).find(|(length, _)| *length == parts(filter.len()).0).unwrap();
             bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
         };
         assert!((0..2_000).all(holds));

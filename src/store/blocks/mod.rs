@@ -37,7 +37,7 @@ mod texts;
 
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
-pub use filter::probes;
+pub use filter::{parts, probes, service_probes, untold_probes};
 pub use slices::{SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;

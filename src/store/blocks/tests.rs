@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::filter::may_hold;
+use super::filter::{may_hold, may_hold_of};
 use super::*;
 use crate::model::packed::AttributeIter;
 use crate::model::packed::write::Packer;
@@ -11,10 +11,17 @@ const ATTRIBUTES: u32 = 9;
 
 /// A whole block, and its filter.
 fn encoded(rows: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
-    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    let Encoded { front, rest, filter } = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap();
+    let Encoded { front, rest, filter } =
+        Encoder::new().unwrap().encode(&of_services(rows), ATTRIBUTES, &[]).unwrap();
     ([front, rest].concat(), filter)
 }
+
+/// Rows, each with its service.
+fn of_services(rows: &[Vec<u8>]) -> Vec<(&[u8], u32)> {
+    rows.iter().map(Vec::as_slice).zip((0..SERVICES).cycle()).collect()
+}
+
+const SERVICES: u32 = 5;
 
 /// An attribute as senders write it.
 #[derive(Debug, Clone)]
@@ -96,7 +103,7 @@ proptest! {
         for (position, row) in rows.iter().enumerate().take(12) {
             for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
                 let value = value.render();
-                prop_assert!(may_hold(&filter, key, &value));
+                prop_assert!(may_hold_of(&filter, key, &value, position as u32 % SERVICES));
                 prop_assert!(block.may_have(ATTRIBUTES, key, &value).unwrap()[position]);
             }
         }
@@ -148,8 +155,8 @@ fn short_columns_stand_in_front_and_answer_alone() {
             row(&[Sent::Text("long".into(), long), Sent::Text("short".into(), format!("{}", mixed % 10_000))])
         })
         .collect();
-    let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
-    let Encoded { front, rest, .. } = Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).unwrap();
+    let Encoded { front, rest, .. } =
+        Encoder::new().unwrap().encode(&of_services(&rows), ATTRIBUTES, &[]).unwrap();
     assert!(front.len() <= FRONT_BYTES && rest.len() > 40_000, "{} and {} bytes", front.len(), rest.len());
     let mut opened = Block::open_front(&front).unwrap();
     assert!(opened.reaches(ATTRIBUTES, "short") && opened.reaches(ATTRIBUTES, "absent"));
@@ -173,8 +180,44 @@ fn rows_with_too_many_columns_stay_whole() {
     assert_eq!(block.all().unwrap(), rows);
     assert!(may_hold(&filter, "key-2047", "v"));
     assert!(block.may_have(ATTRIBUTES, "key-2047", "v").unwrap()[2_047]);
-    let slices: Vec<&[u8]> = rows.iter().chain(&rows[..1]).map(Vec::as_slice).collect();
-    assert!(Encoder::new().unwrap().encode(&slices, ATTRIBUTES, &[]).is_err());
+    let rows = [&rows[..], &rows[..1]].concat();
+    assert!(Encoder::new().unwrap().encode(&of_services(&rows), ATTRIBUTES, &[]).is_err());
+}
+
+#[test]
+fn what_other_services_have_is_told_apart() {
+    let rows: Vec<Vec<u8>> = (0..2_000_i64)
+        .map(|number| {
+            // Two of the five services fail, one of them now and then.
+            let status = if number % 5 == 3 || number % 500 == 4 { 500 } else { 200 };
+            let route = format!("/of/{}", number % 5);
+            row(&[
+                Sent::Int("status".into(), status),
+                Sent::Text("route".into(), route),
+                Sent::Text("user".into(), format!("u-{number}")),
+                Sent::List("list".into(), "a".into()),
+            ])
+        })
+        .collect();
+    let (_, filter) = encoded(&rows);
+    let may = |key, value: &str| {
+        (0..SERVICES).filter(|service| may_hold_of(&filter, key, value, *service)).collect::<Vec<u32>>()
+    };
+    let all: Vec<u32> = (0..SERVICES).collect();
+    assert_eq!(may("status", "500"), [3, 4]);
+    assert_eq!(may("status", "200"), [0, 1, 2, 4]);
+    for service in 0..SERVICES {
+        assert_eq!(may("route", &format!("/of/{service}")), [service]);
+    }
+    assert_eq!(may("user", "u-1"), all, "of values that hardly repeat it is not told");
+    let list = AttributeIter::within(&rows[0], ATTRIBUTES)
+        .find(|(key, _)| *key == "list")
+        .unwrap()
+        .1
+        .render()
+        .into_owned();
+    assert_eq!(may("list", &list), all, "nor of lists");
+    assert_eq!(may("status", "404"), [0_u32; 0]);
 }
 
 #[test]

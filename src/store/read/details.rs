@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::columns::Found;
 use super::promising::Scope;
 use super::reader::Reader;
-use crate::model::id::TenantNumber;
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::log::LogDetail;
 use crate::model::span::SpanDetail;
 use crate::store::blocks::Block;
@@ -80,11 +80,11 @@ pub(super) async fn load_of<T: Detailed>(
     Ok(())
 }
 
-/// Those of a tenant's `rows` that hold all of `attributes`, in their order and with their details. Opens only blocks
-/// whose filter does not rule an attribute out.
+/// Those of a tenant's `rows` that hold all of `attributes`, in their order and with their details; they are of `services`, or
+/// of any. Opens only blocks whose filter does not rule an attribute out.
 pub(super) async fn matching<T: Detailed>(
     reader: &mut Reader,
-    tenant: TenantNumber,
+    (tenant, services): (TenantNumber, &[ServiceId]),
     mut rows: Vec<Found<T>>,
     attributes: &[(String, String)],
 ) -> Result<Vec<Found<T>>, Error> {
@@ -93,7 +93,7 @@ pub(super) async fn matching<T: Detailed>(
     for day in days {
         let of_day = groups.range((day, i64::MIN)..=(day, i64::MAX));
         let of_day: Vec<i64> = of_day.map(|((_, block), _)| *block).collect();
-        let scope = Scope { signal: T::SIGNAL, tenant, day };
+        let scope = Scope { signal: T::SIGNAL, tenant, day, services };
         let promising = scope.of_blocks(reader, &of_day, attributes).await?;
         groups.retain(|(of, block), _| *of != day || promising.contains(block));
     }

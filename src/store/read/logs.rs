@@ -118,6 +118,7 @@ impl Store {
             window: ask.window,
             conditions: &conditions,
             attributes: &ask.attributes,
+            services: services.as_deref().unwrap_or_default(),
             keyed: ask.trace,
             after: ask.before.map(|before| (before.time, before.id)),
         };

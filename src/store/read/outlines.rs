@@ -66,6 +66,7 @@ impl Store {
             // The services are the tenant's own.
             conditions: "",
             attributes: &[],
+            services: &[],
             keyed: None,
             after: None,
         };

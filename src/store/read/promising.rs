@@ -1,12 +1,12 @@
 //! Which blocks may hold attributes, as their filters tell. One in some ten says "maybe" by chance.
 //!
 //! Filters that stand alone are asked in the database. Of those that are laid across each other, a word tells of 64
-//! blocks which of them have a bit: four words for an attribute.
+//! blocks which of them have a bit: four words for an attribute, and eight for each service whose rows have it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::reader::Reader;
-use crate::model::id::TenantNumber;
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::blocks::{self, SLICED, Spot};
 use crate::store::day::Day;
@@ -24,15 +24,19 @@ const WORDS_MAX: usize = 500;
 const BLOCKS_MAX: usize = 2_000;
 /// Filters laid across each other, that are asked before rows are looked at: those of a million spans, about.
 const GLANCED_MAX: usize = 16;
+/// Services that filters are asked about, at most.
+const SERVICES_MAX: usize = 4;
 /// Of how many blocks one may hold what few rows have.
 const FEW: usize = 8;
 
 /// Blocks of one signal, tenant and day.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scope {
+pub(super) struct Scope<'s> {
     pub(super) signal: Signal,
     pub(super) tenant: TenantNumber,
     pub(super) day: Day,
+    /// Whose rows are meant; none for those of any service.
+    pub(super) services: &'s [ServiceId],
 }
 
 /// The key and value of an attribute, and whether the key is promoted.
@@ -44,12 +48,13 @@ pub(super) type Promising = (UnixNanos, i64);
 /// The filters of one block or more.
 struct Filters {
     id: i64,
+    /// How long they are.
     bytes: usize,
     /// The blocks; none where it is the one with this id, whose filter was asked.
     ids: Vec<i64>,
 }
 
-impl Scope {
+impl Scope<'_> {
     /// `attributes`, as far as filters are asked about them, each with whether it is promoted on the day.
     async fn asked<'a>(
         self,
@@ -177,8 +182,15 @@ impl Scope {
         let mut by_bytes: BTreeMap<usize, Vec<Filters>> = BTreeMap::new();
         many.into_iter().for_each(|found| by_bytes.entry(found.bytes).or_default().push(found));
         for (bytes, many) in by_bytes {
+            let (bits, tells) = blocks::parts(bytes);
             for many in many.chunks(WORDS_MAX) {
-                let masks = self.masks(reader, many, spots(bytes, asked)).await?;
+                let all = many.iter().map(|found| (found.id, u64::MAX)).collect();
+                let mut masks = self.masks(reader, all, spots(bits, asked)).await?;
+                if tells && (1..=SERVICES_MAX).contains(&self.services.len()) {
+                    for (key, value, _) in asked {
+                        masks = self.of_services(reader, masks, (key, value, bits)).await?;
+                    }
+                }
                 for found in many {
                     let mask = masks.get(&found.id).copied().unwrap_or_default();
                     let held = found.ids.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
@@ -189,14 +201,34 @@ impl Scope {
         Ok(promising)
     }
 
-    /// Which of the blocks of each have a bit at all of `spots`; those of which none has may be missing.
+    /// Those blocks of `masks` of which rows of the services may have an attribute; the bits of the filters take so many bytes.
+    async fn of_services(
+        self,
+        reader: &mut Reader,
+        masks: HashMap<i64, u64>,
+        (key, value, bytes): (&str, &str, usize),
+    ) -> Result<HashMap<i64, u64>, Error> {
+        let mut may: HashMap<i64, u64> = HashMap::new();
+        let mut rest = masks;
+        let of_services = self.services.iter().map(|it| blocks::service_probes(key, value, it.0, bytes));
+        for bits in of_services.chain([blocks::untold_probes(key, bytes)]) {
+            let spots = bits.into_iter().map(Spot::of).collect();
+            for (id, mask) in self.masks(reader, rest.clone(), spots).await? {
+                *may.entry(id).or_default() |= mask;
+            }
+            rest.iter_mut().for_each(|(id, mask)| *mask &= !may.get(id).copied().unwrap_or_default());
+            rest.retain(|_, mask| *mask != 0);
+        }
+        Ok(may)
+    }
+
+    /// Which of the blocks in `masks` have a bit at all of `spots`; those of which none has may be missing.
     async fn masks(
         self,
         reader: &mut Reader,
-        filters: &[Filters],
+        mut masks: HashMap<i64, u64>,
         spots: BTreeSet<Spot>,
     ) -> Result<HashMap<i64, u64>, Error> {
-        let mut masks: HashMap<i64, u64> = filters.iter().map(|found| (found.id, u64::MAX)).collect();
         for spot in spots {
             let mut sql = reader.sql(format!(
                 "SELECT id, substr(bits, {}, 8) FROM {} WHERE id",

@@ -119,6 +119,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) conditions: &'a str,
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
+    /// The services that all rows are of; none where they are of any. For the filters: the walks or conditions see to it.
+    pub(super) services: &'a [ServiceId],
     /// Only rows of this trace, by the keys that it can have at the time of the row.
     pub(super) keyed: Option<TraceId>,
     /// Where the answer begins: right after this time and number.
@@ -152,7 +154,9 @@ impl<T: Detailed + Unpin> Scan<'_, T> {
                 let last = rows.len() < chunk;
                 self.after = rows.last().map(|row| self.place(row)).or(self.after);
                 looked_at += rows.len();
-                found.extend(details::matching(reader, self.tenant, rows, self.attributes).await?);
+                found.extend(
+                    details::matching(reader, (self.tenant, self.services), rows, self.attributes).await?,
+                );
                 chunk = (2 * chunk).min(SEARCHED.1);
                 if last || found.len() >= limit {
                     break;

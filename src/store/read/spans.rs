@@ -173,6 +173,7 @@ async fn newest(
         window: ask.window,
         conditions: &conditions,
         attributes: &ask.attributes,
+        services,
         keyed: None,
         after: None,
     };
@@ -188,7 +189,7 @@ async fn slowest(
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
     push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
-    let mut search = SlowSearch { ask, tenant, conditions, found: Vec::new(), limit };
+    let mut search = SlowSearch { ask, tenant, services, conditions, found: Vec::new(), limit };
     if ask.failed {
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
@@ -227,6 +228,7 @@ async fn has_long(reader: &mut Reader, window: Window) -> Result<bool, Error> {
 struct SlowSearch<'a> {
     ask: &'a SpanAsk,
     tenant: TenantNumber,
+    services: &'a [ServiceId],
     conditions: String,
     found: Vec<Found<SpanRow>>,
     limit: usize,
@@ -267,7 +269,10 @@ impl SlowSearch<'_> {
             let last = rows.len() < chunk;
             after = rows.last().map(|found| (found.row.duration_ns, day.since(found.row.start), found.id));
             slowest.extend(match searching {
-                true => details::matching(reader, self.tenant, rows, &self.ask.attributes).await?,
+                true => {
+                    details::matching(reader, (self.tenant, self.services), rows, &self.ask.attributes)
+                        .await?
+                }
                 false => rows,
             });
             if last || slowest.len() >= missing {

@@ -32,7 +32,7 @@ fn work(signal: Signal) -> Result<Work> {
     Ok(Work::new(details.len(), move || {
         let mut encoder = Encoder::new()?;
         for rows in details.chunks(ROWS_MAX) {
-            let rows: Vec<&[u8]> = rows.iter().map(|row| &row[..]).collect();
+            let rows: Vec<(&[u8], u32)> = rows.iter().zip(0..).map(|(row, at)| (&row[..], at % 32)).collect();
             black_box(encoder.encode(&rows, attributes, &[])?);
         }
         Ok(())

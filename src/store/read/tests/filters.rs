@@ -1,10 +1,13 @@
 //! Attributes are found through filters that stand alone and through those that are laid across each other.
 
+use super::super::promising::Scope;
 use super::{World, seconds, span_id, trace_id, window};
 use crate::model::id::{InstrumentationId, ResourceId};
 use crate::model::packed::write::Packer;
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::trace_key::TraceKey;
+use crate::store::packing::Signal;
+use crate::store::partition::Family;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::rows::{Commit, SpanRow};
 
@@ -13,7 +16,8 @@ const COMMITS: u64 = 150;
 /// Spans of a tenant in a commit.
 const SPANS: u64 = 80;
 
-/// A span with a number of its own, and two that it shares with those of its commit and of its hundred.
+/// A span with a number of its own, and two that it shares with those of its commit and of its hundred. What is `common` every
+/// commit has, and one service alone.
 fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
     let tenant = &world.tenants[tenant];
     let own = commit * SPANS + number;
@@ -22,6 +26,7 @@ fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
     packer.attribute_text(9, "own", &own.to_string());
     packer.attribute_int(9, "commit", commit as i64);
     packer.attribute_int(9, "hundred", (own / 100) as i64);
+    packer.attribute_int(9, "common", if own.is_multiple_of(3) { 500 } else { 200 });
     // Filters of different lengths.
     for word in 0..if commit.is_multiple_of(3) { 12 } else { 0 } {
         packer.attribute_text(9, &format!("word.{word}"), &(own * 31 + word).to_string());
@@ -32,7 +37,7 @@ fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
         trace_id: trace_id(commit),
         span_id: span_id(own),
         parent_id: None,
-        service: tenant.services[0],
+        service: tenant.services[own as usize % 3],
         operation: tenant.operations[0],
         resource: ResourceId(1),
         instrumentation: InstrumentationId(1),
@@ -57,7 +62,7 @@ fn attributes_are_found_in_filters_that_are_laid_across_each_other() {
     }
     let rows = world.ask(async |store| {
         let mut reader = store.reader().await?;
-        let day = reader.all_days(crate::store::partition::Family::Spans)[0];
+        let day = reader.all_days(Family::Spans)[0];
         let sql = format!(
             "SELECT tenant_id, blocks, count(*), min(filter_bytes), max(filter_bytes) FROM span_filters_{day} \
              GROUP BY tenant_id, blocks ORDER BY tenant_id, blocks"
@@ -82,13 +87,43 @@ fn attributes_are_found_in_filters_that_are_laid_across_each_other() {
             vec![("hundred", 40)],
             vec![("hundred", 40), ("commit", 50)],
             vec![("hundred", 40), ("commit", 10)],
+            vec![("common", 500), ("commit", 51)],
         ] {
-            is_found(&world, order, &asked);
+            for services in [&[][..], &[0], &[1], &[2, 0]] {
+                is_found(&world, order, &asked, services);
+            }
         }
     }
 }
 
-fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)]) {
+#[test]
+fn what_is_common_among_other_services_leads_to_no_block() {
+    let mut world = World::empty();
+    for commit in 0..COMMITS {
+        let spans = (0..SPANS).map(|number| span(&world, 1, commit, number)).collect();
+        world.commit(Commit { lsn: commit + 1, spans, ..Commit::default() });
+    }
+    let tenant = &world.tenants[1];
+    let promising = |services: &[usize], value: &str| {
+        let services: Vec<_> = services.iter().map(|at| tenant.services[*at]).collect();
+        let asked = [("common".to_owned(), value.to_owned())];
+        world.ask(async |store| {
+            let mut reader = store.reader().await?;
+            let day = reader.all_days(Family::Spans)[0];
+            let scope = Scope { signal: Signal::Spans, tenant: tenant.number, day, services: &services };
+            Ok(scope.newest(&mut reader, window(0, COMMITS as i64), &asked).await?.len())
+        })
+    };
+    // Of filters that stand alone it is not asked.
+    let (all, alone) = (COMMITS as usize, COMMITS as usize % 64);
+    assert_eq!([promising(&[], "500"), promising(&[], "404")], [all, 0]);
+    assert_eq!([promising(&[0], "500"), promising(&[1, 0], "500")], [all, all]);
+    assert!((alone..alone + 3).contains(&promising(&[1], "500")));
+    assert!((alone..alone + 3).contains(&promising(&[0], "200")));
+    assert!((alone..alone + 3).contains(&promising(&[1, 2], "500")));
+}
+
+fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)], services: &[usize]) {
     let attributes: Vec<_> =
         asked.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect();
     let has = |span: &SpanRow| {
@@ -97,12 +132,14 @@ fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)]) {
             .all(|(key, value)| span.detail.attribute(key).is_some_and(|found| found.render() == *value))
     };
     let tenant = &world.tenants[1];
+    let services: Vec<_> = services.iter().map(|at| tenant.services[*at]).collect();
+    let is_of = |span: &&SpanRow| services.is_empty() || services.contains(&span.service);
     let mut expected: Vec<_> =
-        world.spans.iter().filter(|span| span.tenant == tenant.number && has(span)).collect();
+        world.spans.iter().filter(|span| span.tenant == tenant.number && has(span)).filter(is_of).collect();
     expected.sort_by_key(|span| std::cmp::Reverse(span.duration_ns));
     let ask = SpanAsk {
         window: window(0, COMMITS as i64),
-        services: Vec::new(),
+        services: services.clone(),
         operations: Vec::new(),
         failed: false,
         duration_min_ns: None,
