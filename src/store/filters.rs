@@ -20,6 +20,7 @@ struct Row {
     /// Since the beginning of the day.
     times: (i64, i64),
     ids: Vec<i64>,
+    /// As [`blocks::parts`] reads it.
     filter_bytes: usize,
     filter: Vec<u8>,
 }
@@ -35,7 +36,7 @@ pub(super) async fn write(
         tenant: block.tenant,
         times: (day.since(block.times.0), day.since(block.times.1)),
         ids: Vec::new(),
-        filter_bytes: block.filter.len(),
+        filter_bytes: if block.filter.is_empty() { 0 } else { blocks::telling(block.filter.len()) },
         filter: block.filter.clone(),
     });
     insert(connection, (signal, day), &rows.collect::<Vec<_>>()).await?;
@@ -82,13 +83,19 @@ async fn lay_across(
 ) -> Result<(), Error> {
     let table = signal.filters().on(day);
     let sql = connection.sql(format!(
-        "SELECT id, min_ns, max_ns, filter FROM {table} WHERE tenant_id = {} AND blocks = 1 \
+        "SELECT id, min_ns, max_ns, filter, filter_bytes FROM {table} WHERE tenant_id = {} AND blocks = 1 \
          ORDER BY id LIMIT {SLICED}",
         tenant.0
     ));
+    let (mut some_tell, mut all_tell) = (false, true);
     let rows = connection.rows(sql, |row| {
         let times: (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok((row.get::<i64>(0)?, times, row.get::<&[u8]>(3)?.to_vec()))
+        let filter = row.get::<&[u8]>(3)?.to_vec();
+        let (_, tells) = blocks::parts(row.get::<i64>(4)?.unsigned_abs() as usize);
+        some_tell |= tells;
+        // An empty one may hold everything in any case.
+        all_tell &= tells || filter.is_empty();
+        Ok((row.get::<i64>(0)?, times, filter))
     });
     let rows = rows.await?;
     let Some((first, ..)) = rows.first() else { return Ok(()) };
@@ -100,7 +107,8 @@ async fn lay_across(
     let filters: Vec<Vec<u8>> = rows.into_iter().map(|(.., filter)| filter).collect();
     // Up to a megabyte of bits: some milliseconds.
     let sliced = tokio::task::spawn_blocking(move || blocks::slice(&filters));
-    let (filter_bytes, slices) = sliced.await.map_err(Error::Lost)?;
+    let (longest, slices) = sliced.await.map_err(Error::Lost)?;
+    let filter_bytes = if some_tell && all_tell { blocks::telling(longest) } else { longest };
     let mut sql = connection.sql(format!("DELETE FROM {table} WHERE id"));
     sql.push(connection.dialect().is_one_of(ids.iter().copied()));
     connection.execute(sql).await?;

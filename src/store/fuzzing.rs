@@ -1,6 +1,6 @@
 //! Blocks of any bytes: refused, or read as they were written. Statements and connection strings lie deeper.
 
-use super::blocks::{Block, Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
+use super::blocks::{Block, Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX, may_hold_of};
 use crate::model::packed::AttributeIter;
 use crate::model::packed::value::Value;
 
@@ -54,7 +54,8 @@ pub(crate) fn rows(input: &[u8]) {
 fn again(rows: &[&[u8]]) {
     let mut encoder = Encoder::new().expect("there is memory for a compressor");
     let of_services: Vec<(&[u8], u32)> = rows.iter().copied().zip(0..).collect();
-    let Encoded { front, rest, .. } = encoder.encode(&of_services, ATTRIBUTES, &[]).expect("the rows fit");
+    let Encoded { front, rest, filter } =
+        encoder.encode(&of_services, ATTRIBUTES, &[]).expect("the rows fit");
     let whole = [&front[..], &rest].concat();
     let mut block = Block::open(&whole).expect("what was written can be read");
     assert_eq!(block.all().expect("what was written can be read"), rows, "rows come back");
@@ -67,6 +68,8 @@ fn again(rows: &[&[u8]]) {
             }
             let may = block.may_have(ATTRIBUTES, key, &value.render()).expect("what was written can be read");
             assert!(may[position], "{key} of row {position} is not found");
+            let told = may_hold_of(&filter, key, &value.render(), position as u32);
+            assert!(told, "the filter says that row {position} has no {key}");
         }
     }
 }

@@ -29,31 +29,35 @@ const READING: &str = "SET client_connection_check_interval = '250ms'; SET jit =
 /// refuses connections, so it must be short of the time that a question has.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a connection to Postgres that nobody used is waited for, to say that it is there. One that is lost without a word
+/// How long a connection to Postgres that waited for a question may take to say that it is there. One that is lost without a word
 /// says nothing for ever.
-const GREETING_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// When a connection to Postgres was last found to say nothing. Those that waited beside it go with it: each by itself would
-/// cost a question as much time again.
+/// When a connection to Postgres was last asked whether it is there, and said nothing. Those that waited beside it are lost with it:
+/// to ask each of them would cost a question as much time again.
 #[derive(Debug, Default)]
-struct Deaf(std::sync::Mutex<Option<Instant>>);
+struct Silence(std::sync::Mutex<Option<Instant>>);
 
-impl Deaf {
-    /// Hears whether `connection` is there, which nobody used for `idle`.
-    async fn greet(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
-        let waits_since = Instant::now().checked_sub(idle);
-        let is_lost =
-            |found: Option<Instant>| found.is_some_and(|at| waits_since.is_none_or(|since| since < at));
-        if is_lost(*self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+impl Silence {
+    /// Whether `connection` is there, which has waited for `idle`.
+    async fn ends(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+        let asked = Instant::now();
+        if self.covers(asked.checked_sub(idle)) {
             return Err(silent("it waited beside one that says nothing"));
         }
-        match timeout(GREETING_MAX, connection.ping()).await {
-            Ok(answered) => answered.map(|()| true),
+        match timeout(ANSWER_MAX, connection.ping()).await {
+            Ok(answered) => Ok(answered.is_ok()),
             Err(_) => {
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
                 Err(silent("nothing comes over it"))
             }
         }
+    }
+
+    /// Whether a connection that waits since then, or for longer than can be said, waited beside a silent one.
+    fn covers(&self, since: Option<Instant>) -> bool {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| since.is_none_or(|since| since < at))
     }
 }
 
@@ -111,7 +115,7 @@ impl Pool {
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),
             ),
             Database::Postgres(login) => {
-                let deaf = Arc::new(Deaf::default());
+                let silence = Arc::new(Silence::default());
                 let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
@@ -121,14 +125,15 @@ impl Pool {
                     .min_connections(options.idle_readers.min(connections.saturating_sub(1)))
                     .max_lifetime(bounds.into_iter().flatten().min())
                     .idle_timeout(options.connection_idle_max)
-                    // The pool itself would wait for ever.
+                    // The pool itself would wait until there is no time left to connect.
                     .test_before_acquire(false)
                     .before_acquire(move |connection, about| {
-                        let deaf = Arc::clone(&deaf);
-                        Box::pin(async move { deaf.greet(connection, about.idle_for).await })
+                        let silence = Arc::clone(&silence);
+                        Box::pin(async move { silence.ends(connection, about.idle_for).await })
                     })
                     .after_connect(|connection, _| {
                         Box::pin(async move {
+                            // The pool itself would wait for ever.
                             let told = timeout(ACQUIRE_MAX, connection.execute(sqlx::raw_sql(READING)));
                             told.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|_| ())
                         })
@@ -148,8 +153,8 @@ impl Pool {
             Self::Postgres { pool, login, way, .. } => {
                 Pooled::Postgres(match understood(pool.acquire()).await {
                     Err(crowded @ Error::Crowded(_)) => {
-                        // Where the server is away it says so; else its connections are all in use, since those that are
-                        // lost were given up before.
+                        // Where the server is away it says so; else its connections are all in use: those that are lost are
+                        // given up sooner, where they are asked in time.
                         way.find(pool, login).await?;
                         return Err(crowded);
                     }
@@ -217,5 +222,20 @@ impl Pooled {
             Self::Sqlite(connection) => connection.close_on_drop(),
             Self::Postgres(connection) => connection.close_on_drop(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_beside_a_silent_connection_is_lost_with_it_and_nothing_later() {
+        let silence = Silence::default();
+        let now = Instant::now();
+        assert!(!silence.covers(Some(now)) && !silence.covers(None));
+        *silence.0.lock().unwrap() = Some(now);
+        assert!(silence.covers(now.checked_sub(Duration::from_millis(1))) && silence.covers(None));
+        assert!(!silence.covers(Some(now)) && !silence.covers(Some(now + Duration::from_millis(1))));
     }
 }

@@ -55,8 +55,7 @@ impl Dialect {
     /// A condition on the filter of a block, the column `filter`: that a row of the block may have an attribute, whose key
     /// may be promoted on the day of the block.
     pub(super) fn may_hold(self, key: &str, value: &str, is_promoted: bool) -> String {
-        // The bits of one that tells of services have one byte less than it.
-        let mut condition = String::from("CASE length(filter) / 2 * 2");
+        let mut condition = String::from("CASE length(filter)");
         for (length, bits) in blocks::probes(key, value, is_promoted) {
             let bits: Vec<String> = bits.into_iter().map(|bit| self.has_bit(bit)).collect();
             // Writing to a string cannot fail.

@@ -1,13 +1,12 @@
 //! Filters: which attributes a block may hold, and the rows of which services.
 //!
 //! A Bloom filter over tokens `key=value`, two of them where the key is promoted: [`PROBES`] bits a token out of XXH3-64, a
-//! power of two of bytes with about
-//! [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter says nothing. It answers
-//! "no" only when no row of the block has the attribute.
+//! power of two of bytes with about [`TOKEN_BITS`] bits for each distinct token, [`FILTER_BYTES_MAX`] at most. An empty filter
+//! says nothing. It answers "no" only when no row of the block has the attribute.
 //!
-//! What nearly every block has, as the status 200, says little. So of attributes whose values repeat there are two more tokens for
-//! each service that has a value; and for each key of which this is not so, as its values hardly repeat or there is no room,
-//! there are two that say so. A filter that has these ends with a byte more, which is 1.
+//! Where nearly every block has a value, as the status 200, that says little. So for a key whose values repeat each value has two
+//! more tokens for each service that has it. Keys whose values hardly repeat, or for which there is no room, have two tokens that
+//! say that they are *untold*. Which filters have these is noted beside them; see [`parts`].
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
@@ -26,8 +25,6 @@ pub(super) const PROBES: u32 = 4;
 pub(super) const TOKEN_BITS: usize = 10;
 /// Tokens of the largest filter that has so many bits for each.
 const TOKENS_MAX: usize = FILTER_BYTES_MAX * 8 / TOKEN_BITS;
-/// The last byte of a filter that tells of services.
-const TELLS_SERVICES: u8 = 1;
 /// Tells tokens of keys from those of attributes.
 const OF_KEY: u64 = 0x6b65_7973_6f6e_6c79;
 
@@ -52,7 +49,7 @@ fn owned(token: u64, service: u32) -> u64 {
     xxh3_64_with_seed(&token.to_le_bytes(), u64::from(service) + 1)
 }
 
-/// Of a key of which nobody can tell which services have a value.
+/// Of a key that is untold.
 fn untold(key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, OF_KEY)
 }
@@ -73,13 +70,13 @@ impl<'p> FilterBuilder<'p> {
         }
     }
 
-    /// Adds which services have values of `key`, by their tokens. All values of the key in the block are to be added so, or the
-    /// key is to be left untold beside them.
+    /// Adds which services have values of `key`, by the tokens of these. All values that rows of the block have are to be added so,
+    /// or the key is to be left untold beside them.
     pub(super) fn add_services(&mut self, key: &[u8], values: impl Iterator<Item = (u64, u32)>) {
         self.owned.push((key.to_vec(), values.map(|(token, service)| owned(token, service)).collect()));
     }
 
-    /// Adds that of `key` it is not told which services have a value.
+    /// Adds that `key` is untold.
     pub(super) fn leave_untold(&mut self, key: &[u8]) {
         let token = untold(key);
         self.tokens.extend([token, second(token)]);
@@ -138,20 +135,20 @@ impl<'p> FilterBuilder<'p> {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
-        filter.push(TELLS_SERVICES);
         filter
     }
 }
 
-/// How many bytes of a filter of `bytes` bytes hold its bits, and whether it tells of services.
-pub const fn parts(bytes: usize) -> (usize, bool) {
-    let tells = bytes > 2 && bytes % 2 == 1;
-    (if tells { bytes - 1 } else { bytes }, tells)
+/// What is noted of filters of `bytes` bytes, at least two, that tell of services: one more. Builds that know nothing of that find
+/// no filter of such a length, and expect nothing of it.
+pub const fn telling(bytes: usize) -> usize {
+    bytes + 1
 }
 
-/// How many bytes a filter has whose bits take `bytes` bytes, at least two, and that tells of services.
-pub(super) const fn telling(bytes: usize) -> usize {
-    bytes + 1
+/// The bytes of filters of which `noted` is noted, and whether they tell of services.
+pub const fn parts(noted: usize) -> (usize, bool) {
+    let tells = noted > 2 && noted % 2 == 1;
+    (if tells { noted - 1 } else { noted }, tells)
 }
 
 /// For each length that a filter can have, the bits that it has set where a row of the block may have attribute `key` with
@@ -169,13 +166,13 @@ pub fn probes(key: &str, value: &str, is_promoted: bool) -> impl Iterator<Item =
     })
 }
 
-/// For filters whose bits take `bytes` bytes and that tell of services: the bits that are set where a row of `service` may
-/// have attribute `key` with a value that [renders](Value::render) as `value`, unless those are set that say that it is not told.
+/// For filters of `bytes` bytes that tell of services: the bits that are set where a row of `service` may have attribute `key` with
+/// a value that [renders](Value::render) as `value`, unless the key is untold.
 pub fn service_probes(key: &str, value: &str, service: u32, bytes: usize) -> Vec<usize> {
     both(owned(xxh3_64(format!("{key}={value}").as_bytes()), service), bytes)
 }
 
-/// For such filters: the bits that are set where it is not told which services have a value of `key`.
+/// For such filters: the bits that are set where `key` is untold.
 pub fn untold_probes(key: &str, bytes: usize) -> Vec<usize> {
     both(untold(key.as_bytes()), bytes)
 }
@@ -185,10 +182,9 @@ fn both(token: u64, bytes: usize) -> Vec<usize> {
 }
 
 /// Whether a row of the block may have attribute `key` with a value that [renders](Value::render) as `value`.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
-    let (bytes, _) = parts(filter.len());
-    let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == bytes) else {
+    let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == filter.len()) else {
         return true;
     };
     bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
@@ -202,12 +198,12 @@ fn bits(token: u64, filter_bytes: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Whether a row of `service` may have it.
-#[cfg(test)]
-pub(super) fn may_hold_of(filter: &[u8], key: &str, value: &str, service: u32) -> bool {
-    let (bytes, tells) = parts(filter.len());
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::store) fn may_hold_of(filter: &[u8], key: &str, value: &str, service: u32) -> bool {
+    let bytes = filter.len();
     let holds = |bits: Vec<usize>| bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0);
     let told = || holds(service_probes(key, value, service, bytes)) || holds(untold_probes(key, bytes));
-    may_hold(filter, key, value) && (!tells || told())
+    bytes == 0 || may_hold(filter, key, value) && told()
 }
 
 #[cfg(test)]
@@ -226,7 +222,7 @@ mod tests {
                 builder.add(packed(value, 7).iter());
             }
             let filter = builder.finish();
-            prop_assert!(filter.len() <= telling(FILTER_BYTES_MAX));
+            prop_assert!(filter.len() <= FILTER_BYTES_MAX);
             for value in &values {
                 prop_assert!(may_hold(&filter, "name", value));
             }
@@ -259,7 +255,7 @@ mod tests {
         let holds = |number: i64| {
             let value = number.to_string();
             let (_, bits) =
-                probes("number", &value, true).find(|(length, _)| *length == parts(filter.len()).0).unwrap();
+                probes("number", &value, true).find(|(length, _)| *length == filter.len()).unwrap();
             bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
         };
         assert!((0..2_000).all(holds));

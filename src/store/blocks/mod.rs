@@ -37,7 +37,9 @@ mod texts;
 
 pub use decode::Block;
 pub use encode::{Encoded, Encoder};
-pub use filter::{parts, probes, service_probes, untold_probes};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use filter::may_hold_of;
+pub use filter::{parts, probes, service_probes, telling, untold_probes};
 pub use slices::{SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;

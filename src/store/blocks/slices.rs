@@ -5,8 +5,6 @@
 //! each bit of a filter one word, that has this bit of all of the blocks. The same question then reads four words for
 //! sixty-four blocks (bit-sliced signatures: Faloutsos and Christodoulakis 1984).
 
-use super::filter;
-
 /// Filters that are laid across each other: as many as a word has bits.
 pub const SLICED: usize = 64;
 /// Slices that filters can have, at most.
@@ -31,16 +29,12 @@ impl Spot {
     }
 }
 
-/// The slices of up to [`SLICED`] filters, and how many bytes a filter of such bits has: as many as the longest, and one more
-/// where all of them tell of services. The length of each is a power of two, and one more where it tells of services, or 0 for a
-/// filter that says nothing. Words are big-endian, the lowest bit is of the first filter.
+/// The slices of up to [`SLICED`] filters, and how many bytes the filters have in them: as many as the longest. Each length
+/// is a power of two, or 0 for a filter that says nothing. Words are big-endian, the lowest bit is of the first filter.
 ///
 /// A shorter filter is repeated: as bits are counted modulo its length, each of them is where it is looked for.
 pub fn slice(filters: &[Vec<u8>]) -> (usize, Vec<Vec<u8>>) {
-    let tells = filters.iter().all(|filter| filter.is_empty() || filter::parts(filter.len()).1);
-    let filters: Vec<&[u8]> = filters.iter().map(|filter| &filter[..filter::parts(filter.len()).0]).collect();
-    let least = if tells { 2 } else { 1 };
-    let filter_bytes = filters.iter().map(|filter| filter.len()).max().unwrap_or(0).max(least);
+    let filter_bytes = filters.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let mut words = vec![0_u64; filter_bytes * 8];
     for (index, words) in words.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         for (eight, filters) in filters.chunks(8).enumerate() {
@@ -55,7 +49,7 @@ pub fn slice(filters: &[Vec<u8>]) -> (usize, Vec<Vec<u8>>) {
         }
     }
     let slices = words.chunks(WORDS).map(|words| words.iter().flat_map(|word| word.to_be_bytes()).collect());
-    (if tells { filter::telling(filter_bytes) } else { filter_bytes }, slices.collect())
+    (filter_bytes, slices.collect())
 }
 
 /// A matrix of eight by eight bits across its diagonal (Warren, Hacker's Delight, 7-3).
@@ -83,7 +77,6 @@ mod tests {
         ) {
             let filters: Vec<Vec<u8>> = filters.into_iter().map(|(size, seed)| filter(size, seed)).collect();
             let (filter_bytes, slices) = slice(&filters);
-            let (filter_bytes, _) = filter::parts(filter_bytes);
             for (block, bit) in places {
                 let (block, bit) = (block % filters.len(), bit % (filter_bytes * 8));
                 let spot = Spot::of(bit);
@@ -108,18 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn services_are_told_of_where_all_filters_do() {
-        let (plain, telling) = (vec![7; 4], [vec![7; 4], vec![1]].concat());
-        let bytes = |filters: &[Vec<u8>]| filter::parts(slice(filters).0);
-        assert_eq!(bytes(&[telling.clone(), Vec::new(), telling.clone()]), (4, true));
-        assert_eq!(bytes(&[telling.clone(), plain.clone()]), (4, false));
-        assert_eq!(bytes(&[plain.clone()]), (4, false));
-        assert_eq!(slice(&[telling]).1, slice(&[plain]).1);
-    }
-
-    #[test]
     fn slices_of_the_largest_filters_fit_a_page() {
-        let (filter_bytes, slices) = slice(&vec![vec![0; filter::FILTER_BYTES_MAX]; SLICED]);
+        let (filter_bytes, slices) = slice(&vec![vec![0; super::super::filter::FILTER_BYTES_MAX]; SLICED]);
         assert_eq!(filter_bytes, 16_384);
         assert_eq!(slices.len(), 66);
         assert!(slices.len() <= SLICES_MAX);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::filter::{may_hold, may_hold_of};
+use super::filter::{FILTER_BYTES_MAX, may_hold, may_hold_of};
 use super::*;
 use crate::model::packed::AttributeIter;
 use crate::model::packed::write::Packer;
@@ -218,6 +218,53 @@ fn what_other_services_have_is_told_apart() {
         .into_owned();
     assert_eq!(may("list", &list), all, "nor of lists");
     assert_eq!(may("status", "404"), [0_u32; 0]);
+    assert!(filter.len().is_power_of_two(), "builds that know nothing of services read it too");
+}
+
+#[test]
+fn a_key_that_is_told_in_part_is_untold() {
+    let rows: Vec<Vec<u8>> = (0..200_i64)
+        .map(|number| {
+            let mixed = match number % 20 {
+                0 => Sent::Text("status".into(), format!("{number}")),
+                _ => Sent::Int("status".into(), 200),
+            };
+            // Rows that stay whole beside those in columns.
+            let whole = if number % 50 == 1 { Sent::Anything(vec![0xff; 3]) } else { Sent::Flags(1) };
+            row(&[mixed, Sent::Text("route".into(), "/".into()), whole])
+        })
+        .collect();
+    let (_, filter) = encoded(&rows);
+    for (position, row) in rows.iter().enumerate() {
+        for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
+            assert!(
+                may_hold_of(&filter, key, &value.render(), position as u32 % SERVICES),
+                "{position} {key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn where_there_is_no_room_the_keys_with_the_most_services_are_untold() {
+    // Each of 60 keys has a value of its own for every fourth row: 512 values and as many pairs.
+    let rows: Vec<Vec<u8>> = (0..ROWS_MAX)
+        .map(|number| {
+            let keys = (0..16).map(|key| Sent::Text(format!("key-{key}"), format!("v-{}", number / 4 + key)));
+            row(&keys.chain([Sent::Text("few".into(), "one".into())]).collect::<Vec<_>>())
+        })
+        .collect();
+    let (_, filter) = encoded(&rows);
+    assert_eq!(filter.len(), FILTER_BYTES_MAX);
+    for (position, row) in rows.iter().enumerate().step_by(7) {
+        for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
+            assert!(
+                may_hold_of(&filter, key, &value.render(), position as u32 % SERVICES),
+                "{position} {key}"
+            );
+        }
+    }
+    assert!(!may_hold_of(&filter, "few", "one", SERVICES), "there is room for few");
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Scope<'_> {
         self.times(reader, window, blocks).await
     }
 
-    /// The same, where it takes few words to know that few blocks may hold them.
+    /// The same, where few filters tell that few blocks may hold them.
     pub(super) async fn few(
         self,
         reader: &mut Reader,
@@ -212,6 +212,9 @@ impl Scope<'_> {
         let mut rest = masks;
         let of_services = self.services.iter().map(|it| blocks::service_probes(key, value, it.0, bytes));
         for bits in of_services.chain([blocks::untold_probes(key, bytes)]) {
+            if rest.is_empty() {
+                break;
+            }
             let spots = bits.into_iter().map(Spot::of).collect();
             for (id, mask) in self.masks(reader, rest.clone(), spots).await? {
                 *may.entry(id).or_default() |= mask;
@@ -229,6 +232,9 @@ impl Scope<'_> {
         mut masks: HashMap<i64, u64>,
         spots: BTreeSet<Spot>,
     ) -> Result<HashMap<i64, u64>, Error> {
+        if masks.is_empty() {
+            return Ok(masks);
+        }
         for spot in spots {
             let mut sql = reader.sql(format!(
                 "SELECT id, substr(bits, {}, 8) FROM {} WHERE id",

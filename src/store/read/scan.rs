@@ -33,7 +33,7 @@ const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (32, 2_048);
 /// Rows from which on SQLite joins them.
-const JOINED_MIN: usize = 256;
+pub(super) const JOINED_MIN: usize = 256;
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, the
 /// filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
@@ -71,15 +71,13 @@ impl Walk {
         services.iter().map(|service| Self { index, condition, number: service.0.into() }).collect()
     }
 
-    /// The condition that begins all of `walks`, which are over one index; none where there are none.
-    pub(super) fn together(walks: &[Self]) -> Option<String> {
-        let begin = walks.first()?.condition.strip_suffix(" = ")?;
+    /// The index that all of `walks` are over, and the condition that begins one of them; none where these are no walks of
+    /// several services.
+    pub(super) fn together(walks: &[Self]) -> Option<(&'static str, String)> {
+        let first = walks.first()?;
+        let begin = first.condition.strip_suffix(" = ")?;
         let numbers: Vec<String> = walks.iter().map(|walk| walk.number.to_string()).collect();
-        Some(format!("{begin} IN ({})", numbers.join(",")))
-    }
-
-    pub(super) const fn index(&self) -> &'static str {
-        self.index
+        Some((first.index, format!("{begin} IN ({})", numbers.join(","))))
     }
 
     /// Whether it meets every service.
@@ -119,7 +117,8 @@ pub(super) struct Scan<'a, T> {
     pub(super) conditions: &'a str,
     /// What the details must hold.
     pub(super) attributes: &'a [(String, String)],
-    /// The services that all rows are of; none where they are of any. For the filters: the walks or conditions see to it.
+    /// The services that all rows are of; none where they are of any. Only filters are asked about them: the walks or conditions
+    /// must see to it.
     pub(super) services: &'a [ServiceId],
     /// Only rows of this trace, by the keys that it can have at the time of the row.
     pub(super) keyed: Option<TraceId>,
@@ -228,7 +227,7 @@ impl<T: Send + Unpin> Scan<'_, T> {
         let mut rows = Vec::new();
         let mut statements = 0;
         for day in reader.days(self.family, band) {
-            if let Some(ids) = together::newest(self, reader, self.walks, (day, band), rows_max).await? {
+            if let Some(ids) = together::newest(self, reader, (day, band), rows_max).await? {
                 rows.extend(self.of_ids(reader, ids, day).await?);
                 statements += 1;
                 continue;
@@ -320,7 +319,7 @@ impl<T: Send + Unpin> Scan<'_, T> {
     }
 
     /// Where in time the rows of a day end.
-    pub(super) fn push_end(&self, sql: &mut Sql, (day, band): (Day, Window)) {
+    fn push_end(&self, sql: &mut Sql, (day, band): (Day, Window)) {
         let time = self.time;
         // One bound on the time, not two: a walk must begin at the place, not at the end of the band.
         match self.after.filter(|(at, _)| *at < band.to) {

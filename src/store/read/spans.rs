@@ -173,11 +173,16 @@ async fn newest(
         window: ask.window,
         conditions: &conditions,
         attributes: &ask.attributes,
-        services,
+        services: named(ask, services),
         keyed: None,
         after: None,
     };
     scan.run(reader, limit).await
+}
+
+/// `services` where they are those that `ask` names, and not just all that there are.
+const fn named<'s>(ask: &SpanAsk, services: &'s [ServiceId]) -> &'s [ServiceId] {
+    if ask.services.is_empty() && ask.operations.is_empty() { &[] } else { services }
 }
 
 async fn slowest(
@@ -189,7 +194,8 @@ async fn slowest(
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let mut conditions = conditions(tenant, ask);
     push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
-    let mut search = SlowSearch { ask, tenant, services, conditions, found: Vec::new(), limit };
+    let mut search =
+        SlowSearch { ask, tenant, services: named(ask, services), conditions, found: Vec::new(), limit };
     if ask.failed {
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);

@@ -42,7 +42,7 @@ fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
         resource: ResourceId(1),
         instrumentation: InstrumentationId(1),
         kind: SpanKind::SERVER,
-        status: Status::Ok,
+        status: if own.is_multiple_of(7) { Status::Error } else { Status::Ok },
         entry: true,
         http_status: 200,
         dependency: None,
@@ -90,7 +90,9 @@ fn attributes_are_found_in_filters_that_are_laid_across_each_other() {
             vec![("common", 500), ("commit", 51)],
         ] {
             for services in [&[][..], &[0], &[1], &[2, 0]] {
-                is_found(&world, order, &asked, services);
+                for failed in [false, true] {
+                    is_found(&world, (order, failed), &asked, services);
+                }
             }
         }
     }
@@ -123,7 +125,7 @@ fn what_is_common_among_other_services_leads_to_no_block() {
     assert!((alone..alone + 3).contains(&promising(&[1, 2], "500")));
 }
 
-fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)], services: &[usize]) {
+fn is_found(world: &World, (order, failed): (SpanOrder, bool), asked: &[(&str, u64)], services: &[usize]) {
     let attributes: Vec<_> =
         asked.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect();
     let has = |span: &SpanRow| {
@@ -133,7 +135,9 @@ fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)], services: &[
     };
     let tenant = &world.tenants[1];
     let services: Vec<_> = services.iter().map(|at| tenant.services[*at]).collect();
-    let is_of = |span: &&SpanRow| services.is_empty() || services.contains(&span.service);
+    let is_of = |span: &&SpanRow| {
+        (services.is_empty() || services.contains(&span.service)) && (!failed || span.status == Status::Error)
+    };
     let mut expected: Vec<_> =
         world.spans.iter().filter(|span| span.tenant == tenant.number && has(span)).filter(is_of).collect();
     expected.sort_by_key(|span| std::cmp::Reverse(span.duration_ns));
@@ -141,7 +145,7 @@ fn is_found(world: &World, order: SpanOrder, asked: &[(&str, u64)], services: &[
         window: window(0, COMMITS as i64),
         services: services.clone(),
         operations: Vec::new(),
-        failed: false,
+        failed,
         duration_min_ns: None,
         attributes: attributes.clone(),
         order,

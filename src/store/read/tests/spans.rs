@@ -1,4 +1,5 @@
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
 use proptest::{option, prop_oneof, sample};
@@ -120,38 +121,48 @@ fn the_newest_of_many_services_come_in_order() {
 }
 
 /// How many spans begin at each of these milliseconds: moments apart, at once, in a row, and with long pauses between.
-const BURSTS: &[(u64, u64)] =
-    &[(0, 900), (1, 1), (40_000, 3_000), (40_001, 2_000), (100_000, 5), (3_600_000, 70)];
+const BURSTS: &[(u64, u64)] = &[
+    (0, 900),
+    (1, 1),
+    (40_000, 3_000),
+    (40_001, 2_000),
+    (100_000, 5),
+    (3_600_000, 70),
+    (86_399_999, 400),
+    (86_400_000, 500),
+];
 
 #[test]
 fn the_newest_of_many_services_are_the_same_however_many_are_read() {
     let mut world = World::empty();
     let tenant = world.tenants[0].number;
-    let mut services = Vec::new();
+    let mut services = BTreeMap::new();
     for number in 0..23 {
         let name = format!("one-of-some-{number}");
-        let of_stores = world
-            .stores
-            .iter()
-            .map(|store| store.names().service(tenant, NodeKind::Service, &name, seconds(0)));
-        services.extend(of_stores.last());
+        for store in &world.stores {
+            let service = store.names().service(tenant, NodeKind::Service, &name, seconds(0));
+            services.insert(number, service);
+        }
     }
     let mut spans = Vec::new();
     for (milliseconds, count) in BURSTS {
         for number in 0..*count {
             let mut span = WORLD.spans[0].clone();
             span.tenant = tenant;
-            span.service = services[(number * 7 % 23) as usize];
+            span.service = services[&(number * 7 % 23)];
             span.span_id = span_id(spans.len() as u64);
             // The last ones come one after the other.
             let apart = if *count == 70 { number * 13 } else { 0 };
             span.start = UnixNanos((milliseconds + apart) as i64 * 1_000_000);
+            span.trace_key = TraceKey::new(span.start, tenant, span.trace_id);
             spans.push(span);
         }
     }
     world.commit(Commit { lsn: 1, spans: spans.clone(), ..Commit::default() });
     spans.reverse();
-    for (from, to) in [(0, 4_000), (0, 3_600), (0, 1), (1, 40), (40, 41), (41, 3_000)] {
+    for (from, to) in
+        [(0, 90_000), (0, 86_400), (0, 4_000), (0, 3_600), (0, 1), (1, 40), (40, 41), (41, 3_000)]
+    {
         for limit in [256, 300, 1_000, 3_000, 5_001, 9_999] {
             let window = window(from, to);
             let found = world.ask(async |store| store.span_outlines(tenant, window, limit).await);
