@@ -218,12 +218,13 @@ impl<'a> Column<'a> {
             Kind::Text if self.number == attributes => {
                 let tokens: Vec<u64> =
                     different.iter().map(|value| filter.add_pair(self.key, value)).collect();
+                let services = self.services.iter().copied();
                 match &named {
                     Some(named) => {
                         let values = named.numbers.iter().map(|number| tokens[*number as usize]);
-                        filter.add_services(self.key, values.zip(self.services.iter().copied()));
+                        filter.add_services(self.key, values.zip(services));
                     }
-                    None => filter.leave_untold(self.key),
+                    None => filter.add_services(self.key, tokens.into_iter().zip(services)),
                 }
             }
             Kind::Bytes if self.number == attributes => different.iter().for_each(|entry| {
@@ -248,10 +249,7 @@ impl<'a> Column<'a> {
             *known.entry(*number).or_insert_with(|| filter.add_value(self.key, meaning(self.kind, *number)))
         };
         let tokens: Vec<u64> = self.numbers.iter().map(&mut token).collect();
-        match 2 * known.len() <= tokens.len() {
-            true => filter.add_services(self.key, tokens.into_iter().zip(self.services.iter().copied())),
-            false => filter.leave_untold(self.key),
-        }
+        filter.add_services(self.key, tokens.into_iter().zip(self.services.iter().copied()));
     }
 }
 

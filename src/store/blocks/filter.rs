@@ -25,6 +25,9 @@ pub(super) const PROBES: u32 = 4;
 pub(super) const TOKEN_BITS: usize = 10;
 /// Tokens of the largest filter that has so many bits for each.
 const TOKENS_MAX: usize = FILTER_BYTES_MAX * 8 / TOKEN_BITS;
+/// The part of the rows with a key that its values with their services may be for it to be told; few always may.
+const REPEATED: (usize, usize) = (7, 8);
+const PAIRS_FEW: usize = 64;
 /// Tells tokens of keys from those of attributes.
 const OF_KEY: u64 = 0x6b65_7973_6f6e_6c79;
 
@@ -70,10 +73,15 @@ impl<'p> FilterBuilder<'p> {
         }
     }
 
-    /// Adds which services have values of `key`, by the tokens of these. All values that rows of the block have are to be added so,
-    /// or the key is to be left untold beside them.
-    pub(super) fn add_services(&mut self, key: &[u8], values: impl Iterator<Item = (u64, u32)>) {
-        self.owned.push((key.to_vec(), values.map(|(token, service)| owned(token, service)).collect()));
+    /// Adds which services have values of `key`, by the tokens of these, one for each row that has one. All values that rows of
+    /// the block have are to be added so, or the key is to be left untold beside them. It is, where they hardly repeat.
+    pub(super) fn add_services(&mut self, key: &[u8], values: impl ExactSizeIterator<Item = (u64, u32)>) {
+        let pairs_max = (values.len() * REPEATED.0 / REPEATED.1).max(PAIRS_FEW);
+        let pairs: HashSet<u64, RandomState> = values.map(|(token, service)| owned(token, service)).collect();
+        match pairs.len() <= pairs_max {
+            true => self.owned.push((key.to_vec(), pairs)),
+            false => self.leave_untold(key),
+        }
     }
 
     /// Adds that `key` is untold.

@@ -89,10 +89,8 @@ fn attributes_are_found_in_filters_that_are_laid_across_each_other() {
             vec![("hundred", 40), ("commit", 10)],
             vec![("common", 500), ("commit", 51)],
         ] {
-            for services in [&[][..], &[0], &[1], &[2, 0]] {
-                for failed in [false, true] {
-                    is_found(&world, (order, failed), &asked, services);
-                }
+            for (services, failed) in [(&[][..], false), (&[1], true), (&[2, 0], false)] {
+                is_found(&world, (order, failed), &asked, services);
             }
         }
     }
