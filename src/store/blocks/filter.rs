@@ -23,8 +23,10 @@ pub(super) const FILTER_BYTES_MAX: usize = 16 << 10;
 pub(super) const PROBES: u32 = 4;
 /// Bits of filter for each distinct token, at least.
 pub(super) const TOKEN_BITS: usize = 10;
-/// Tokens of the largest filter that has so many bits for each.
-const TOKENS_MAX: usize = FILTER_BYTES_MAX * 8 / TOKEN_BITS;
+/// Up to so many bytes a filter grows for telling of services.
+const TELLING_BYTES_MAX: usize = 8 << 10;
+/// How many tokens a value with a service counts for: it sets twice the bits, and is asked for all of them.
+const PAIR_TOKENS: (usize, usize) = (5, 4);
 /// The part of the rows with a key that its values with their services may be for it to be told; few always may.
 const REPEATED: (usize, usize) = (7, 8);
 const PAIRS_FEW: usize = 64;
@@ -127,24 +129,37 @@ impl<'p> FilterBuilder<'p> {
             return Vec::new();
         }
         // Where there is no room for all, most keys are told of.
-        self.owned.sort_by_key(|(_, owned)| owned.len());
-        for (key, owned) in std::mem::take(&mut self.owned) {
-            if self.tokens.len() + 2 * owned.len() > TOKENS_MAX {
-                self.leave_untold(&key);
-                continue;
+        let mut owned = std::mem::take(&mut self.owned);
+        owned.sort_by_key(|(_, pairs)| pairs.len());
+        let room = filter_bytes(self.tokens.len()).max(TELLING_BYTES_MAX);
+        let mut pairs: Vec<u64> = Vec::new();
+        for (key, more) in owned {
+            match filter_bytes(self.tokens.len() + in_tokens(pairs.len() + more.len())) <= room {
+                true => pairs.extend(more),
+                false => self.leave_untold(&key),
             }
-            self.tokens.extend(owned.iter().map(|token| second(*token)));
-            self.tokens.extend(owned);
         }
-        let bytes = (self.tokens.len() * TOKEN_BITS).div_ceil(8).next_power_of_two();
-        let mut filter = vec![0; bytes.clamp(2, FILTER_BYTES_MAX)];
-        for token in self.tokens {
+        let bytes = filter_bytes(self.tokens.len() + in_tokens(pairs.len()));
+        let mut filter = vec![0; bytes.min(FILTER_BYTES_MAX)];
+        let seconds = pairs.iter().map(|token| second(*token));
+        for token in self.tokens.into_iter().chain(pairs.iter().copied()).chain(seconds) {
             for bit in bits(token, filter.len()) {
                 filter[bit / 8] |= 1 << (bit % 8);
             }
         }
         filter
     }
+}
+
+/// For how many tokens so many values with services count.
+const fn in_tokens(pairs: usize) -> usize {
+    pairs * PAIR_TOKENS.0 / PAIR_TOKENS.1
+}
+
+/// The bytes of a filter with [`TOKEN_BITS`] bits for each token, without a bound.
+const fn filter_bytes(tokens: usize) -> usize {
+    let bytes = (tokens * TOKEN_BITS).div_ceil(8).next_power_of_two();
+    if bytes < 2 { 2 } else { bytes }
 }
 
 /// What is noted of filters of `bytes` bytes, at least two, that tell of services: one more. Builds that know nothing of that find

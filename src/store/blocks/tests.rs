@@ -247,7 +247,7 @@ fn a_key_that_is_told_in_part_is_untold() {
 
 #[test]
 fn where_there_is_no_room_the_keys_with_the_most_services_are_untold() {
-    // Each of 60 keys has a value of its own for every fourth row: 512 values and as many pairs.
+    // Each of sixteen keys has another value for every fourth row.
     let rows: Vec<Vec<u8>> = (0..ROWS_MAX)
         .map(|number| {
             let keys = (0..16).map(|key| Sent::Text(format!("key-{key}"), format!("v-{}", number / 4 + key)));
@@ -255,7 +255,7 @@ fn where_there_is_no_room_the_keys_with_the_most_services_are_untold() {
         })
         .collect();
     let (_, filter) = encoded(&rows);
-    assert_eq!(filter.len(), FILTER_BYTES_MAX);
+    assert!(filter.len() <= FILTER_BYTES_MAX);
     for (position, row) in rows.iter().enumerate().step_by(7) {
         for (key, value) in AttributeIter::within(row, ATTRIBUTES) {
             assert!(
@@ -264,7 +264,9 @@ fn where_there_is_no_room_the_keys_with_the_most_services_are_untold() {
             );
         }
     }
-    assert!(!may_hold_of(&filter, "few", "one", SERVICES), "there is room for few");
+    let stranger = |key: &str, value: &str| may_hold_of(&filter, key, value, SERVICES);
+    assert!(!stranger("few", "one"), "there is room for few");
+    assert!((0..16).any(|key| stranger(&format!("key-{key}"), "v-100")), "there is room for all");
 }
 
 #[test]

@@ -116,11 +116,13 @@ fn what_is_common_among_other_services_leads_to_no_block() {
     };
     // Of filters that stand alone it is not asked.
     let (all, alone) = (COMMITS as usize, COMMITS as usize % 64);
-    assert_eq!([promising(&[], "500"), promising(&[], "404")], [all, 0]);
+    assert_eq!(promising(&[], "500"), all);
+    // Some may say "maybe" by chance.
+    assert!(promising(&[], "404") < 15);
     assert_eq!([promising(&[0], "500"), promising(&[1, 0], "500")], [all, all]);
-    assert!((alone..alone + 3).contains(&promising(&[1], "500")));
-    assert!((alone..alone + 3).contains(&promising(&[0], "200")));
-    assert!((alone..alone + 3).contains(&promising(&[1, 2], "500")));
+    assert!((alone..alone + 6).contains(&promising(&[1], "500")));
+    assert!((alone..alone + 6).contains(&promising(&[0], "200")));
+    assert!((alone..alone + 6).contains(&promising(&[1, 2], "500")));
 }
 
 fn is_found(world: &World, (order, failed): (SpanOrder, bool), asked: &[(&str, u64)], services: &[usize]) {
