@@ -15,7 +15,7 @@ const TOGETHER: usize = 8;
 /// Segments of up to so many lines count as one size: those of single commits.
 const SMALL_LINES: u32 = 20_000;
 /// Lines of a segment that others were merged into. A hundred million in a day are up to a hundred segments then.
-pub(super) const MERGED_MAX: u32 = 2_000_000;
+const MERGED_MAX: u32 = 2_000_000;
 
 /// Merges up to [`MERGED_MAX`] lines.
 #[derive(Debug)]

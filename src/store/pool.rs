@@ -16,7 +16,7 @@ use super::connection::Borrowed;
 use super::error::Error;
 use super::options::{Database, Options};
 use super::postgres::login::Login;
-use super::postgres::patience::{Patience, understood};
+use super::postgres::patience::{Patience, silence, understood};
 use super::sql::Dialect;
 use crate::fault::chain;
 
@@ -40,16 +40,16 @@ struct Silence(std::sync::Mutex<Option<Instant>>);
 
 impl Silence {
     /// Whether `connection` is there, which has waited for `idle`.
-    async fn ends(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    async fn is_there(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
         let asked = Instant::now();
         if self.covers(asked.checked_sub(idle)) {
-            return Err(silent("it waited beside one that says nothing"));
+            return Err(silence("it waited beside one that says nothing"));
         }
         match timeout(ANSWER_MAX, connection.ping()).await {
             Ok(answered) => Ok(answered.is_ok()),
             Err(_) => {
                 *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
-                Err(silent("nothing comes over it"))
+                Err(silence("nothing comes over it"))
             }
         }
     }
@@ -59,10 +59,6 @@ impl Silence {
         let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         at.is_some_and(|at| since.is_none_or(|since| since < at))
     }
-}
-
-fn silent(how: &'static str) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, how))
 }
 
 /// The pool.
@@ -115,7 +111,7 @@ impl Pool {
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),
             ),
             Database::Postgres(login) => {
-                let silence = Arc::new(Silence::default());
+                let known = Arc::new(Silence::default());
                 let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
@@ -128,8 +124,8 @@ impl Pool {
                     // The pool itself would wait until there is no time left to connect.
                     .test_before_acquire(false)
                     .before_acquire(move |connection, about| {
-                        let silence = Arc::clone(&silence);
-                        Box::pin(async move { silence.ends(connection, about.idle_for).await })
+                        let known = Arc::clone(&known);
+                        Box::pin(async move { known.is_there(connection, about.idle_for).await })
                     })
                     .after_connect(|connection, _| {
                         Box::pin(async move {

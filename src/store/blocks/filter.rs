@@ -210,6 +210,21 @@ pub(super) fn may_hold(filter: &[u8], key: &str, value: &str) -> bool {
     let Some((_, bits)) = probes(key, value, false).find(|(length, _)| *length == filter.len()) else {
         return true;
     };
+    has(filter, bits)
+}
+
+/// Whether a row of `service` may have it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::store) fn may_hold_of(filter: &[u8], key: &str, value: &str, service: u32) -> bool {
+    let bytes = filter.len();
+    let told =
+        || has(filter, service_probes(key, value, service, bytes)) || has(filter, untold_probes(key, bytes));
+    bytes == 0 || may_hold(filter, key, value) && told()
+}
+
+/// Whether all of `bits` are set.
+#[cfg(any(test, feature = "fuzzing"))]
+fn has(filter: &[u8], bits: Vec<usize>) -> bool {
     bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
 }
 
@@ -218,15 +233,6 @@ fn bits(token: u64, filter_bytes: usize) -> impl Iterator<Item = usize> {
     let mask = filter_bytes * 8 - 1;
     let (first, step) = (token as usize, (token >> 32) as usize | 1);
     (0..PROBES as usize).map(move |probe| first.wrapping_add(step.wrapping_mul(probe)) & mask)
-}
-
-/// Whether a row of `service` may have it.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(in crate::store) fn may_hold_of(filter: &[u8], key: &str, value: &str, service: u32) -> bool {
-    let bytes = filter.len();
-    let holds = |bits: Vec<usize>| bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0);
-    let told = || holds(service_probes(key, value, service, bytes)) || holds(untold_probes(key, bytes));
-    bytes == 0 || may_hold(filter, key, value) && told()
 }
 
 #[cfg(test)]
@@ -279,7 +285,7 @@ mod tests {
             let value = number.to_string();
             let (_, bits) =
                 probes("number", &value, true).find(|(length, _)| *length == filter.len()).unwrap();
-            bits.into_iter().all(|bit| filter[bit / 8] & 1 << (bit % 8) != 0)
+            has(&filter, bits)
         };
         assert!((0..2_000).all(holds));
         let wrong = (2_000..12_000).filter(|number| holds(*number)).count();

@@ -106,8 +106,13 @@ pub(super) fn nonsense(panicked: &fault::Panicked) -> sqlx::Error {
     sqlx::Error::Protocol(format!("no Postgres answers so: {}", panicked.message()))
 }
 
+/// What is said of a connection over which nothing comes.
+pub(in crate::store) fn silence(how: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, how))
+}
+
 fn silent(how: &'static str) -> Error {
-    Error::Away(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, how)))
+    Error::Away(silence(how))
 }
 
 /// Looks after one connection, over others.

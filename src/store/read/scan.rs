@@ -33,7 +33,7 @@ const STATEMENT_MAX: usize = 400_000;
 /// Rows that are read at a time where attributes decide which of them are kept: first, and later on.
 const SEARCHED: (usize, usize) = (32, 2_048);
 /// Rows from which on SQLite joins them.
-pub(super) const JOINED_MIN: usize = 256;
+const JOINED_MIN: usize = 256;
 /// Rows that a walk may have to look at where attributes decide; where it is likely to be more, the
 /// filters of the blocks are asked.
 const WALKED_MAX: usize = 8_000;
@@ -71,8 +71,7 @@ impl Walk {
         services.iter().map(|service| Self { index, condition, number: service.0.into() }).collect()
     }
 
-    /// The index that all of `walks` are over, and the condition that begins one of them; none where these are no walks of
-    /// several services.
+    /// The index that all of `walks` are over, and the condition that begins one of them or another; none where there are none.
     pub(super) fn together(walks: &[Self]) -> Option<(&'static str, String)> {
         let first = walks.first()?;
         let begin = first.condition.strip_suffix(" = ")?;
@@ -227,7 +226,7 @@ impl<T: Send + Unpin> Scan<'_, T> {
         let mut rows = Vec::new();
         let mut statements = 0;
         for day in reader.days(self.family, band) {
-            if let Some(ids) = together::newest(self, reader, (day, band), rows_max).await? {
+            if joins && let Some(ids) = together::newest(self, reader, (day, band), rows_max).await? {
                 rows.extend(self.of_ids(reader, ids, day).await?);
                 statements += 1;
                 continue;

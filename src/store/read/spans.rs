@@ -156,8 +156,9 @@ async fn newest(
     } else {
         Walk::of_services("by_service", services)
     };
-    if walks.iter().any(Walk::is_whole) && !(ask.services.is_empty() && ask.operations.is_empty()) {
-        push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
+    let named = named(ask, services);
+    if walks.iter().any(Walk::is_whole) && !named.is_empty() {
+        push_in(&mut conditions, "s.service_id", named.iter().map(|service| service.0));
     }
     let scan = Scan {
         family: Family::Spans,
@@ -173,7 +174,7 @@ async fn newest(
         window: ask.window,
         conditions: &conditions,
         attributes: &ask.attributes,
-        services: named(ask, services),
+        services: named,
         keyed: None,
         after: None,
     };

@@ -11,37 +11,37 @@ use std::time::Duration;
 
 use super::lines;
 use super::reader::Reader;
-use super::scan::{JOINED_MIN, Scan, Walk};
+use super::scan::{Scan, Walk};
 use crate::model::time::Window;
 use crate::store::day::Day;
 use crate::store::error::Error;
-use crate::store::sql::Dialect;
 
 /// Walks from which on this takes less, and at most.
 const WALKS: RangeInclusive<usize> = 8..=20_000;
 const COLUMNS: &[&str] = &["at", "id"];
 /// The first stretch of time that is read.
 const FIRST: Duration = Duration::from_millis(50);
-/// How many times as long a stretch is as all before it: at least, where nothing came, and at most.
-const GROWTH: (f64, f64, f64) = (0.5, 8.0, 64.0);
+/// How many times as long a stretch is as all before it: at least, where some rows came with the last one or none, and at most.
+const GROWTH_MIN: f64 = 0.5;
+const GROWTH_MIN_AFTER_NONE: f64 = 8.0;
+const GROWTH_MAX: f64 = 64.0;
 /// Stretches at most.
 const STRETCHES_MAX: usize = 8;
 /// How many times as many rows as are wanted may be read.
 const BEYOND: usize = 4;
 
-/// The ids of the newest `rows_max` rows of a day within `band`, in no order; none where it is better to merge the walks.
+/// The ids of the newest `rows_max` rows of a day within `band` in SQLite, in no order; none where it is better to merge the walks,
+/// as it also is where few rows are wanted.
 pub(super) async fn newest<T>(
     scan: &Scan<'_, T>,
     reader: &mut Reader,
     (day, band): (Day, Window),
     rows_max: usize,
 ) -> Result<Option<Vec<i64>>, Error> {
-    // Where few rows are wanted, a merge is soon over. What else must hold may let few of those pass that are looked at.
-    let suits =
-        reader.dialect() == Dialect::Sqlite && WALKS.contains(&scan.walks.len()) && rows_max >= JOINED_MIN;
+    // What else must hold may let few of those pass that are looked at.
     let is_bare = scan.conditions.is_empty() && scan.keyed.is_none();
     let begins_later = scan.after.is_some_and(|(at, _)| at < band.to);
-    if !suits || !is_bare || begins_later {
+    if !WALKS.contains(&scan.walks.len()) || !is_bare || begins_later {
         return Ok(None);
     }
     let Some((index, condition)) = Walk::together(scan.walks) else { return Ok(None) };
@@ -64,13 +64,13 @@ pub(super) async fn newest<T>(
         if found.len() == limit {
             return Ok(None);
         }
-        let least = if found.is_empty() { GROWTH.1 } else { GROWTH.0 };
+        let least = if found.is_empty() { GROWTH_MIN_AFTER_NONE } else { GROWTH_MIN };
         rows.extend(found);
         if rows.len() >= rows_max || from == band.from {
             return Ok(Some(newest_of(rows, rows_max)));
         }
         let missing = 1.2 * (rows_max - rows.len()) as f64 / rows.len().max(1) as f64;
-        let growth = missing.clamp(least, GROWTH.2);
+        let growth = missing.clamp(least, GROWTH_MAX);
         length = band.to.since(from).mul_f64(growth);
         to = from;
     }
