@@ -60,12 +60,21 @@ impl Store {
     /// Closes all connections after the questions and the commit under way are done; everything after it
     /// answers [`Error::Stopped`].
     pub async fn stop(&self) {
+        let slot = std::mem::replace(&mut *self.inner.writer.lock().await, Slot::Stopped);
+        let mut writer = match slot {
+            Slot::Ready(writer) => Some(writer),
+            _ => None,
+        };
+        // At rest, every minute is a row for who reads it. One that is not is found open by who opens the store next. Before
+        // questions are waited for: one over a lost connection may outlast what a stop may take.
+        if let Some(writer) = &mut writer
+            && let Err(error) = writer.close_minutes(i64::MAX).await
+        {
+            tracing::warn!(%error, "closing the database: its last minutes stay open");
+        }
         self.readers().close().await;
         self.inner.recaller.close().await;
-        let slot = std::mem::replace(&mut *self.inner.writer.lock().await, Slot::Stopped);
-        if let Slot::Ready(mut writer) = slot {
-            // At rest, every minute is a row for who reads it. One that is not is found open by who opens the store next.
-            let _ = writer.close_minutes(i64::MAX).await;
+        if let Some(writer) = writer {
             close(writer.connection).await;
         }
     }
