@@ -1,11 +1,12 @@
 //! What blocks may hold, on its way into the tables.
 //!
 //! The filter of a block is a row of its own, where it can be read without the block. As soon as a tenant has
-//! [`SLICED`] of them on a day, one row takes their place, and their bits lie in slices: see `blocks::slices`.
+//! [`SLICED`] of them on a day, one row takes their place, and their bits lie in slices: see `blocks::slices`. Among these lies
+//! what blocks of spans say of the longest, of each by itself and then of all together: see `blocks::longest`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use super::blocks::{self, SLICED, SLICES_MAX};
+use super::blocks::{self, LONGEST, Longest, SLICED, SLICES_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -40,6 +41,10 @@ pub(super) async fn write(
         filter: block.filter.clone(),
     });
     insert(connection, (signal, day), &rows.collect::<Vec<_>>()).await?;
+    let longest = blocks.iter().filter_map(|(id, block)| {
+        Some((slice_id(*id, LONGEST), blocks::put(&[Some(block.longest.clone()?)])))
+    });
+    insert_slices(connection, (signal, day), &longest.collect::<Vec<_>>()).await?;
     let tenants: BTreeSet<i64> = blocks.iter().map(|(_, block)| block.tenant.0.into()).collect();
     let table = signal.filters().on(day);
     let mut sql = connection.sql(format!("SELECT tenant_id, count(*) FROM {table} WHERE tenant_id"));
@@ -112,15 +117,43 @@ async fn lay_across(
     let mut sql = connection.sql(format!("DELETE FROM {table} WHERE id"));
     sql.push(connection.dialect().is_one_of(ids.iter().copied()));
     connection.execute(sql).await?;
+    let longest = match signal {
+        Signal::Spans => Some(take_longest(connection, day, &ids).await?),
+        Signal::Logs => None,
+    };
     insert(
         connection,
         (signal, day),
         &[Row { id: first, tenant, times, ids, filter_bytes, filter: Vec::new() }],
     )
     .await?;
-    let slices: Vec<(i64, Vec<u8>)> = (slice_id(first, 0)..).zip(slices).collect();
+    let mut slices: Vec<(i64, Vec<u8>)> = (slice_id(first, 0)..).zip(slices).collect();
+    slices.extend(longest.map(|longest| (slice_id(first, LONGEST), blocks::put(&longest))));
+    insert_slices(connection, (signal, day), &slices).await
+}
+
+/// Takes away what the blocks `ids` say of their longest spans. Those that an earlier release wrote say nothing.
+async fn take_longest(
+    connection: &mut Connection,
+    day: Day,
+    ids: &[i64],
+) -> Result<Vec<Option<Longest>>, Error> {
+    let table = Signal::Spans.slices().on(day);
+    let these = connection.dialect().is_one_of(ids.iter().map(|id| slice_id(*id, LONGEST)));
+    let sql = connection.sql(format!("SELECT id, bits FROM {table} WHERE id{these}"));
+    let read = connection.rows(sql, |row| Ok((row.get::<i64>(0)?, blocks::first(row.get(1)?)?)));
+    let mut longest: HashMap<i64, Option<Longest>> = read.await?.into_iter().collect();
+    connection.execute(connection.sql(format!("DELETE FROM {table} WHERE id{these}"))).await?;
+    Ok(ids.iter().map(|id| longest.remove(&slice_id(*id, LONGEST)).flatten()).collect())
+}
+
+async fn insert_slices(
+    connection: &mut Connection,
+    (signal, day): (Signal, Day),
+    slices: &[(i64, Vec<u8>)],
+) -> Result<(), Error> {
     connection
-        .insert(&table::SLICES.on(signal.slices(), day), &slices, |values, (id, bits)| {
+        .insert(&table::SLICES.on(signal.slices(), day), slices, |values, (id, bits)| {
             values.day(day);
             values.int(*id);
             values.blob(bits);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::blocks::{Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
+use super::blocks::{self, Encoded, Encoder, Longest, RAW_BYTES_MAX, ROWS_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -63,6 +63,8 @@ pub(super) struct Block {
     /// The start of spans, the time of log records.
     pub(super) times: (UnixNanos, UnixNanos),
     pub(super) filter: Vec<u8>,
+    /// What it says of its spans.
+    pub(super) longest: Option<Longest>,
     /// Its front and its rest.
     data: (Vec<u8>, Vec<u8>),
 }
@@ -190,11 +192,14 @@ impl Planned {
     fn encode(&self, commit: &Commit, encoder: &mut Encoder) -> Result<Block, Error> {
         let mut rows: Vec<(&[u8], u32)> = Vec::with_capacity(self.rows.len());
         let mut times = (UnixNanos(i64::MAX), UnixNanos(i64::MIN));
+        let mut longest: HashMap<u32, u64, RandomState> = HashMap::default();
         for index in &self.rows {
             let index = *index as usize;
             let (row, service, time) = match self.signal {
                 Signal::Spans => {
                     let span = &commit.spans[index];
+                    let longest = longest.entry(span.service.0).or_default();
+                    *longest = span.duration_ns.max(*longest);
                     (span.detail.as_bytes(), span.service, span.start)
                 }
                 Signal::Logs => {
@@ -208,8 +213,17 @@ impl Planned {
         let Encoded { front, rest, filter } =
             encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
         let (day, tenant, signal) = (self.day, self.tenant, self.signal);
-        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, data: (front, rest) })
+        let longest = (signal == Signal::Spans).then(|| levels(longest));
+        Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, longest, data: (front, rest) })
     }
+}
+
+/// The longest spans of services as a block says them.
+fn levels(longest: HashMap<u32, u64, RandomState>) -> Longest {
+    let mut levels: Longest =
+        longest.into_iter().map(|(service, duration_ns)| (service, blocks::level(duration_ns))).collect();
+    levels.sort_unstable();
+    levels
 }
 
 /// Writes the blocks of a commit under `ids`, those of their first rows.

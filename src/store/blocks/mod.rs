@@ -22,12 +22,13 @@
 //!   numbers.
 //!
 //! Files in reading order: `fields` (a row taken apart), `encode`, `decode`, `texts`, `numbers`, `section` (runs),
-//! `filter`, `slices` (the filters of many blocks).
+//! `filter`, `slices` (the filters of many blocks), `longest` (the longest spans in them).
 
 mod decode;
 mod encode;
 mod fields;
 mod filter;
+mod longest;
 mod numbers;
 mod section;
 mod slices;
@@ -40,7 +41,8 @@ pub use encode::{Encoded, Encoder};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use filter::may_hold_of;
 pub use filter::{parts, probes, service_probes, telling, untold_probes};
-pub use slices::{SLICED, SLICES_MAX, Spot, slice};
+pub use longest::{Longest, UNKNOWN, first, least, level, levels, put};
+pub use slices::{LONGEST, SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;
 use crate::model::packed::wire::take_varint;

@@ -7,8 +7,10 @@
 
 /// Filters that are laid across each other: as many as a word has bits.
 pub const SLICED: usize = 64;
-/// Slices that filters can have, at most.
+/// Slices that filters can have, at most, and what lies behind them.
 pub const SLICES_MAX: usize = 128;
+/// In the place of this slice lies what the blocks say of their [longest](super::longest) spans.
+pub const LONGEST: usize = SLICES_MAX - 1;
 /// Words of one slice: so that it fits a page of 16 KiB, and the slices of the largest filters are of about one size.
 const WORDS: usize = 1_986;
 const WORD_BYTES: usize = 8;
@@ -105,7 +107,7 @@ mod tests {
         let (filter_bytes, slices) = slice(&vec![vec![0; super::super::filter::FILTER_BYTES_MAX]; SLICED]);
         assert_eq!(filter_bytes, 16_384);
         assert_eq!(slices.len(), 66);
-        assert!(slices.len() <= SLICES_MAX);
+        assert!(slices.len() <= LONGEST);
         assert!(slices.iter().all(|slice| slice.len() <= 15_900));
         assert_eq!(slices.iter().map(Vec::len).sum::<usize>(), 16_384 * 8 * WORD_BYTES);
     }

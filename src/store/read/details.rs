@@ -93,7 +93,7 @@ pub(super) async fn matching<T: Detailed>(
     for day in days {
         let of_day = groups.range((day, i64::MIN)..=(day, i64::MAX));
         let of_day: Vec<i64> = of_day.map(|((_, block), _)| *block).collect();
-        let scope = Scope { signal: T::SIGNAL, tenant, day, services };
+        let scope = Scope { signal: T::SIGNAL, tenant, day, services, least_ns: None };
         let promising = scope.of_blocks(reader, &of_day, attributes).await?;
         groups.retain(|(of, block), _| *of != day || promising.contains(block));
     }

@@ -119,6 +119,7 @@ impl Store {
             conditions: &conditions,
             attributes: &ask.attributes,
             services: services.as_deref().unwrap_or_default(),
+            least_ns: None,
             keyed: ask.trace,
             after: ask.before.map(|before| (before.time, before.id)),
         };

@@ -12,7 +12,7 @@
 //!
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `promising` (which blocks may hold attributes), `details` (the packed rest, out of the blocks), `scan`
-//! (newest first over several indexes), `sift` (attributes that few rows have); then one file a question: [`trace`],
+//! (newest first over several indexes), `sift` (attributes that few rows have), `longest` (long spans); then one file a question: [`trace`],
 //! [`summaries`], [`spans`], [`outlines`] (of spans), [`logs`], [`rollups`] and `long` (over hours), [`minutes`] (far apart), [`edges`],
 //! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in which the operator asks.
 //!
@@ -28,6 +28,7 @@ mod investigations;
 mod lines;
 pub mod logs;
 mod long;
+mod longest;
 pub mod metric_hours;
 pub mod metrics;
 pub mod minutes;

@@ -67,6 +67,7 @@ impl Store {
             conditions: "",
             attributes: &[],
             services: &[],
+            least_ns: None,
             keyed: None,
             after: None,
         };

@@ -3,12 +3,12 @@
 //! Filters that stand alone are asked in the database. Of those that are laid across each other, a word tells of 64
 //! blocks which of them have a bit: four words for an attribute, and eight for each service whose rows have it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::reader::Reader;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
-use crate::store::blocks::{self, SLICED, Spot};
+use crate::store::blocks::{self, LONGEST, SLICED, Spot, UNKNOWN};
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::filters::slice_id;
@@ -37,6 +37,8 @@ pub(super) struct Scope<'s> {
     pub(super) day: Day,
     /// Whose rows are meant; none for those of any service.
     pub(super) services: &'s [ServiceId],
+    /// How long the spans that are meant took at least.
+    pub(super) least_ns: Option<u64>,
 }
 
 /// The key and value of an attribute, and whether the key is promoted.
@@ -45,9 +47,20 @@ type Asked<'a> = (&'a str, &'a str, bool);
 /// A block that may hold attributes, behind when its newest row happened.
 pub(super) type Promising = (UnixNanos, i64);
 
+/// A block, and the level of the longest span of some services in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leveled {
+    pub(super) id: i64,
+    /// No row of the block happened later.
+    pub(super) newest: UnixNanos,
+    pub(super) level: u8,
+}
+
 /// The filters of one block or more.
 struct Filters {
     id: i64,
+    /// When the newest of their rows happened, since the beginning of the day.
+    newest: i64,
     /// How long they are.
     bytes: usize,
     /// The blocks; none where it is the one with this id, whose filter was asked.
@@ -104,6 +117,46 @@ impl Scope<'_> {
         self.times(reader, window, blocks).await.map(Some)
     }
 
+    /// The blocks of filters of `window` that have spans of the services, and some beside it.
+    pub(super) async fn longest(self, reader: &mut Reader, window: Window) -> Result<Vec<Leveled>, Error> {
+        let filters = self.of_window(reader, window, &[]).await?;
+        let mut blocks = self.levels(reader, &filters).await?;
+        blocks.retain(|block| block.level > 0);
+        Ok(blocks)
+    }
+
+    /// The blocks of `filters`, each with the level of the longest span of the services.
+    async fn levels(self, reader: &mut Reader, filters: &[Filters]) -> Result<Vec<Leveled>, Error> {
+        let services: HashSet<u32> = self.services.iter().map(|service| service.0).collect();
+        let mut levels = HashMap::with_capacity(filters.len());
+        if self.signal == Signal::Spans {
+            let table = self.signal.slices().on(self.day);
+            for filters in filters.chunks(BLOCKS_MAX) {
+                let ids = filters.iter().map(|found| slice_id(found.id, LONGEST));
+                let ids = reader.dialect().is_one_of(ids);
+                let sql = reader.sql(format!("SELECT id, bits FROM {table} WHERE id{ids}"));
+                let is_wanted = |service| services.is_empty() || services.contains(&service);
+                levels.extend(
+                    reader
+                        .all(sql, |row| Ok((row.get::<i64>(0)?, blocks::levels(row.get(1)?, is_wanted)?)))
+                        .await?,
+                );
+            }
+        }
+        let mut blocks = Vec::new();
+        for found in filters {
+            let levels = levels.get(&slice_id(found.id, LONGEST)).unwrap_or(&[UNKNOWN; SLICED]);
+            let ids = if found.ids.is_empty() { std::slice::from_ref(&found.id) } else { &found.ids };
+            let newest = self.day.after(found.newest);
+            blocks.extend(ids.iter().zip(levels).map(|(id, level)| Leveled {
+                id: *id,
+                newest,
+                level: *level,
+            }));
+        }
+        Ok(blocks)
+    }
+
     /// Those of `blocks` that have rows of `window`, each with when its newest row happened.
     async fn times(
         self,
@@ -138,7 +191,7 @@ impl Scope<'_> {
     ) -> Result<Vec<Filters>, Error> {
         let day = self.day;
         let sql = reader.sql(format!(
-            "SELECT id, filter_bytes, ids FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
+            "SELECT id, max_ns, filter_bytes, ids FROM {}{} WHERE tenant_id = {} AND max_ns >= {} AND min_ns < {}",
             self.signal.filters().on(day),
             reader.dialect().indexed(self.signal.filters(), day, "by_time"),
             self.tenant.0,
@@ -161,7 +214,7 @@ impl Scope<'_> {
         }
         let numbers = reader.dialect().numbers(blocks.iter().copied());
         let sql = reader.sql(format!(
-            "SELECT id, filter_bytes, ids FROM {table} WHERE id IN (SELECT coalesce(\
+            "SELECT id, max_ns, filter_bytes, ids FROM {table} WHERE id IN (SELECT coalesce(\
              (SELECT id FROM {table} WHERE tenant_id = {tenant} AND blocks = 1 AND id = w.n), \
              (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks = {SLICED} AND id <= w.n)) FROM {numbers})"
         ));
@@ -170,13 +223,21 @@ impl Scope<'_> {
         self.sift(reader, filters, &asked).await
     }
 
-    /// The blocks that may hold all that is asked about, as their filters tell.
+    /// The blocks that may hold all that is asked about, as their filters tell, and what they say of the longest spans.
     async fn sift(
         self,
         reader: &mut Reader,
         filters: Vec<Filters>,
         asked: &[Asked<'_>],
     ) -> Result<BTreeSet<i64>, Error> {
+        let long = match self.least_ns {
+            Some(least_ns) => {
+                let blocks = self.levels(reader, &filters).await?.into_iter();
+                let long = blocks.filter(|block| block.level >= blocks::level(least_ns));
+                Some(long.map(|block| block.id).collect::<BTreeSet<i64>>())
+            }
+            None => None,
+        };
         let (alone, many): (Vec<_>, Vec<_>) = filters.into_iter().partition(|found| found.ids.is_empty());
         let mut promising: BTreeSet<i64> = alone.into_iter().map(|found| found.id).collect();
         let mut by_bytes: BTreeMap<usize, Vec<Filters>> = BTreeMap::new();
@@ -197,6 +258,9 @@ impl Scope<'_> {
                     promising.extend(held.map(|(_, id)| *id));
                 }
             }
+        }
+        if let Some(long) = long {
+            promising.retain(|id| long.contains(id));
         }
         Ok(promising)
     }
@@ -276,8 +340,9 @@ async fn filters(reader: &mut Reader, mut sql: Sql, asked: &[Asked<'_>]) -> Resu
         sql.push(" AND ").push(may_hold);
     }
     let filters = reader.all(sql, |row| {
-        let ids = row.get::<&[u8]>(2)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
-        Ok(Filters { id: row.get(0)?, bytes: row.get::<i64>(1)?.unsigned_abs() as usize, ids })
+        let ids = row.get::<&[u8]>(3)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
+        let bytes = row.get::<i64>(2)?.unsigned_abs() as usize;
+        Ok(Filters { id: row.get(0)?, newest: row.get(1)?, bytes, ids })
     });
     filters.await
 }

@@ -119,6 +119,8 @@ pub(super) struct Scan<'a, T> {
     /// The services that all rows are of; none where they are of any. Only filters are asked about them: the walks or conditions
     /// must see to it.
     pub(super) services: &'a [ServiceId],
+    /// How long the rows took at least; only blocks are asked about it: the conditions must see to it.
+    pub(super) least_ns: Option<u64>,
     /// Only rows of this trace, by the keys that it can have at the time of the row.
     pub(super) keyed: Option<TraceId>,
     /// Where the answer begins: right after this time and number.

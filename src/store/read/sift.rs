@@ -28,7 +28,8 @@ pub(super) async fn blocks<T: Detailed>(
 ) -> Result<Option<Vec<Block>>, Error> {
     let mut blocks = Vec::new();
     for day in reader.days(scan.family, band) {
-        let scope = Scope { signal: T::SIGNAL, tenant: scan.tenant, day, services: scan.services };
+        let (signal, tenant) = (T::SIGNAL, scan.tenant);
+        let scope = Scope { signal, tenant, day, services: scan.services, least_ns: scan.least_ns };
         let found = match few {
             true => scope.few(reader, band, scan.attributes).await?,
             false => Some(scope.newest(reader, band, scan.attributes).await?),

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::columns::{self, Found};
 use super::details;
 use super::lines;
+use super::longest::Search;
 use super::reader::{Reader, check_named};
 use super::scan::{Scan, Walk};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
@@ -82,9 +83,8 @@ impl SpanAsk {
 impl Store {
     /// The spans that `ask` describes, in its order.
     ///
-    /// Newest first costs as many rows as it has to look at: few, unless duration, operations or attributes
-    /// leave most of them out. Slowest first looks at all spans that took half a second; where those do not
-    /// suffice, at those of a fifth of a second, and then at all of the window.
+    /// Newest first costs as many rows as it has to look at: few, unless operations or failure leave most of them out.
+    /// Where durations or attributes do, and for the slowest, blocks tell which of them have what is asked for.
     pub async fn spans(&self, tenant: TenantNumber, ask: &SpanAsk) -> Result<Vec<SpanRow>, Error> {
         check_named("services", ask.services.len())?;
         check_named("operations", ask.operations.len())?;
@@ -157,6 +157,13 @@ async fn newest(
         Walk::of_services("by_service", services)
     };
     let named = named(ask, services);
+    let (mut window, mut found) = (ask.window, Vec::new());
+    if ask.duration_min_ns.is_some_and(|least| least > 0) && !ask.failed && ask.attributes.is_empty() {
+        let (newest, rest) = search(tenant, ask, (named, limit)).newest(reader).await?;
+        found = newest;
+        let Some(rest) = rest.filter(|_| found.len() < limit) else { return Ok(found) };
+        window = rest;
+    }
     if walks.iter().any(Walk::is_whole) && !named.is_empty() {
         push_in(&mut conditions, "s.service_id", named.iter().map(|service| service.0));
     }
@@ -171,14 +178,16 @@ async fn newest(
         at: |span| span.start,
         walks: &walks,
         tenant,
-        window: ask.window,
+        window,
         conditions: &conditions,
         attributes: &ask.attributes,
         services: named,
+        least_ns: ask.duration_min_ns.filter(|least| *least > 0),
         keyed: None,
         after: None,
     };
-    scan.run(reader, limit).await
+    found.extend(scan.run(reader, limit - found.len()).await?);
+    Ok(found)
 }
 
 /// `services` where they are those that `ask` names, and not just all that there are.
@@ -193,27 +202,38 @@ async fn slowest(
     services: &[ServiceId],
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
+    let named = named(ask, services);
+    if !ask.failed
+        && let Some(found) = search(tenant, ask, (named, limit)).slowest(reader).await?
+    {
+        return Ok(found);
+    }
     let mut conditions = conditions(tenant, ask);
     push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
-    let mut search =
-        SlowSearch { ask, tenant, services: named(ask, services), conditions, found: Vec::new(), limit };
+    let mut search = SlowSearch { ask, tenant, services: named, conditions, found: Vec::new(), limit };
     if ask.failed {
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
     search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
-    if !search.reaches_below(SLOW_NS) {
-        return Ok(search.found);
-    }
-    if !has_long(reader, ask.window).await? {
+    if search.found.len() < limit && ask.duration_min_ns.is_none_or(|least| least < SLOW_NS) {
         search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
-        return Ok(search.found);
-    }
-    search.run(reader, "long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000").await?;
-    if search.reaches_below(LONG_NS) {
-        search.run(reader, "by_service", "s.duration_ns < 200000000").await?;
     }
     Ok(search.found)
+}
+
+/// The same question of blocks, about the services that it names.
+fn search<'a>(
+    tenant: TenantNumber,
+    ask: &'a SpanAsk,
+    (services, limit): (&'a [ServiceId], usize),
+) -> Search<'a> {
+    let mut conditions = conditions(tenant, ask);
+    if !services.is_empty() {
+        push_in(&mut conditions, "+s.service_id", services.iter().map(|service| service.0));
+    }
+    let (window, least_ns) = (ask.window, ask.duration_min_ns.unwrap_or(0));
+    Search { tenant, window, services, least_ns, conditions, attributes: &ask.attributes, limit }
 }
 
 /// Whether all days of `window` have the index over long spans of a service. Those that an earlier release made have not; on
@@ -231,7 +251,7 @@ async fn has_long(reader: &mut Reader, window: Window) -> Result<bool, Error> {
     Ok(reader.first(sql, |row| row.get::<i64>(0)).await? == Some(days.len() as i64))
 }
 
-/// Collects the slowest spans out of one index after the other.
+/// Collects the slowest spans out of one index after the other: those that failed, and others where blocks do not lead to them.
 struct SlowSearch<'a> {
     ask: &'a SpanAsk,
     tenant: TenantNumber,
@@ -242,11 +262,6 @@ struct SlowSearch<'a> {
 }
 
 impl SlowSearch<'_> {
-    /// Whether spans that took less than `duration_ns` belong to the answer, all others having been looked at.
-    fn reaches_below(&self, duration_ns: u64) -> bool {
-        self.found.len() < self.limit && self.ask.duration_min_ns.is_none_or(|least| least < duration_ns)
-    }
-
     /// Adds the slowest spans that `index` of each day leads to.
     async fn run(&mut self, reader: &mut Reader, index: &str, condition: &str) -> Result<(), Error> {
         let mut slowest = Vec::new();

@@ -110,7 +110,8 @@ fn what_is_common_among_other_services_leads_to_no_block() {
         world.ask(async |store| {
             let mut reader = store.reader().await?;
             let day = reader.all_days(Family::Spans)[0];
-            let scope = Scope { signal: Signal::Spans, tenant: tenant.number, day, services: &services };
+            let (signal, tenant) = (Signal::Spans, tenant.number);
+            let scope = Scope { signal, tenant, day, services: &services, least_ns: None };
             Ok(scope.newest(&mut reader, window(0, COMMITS as i64), &asked).await?.len())
         })
     };

@@ -2,6 +2,7 @@
 
 mod filters;
 mod logs;
+mod longest;
 mod metrics;
 mod questions;
 mod spans;

@@ -1,0 +1,167 @@
+//! The longest spans of services: for each service, which blocks have spans of it, and how long the longest of these took.
+//!
+//! Who asks for long spans of a service, or for its slowest, would otherwise look at all of its spans: durations are in no
+//! index, but for those that every service would be ashamed of. It takes some bytes for each service and block.
+//!
+//! Durations are told as *levels*: 0 where there is no span, then four for each doubling.
+//!
+//! The format: 64 bits, one for each block of which this is known, the lowest for the first block; then for each service in the
+//! order of their numbers, the distance from the one before, the blocks that have spans of it, as such bits, and a byte for
+//! each of them, its level. Numbers are LEB128 varints, the bits in front are big-endian.
+
+use super::slices::SLICED;
+use crate::model::packed::wire::take_varint;
+use crate::model::packed::write::put_varint;
+use crate::store::error::Error;
+
+/// The services of a block, by their numbers, each with the level of its longest span.
+pub type Longest = Vec<(u32, u8)>;
+/// The level of what may be of any length.
+pub const UNKNOWN: u8 = u8::MAX;
+const UNREADABLE: Error = Error::Unreadable { what: "longest spans of a block" };
+
+/// The level of a duration in nanoseconds: from 1 to 252.
+pub const fn level(duration_ns: u64) -> u8 {
+    if duration_ns < 4 {
+        return duration_ns as u8 + 1;
+    }
+    let doublings = duration_ns.ilog2();
+    let quarter = duration_ns >> (doublings - 2) & 3;
+    (4 * (doublings - 1)) as u8 + quarter as u8 + 1
+}
+
+/// The shortest duration of a level of one and more, in nanoseconds; none where no duration is as long.
+pub const fn least(level: u8) -> Option<u64> {
+    match level.saturating_sub(1) {
+        at @ ..4 => Some(at as u64),
+        at @ 4..252 => Some((4 + at as u64 % 4) << (at / 4 - 1)),
+        _ => None,
+    }
+}
+
+/// What is known of up to [`SLICED`] blocks, each of them sorted by service.
+pub fn put(blocks: &[Option<Longest>]) -> Vec<u8> {
+    let is_known = |(at, block): (usize, &Option<Longest>)| u64::from(block.is_some()) << at;
+    let known = blocks.iter().enumerate().map(is_known).fold(0, |all, bit| all | bit);
+    let all = blocks.iter().enumerate().filter_map(|(at, block)| Some((at, block.as_ref()?)));
+    let mut all: Vec<(u32, usize, u8)> = all
+        .flat_map(|(at, block)| block.iter().map(move |(service, level)| (*service, at, *level)))
+        .collect();
+    all.sort_unstable();
+    let mut bytes = known.to_be_bytes().to_vec();
+    let mut before = 0;
+    for of_service in all.chunk_by(|(a, ..), (b, ..)| a == b) {
+        let service = of_service[0].0;
+        put_varint(u64::from(service - before), &mut bytes);
+        put_varint(of_service.iter().fold(0, |mask, (_, at, _)| mask | 1 << at), &mut bytes);
+        bytes.extend(of_service.iter().map(|(.., level)| *level));
+        before = service;
+    }
+    bytes
+}
+
+/// The highest level of the services that `is_wanted` in each block; [`UNKNOWN`] where it is not known.
+///
+/// # Errors
+/// When `bytes` are not what [`put`] makes.
+pub fn levels(bytes: &[u8], is_wanted: impl Fn(u32) -> bool) -> Result<[u8; SLICED], Error> {
+    let mut levels = [0; SLICED];
+    each(bytes, |service, at, level| {
+        if is_wanted(service) {
+            levels[at] = level.max(levels[at]);
+        }
+    })
+    .map(|known| {
+        for (at, level) in levels.iter_mut().enumerate() {
+            *level = if known >> at & 1 == 1 { *level } else { UNKNOWN };
+        }
+        levels
+    })
+}
+
+/// What is known of the first of the blocks.
+///
+/// # Errors
+/// When `bytes` are not what [`put`] makes.
+pub fn first(bytes: &[u8]) -> Result<Option<Longest>, Error> {
+    let mut longest = Longest::new();
+    let known = each(bytes, |service, at, level| {
+        if at == 0 {
+            longest.push((service, level));
+        }
+    })?;
+    Ok((known & 1 == 1).then_some(longest))
+}
+
+/// Has `take` read the service, the block and the level of all there is, and answers of which blocks it is known.
+fn each(bytes: &[u8], mut take: impl FnMut(u32, usize, u8)) -> Result<u64, Error> {
+    let (known, mut bytes) = bytes.split_first_chunk().ok_or(UNREADABLE)?;
+    let mut service = 0_u64;
+    while !bytes.is_empty() {
+        let (more, mut mask) = take_varint(&mut bytes).zip(take_varint(&mut bytes)).ok_or(UNREADABLE)?;
+        service = service.saturating_add(more);
+        let number = u32::try_from(service).map_err(|_| UNREADABLE)?;
+        let (levels, rest) = bytes.split_at_checked(mask.count_ones() as usize).ok_or(UNREADABLE)?;
+        for level in levels {
+            take(number, mask.trailing_zeros() as usize, *level);
+            mask &= mask - 1;
+        }
+        bytes = rest;
+    }
+    Ok(u64::from_be_bytes(*known))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+    use proptest::{collection, option};
+
+    use super::*;
+
+    fn blocks() -> impl Strategy<Value = Vec<Option<Longest>>> {
+        let block = collection::btree_map(0_u32..40, 1_u8..=252, 0..12);
+        let block = block.prop_map(|services: BTreeMap<u32, u8>| services.into_iter().collect());
+        collection::vec(option::weighted(0.9, block), 1..=SLICED)
+    }
+
+    proptest! {
+        #[test]
+        fn levels_are_in_the_order_of_durations(a: u64, b: u64, shift in 0_u32..64) {
+            let (a, b) = (a >> shift, b >> shift);
+            prop_assert!(a > b || level(a) <= level(b));
+            prop_assert!((1..=252).contains(&level(a)));
+            prop_assert!(least(level(a)).is_some_and(|least| least <= a));
+            prop_assert!(least(level(a) + 1).is_none_or(|least| least > a));
+        }
+
+        #[test]
+        fn what_is_put_is_found(blocks in blocks(), wanted: [bool; 40]) {
+            let bytes = put(&blocks);
+            let found = levels(&bytes, |service| wanted[service as usize]).unwrap();
+            for (block, found) in blocks.iter().zip(found) {
+                let expected = block.as_ref().map_or(UNKNOWN, |services| {
+                    let levels = services.iter().filter(|(service, _)| wanted[*service as usize]);
+                    levels.map(|(_, level)| *level).max().unwrap_or(0)
+                });
+                prop_assert_eq!(found, expected);
+            }
+            prop_assert_eq!(first(&bytes).unwrap(), blocks[0].clone());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in collection::vec(any::<u8>(), 0..64)) {
+            let _ = levels(&bytes, |_| true);
+            let _ = first(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_level_is_a_quarter_of_a_doubling() {
+        let levels: Vec<u8> = (0..12).map(level).collect();
+        assert_eq!(levels, [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 10]);
+        assert_eq!([level(u64::MAX), level(1 << 63)], [252, 249]);
+        assert_eq!([least(1), least(9), least(252), least(253)], [Some(0), Some(8), Some(7 << 61), None]);
+    }
+}
