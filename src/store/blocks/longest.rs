@@ -3,7 +3,7 @@
 //! Who asks for long spans of a service, or for its slowest, would otherwise look at all of its spans: durations are in no
 //! index, but for those that every service would be ashamed of. It takes some bytes for each service and block.
 //!
-//! Durations are told as *levels*: 0 where there is no span, then four for each doubling.
+//! Durations are told as *levels*: 0 where there is no span, then eight for each doubling.
 //!
 //! The format: 64 bits, one for each block of which this is known, the lowest for the first block; then for each service in the
 //! order of their numbers, the distance from the one before, the blocks that have spans of it, as such bits, and a byte for
@@ -16,25 +16,38 @@ use crate::store::error::Error;
 
 /// The services of a block, by their numbers, each with the level of its longest span.
 pub type Longest = Vec<(u32, u8)>;
+/// The level of the longest spans that there are.
+const LEVEL_MAX: u8 = (PARTS * (LONG - SHORT)) as u8 + 2;
+/// Levels of a doubling, and how many bits they take.
+const PARTS: u32 = 1 << PART_BITS;
+const PART_BITS: u32 = 3;
+/// Doublings from which on, and up to which, durations are told from each other.
+const SHORT: u32 = 10;
+const LONG: u32 = 41;
 /// The level of what may be of any length.
 pub const UNKNOWN: u8 = u8::MAX;
 const UNREADABLE: Error = Error::Unreadable { what: "longest spans of a block" };
 
-/// The level of a duration in nanoseconds: from 1 to 252.
+/// The level of a duration in nanoseconds: 1 below a microsecond (1,024 ns), [`LEVEL_MAX`] from 37 minutes on.
 pub const fn level(duration_ns: u64) -> u8 {
-    if duration_ns < 4 {
-        return duration_ns as u8 + 1;
+    match duration_ns.checked_ilog2() {
+        None | Some(..SHORT) => 1,
+        Some(doublings @ SHORT..LONG) => {
+            let part = duration_ns >> (doublings - PART_BITS) & (PARTS as u64 - 1);
+            (PARTS * (doublings - SHORT)) as u8 + part as u8 + 2
+        }
+        Some(_) => LEVEL_MAX,
     }
-    let doublings = duration_ns.ilog2();
-    let quarter = duration_ns >> (doublings - 2) & 3;
-    (4 * (doublings - 1)) as u8 + quarter as u8 + 1
 }
 
 /// The shortest duration of a level of one and more, in nanoseconds; none where no duration is as long.
 pub const fn least(level: u8) -> Option<u64> {
-    match level.saturating_sub(1) {
-        at @ ..4 => Some(at as u64),
-        at @ 4..252 => Some((4 + at as u64 % 4) << (at / 4 - 1)),
+    match level {
+        ..=1 => Some(0),
+        2..=LEVEL_MAX => {
+            let (doublings, part) = ((level as u32 - 2) / PARTS, (level as u32 - 2) % PARTS);
+            Some(((PARTS + part) as u64) << (doublings + SHORT - PART_BITS))
+        }
         _ => None,
     }
 }
@@ -121,7 +134,7 @@ mod tests {
     use super::*;
 
     fn blocks() -> impl Strategy<Value = Vec<Option<Longest>>> {
-        let block = collection::btree_map(0_u32..40, 1_u8..=252, 0..12);
+        let block = collection::btree_map(0_u32..40, 1_u8..=LEVEL_MAX, 0..12);
         let block = block.prop_map(|services: BTreeMap<u32, u8>| services.into_iter().collect());
         collection::vec(option::weighted(0.9, block), 1..=SLICED)
     }
@@ -131,7 +144,7 @@ mod tests {
         fn levels_are_in_the_order_of_durations(a: u64, b: u64, shift in 0_u32..64) {
             let (a, b) = (a >> shift, b >> shift);
             prop_assert!(a > b || level(a) <= level(b));
-            prop_assert!((1..=252).contains(&level(a)));
+            prop_assert!((1..=LEVEL_MAX).contains(&level(a)));
             prop_assert!(least(level(a)).is_some_and(|least| least <= a));
             prop_assert!(least(level(a) + 1).is_none_or(|least| least > a));
         }
@@ -158,10 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_a_quarter_of_a_doubling() {
-        let levels: Vec<u8> = (0..12).map(level).collect();
-        assert_eq!(levels, [1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 10]);
-        assert_eq!([level(u64::MAX), level(1 << 63)], [252, 249]);
-        assert_eq!([least(1), least(9), least(252), least(253)], [Some(0), Some(8), Some(7 << 61), None]);
+    fn a_level_is_an_eighth_of_a_doubling() {
+        let at = [0, 1_023, 1_024, 1_151, 1_152, 2_047, 2_048, (1 << 41) - 1, 1 << 41, u64::MAX];
+        assert_eq!(at.map(level), [1, 1, 2, 2, 3, 9, 10, 249, 250, 250]);
+        assert_eq!(
+            [1, 2, 3, 10, 250, 251].map(least),
+            [Some(0), Some(1_024), Some(1_152), Some(2_048), Some(1 << 41), None]
+        );
     }
 }

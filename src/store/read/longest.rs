@@ -36,7 +36,8 @@ pub(super) struct Search<'a> {
     /// The services that they are of; none where they are of any.
     pub(super) services: &'a [ServiceId],
     pub(super) least_ns: u64,
-    /// All that is asked about a table `s`, each beginning with ` AND `; numbers only.
+    /// What is asked about a table `s`, each beginning with ` AND `; numbers only. What most rows fail at and is read soonest
+    /// comes first: that halves the time that a block takes.
     pub(super) conditions: String,
     pub(super) attributes: &'a [(String, String)],
     /// How many are wanted, at least one.
@@ -182,14 +183,17 @@ impl Search<'_> {
         let bounds = ranges.iter().map(|range| format!("({},{})", range.first, range.first + range.rows));
         let mut sql = reader.sql(format!(
             "SELECT {} FROM (SELECT s.id AS id FROM (SELECT column1 AS n, column2 AS beyond FROM (VALUES {}) AS v) AS r \
-             CROSS JOIN {} AS s{} WHERE s.id >= r.n AND s.id < r.beyond AND s.start_ns >= {} AND s.start_ns < {}{}",
+             CROSS JOIN {} AS s{} WHERE s.id >= r.n AND s.id < r.beyond{}",
             columns::SPAN,
             bounds.collect::<Vec<_>>().join(","),
             SPANS.on(day),
             dialect.by_ids(),
-            day.since(window.from),
-            day.since(window.to),
             self.conditions,
+        ));
+        sql.push(format_args!(
+            " AND s.start_ns >= {} AND s.start_ns < {}",
+            day.since(window.from),
+            day.since(window.to)
         ));
         if self.attributes.is_empty() {
             sql.push(format_args!(" ORDER BY {order} LIMIT {}", self.limit));

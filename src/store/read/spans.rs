@@ -228,10 +228,11 @@ fn search<'a>(
     ask: &'a SpanAsk,
     (services, limit): (&'a [ServiceId], usize),
 ) -> Search<'a> {
-    let mut conditions = conditions(tenant, ask);
+    let mut of_services = String::new();
     if !services.is_empty() {
-        push_in(&mut conditions, "+s.service_id", services.iter().map(|service| service.0));
+        push_in(&mut of_services, "+s.service_id", services.iter().map(|service| service.0));
     }
+    let conditions = of_services + &conditions(tenant, ask);
     let (window, least_ns) = (ask.window, ask.duration_min_ns.unwrap_or(0));
     Search { tenant, window, services, least_ns, conditions, attributes: &ask.attributes, limit }
 }

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Page;
-use super::columns::{self, Columns, IN_RUN};
+use super::columns::{self, IN_RUN};
+use super::parts::{MATCHES, PART, Part, fold, part};
 use super::reader::{Reader, check_named};
 use super::scan;
 use super::spans::push_in;
@@ -33,7 +34,9 @@ const PARTS_OVER: Duration = Duration::from_secs(6 * 3_600);
 const SPANS_AFTER: Duration = Duration::from_secs(3_600);
 /// Up to so many spans of the services, or failed ones, in the window, these are looked up first and lead to the
 /// traces. Above it they are so common that walking over the traces finds some soon.
-const LEADS_MAX: usize = 10_000;
+const LEADS_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
+/// Traces that are looked at for a span of the services at a time: first, and at most.
+const RANKED: (usize, usize) = if cfg!(test) { (2, 16) } else { (256, 4_096) };
 /// Keys that one statement looks for.
 const PROBES: usize = 1_024;
 
@@ -143,23 +146,6 @@ impl Store {
         Ok(page)
     }
 }
-
-/// One row of the table: a trace, or a part of it.
-#[derive(Debug, Clone)]
-struct Part {
-    key: TraceKey,
-    trace_id: TraceId,
-    root: Option<(UnixNanos, OperationId)>,
-    first: (UnixNanos, OperationId),
-    end: UnixNanos,
-    spans: u64,
-    errors: u64,
-    /// Whether the part itself is what was asked for.
-    matches: bool,
-}
-
-const PART: &str = "t.trace_key, t.trace_id, t.root_start_ns, t.root_operation_id, t.start_ns, \
-                    t.first_operation_id, t.end_ns, t.spans, t.errors";
 
 /// What leads to the traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,14 +264,10 @@ impl Search<'_> {
         let mut parts: Vec<Part> = Vec::new();
         while let Some(band) = self.bands.front().copied() {
             let wanted = rows_max - parts.len();
-            let mut found = Vec::new();
-            for day in reader.days(Family::Spans, band) {
-                found.extend(
-                    reader.all(self.matching((day, band), wanted), |row| part((row, day), true)).await?,
-                );
-            }
-            found.sort_by_key(|part| Reverse(self.place(part)));
-            found.truncate(wanted);
+            let found = match self.ranks_before_services() {
+                true => self.ranked(reader, band, wanted).await?,
+                false => self.of_band(reader, band, wanted).await?,
+            };
             if found.len() < wanted {
                 self.bands.pop_front();
             }
@@ -299,9 +281,59 @@ impl Search<'_> {
         Ok(parts)
     }
 
-    /// The next parts of one day that match and began within `band`, in order.
+    /// Whether the order is followed first, and only then it is looked whether a trace has a span of the services: to look
+    /// at the spans of all traces of the window would take longer than all else.
+    fn ranks_before_services(&self) -> bool {
+        self.ask.order != TraceOrder::Newest && self.source == Source::Traces && self.by_service()
+    }
+
+    /// The next parts of `band` in order, at most `wanted` of those that have a span of the services.
+    async fn ranked(&mut self, reader: &mut Reader, band: Window, wanted: usize) -> Result<Vec<Part>, Error> {
+        let mut found = Vec::new();
+        let mut chunk = RANKED.0.max(2 * wanted);
+        loop {
+            let parts = self.of_band(reader, band, chunk).await?;
+            let is_last = parts.len() < chunk;
+            self.after = parts.last().map(|part| self.place(part)).or(self.after);
+            found.extend(parts.into_iter().filter(|part| part.matches));
+            if is_last || found.len() >= wanted {
+                found.truncate(wanted);
+                return Ok(found);
+            }
+            chunk = (2 * chunk).min(RANKED.1);
+        }
+    }
+
+    /// The next parts of `band`, in order.
+    async fn of_band(&self, reader: &mut Reader, band: Window, rows_max: usize) -> Result<Vec<Part>, Error> {
+        let mut found = Vec::new();
+        for day in reader.days(Family::Spans, band) {
+            let mut sql = self.matching((day, band), rows_max);
+            if self.ranks_before_services() {
+                let (table, by_ids) = (TRACES.on(day), self.dialect.by_ids());
+                sql = reader.sql(format!(
+                    "SELECT {PART}, {} FROM ({}) AS l CROSS JOIN {table} AS t{by_ids} WHERE t.id = l.id",
+                    self.has_span(day),
+                    sql.text
+                ));
+            }
+            let is_asked = self.ranks_before_services();
+            let read = |row: Row<'_>| {
+                let matches = if is_asked { row.get(MATCHES)? } else { true };
+                part((row, day), matches)
+            };
+            found.extend(reader.all(sql, read).await?);
+        }
+        found.sort_by_key(|part| Reverse(self.place(part)));
+        found.truncate(rows_max);
+        Ok(found)
+    }
+
+    /// The next parts of one day that match and began within `band`, in order; the ids alone of those that are to be looked at for
+    /// services yet.
     fn matching(&self, (day, band): (Day, Window), rows_max: usize) -> Sql {
-        let mut sql = Sql::from(self.dialect, format!("SELECT {PART}"));
+        let columns = if self.ranks_before_services() { "t.id" } else { PART };
+        let mut sql = Sql::from(self.dialect, format!("SELECT {columns}"));
         let (table, tenant) = (TRACES.on(day), self.tenant.0);
         if self.source == Source::Traces {
             let index = self.dialect.indexed(TRACES, day, "by_time");
@@ -317,7 +349,7 @@ impl Search<'_> {
         }
         sql.push(self.conditions(day));
         sql.push(format_args!(" AND t.start_ns >= {}", day.since(band.from)));
-        if self.by_service() && self.source != Source::Services {
+        if self.by_service() && self.source != Source::Services && !self.ranks_before_services() {
             sql.push(" AND ").push(self.has_span(day));
         }
         let rank = match self.ask.order {
@@ -434,7 +466,7 @@ impl Search<'_> {
             ));
             sql.push(" AND t.trace_key").push(reader.dialect().is_one_of(keys));
             let found = reader.all(sql, |row| {
-                let matches = row.get::<bool>(9)? && row.get::<bool>(10)?;
+                let matches = row.get::<bool>(MATCHES)? && row.get::<bool>(MATCHES + 1)?;
                 part((row, day), matches)
             });
             for other in found.await? {
@@ -445,47 +477,5 @@ impl Search<'_> {
             }
         }
         Ok(others)
-    }
-}
-
-fn part((row, day): (Row<'_>, Day), matches: bool) -> Result<Part, Error> {
-    let columns = Columns { row, what: "trace summary" };
-    let root_start: Option<i64> = row.get(2)?;
-    let root_operation = columns.optional_number(3)?.map(OperationId);
-    Ok(Part {
-        key: TraceKey(columns.number(0)?),
-        trace_id: columns.id(1)?,
-        root: root_start.map(|start| day.after(start)).zip(root_operation),
-        first: (day.after(columns.number(4)?), OperationId(columns.number(5)?)),
-        end: day.after(columns.number(6)?),
-        spans: columns.number(7)?,
-        errors: columns.number(8)?,
-        matches,
-    })
-}
-
-/// Puts the parts of a trace together, by the rules that put together what each of them was made of.
-fn fold(part: Part, others: &[Part]) -> TraceSummary {
-    let mut whole = part;
-    for other in others {
-        whole.key = whole.key.min(other.key);
-        whole.root = match (whole.root, other.root) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        whole.first = whole.first.min(other.first);
-        whole.end = whole.end.max(other.end);
-        whole.spans = whole.spans.saturating_add(other.spans);
-        whole.errors = whole.errors.saturating_add(other.errors);
-    }
-    TraceSummary {
-        trace_id: whole.trace_id,
-        key: whole.key,
-        root_operation: whole.root.map(|(_, operation)| operation),
-        first_operation: whole.first.1,
-        start: whole.first.0,
-        end: whole.end,
-        spans: whole.spans,
-        errors: whole.errors,
     }
 }
