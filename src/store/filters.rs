@@ -2,11 +2,12 @@
 //!
 //! The filter of a block is a row of its own, where it can be read without the block. As soon as a tenant has
 //! [`SLICED`] of them on a day, one row takes their place, and their bits lie in slices: see `blocks::slices`. Among these lies
-//! what blocks of spans say of the longest, of each by itself and then of all together: see `blocks::longest`.
+//! what blocks of spans say of the longest, of each by itself and then of all together: see [`longest`].
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::blocks::{self, LONGEST, Longest, SLICED, SLICES_MAX};
+use super::blocks::longest::{self, Longest};
+use super::blocks::{self, LONGEST, SLICED, SLICES_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -42,7 +43,7 @@ pub(super) async fn write(
     });
     insert(connection, (signal, day), &rows.collect::<Vec<_>>()).await?;
     let longest = blocks.iter().filter_map(|(id, block)| {
-        Some((slice_id(*id, LONGEST), blocks::put(&[Some(block.longest.clone()?)])))
+        Some((slice_id(*id, LONGEST), longest::put(&[Some(block.longest.clone()?)])))
     });
     insert_slices(connection, (signal, day), &longest.collect::<Vec<_>>()).await?;
     let tenants: BTreeSet<i64> = blocks.iter().map(|(_, block)| block.tenant.0.into()).collect();
@@ -112,8 +113,8 @@ async fn lay_across(
     let filters: Vec<Vec<u8>> = rows.into_iter().map(|(.., filter)| filter).collect();
     // Up to a megabyte of bits: some milliseconds.
     let sliced = tokio::task::spawn_blocking(move || blocks::slice(&filters));
-    let (longest, slices) = sliced.await.map_err(Error::Lost)?;
-    let filter_bytes = if some_tell && all_tell { blocks::telling(longest) } else { longest };
+    let (bytes, slices) = sliced.await.map_err(Error::Lost)?;
+    let filter_bytes = if some_tell && all_tell { blocks::telling(bytes) } else { bytes };
     let mut sql = connection.sql(format!("DELETE FROM {table} WHERE id"));
     sql.push(connection.dialect().is_one_of(ids.iter().copied()));
     connection.execute(sql).await?;
@@ -128,7 +129,7 @@ async fn lay_across(
     )
     .await?;
     let mut slices: Vec<(i64, Vec<u8>)> = (slice_id(first, 0)..).zip(slices).collect();
-    slices.extend(longest.map(|longest| (slice_id(first, LONGEST), blocks::put(&longest))));
+    slices.extend(longest.map(|longest| (slice_id(first, LONGEST), longest::put(&longest))));
     insert_slices(connection, (signal, day), &slices).await
 }
 
@@ -141,7 +142,7 @@ async fn take_longest(
     let table = Signal::Spans.slices().on(day);
     let these = connection.dialect().is_one_of(ids.iter().map(|id| slice_id(*id, LONGEST)));
     let sql = connection.sql(format!("SELECT id, bits FROM {table} WHERE id{these}"));
-    let read = connection.rows(sql, |row| Ok((row.get::<i64>(0)?, blocks::first(row.get(1)?)?)));
+    let read = connection.rows(sql, |row| Ok((row.get::<i64>(0)?, longest::first(row.get(1)?))));
     let mut longest: HashMap<i64, Option<Longest>> = read.await?.into_iter().collect();
     connection.execute(connection.sql(format!("DELETE FROM {table} WHERE id{these}"))).await?;
     Ok(ids.iter().map(|id| longest.remove(&slice_id(*id, LONGEST)).flatten()).collect())

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::blocks::{self, Encoded, Encoder, Longest, RAW_BYTES_MAX, ROWS_MAX};
+use super::blocks::longest::{self, Longest};
+use super::blocks::{Encoded, Encoder, RAW_BYTES_MAX, ROWS_MAX};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
@@ -213,17 +214,17 @@ impl Planned {
         let Encoded { front, rest, filter } =
             encoder.encode(&rows, self.signal.attributes(), &self.promoted)?;
         let (day, tenant, signal) = (self.day, self.tenant, self.signal);
-        let longest = (signal == Signal::Spans).then(|| levels(longest));
+        let longest = (signal == Signal::Spans).then(|| told(longest));
         Ok(Block { day, tenant, signal, rows: rows.len(), times, filter, longest, data: (front, rest) })
     }
 }
 
 /// The longest spans of services as a block says them.
-fn levels(longest: HashMap<u32, u64, RandomState>) -> Longest {
-    let mut levels: Longest =
-        longest.into_iter().map(|(service, duration_ns)| (service, blocks::level(duration_ns))).collect();
-    levels.sort_unstable();
-    levels
+fn told(longest: HashMap<u32, u64, RandomState>) -> Longest {
+    let longest = longest.into_iter().map(|(service, duration_ns)| (service, longest::level(duration_ns)));
+    let mut longest: Longest = longest.collect();
+    longest.sort_unstable();
+    longest
 }
 
 /// Writes the blocks of a commit under `ids`, those of their first rows.

@@ -78,6 +78,26 @@ impl Dialect {
         }
     }
 
+    /// What comes after FROM for those rows `s` of a table whose ids lie in one of `ranges`, at least one, each up to its end,
+    /// to the first condition. Postgres expects few rows only where the ends are in the text.
+    pub(super) fn in_ranges(self, table: impl Display, ranges: &[(i64, i64)]) -> String {
+        let list = |form: fn(&(i64, i64)) -> String, between| {
+            ranges.iter().map(form).collect::<Vec<String>>().join(between)
+        };
+        match self {
+            Self::Sqlite => format!(
+                "(SELECT column1 AS n, column2 AS beyond FROM (VALUES {})) AS r CROSS JOIN {table} AS s{} \
+                 WHERE s.id >= r.n AND s.id < r.beyond",
+                list(|(n, beyond)| format!("({n},{beyond})"), ","),
+                self.by_ids()
+            ),
+            Self::Postgres => format!(
+                "{table} AS s WHERE ({})",
+                list(|(n, beyond)| format!("s.id >= {n} AND s.id < {beyond}"), " OR ")
+            ),
+        }
+    }
+
     /// Numbers, at least one, as a table `w` with one column `n`.
     pub(super) fn numbers(self, numbers: impl IntoIterator<Item = i64>) -> String {
         let numbers: Vec<String> = numbers.into_iter().map(|number| number.to_string()).collect();

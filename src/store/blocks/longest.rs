@@ -1,18 +1,17 @@
 //! The longest spans of services: for each service, which blocks have spans of it, and how long the longest of these took.
 //!
-//! Who asks for long spans of a service, or for its slowest, would otherwise look at all of its spans: durations are in no
-//! index, but for those that every service would be ashamed of. It takes some bytes for each service and block.
+//! Who asks for long spans of a service, or for its slowest, would otherwise look at all of its spans: no index is in the order
+//! of durations. It takes some bytes for each service and block.
 //!
 //! Durations are told as *levels*: 0 where there is no span, then eight for each doubling.
 //!
-//! The format: 64 bits, one for each block of which this is known, the lowest for the first block; then for each service in the
+//! The format: a byte 1; 64 bits, one for each block of which this is known, the lowest for the first block; then for each service in the
 //! order of their numbers, the distance from the one before, the blocks that have spans of it, as such bits, and a byte for
-//! each of them, its level. Numbers are LEB128 varints, the bits in front are big-endian.
+//! each of them, its level. Numbers are LEB128 varints, the bits in front are big-endian. What cannot be read says nothing.
 
 use super::slices::SLICED;
 use crate::model::packed::wire::take_varint;
 use crate::model::packed::write::put_varint;
-use crate::store::error::Error;
 
 /// The services of a block, by their numbers, each with the level of its longest span.
 pub type Longest = Vec<(u32, u8)>;
@@ -26,7 +25,8 @@ const SHORT: u32 = 10;
 const LONG: u32 = 41;
 /// The level of what may be of any length.
 pub const UNKNOWN: u8 = u8::MAX;
-const UNREADABLE: Error = Error::Unreadable { what: "longest spans of a block" };
+const _: () = assert!(PARTS * (LONG - SHORT) + 2 < UNKNOWN as u32);
+const VERSION: u8 = 1;
 
 /// The level of a duration in nanoseconds: 1 below a microsecond (1,024 ns), [`LEVEL_MAX`] from 37 minutes on.
 pub const fn level(duration_ns: u64) -> u8 {
@@ -61,7 +61,8 @@ pub fn put(blocks: &[Option<Longest>]) -> Vec<u8> {
         .flat_map(|(at, block)| block.iter().map(move |(service, level)| (*service, at, *level)))
         .collect();
     all.sort_unstable();
-    let mut bytes = known.to_be_bytes().to_vec();
+    let mut bytes = vec![VERSION];
+    bytes.extend(known.to_be_bytes());
     let mut before = 0;
     for of_service in all.chunk_by(|(a, ..), (b, ..)| a == b) {
         let service = of_service[0].0;
@@ -74,54 +75,48 @@ pub fn put(blocks: &[Option<Longest>]) -> Vec<u8> {
 }
 
 /// The highest level of the services that `is_wanted` in each block; [`UNKNOWN`] where it is not known.
-///
-/// # Errors
-/// When `bytes` are not what [`put`] makes.
-pub fn levels(bytes: &[u8], is_wanted: impl Fn(u32) -> bool) -> Result<[u8; SLICED], Error> {
+pub fn levels(bytes: &[u8], is_wanted: impl Fn(u32) -> bool) -> [u8; SLICED] {
     let mut levels = [0; SLICED];
-    each(bytes, |service, at, level| {
+    let known = each(bytes, |service, at, level| {
         if is_wanted(service) {
             levels[at] = level.max(levels[at]);
         }
-    })
-    .map(|known| {
-        for (at, level) in levels.iter_mut().enumerate() {
-            *level = if known >> at & 1 == 1 { *level } else { UNKNOWN };
-        }
-        levels
-    })
+    });
+    for (at, level) in levels.iter_mut().enumerate() {
+        *level = if known.unwrap_or(0) >> at & 1 == 1 { *level } else { UNKNOWN };
+    }
+    levels
 }
 
 /// What is known of the first of the blocks.
-///
-/// # Errors
-/// When `bytes` are not what [`put`] makes.
-pub fn first(bytes: &[u8]) -> Result<Option<Longest>, Error> {
+pub fn first(bytes: &[u8]) -> Option<Longest> {
     let mut longest = Longest::new();
     let known = each(bytes, |service, at, level| {
         if at == 0 {
             longest.push((service, level));
         }
-    })?;
-    Ok((known & 1 == 1).then_some(longest))
+    });
+    known.filter(|known| known & 1 == 1).map(|_| longest)
 }
 
-/// Has `take` read the service, the block and the level of all there is, and answers of which blocks it is known.
-fn each(bytes: &[u8], mut take: impl FnMut(u32, usize, u8)) -> Result<u64, Error> {
-    let (known, mut bytes) = bytes.split_first_chunk().ok_or(UNREADABLE)?;
+/// Has `take` read the service, the block and the level of all there is, and answers of which blocks it is known; none where it
+/// cannot be read.
+fn each(bytes: &[u8], mut take: impl FnMut(u32, usize, u8)) -> Option<u64> {
+    let bytes = bytes.strip_prefix(&[VERSION])?;
+    let (known, mut bytes) = bytes.split_first_chunk()?;
     let mut service = 0_u64;
     while !bytes.is_empty() {
-        let (more, mut mask) = take_varint(&mut bytes).zip(take_varint(&mut bytes)).ok_or(UNREADABLE)?;
+        let (more, mut mask) = take_varint(&mut bytes).zip(take_varint(&mut bytes))?;
         service = service.saturating_add(more);
-        let number = u32::try_from(service).map_err(|_| UNREADABLE)?;
-        let (levels, rest) = bytes.split_at_checked(mask.count_ones() as usize).ok_or(UNREADABLE)?;
+        let number = u32::try_from(service).ok()?;
+        let (levels, rest) = bytes.split_at_checked(mask.count_ones() as usize)?;
         for level in levels {
             take(number, mask.trailing_zeros() as usize, *level);
             mask &= mask - 1;
         }
         bytes = rest;
     }
-    Ok(u64::from_be_bytes(*known))
+    Some(u64::from_be_bytes(*known))
 }
 
 #[cfg(test)]
@@ -152,7 +147,7 @@ mod tests {
         #[test]
         fn what_is_put_is_found(blocks in blocks(), wanted: [bool; 40]) {
             let bytes = put(&blocks);
-            let found = levels(&bytes, |service| wanted[service as usize]).unwrap();
+            let found = levels(&bytes, |service| wanted[service as usize]);
             for (block, found) in blocks.iter().zip(found) {
                 let expected = block.as_ref().map_or(UNKNOWN, |services| {
                     let levels = services.iter().filter(|(service, _)| wanted[*service as usize]);
@@ -160,13 +155,15 @@ mod tests {
                 });
                 prop_assert_eq!(found, expected);
             }
-            prop_assert_eq!(first(&bytes).unwrap(), blocks[0].clone());
+            prop_assert_eq!(first(&bytes), blocks[0].clone());
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in collection::vec(any::<u8>(), 0..64)) {
-            let _ = levels(&bytes, |_| true);
-            let _ = first(&bytes);
+        fn any_bytes_are_read_or_say_nothing(version in 0_u8..3, bytes in collection::vec(any::<u8>(), 0..64)) {
+            let bytes = [&[version], &bytes[..]].concat();
+            let found = levels(&bytes, |_| true);
+            prop_assert!(version == VERSION || found == [UNKNOWN; SLICED]);
+            prop_assert!(version == VERSION || first(&bytes).is_none());
         }
     }
 

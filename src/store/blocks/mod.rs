@@ -28,7 +28,7 @@ mod decode;
 mod encode;
 mod fields;
 mod filter;
-mod longest;
+pub mod longest;
 mod numbers;
 mod section;
 mod slices;
@@ -41,7 +41,6 @@ pub use encode::{Encoded, Encoder};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use filter::may_hold_of;
 pub use filter::{parts, probes, service_probes, telling, untold_probes};
-pub use longest::{Longest, UNKNOWN, first, least, level, levels, put};
 pub use slices::{LONGEST, SLICED, SLICES_MAX, Spot, slice};
 
 use super::error::Error;

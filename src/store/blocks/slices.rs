@@ -11,6 +11,7 @@ pub const SLICED: usize = 64;
 pub const SLICES_MAX: usize = 128;
 /// In the place of this slice lies what the blocks say of their [longest](super::longest) spans.
 pub const LONGEST: usize = SLICES_MAX - 1;
+const _: () = assert!((super::filter::FILTER_BYTES_MAX * 8).div_ceil(WORDS) <= LONGEST);
 /// Words of one slice: so that it fits a page of 16 KiB, and the slices of the largest filters are of about one size.
 const WORDS: usize = 1_986;
 const WORD_BYTES: usize = 8;

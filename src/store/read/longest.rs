@@ -3,18 +3,21 @@
 //! Blocks say of each service how long the longest of its spans in them is: see `blocks::longest`. So those are read that have
 //! what is asked for, the newest first or those with the longest spans, until no other can have more of it. A block is a
 //! range of ids, and its rows lie side by side.
+//!
+//! So many blocks are read and no more: what else is asked of the spans may leave out most that are long. How far they were
+//! looked through is said then, and indexes lead to the rest.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::columns::{self, Found};
 use super::details;
-use super::promising::{Leveled, Scope};
+use super::promising::{Filters, Leveled, Scope};
 use super::reader::Reader;
 use super::scan::bands;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
-use crate::store::blocks::{self, UNKNOWN};
+use crate::store::blocks::longest::{self, UNKNOWN};
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::packing::Signal;
@@ -23,11 +26,12 @@ use crate::store::rows::SpanRow;
 
 /// Blocks whose rows are read with one statement: at first, and at most.
 const TOGETHER: (usize, usize) = (8, 64);
+/// Filters, each of up to 64 blocks, that are asked before their blocks are read.
+const FILTERS: usize = 32;
 /// Blocks of which nothing is known, because an earlier release wrote them, that are read nevertheless.
-const UNKNOWN_MAX: usize = 256;
-/// Blocks that are read, and for each span that is wanted. What else is asked of the spans may leave out most that are long.
-const BLOCKS_MAX: usize = if cfg!(test) { 24 } else { 512 };
-const BLOCKS_PER_SPAN: usize = 4;
+const UNKNOWN_MAX: usize = if cfg!(test) { 10 } else { 256 };
+/// Blocks that are read: half a second.
+const BLOCKS_MAX: usize = if cfg!(test) { 24 } else { 2_048 };
 
 /// What is asked of spans.
 pub(super) struct Search<'a> {
@@ -54,6 +58,12 @@ struct Range {
     newest: UnixNanos,
 }
 
+/// How many blocks may still be read.
+struct Budget {
+    blocks: usize,
+    unknown: usize,
+}
+
 impl Search<'_> {
     /// The newest spans, whatever their attributes, and in which part of the window there may be more of them because it was not
     /// looked into.
@@ -62,23 +72,32 @@ impl Search<'_> {
         reader: &mut Reader,
     ) -> Result<(Vec<Found<SpanRow>>, Option<Window>), Error> {
         let mut found = Vec::new();
-        let mut left = self.blocks_max();
+        let mut budget = Budget { blocks: BLOCKS_MAX, unknown: UNKNOWN_MAX };
         for band in bands(reader, Family::Spans, self.window) {
-            let mut candidates = self.candidates(reader, band).await?;
-            candidates.sort_unstable_by_key(|(day, block)| Reverse((block.newest, *day, block.id)));
-            for part in candidates.chunks(TOGETHER.1) {
-                let newest = part[0].1.newest;
-                if self.has_all(&found, newest) {
+            let before_end = UnixNanos(band.to.0.saturating_sub(1));
+            let mut filters = Vec::new();
+            for day in reader.days(Family::Spans, band) {
+                filters.extend(self.scope(day).filters(reader, band).await?);
+            }
+            filters.sort_unstable_by_key(|filter| Reverse((filter.newest, filter.day)));
+            for filters in filters.chunks(FILTERS) {
+                if self.has_all(&found, filters[0].newest) {
                     break;
                 }
-                let Some(fewer) = left.checked_sub(part.len()) else {
+                let candidates = self.candidates(reader, filters).await?;
+                for part in candidates.chunks(TOGETHER.1) {
                     // What is newer than all that follows is complete.
-                    found.retain(|row| row.row.start > newest);
-                    let rest = UnixNanos(newest.0.saturating_add(1)).min(band.to);
-                    return Ok((found, Some(Window::new(self.window.from, rest))));
-                };
-                left = fewer;
-                self.newest_of(reader, (band, part), &mut found).await?;
+                    let newest = part[0].1.newest.min(before_end);
+                    if self.has_all(&found, newest) {
+                        break;
+                    }
+                    if !budget.has(part) {
+                        found.retain(|row| row.row.start > newest);
+                        let rest = Window::new(self.window.from, UnixNanos(newest.0.saturating_add(1)));
+                        return Ok((found, Some(rest)));
+                    }
+                    self.newest_of(reader, (band, part), &mut found).await?;
+                }
             }
             if found.len() >= self.limit {
                 break;
@@ -101,7 +120,8 @@ impl Search<'_> {
                 if self.has_all(found, ranges[0].newest) {
                     break;
                 }
-                found.extend(self.rows(reader, (day, band), ranges, "s.start_ns DESC, s.id DESC").await?);
+                let order = "s.start_ns DESC, s.id DESC";
+                found.extend(self.rows(reader, (day, band), ranges, (self.least_ns, order)).await?);
                 found.sort_unstable_by_key(|row| Reverse((row.row.start, row.number())));
                 found.truncate(self.limit);
             }
@@ -114,84 +134,94 @@ impl Search<'_> {
         found.len() >= self.limit && found.last().is_some_and(|last| last.row.start > newest)
     }
 
-    /// The slowest spans; none where too many blocks would have to be read for them.
-    pub(super) async fn slowest(&self, reader: &mut Reader) -> Result<Option<Vec<Found<SpanRow>>>, Error> {
-        let mut candidates = self.candidates(reader, self.window).await?;
-        if candidates.iter().filter(|(_, block)| block.level == UNKNOWN).count() > UNKNOWN_MAX {
-            return Ok(None);
+    /// The slowest spans, and a duration below which there may be more of them because not all blocks were looked into.
+    pub(super) async fn slowest(
+        &self,
+        reader: &mut Reader,
+    ) -> Result<(Vec<Found<SpanRow>>, Option<u64>), Error> {
+        let mut candidates = Vec::new();
+        for day in reader.days(Family::Spans, self.window) {
+            let filters = self.scope(day).filters(reader, self.window).await?;
+            let mut of_day = self.candidates(reader, &filters).await?;
+            if !self.attributes.is_empty() && !of_day.is_empty() {
+                let holding = self.scope(day).holding(reader, self.window, self.attributes).await?;
+                of_day.retain(|(_, block)| holding.contains(&block.id));
+            }
+            candidates.extend(of_day);
         }
         candidates.sort_unstable_by_key(|(day, block)| Reverse((block.level, block.newest, *day, block.id)));
         let mut found: Vec<Found<SpanRow>> = Vec::new();
         let (mut candidates, mut together) = (&candidates[..], TOGETHER.0);
-        let mut left = self.blocks_max();
+        let mut budget = Budget { blocks: BLOCKS_MAX, unknown: UNKNOWN_MAX };
         while let Some((_, block)) = candidates.first() {
             // All that is left is shorter.
-            let beyond = blocks::least(block.level.saturating_add(1));
-            let last = found.get(self.limit - 1);
-            if last.zip(beyond).is_some_and(|(last, beyond)| last.row.duration_ns >= beyond) {
+            let beyond = longest::least(block.level.saturating_add(1)).unwrap_or(u64::MAX);
+            let last = found.get(self.limit - 1).map(|last| last.row.duration_ns);
+            if last.is_some_and(|last| last >= beyond) {
                 break;
             }
             let (part, rest) = candidates.split_at(together.min(candidates.len()));
-            let Some(fewer) = left.checked_sub(part.len()) else { return Ok(None) };
-            (candidates, together, left) = (rest, (2 * together).min(TOGETHER.1), fewer);
+            if !budget.has(part) {
+                found.retain(|row| row.row.duration_ns >= beyond);
+                return Ok((found, Some(beyond)));
+            }
             for (day, blocks) in by_day(part) {
                 let ranges = ranges(reader, (day, self.window), &blocks).await?;
-                const ORDER: &str = "s.duration_ns DESC, s.start_ns DESC, s.id DESC";
-                found.extend(self.rows(reader, (day, self.window), &ranges, ORDER).await?);
+                let order = "s.duration_ns DESC, s.start_ns DESC, s.id DESC";
+                let least_ns = last.unwrap_or(self.least_ns);
+                found.extend(self.rows(reader, (day, self.window), &ranges, (least_ns, order)).await?);
             }
             found.sort_unstable_by_key(|row| Reverse((row.row.duration_ns, row.row.start, row.number())));
             found.truncate(self.limit);
+            candidates = rest;
+            // With attributes all that is long enough is read and opened.
+            together = if self.attributes.is_empty() { (2 * together).min(TOGETHER.1) } else { together };
         }
-        Ok(Some(found))
+        Ok((found, None))
     }
 
-    fn blocks_max(&self) -> usize {
-        BLOCKS_MAX.max(BLOCKS_PER_SPAN * self.limit)
+    fn scope(&self, day: Day) -> Scope<'_> {
+        let (signal, tenant, services) = (Signal::Spans, self.tenant, self.services);
+        Scope { signal, tenant, day, services, least_ns: None }
     }
 
-    /// The blocks with spans of `window`, and of some beside it, that may have what is asked for.
-    async fn candidates(&self, reader: &mut Reader, window: Window) -> Result<Vec<Candidate>, Error> {
-        let least = blocks::level(self.least_ns);
+    /// The blocks of `filters` that may have what is asked for, the newest first.
+    async fn candidates(&self, reader: &mut Reader, filters: &[Filters]) -> Result<Vec<Candidate>, Error> {
+        let least = longest::level(self.least_ns);
         let mut candidates = Vec::new();
-        for day in reader.days(Family::Spans, window) {
-            let (signal, tenant, services) = (Signal::Spans, self.tenant, self.services);
-            let scope = Scope { signal, tenant, day, services, least_ns: None };
-            let mut blocks = scope.longest(reader, window).await?;
-            blocks.retain(|block| block.level >= least);
-            if !self.attributes.is_empty() {
-                let promising = scope.newest(reader, window, self.attributes).await?;
-                let promising: BTreeSet<i64> = promising.into_iter().map(|(_, id)| id).collect();
-                blocks.retain(|block| promising.contains(&block.id));
-            }
-            candidates.extend(blocks.into_iter().map(|block| (day, block)));
+        for filters in filters.chunk_by(|a, b| a.day == b.day) {
+            let day = filters[0].day;
+            let blocks = self.scope(day).levels(reader, filters).await?.into_iter();
+            candidates.extend(blocks.filter(|block| block.level >= least).map(|block| (day, block)));
         }
+        candidates.sort_unstable_by_key(|(day, block)| Reverse((block.newest, *day, block.id)));
         Ok(candidates)
     }
 
-    /// The first of the rows of blocks that are asked for, in an order that need not be that of the answer.
+    /// The first of the rows of blocks that are asked for and took at least so long, in an order that need not be that of the
+    /// answer.
     async fn rows(
         &self,
         reader: &mut Reader,
         (day, window): (Day, Window),
         ranges: &[Range],
-        order: &str,
+        (least_ns, order): (u64, &str),
     ) -> Result<Vec<Found<SpanRow>>, Error> {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
         let dialect = reader.dialect();
-        let bounds = ranges.iter().map(|range| format!("({},{})", range.first, range.first + range.rows));
+        let ids: Vec<(i64, i64)> =
+            ranges.iter().map(|range| (range.first, range.first + range.rows)).collect();
         let mut sql = reader.sql(format!(
-            "SELECT {} FROM (SELECT s.id AS id FROM (SELECT column1 AS n, column2 AS beyond FROM (VALUES {}) AS v) AS r \
-             CROSS JOIN {} AS s{} WHERE s.id >= r.n AND s.id < r.beyond{}",
+            "SELECT {} FROM (SELECT s.id AS id FROM {}{}",
             columns::SPAN,
-            bounds.collect::<Vec<_>>().join(","),
-            SPANS.on(day),
-            dialect.by_ids(),
+            dialect.in_ranges(SPANS.on(day), &ids),
             self.conditions,
         ));
         sql.push(format_args!(
-            " AND s.start_ns >= {} AND s.start_ns < {}",
+            " AND s.duration_ns >= {} AND s.start_ns >= {} AND s.start_ns < {}",
+            i64::try_from(least_ns).unwrap_or(i64::MAX),
             day.since(window.from),
             day.since(window.to)
         ));
@@ -204,6 +234,20 @@ impl Search<'_> {
         match self.attributes.is_empty() {
             true => Ok(rows),
             false => details::matching(reader, (self.tenant, self.services), rows, self.attributes).await,
+        }
+    }
+}
+
+impl Budget {
+    /// Whether `part` may be read; it is counted.
+    fn has(&mut self, part: &[Candidate]) -> bool {
+        let unknown = part.iter().filter(|(_, block)| block.level == UNKNOWN).count();
+        match (self.blocks.checked_sub(part.len()), self.unknown.checked_sub(unknown)) {
+            (Some(blocks), Some(unknown)) => {
+                *self = Self { blocks, unknown };
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::reader::Reader;
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
-use crate::store::blocks::{self, LONGEST, SLICED, Spot, UNKNOWN};
+use crate::store::blocks::longest::{self, UNKNOWN};
+use crate::store::blocks::{self, LONGEST, SLICED, Spot};
 use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::filters::slice_id;
@@ -57,10 +58,11 @@ pub(super) struct Leveled {
 }
 
 /// The filters of one block or more.
-struct Filters {
+pub(super) struct Filters {
     id: i64,
-    /// When the newest of their rows happened, since the beginning of the day.
-    newest: i64,
+    pub(super) day: Day,
+    /// When the newest of their rows happened.
+    pub(super) newest: UnixNanos,
     /// How long they are.
     bytes: usize,
     /// The blocks; none where it is the one with this id, whose filter was asked.
@@ -88,9 +90,7 @@ impl Scope<'_> {
         window: Window,
         attributes: &[(String, String)],
     ) -> Result<Vec<Promising>, Error> {
-        let asked = self.asked(reader, attributes).await?;
-        let filters = self.of_window(reader, window, &asked).await?;
-        let blocks = self.sift(reader, filters, &asked).await?;
+        let blocks = self.holding(reader, window, attributes).await?;
         self.times(reader, window, blocks).await
     }
 
@@ -117,16 +117,29 @@ impl Scope<'_> {
         self.times(reader, window, blocks).await.map(Some)
     }
 
-    /// The blocks of filters of `window` that have spans of the services, and some beside it.
-    pub(super) async fn longest(self, reader: &mut Reader, window: Window) -> Result<Vec<Leveled>, Error> {
-        let filters = self.of_window(reader, window, &[]).await?;
-        let mut blocks = self.levels(reader, &filters).await?;
-        blocks.retain(|block| block.level > 0);
-        Ok(blocks)
+    /// The blocks that may hold all of `attributes`, among those with rows of `window` and some that lie beside it.
+    pub(super) async fn holding(
+        self,
+        reader: &mut Reader,
+        window: Window,
+        attributes: &[(String, String)],
+    ) -> Result<BTreeSet<i64>, Error> {
+        let asked = self.asked(reader, attributes).await?;
+        let filters = self.of_window(reader, window, &asked).await?;
+        self.sift(reader, filters, &asked).await
+    }
+
+    /// All filters of blocks with rows of `window`, and of some that lie beside it.
+    pub(super) async fn filters(self, reader: &mut Reader, window: Window) -> Result<Vec<Filters>, Error> {
+        self.of_window(reader, window, &[]).await
     }
 
     /// The blocks of `filters`, each with the level of the longest span of the services.
-    async fn levels(self, reader: &mut Reader, filters: &[Filters]) -> Result<Vec<Leveled>, Error> {
+    pub(super) async fn levels(
+        self,
+        reader: &mut Reader,
+        filters: &[Filters],
+    ) -> Result<Vec<Leveled>, Error> {
         let services: HashSet<u32> = self.services.iter().map(|service| service.0).collect();
         let mut levels = HashMap::with_capacity(filters.len());
         if self.signal == Signal::Spans {
@@ -138,7 +151,7 @@ impl Scope<'_> {
                 let is_wanted = |service| services.is_empty() || services.contains(&service);
                 levels.extend(
                     reader
-                        .all(sql, |row| Ok((row.get::<i64>(0)?, blocks::levels(row.get(1)?, is_wanted)?)))
+                        .all(sql, |row| Ok((row.get::<i64>(0)?, longest::levels(row.get(1)?, is_wanted))))
                         .await?,
                 );
             }
@@ -147,7 +160,7 @@ impl Scope<'_> {
         for found in filters {
             let levels = levels.get(&slice_id(found.id, LONGEST)).unwrap_or(&[UNKNOWN; SLICED]);
             let ids = if found.ids.is_empty() { std::slice::from_ref(&found.id) } else { &found.ids };
-            let newest = self.day.after(found.newest);
+            let newest = found.newest;
             blocks.extend(ids.iter().zip(levels).map(|(id, level)| Leveled {
                 id: *id,
                 newest,
@@ -198,7 +211,7 @@ impl Scope<'_> {
             day.since(window.from),
             day.since(window.to)
         ));
-        filters(reader, sql, asked).await
+        filters((reader, day), sql, asked).await
     }
 
     /// Those of `blocks` that may hold all of `attributes`, and some beside them.
@@ -219,7 +232,7 @@ impl Scope<'_> {
              (SELECT max(id) FROM {table} WHERE tenant_id = {tenant} AND blocks = {SLICED} AND id <= w.n)) FROM {numbers})"
         ));
         let asked = self.asked(reader, attributes).await?;
-        let filters = filters(reader, sql, &asked).await?;
+        let filters = filters((reader, self.day), sql, &asked).await?;
         self.sift(reader, filters, &asked).await
     }
 
@@ -233,7 +246,7 @@ impl Scope<'_> {
         let long = match self.least_ns {
             Some(least_ns) => {
                 let blocks = self.levels(reader, &filters).await?.into_iter();
-                let long = blocks.filter(|block| block.level >= blocks::level(least_ns));
+                let long = blocks.filter(|block| block.level >= longest::level(least_ns));
                 Some(long.map(|block| block.id).collect::<BTreeSet<i64>>())
             }
             None => None,
@@ -334,7 +347,11 @@ fn spots(bytes: usize, asked: &[Asked<'_>]) -> BTreeSet<Spot> {
 }
 
 /// The filters that a statement leads to; those that stand alone only where they say "maybe".
-async fn filters(reader: &mut Reader, mut sql: Sql, asked: &[Asked<'_>]) -> Result<Vec<Filters>, Error> {
+async fn filters(
+    (reader, day): (&mut Reader, Day),
+    mut sql: Sql,
+    asked: &[Asked<'_>],
+) -> Result<Vec<Filters>, Error> {
     for (key, value, is_promoted) in asked {
         let may_hold = sql.dialect.may_hold(key, value, *is_promoted);
         sql.push(" AND ").push(may_hold);
@@ -342,7 +359,7 @@ async fn filters(reader: &mut Reader, mut sql: Sql, asked: &[Asked<'_>]) -> Resu
     let filters = reader.all(sql, |row| {
         let ids = row.get::<&[u8]>(3)?.as_chunks().0.iter().map(|id| i64::from_be_bytes(*id)).collect();
         let bytes = row.get::<i64>(2)?.unsigned_abs() as usize;
-        Ok(Filters { id: row.get(0)?, newest: row.get(1)?, bytes, ids })
+        Ok(Filters { id: row.get(0)?, day, newest: day.after(row.get(1)?), bytes, ids })
     });
     filters.await
 }

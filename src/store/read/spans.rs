@@ -12,7 +12,7 @@ use super::scan::{Scan, Walk};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::span::SpanDetail;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::error::Error;
@@ -29,6 +29,9 @@ const LONG_NS: u64 = 200_000_000;
 /// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
 /// time the rows of the window are sorted anew.
 const SEARCHED: (usize, usize) = (1_024, 16_384);
+
+/// Spans of a service that are looked at one by one before blocks are asked for long ones.
+const WALKED: usize = if cfg!(test) { 30 } else { 1_000 };
 
 /// Which spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,26 +147,52 @@ async fn newest(
     services: &[ServiceId],
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
-    let mut conditions = conditions(tenant, ask);
+    let named = named(ask, services);
     let at_least = |ns| ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= ns);
+    // Of any service the index over slow spans has what is asked for soon.
+    let asks_blocks =
+        at_least(1) && !ask.failed && ask.attributes.is_empty() && !(named.is_empty() && at_least(SLOW_NS));
+    let (mut window, mut found) = (ask.window, Vec::new());
+    if asks_blocks {
+        if let [service] = named {
+            let from = last_of(reader, *service, window).await?;
+            let walks = Walk::of_services("by_service", named);
+            let last = Window::new(from, window.to);
+            found = walk(reader, (tenant, ask, named), (&walks, last), limit).await?;
+            window = Window::new(window.from, from);
+        }
+        let missing = limit - found.len();
+        if missing == 0 || window.from >= window.to {
+            return Ok(found);
+        }
+        let (newest, rest) = search(tenant, (ask, window), (named, missing)).newest(reader).await?;
+        found.extend(newest);
+        let Some(rest) = rest.filter(|_| found.len() < limit) else { return Ok(found) };
+        window = rest;
+    }
     let walks = if ask.failed {
         vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
     } else if at_least(SLOW_NS) {
         // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
         vec![Walk::of_tenant("slow", "s.duration_ns >= 500000000 AND s.tenant_id = ", tenant)]
-    } else if at_least(LONG_NS) && has_long(reader, ask.window).await? {
+    } else if at_least(LONG_NS) && has_long(reader, window).await? {
         Walk::of_long(services)
     } else {
         Walk::of_services("by_service", services)
     };
-    let named = named(ask, services);
-    let (mut window, mut found) = (ask.window, Vec::new());
-    if ask.duration_min_ns.is_some_and(|least| least > 0) && !ask.failed && ask.attributes.is_empty() {
-        let (newest, rest) = search(tenant, ask, (named, limit)).newest(reader).await?;
-        found = newest;
-        let Some(rest) = rest.filter(|_| found.len() < limit) else { return Ok(found) };
-        window = rest;
-    }
+    let missing = limit - found.len();
+    found.extend(walk(reader, (tenant, ask, named), (&walks, window), missing).await?);
+    Ok(found)
+}
+
+/// The newest spans of `window` that some walks lead to.
+async fn walk(
+    reader: &mut Reader,
+    (tenant, ask, named): (TenantNumber, &SpanAsk, &[ServiceId]),
+    (walks, window): (&[Walk], Window),
+    limit: usize,
+) -> Result<Vec<Found<SpanRow>>, Error> {
+    let mut conditions = conditions(tenant, ask);
     if walks.iter().any(Walk::is_whole) && !named.is_empty() {
         push_in(&mut conditions, "s.service_id", named.iter().map(|service| service.0));
     }
@@ -176,7 +205,7 @@ async fn newest(
         read: columns::span,
         lines: (lines::SPANS, lines::span),
         at: |span| span.start,
-        walks: &walks,
+        walks,
         tenant,
         window,
         conditions: &conditions,
@@ -186,8 +215,25 @@ async fn newest(
         keyed: None,
         after: None,
     };
-    found.extend(scan.run(reader, limit - found.len()).await?);
-    Ok(found)
+    scan.run(reader, limit).await
+}
+
+/// When the last [`WALKED`] spans of a service in `window` begin, about; where there are no more, the beginning of it.
+async fn last_of(reader: &mut Reader, service: ServiceId, window: Window) -> Result<UnixNanos, Error> {
+    let mut from = window.from;
+    for day in reader.days(Family::Spans, window) {
+        let sql = reader.sql(format!(
+            "SELECT start_ns FROM {}{} WHERE service_id = {} AND start_ns >= {} AND start_ns < {} \
+             ORDER BY start_ns DESC LIMIT 1 OFFSET {WALKED}",
+            SPANS.on(day),
+            reader.dialect().indexed(SPANS, day, "by_service"),
+            service.0,
+            day.since(from),
+            day.since(window.to)
+        ));
+        from = reader.first(sql, |row| Ok(day.after(row.get(0)?))).await?.unwrap_or(from);
+    }
+    Ok(from)
 }
 
 /// `services` where they are those that `ask` names, and not just all that there are.
@@ -203,21 +249,34 @@ async fn slowest(
     limit: usize,
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let named = named(ask, services);
-    if !ask.failed
-        && let Some(found) = search(tenant, ask, (named, limit)).slowest(reader).await?
-    {
-        return Ok(found);
-    }
+    let (found, below_ns) = match ask.failed {
+        true => (Vec::new(), Some(u64::MAX)),
+        false => search(tenant, (ask, ask.window), (named, limit)).slowest(reader).await?,
+    };
+    let Some(below_ns) = below_ns.filter(|_| found.len() < limit) else { return Ok(found) };
     let mut conditions = conditions(tenant, ask);
     push_in(&mut conditions, "s.service_id", services.iter().map(|service| service.0));
-    let mut search = SlowSearch { ask, tenant, services: named, conditions, found: Vec::new(), limit };
+    if let Ok(below_ns) = i64::try_from(below_ns) {
+        let _ = write!(conditions, " AND s.duration_ns < {below_ns}");
+    }
+    let mut search = SlowSearch { ask, tenant, services: named, conditions, found, limit };
     if ask.failed {
         search.run(reader, "failed", "s.status = 2").await?;
         return Ok(search.found);
     }
-    search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
-    if search.found.len() < limit && ask.duration_min_ns.is_none_or(|least| least < SLOW_NS) {
+    if below_ns > SLOW_NS {
+        search.run(reader, "slow", "s.duration_ns >= 500000000").await?;
+    }
+    if !search.reaches_below(SLOW_NS) {
+        return Ok(search.found);
+    }
+    if !has_long(reader, ask.window).await? {
         search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
+        return Ok(search.found);
+    }
+    search.run(reader, "long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000").await?;
+    if search.reaches_below(LONG_NS) {
+        search.run(reader, "by_service", "s.duration_ns < 200000000").await?;
     }
     Ok(search.found)
 }
@@ -225,7 +284,7 @@ async fn slowest(
 /// The same question of blocks, about the services that it names.
 fn search<'a>(
     tenant: TenantNumber,
-    ask: &'a SpanAsk,
+    (ask, window): (&'a SpanAsk, Window),
     (services, limit): (&'a [ServiceId], usize),
 ) -> Search<'a> {
     let mut of_services = String::new();
@@ -233,7 +292,7 @@ fn search<'a>(
         push_in(&mut of_services, "+s.service_id", services.iter().map(|service| service.0));
     }
     let conditions = of_services + &conditions(tenant, ask);
-    let (window, least_ns) = (ask.window, ask.duration_min_ns.unwrap_or(0));
+    let least_ns = ask.duration_min_ns.unwrap_or(0);
     Search { tenant, window, services, least_ns, conditions, attributes: &ask.attributes, limit }
 }
 
@@ -263,6 +322,11 @@ struct SlowSearch<'a> {
 }
 
 impl SlowSearch<'_> {
+    /// Whether spans that took less than `duration_ns` belong to the answer, all others having been looked at.
+    fn reaches_below(&self, duration_ns: u64) -> bool {
+        self.found.len() < self.limit && self.ask.duration_min_ns.is_none_or(|least| least < duration_ns)
+    }
+
     /// Adds the slowest spans that `index` of each day leads to.
     async fn run(&mut self, reader: &mut Reader, index: &str, condition: &str) -> Result<(), Error> {
         let mut slowest = Vec::new();

@@ -35,8 +35,8 @@ const SPANS_AFTER: Duration = Duration::from_secs(3_600);
 /// Up to so many spans of the services, or failed ones, in the window, these are looked up first and lead to the
 /// traces. Above it they are so common that walking over the traces finds some soon.
 const LEADS_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
-/// Traces that are looked at for a span of the services at a time: first, and at most.
-const RANKED: (usize, usize) = if cfg!(test) { (2, 16) } else { (256, 4_096) };
+/// How many traces are looked at for a span of the services, the foremost first, in one step after the other.
+const RANKED: [usize; 3] = if cfg!(test) { [2, 4, 8] } else { [512, 2_048, 8_192] };
 /// Keys that one statement looks for.
 const PROBES: usize = 1_024;
 
@@ -137,6 +137,7 @@ impl Store {
             ask,
             services,
             source: Source::Traces,
+            looks_at_all: false,
             after: ask.after,
             bands,
         };
@@ -163,6 +164,8 @@ struct Search<'a> {
     ask: &'a TraceAsk,
     services: Vec<ServiceId>,
     source: Source,
+    /// Whether it is looked at all traces of the window for spans of the services, whatever their rank.
+    looks_at_all: bool,
     after: Option<TracePlace>,
     /// What is still to be looked at, in the order of the answer.
     bands: VecDeque<Window>,
@@ -284,24 +287,28 @@ impl Search<'_> {
     /// Whether the order is followed first, and only then it is looked whether a trace has a span of the services: to look
     /// at the spans of all traces of the window would take longer than all else.
     fn ranks_before_services(&self) -> bool {
-        self.ask.order != TraceOrder::Newest && self.source == Source::Traces && self.by_service()
+        let is_ranked = self.ask.order != TraceOrder::Newest && self.source == Source::Traces;
+        is_ranked && self.by_service() && !self.looks_at_all
     }
 
-    /// The next parts of `band` in order, at most `wanted` of those that have a span of the services.
+    /// The next parts of `band` in order, at most `wanted` of those that have a span of the services. Each step sorts all traces
+    /// of the band, so there are few: where those of the services come late, all are looked at after all.
     async fn ranked(&mut self, reader: &mut Reader, band: Window, wanted: usize) -> Result<Vec<Part>, Error> {
         let mut found = Vec::new();
-        let mut chunk = RANKED.0.max(2 * wanted);
-        loop {
-            let parts = self.of_band(reader, band, chunk).await?;
-            let is_last = parts.len() < chunk;
+        for rows_max in RANKED {
+            let rows_max = rows_max.max(2 * wanted);
+            let parts = self.of_band(reader, band, rows_max).await?;
+            let is_last = parts.len() < rows_max;
             self.after = parts.last().map(|part| self.place(part)).or(self.after);
             found.extend(parts.into_iter().filter(|part| part.matches));
             if is_last || found.len() >= wanted {
                 found.truncate(wanted);
                 return Ok(found);
             }
-            chunk = (2 * chunk).min(RANKED.1);
         }
+        self.looks_at_all = true;
+        found.extend(self.of_band(reader, band, wanted - found.len()).await?);
+        Ok(found)
     }
 
     /// The next parts of `band`, in order.

@@ -1,6 +1,7 @@
 //! Long spans and the slowest are found through what blocks say of the longest, however many blocks there are.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use super::{World, seconds, span_id, trace_id, window};
 use crate::model::id::{InstrumentationId, ResourceId};
@@ -8,6 +9,7 @@ use crate::model::packed::write::Packer;
 use crate::model::span::{SpanDetail, SpanKind, Status};
 use crate::model::trace_key::TraceKey;
 use crate::store::commit::Slot;
+use crate::store::day::Day;
 use crate::store::partition::Family;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
 use crate::store::rows::{Commit, SpanRow};
@@ -17,13 +19,18 @@ const COMMITS: u64 = 140;
 /// Spans of a tenant in a commit.
 const SPANS: u64 = 40;
 const MILLISECOND: u64 = 1_000_000;
+/// When a day ends, in seconds.
+const MIDNIGHT: i64 = 1_800;
 
 /// The spans of service 0 are mostly short, those of service 1 all of about one length, and service 2 has few spans, in some
 /// commits. Of the second operation of each all are short.
-fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
+fn span(world: &World, (first, tenant): (i64, usize), commit: u64, number: u64) -> SpanRow {
     let tenant = &world.tenants[tenant];
     let own = commit * SPANS + number;
-    let start = seconds((commit / 2) as i64);
+    let start = seconds(first + (commit / 2) as i64);
+    // Some traces are kept on the day before their last spans.
+    let key =
+        TraceKey::new(start.minus(Duration::from_secs(commit % 3 * 5)), tenant.number, trace_id(commit));
     let service = if own.is_multiple_of(97) { 2 } else { own as usize % 2 };
     let operation = usize::from(own.is_multiple_of(3));
     let duration_ns = match service {
@@ -38,7 +45,7 @@ fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
     packer.attribute_int(9, "commit", commit as i64);
     SpanRow {
         tenant: tenant.number,
-        trace_key: TraceKey::new(start, tenant.number, trace_id(commit)),
+        trace_key: key,
         trace_id: trace_id(commit),
         span_id: span_id(own),
         parent_id: None,
@@ -57,17 +64,18 @@ fn span(world: &World, tenant: usize, commit: u64, number: u64) -> SpanRow {
     }
 }
 
-fn filled() -> World {
+/// Spans from `first` on, in seconds.
+fn filled(first: i64) -> World {
     let mut world = World::empty();
     for commit in 0..COMMITS {
         let spans = (0..2).flat_map(|tenant| (0..SPANS).map(move |number| (tenant, number)));
-        let spans = spans.map(|(tenant, number)| span(&world, tenant, commit, number)).collect();
+        let spans = spans.map(|(tenant, number)| span(&world, (first, tenant), commit, number)).collect();
         world.commit(Commit { lsn: commit + 1, spans, ..Commit::default() });
     }
     world
 }
 
-fn check_all(world: &World) {
+fn check_all(world: &World, first: i64) {
     let tenant = &world.tenants[1];
     for order in [SpanOrder::Newest, SpanOrder::Slowest] {
         for services in [&[][..], &[0], &[2], &[1, 2]] {
@@ -76,7 +84,7 @@ fn check_all(world: &World) {
                     for (limit, (from, to)) in [(1, (0, 100)), (7, (0, 40)), (500, (5, 69))] {
                         let third = third.map(|third: &str| ("third".to_owned(), third.to_owned()));
                         let ask = SpanAsk {
-                            window: window(from, to),
+                            window: window(first + from, first + to),
                             services: services.iter().map(|at| tenant.services[*at]).collect(),
                             operations: operations.iter().map(|at| tenant.operations[*at]).collect(),
                             failed: false,
@@ -111,7 +119,7 @@ fn check(world: &World, ask: &SpanAsk) {
         world.spans.iter().enumerate().filter(|(_, span)| is_meant(span)).collect();
     expected.sort_by_key(|(id, span)| {
         let rank = if ask.order == SpanOrder::Slowest { span.duration_ns } else { 0 };
-        Reverse((rank, span.start, *id))
+        Reverse((rank, span.start, Day::of_key(span.trace_key), *id))
     });
     let expected: Vec<_> = expected.into_iter().take(ask.limit).map(|(_, span)| span.span_id).collect();
     let found = world.ask(async |store| store.spans(tenant, ask).await);
@@ -121,12 +129,18 @@ fn check(world: &World, ask: &SpanAsk) {
 
 #[test]
 fn long_spans_are_found_in_blocks_that_stand_alone_and_in_others() {
-    check_all(&filled());
+    check_all(&filled(0), 0);
+}
+
+#[test]
+fn long_spans_are_found_on_both_sides_of_midnight() {
+    let first = MIDNIGHT - COMMITS as i64 / 4;
+    check_all(&filled(first), first);
 }
 
 #[test]
 fn blocks_that_say_nothing_of_the_longest_are_looked_into() {
-    let world = filled();
+    let world = filled(0);
     for store in &world.stores {
         world.runtime.block_on(async {
             let mut slot = store.inner.writing().await.unwrap();
@@ -140,5 +154,5 @@ fn blocks_that_say_nothing_of_the_longest_are_looked_into() {
             assert!(deleted > 0);
         });
     }
-    check_all(&world);
+    check_all(&world, 0);
 }
