@@ -14,6 +14,7 @@ mod series_hours;
 #[path = "../../../tests/it/postgres/server.rs"]
 #[expect(dead_code, reason = "tests of the whole server use the rest")]
 pub(in crate::store) mod server;
+mod stopping;
 
 use std::sync::Arc;
 
