@@ -35,8 +35,10 @@ const SPANS_AFTER: Duration = Duration::from_secs(3_600);
 /// Up to so many spans of the services, or failed ones, in the window, these are looked up first and lead to the
 /// traces. Above it they are so common that walking over the traces finds some soon.
 const LEADS_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
+/// The same where it would be looked at all traces of the window: one takes as long as several spans.
+const LEADS_MAX_OF_ALL: usize = if cfg!(test) { 300 } else { 250_000 };
 /// How many traces are looked at for a span of the services, the foremost first, in one step after the other.
-const RANKED: [usize; 3] = if cfg!(test) { [2, 4, 8] } else { [512, 2_048, 8_192] };
+const RANKED: [usize; 2] = if cfg!(test) { [2, 4] } else { [256, 2_048] };
 /// Keys that one statement looks for.
 const PROBES: usize = 1_024;
 
@@ -186,21 +188,26 @@ impl Search<'_> {
             if !applies {
                 continue;
             }
-            let mut leads = 0;
-            for day in reader.days(Family::Spans, self.ask.window) {
-                let sql = reader.sql(format!(
-                    "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {}) AS l",
-                    self.leads(source, day),
-                    LEADS_MAX + 1
-                ));
-                leads += reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
-            }
-            if leads <= LEADS_MAX as i64 {
+            if self.has_few(reader, source, LEADS_MAX).await? {
                 self.source = source;
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Whether at most `leads_max` spans of a source lead to traces.
+    async fn has_few(&self, reader: &mut Reader, source: Source, leads_max: usize) -> Result<bool, Error> {
+        let mut leads = 0;
+        for day in reader.days(Family::Spans, self.ask.window) {
+            let sql = reader.sql(format!(
+                "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {}) AS l",
+                self.leads(source, day),
+                leads_max + 1
+            ));
+            leads += reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
+        }
+        Ok(leads <= leads_max as i64)
     }
 
     /// The spans that lead to the traces, as the end of a statement. Answered from the index alone.
@@ -292,7 +299,7 @@ impl Search<'_> {
     }
 
     /// The next parts of `band` in order, at most `wanted` of those that have a span of the services. Each step sorts all traces
-    /// of the band, so there are few: where those of the services come late, all are looked at after all.
+    /// of the band, so there are few: where those of the services come late, all their spans or all traces are looked at.
     async fn ranked(&mut self, reader: &mut Reader, band: Window, wanted: usize) -> Result<Vec<Part>, Error> {
         let mut found = Vec::new();
         for rows_max in RANKED {
@@ -307,6 +314,9 @@ impl Search<'_> {
             }
         }
         self.looks_at_all = true;
+        if self.has_few(reader, Source::Services, LEADS_MAX_OF_ALL).await? {
+            self.source = Source::Services;
+        }
         found.extend(self.of_band(reader, band, wanted - found.len()).await?);
         Ok(found)
     }
