@@ -79,6 +79,12 @@ impl Walk {
         Some((first.index, format!("{begin} IN ({})", numbers.join(","))))
     }
 
+    /// What comes after FROM for the rows of a day that it leads to, to its own condition.
+    pub(super) fn rows(&self, dialect: Dialect, table: Kept, day: Day) -> String {
+        let index = dialect.indexed(table, day, self.index);
+        format!("{} AS s{index} WHERE {}{}", table.on(day), self.condition, self.number)
+    }
+
     /// Whether it meets every service.
     pub(super) fn is_whole(&self) -> bool {
         !self.condition.ends_with(Self::SERVICE)
@@ -299,12 +305,9 @@ impl<T: Send + Unpin> Scan<'_, T> {
 
     fn push_walk(&self, sql: &mut Sql, walk: &Walk, (day, band): (Day, Window)) {
         let time = self.time;
-        let index = sql.dialect.indexed(self.table, day, walk.index);
+        let rows = walk.rows(sql.dialect, self.table, day);
         sql.push(format_args!(
-            "SELECT s.{time} AS at, s.id AS id FROM {} AS s{index} WHERE {}{} AND s.{time} >= {}{}",
-            self.table.on(day),
-            walk.condition,
-            walk.number,
+            "SELECT s.{time} AS at, s.id AS id FROM {rows} AND s.{time} >= {}{}",
             day.since(band.from),
             self.conditions,
         ));

@@ -24,13 +24,15 @@ use crate::store::sql::{Dialect, Sql};
 pub const SPANS_MAX: usize = 10_000;
 /// Spans at least this long are in an index of their own.
 const SLOW_NS: u64 = 500_000_000;
+/// The condition of this index, up to the number of the tenant: it is used only where the condition is spelled out.
+const SLOW: &str = "s.duration_ns >= 500000000 AND s.tenant_id = ";
 /// Spans of a service that are at least this long are in another one.
 const LONG_NS: u64 = 200_000_000;
 /// Rows that are read at a time where attributes decide which of the slowest are kept: first, and later on. Each
 /// time the rows of the window are sorted anew.
 const SEARCHED: (usize, usize) = (1_024, 16_384);
 
-/// Spans of a service that are looked at one by one before blocks are asked for long ones.
+/// Spans that an index leads to and that are looked at one by one before blocks are asked for long ones.
 const WALKED: usize = if cfg!(test) { 30 } else { 1_000 };
 
 /// Which spans.
@@ -149,39 +151,38 @@ async fn newest(
 ) -> Result<Vec<Found<SpanRow>>, Error> {
     let named = named(ask, services);
     let at_least = |ns| ask.duration_min_ns.is_some_and(|duration_ns| duration_ns >= ns);
-    // Of any service the index over slow spans has what is asked for soon.
-    let asks_blocks =
-        at_least(1) && !ask.failed && ask.attributes.is_empty() && !(named.is_empty() && at_least(SLOW_NS));
-    let (mut window, mut found) = (ask.window, Vec::new());
-    if asks_blocks {
-        if let [service] = named {
-            let from = last_of(reader, *service, window).await?;
-            let walks = Walk::of_services("by_service", named);
-            let last = Window::new(from, window.to);
-            found = walk(reader, (tenant, ask, named), (&walks, last), limit).await?;
-            window = Window::new(window.from, from);
-        }
-        let missing = limit - found.len();
-        if missing == 0 || window.from >= window.to {
-            return Ok(found);
-        }
-        let (newest, rest) = search(tenant, (ask, window), (named, missing)).newest(reader).await?;
-        found.extend(newest);
-        let Some(rest) = rest.filter(|_| found.len() < limit) else { return Ok(found) };
-        window = rest;
-    }
+    let of_any = || vec![Walk::of_tenant("slow", SLOW, tenant)];
     let walks = if ask.failed {
         vec![Walk::of_tenant("failed", "s.status = 2 AND s.tenant_id = ", tenant)]
-    } else if at_least(SLOW_NS) {
-        // The number is that of SLOW_NS: the index is used only where its own condition is spelled out.
-        vec![Walk::of_tenant("slow", "s.duration_ns >= 500000000 AND s.tenant_id = ", tenant)]
-    } else if at_least(LONG_NS) && has_long(reader, window).await? {
+    } else if named.is_empty() && at_least(SLOW_NS) {
+        of_any()
+    } else if at_least(LONG_NS) && has_long(reader, ask.window).await? {
         Walk::of_long(services)
+    } else if at_least(SLOW_NS) {
+        of_any()
     } else {
         Walk::of_services("by_service", services)
     };
-    let missing = limit - found.len();
-    found.extend(walk(reader, (tenant, ask, named), (&walks, window), missing).await?);
+    let asked = (tenant, ask, named);
+    if !at_least(1) || ask.failed || !ask.attributes.is_empty() {
+        return walk(reader, asked, (&walks, ask.window), limit).await;
+    }
+    let (mut window, mut found) = (ask.window, Vec::new());
+    if let [only] = &walks[..] {
+        let from = last_of(reader, only, window).await?;
+        found = walk(reader, asked, (&walks, Window::new(from, window.to)), limit).await?;
+        window = Window::new(window.from, from);
+    }
+    if found.len() >= limit || window.from >= window.to {
+        return Ok(found);
+    }
+    let search = search(tenant, (ask, window), (named, limit - found.len()));
+    let (newest, rest) = search.newest(reader).await?;
+    found.extend(newest);
+    if let Some(rest) = rest.filter(|_| found.len() < limit) {
+        let missing = limit - found.len();
+        found.extend(walk(reader, asked, (&walks, rest), missing).await?);
+    }
     Ok(found)
 }
 
@@ -218,16 +219,14 @@ async fn walk(
     scan.run(reader, limit).await
 }
 
-/// When the last [`WALKED`] spans of a service in `window` begin, about; where there are no more, the beginning of it.
-async fn last_of(reader: &mut Reader, service: ServiceId, window: Window) -> Result<UnixNanos, Error> {
+/// When the last [`WALKED`] spans of `window` begin that a walk leads to; where there are no more, the beginning of it.
+async fn last_of(reader: &mut Reader, walk: &Walk, window: Window) -> Result<UnixNanos, Error> {
     let mut from = window.from;
     for day in reader.days(Family::Spans, window) {
         let sql = reader.sql(format!(
-            "SELECT start_ns FROM {}{} WHERE service_id = {} AND start_ns >= {} AND start_ns < {} \
-             ORDER BY start_ns DESC LIMIT 1 OFFSET {WALKED}",
-            SPANS.on(day),
-            reader.dialect().indexed(SPANS, day, "by_service"),
-            service.0,
+            "SELECT s.start_ns FROM {} AND s.start_ns >= {} AND s.start_ns < {} \
+             ORDER BY s.start_ns DESC LIMIT 1 OFFSET {WALKED}",
+            walk.rows(reader.dialect(), SPANS, day),
             day.since(from),
             day.since(window.to)
         ));
