@@ -25,13 +25,14 @@ use crate::store::partition::{Family, SPANS};
 use crate::store::rows::SpanRow;
 
 /// Blocks whose rows are read with one statement: at first, and at most.
-const TOGETHER: (usize, usize) = (8, 64);
+const TOGETHER: (usize, usize) = if cfg!(test) { (2, 4) } else { (8, 64) };
 /// Filters, each of up to 64 blocks, that are asked before their blocks are read.
-const FILTERS: usize = 32;
+const FILTERS: usize = if cfg!(test) { 3 } else { 32 };
 /// Blocks of which nothing is known, because an earlier release wrote them, that are read nevertheless.
 const UNKNOWN_MAX: usize = if cfg!(test) { 10 } else { 256 };
-/// Blocks that are read: half a second.
+/// Blocks that are read: half a second. With attributes they are opened as well, which takes ten times as long.
 const BLOCKS_MAX: usize = if cfg!(test) { 24 } else { 2_048 };
+const OPENED_MAX: usize = BLOCKS_MAX / 8;
 
 /// What is asked of spans.
 pub(super) struct Search<'a> {
@@ -80,10 +81,11 @@ impl Search<'_> {
                 filters.extend(self.scope(day).filters(reader, band).await?);
             }
             filters.sort_unstable_by_key(|filter| Reverse((filter.newest, filter.day)));
-            for filters in filters.chunks(FILTERS) {
+            for filters in filters.chunks_mut(FILTERS) {
                 if self.has_all(&found, filters[0].newest) {
                     break;
                 }
+                filters.sort_by_key(|filter| filter.day);
                 let candidates = self.candidates(reader, filters).await?;
                 for part in candidates.chunks(TOGETHER.1) {
                     // What is newer than all that follows is complete.
@@ -151,8 +153,14 @@ impl Search<'_> {
         }
         candidates.sort_unstable_by_key(|(day, block)| Reverse((block.level, block.newest, *day, block.id)));
         let mut found: Vec<Found<SpanRow>> = Vec::new();
+        let unknown = candidates.iter().filter(|(_, block)| block.level == UNKNOWN).count();
+        if unknown > UNKNOWN_MAX {
+            // They come first, and would be read in vain.
+            return Ok((found, Some(u64::MAX)));
+        }
         let (mut candidates, mut together) = (&candidates[..], TOGETHER.0);
-        let mut budget = Budget { blocks: BLOCKS_MAX, unknown: UNKNOWN_MAX };
+        let blocks = if self.attributes.is_empty() { BLOCKS_MAX } else { OPENED_MAX };
+        let mut budget = Budget { blocks, unknown };
         while let Some((_, block)) = candidates.first() {
             // All that is left is shorter.
             let beyond = longest::least(block.level.saturating_add(1)).unwrap_or(u64::MAX);

@@ -11,7 +11,7 @@
 //! readers'.
 //!
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
-//! out of the tables), `promising` (which blocks may hold attributes), `details` (the packed rest, out of the blocks), `scan`
+//! out of the tables), `promising` (which blocks may hold attributes or long spans), `details` (the packed rest, out of the blocks), `scan`
 //! (newest first over several indexes), `sift` (attributes that few rows have), `longest` (long spans); then one file a question: [`trace`],
 //! [`summaries`] and `parts` (of traces), [`spans`], [`outlines`] (of spans), [`logs`], [`rollups`] and `long` (over hours), [`minutes`] (far apart), [`edges`],
 //! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in which the operator asks.

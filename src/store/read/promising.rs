@@ -1,4 +1,4 @@
-//! Which blocks may hold attributes, as their filters tell. One in some ten says "maybe" by chance.
+//! Which blocks may hold attributes, as their filters tell, or long spans, as they say. One in some ten says "maybe" by chance.
 //!
 //! Filters that stand alone are asked in the database. Of those that are laid across each other, a word tells of 64
 //! blocks which of them have a bit: four words for an attribute, and eight for each service whose rows have it.

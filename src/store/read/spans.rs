@@ -169,7 +169,7 @@ async fn newest(
     }
     let (mut window, mut found) = (ask.window, Vec::new());
     if let [only] = &walks[..] {
-        let from = last_of(reader, only, window).await?;
+        let from = last_of(reader, only, window, limit).await?;
         found = walk(reader, asked, (&walks, Window::new(from, window.to)), limit).await?;
         window = Window::new(window.from, from);
     }
@@ -219,16 +219,18 @@ async fn walk(
     scan.run(reader, limit).await
 }
 
-/// When the last [`WALKED`] spans of `window` begin that a walk leads to; where there are no more, the beginning of it.
-async fn last_of(reader: &mut Reader, walk: &Walk, window: Window) -> Result<UnixNanos, Error> {
+/// When the last [`WALKED`] spans of `window` begin that a walk leads to, or the last `limit`; where there are no more, the
+/// beginning of it.
+async fn last_of(reader: &mut Reader, walk: &Walk, window: Window, limit: usize) -> Result<UnixNanos, Error> {
     let mut from = window.from;
     for day in reader.days(Family::Spans, window) {
         let sql = reader.sql(format!(
             "SELECT s.start_ns FROM {} AND s.start_ns >= {} AND s.start_ns < {} \
-             ORDER BY s.start_ns DESC LIMIT 1 OFFSET {WALKED}",
+             ORDER BY s.start_ns DESC LIMIT 1 OFFSET {}",
             walk.rows(reader.dialect(), SPANS, day),
             day.since(from),
-            day.since(window.to)
+            day.since(window.to),
+            WALKED.max(limit)
         ));
         from = reader.first(sql, |row| Ok(day.after(row.get(0)?))).await?.unwrap_or(from);
     }
@@ -273,7 +275,9 @@ async fn slowest(
         search.run(reader, "by_service", "s.duration_ns < 500000000").await?;
         return Ok(search.found);
     }
-    search.run(reader, "long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000").await?;
+    if below_ns > LONG_NS {
+        search.run(reader, "long", "s.duration_ns >= 200000000 AND s.duration_ns < 500000000").await?;
+    }
     if search.reaches_below(LONG_NS) {
         search.run(reader, "by_service", "s.duration_ns < 200000000").await?;
     }

@@ -200,14 +200,14 @@ impl Search<'_> {
     async fn has_few(&self, reader: &mut Reader, source: Source, leads_max: usize) -> Result<bool, Error> {
         let mut leads = 0;
         for day in reader.days(Family::Spans, self.ask.window) {
-            let sql = reader.sql(format!(
-                "SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {}) AS l",
-                self.leads(source, day),
-                leads_max + 1
-            ));
+            let (these, most) = (self.leads(source, day), leads_max + 1);
+            let sql = reader.sql(format!("SELECT count(*) FROM (SELECT 1 FROM {these} LIMIT {most}) AS l"));
             leads += reader.first(sql, |row| row.get::<i64>(0)).await?.unwrap_or(0);
+            if leads > leads_max as i64 {
+                return Ok(false);
+            }
         }
-        Ok(leads <= leads_max as i64)
+        Ok(true)
     }
 
     /// The spans that lead to the traces, as the end of a statement. Answered from the index alone.
