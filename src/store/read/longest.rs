@@ -86,7 +86,8 @@ impl Search<'_> {
                     break;
                 }
                 filters.sort_by_key(|filter| filter.day);
-                let candidates = self.candidates(reader, filters).await?;
+                let mut candidates = self.candidates(reader, filters).await?;
+                candidates.sort_unstable_by_key(|(day, block)| Reverse((block.newest, *day, block.id)));
                 for part in candidates.chunks(TOGETHER.1) {
                     // What is newer than all that follows is complete.
                     let newest = part[0].1.newest.min(before_end);
@@ -193,7 +194,7 @@ impl Search<'_> {
         Scope { signal, tenant, day, services, least_ns: None }
     }
 
-    /// The blocks of `filters` that may have what is asked for, the newest first.
+    /// The blocks of `filters` that may have what is asked for.
     async fn candidates(&self, reader: &mut Reader, filters: &[Filters]) -> Result<Vec<Candidate>, Error> {
         let least = longest::level(self.least_ns);
         let mut candidates = Vec::new();
@@ -202,7 +203,6 @@ impl Search<'_> {
             let blocks = self.scope(day).levels(reader, filters).await?.into_iter();
             candidates.extend(blocks.filter(|block| block.level >= least).map(|block| (day, block)));
         }
-        candidates.sort_unstable_by_key(|(day, block)| Reverse((block.newest, *day, block.id)));
         Ok(candidates)
     }
 

@@ -326,7 +326,8 @@ impl Search<'_> {
         let mut found = Vec::new();
         for day in reader.days(Family::Spans, band) {
             let mut sql = self.matching((day, band), rows_max);
-            if self.ranks_before_services() {
+            let is_asked = self.ranks_before_services();
+            if is_asked {
                 let (table, by_ids) = (TRACES.on(day), self.dialect.by_ids());
                 sql = reader.sql(format!(
                     "SELECT {PART}, {} FROM ({}) AS l CROSS JOIN {table} AS t{by_ids} WHERE t.id = l.id",
@@ -334,7 +335,6 @@ impl Search<'_> {
                     sql.text
                 ));
             }
-            let is_asked = self.ranks_before_services();
             let read = |row: Row<'_>| {
                 let matches = if is_asked { row.get(MATCHES)? } else { true };
                 part((row, day), matches)

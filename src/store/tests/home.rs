@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::server::Server;
 use crate::store::Store;
 use crate::store::commit::Slot;
+use crate::store::connection::Connection;
 use crate::store::options::{Database, File, Options};
 use crate::store::postgres::login::Login;
 use crate::store::sql::Dialect;
@@ -62,6 +63,14 @@ impl Home {
     pub(in crate::store) async fn crash(&self, store: Store) -> Store {
         *store.inner.writer.lock().await = Slot::Stopped;
         self.reopen(store).await
+    }
+}
+
+/// A connection beside the store's own.
+pub(in crate::store) async fn beside(options: &Options) -> Connection {
+    match &options.database {
+        Database::Sqlite(file) => file.writer().await.unwrap().into(),
+        Database::Postgres(login) => login.connect().await.unwrap().into(),
     }
 }
 

@@ -20,13 +20,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::home::{Home, on_both, run};
+use self::home::{Home, beside, on_both, run};
 use super::Store;
 use super::blocks::Block;
-use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
-use super::options::Database;
 use super::options::Options;
 use super::read::rollups::RollupKind;
 use super::rollups;
@@ -316,10 +314,7 @@ fn a_newer_schema_is_refused() {
 
 /// Runs a statement behind the store's back.
 async fn tamper(options: &Options, sql: &str) {
-    let mut connection = match &options.database {
-        Database::Sqlite(file) => file.writer().await.unwrap().into(),
-        Database::Postgres(login) => Connection::from(login.connect().await.unwrap()),
-    };
+    let mut connection = beside(options).await;
     let sql = connection.sql(sql);
     connection.execute(sql).await.unwrap();
     connection.close().await.unwrap();

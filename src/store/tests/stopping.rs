@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::home::{Home, on_both};
+use super::home::{Home, beside, on_both};
 use super::{call, count};
-use crate::store::connection::Connection;
-use crate::store::options::Database;
 use crate::store::rows::Commit;
 
 #[test]
@@ -29,10 +27,7 @@ fn a_stop_writes_the_open_minutes_before_it_waits_for_questions() {
 }
 
 async fn open_minutes(home: &Home) -> i64 {
-    let mut connection = match home.options().database {
-        Database::Sqlite(file) => Connection::from(file.writer().await.unwrap()),
-        Database::Postgres(login) => Connection::from(login.connect().await.unwrap()),
-    };
+    let mut connection = beside(&home.options()).await;
     let sql = connection.sql("SELECT count(*) FROM open_minutes");
     let open = connection.first(sql, |row| row.get::<i64>(0)).await.unwrap().unwrap();
     connection.close().await.unwrap();
