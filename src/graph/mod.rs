@@ -1,5 +1,5 @@
 //! The service graph: what the joined spans of the last two hours say about operations, instances and the calls
-//! between them.
+//! between them; and how many log records there were of each template, minute by minute.
 //!
 //! Promise: the sums in memory equal those that the store keeps for the same buckets, whatever the order of
 //! arrival; [`Graph::covers`] says for which windows they are all here. Everything is derived: losing it loses
@@ -127,27 +127,31 @@ impl Graph {
     /// The smallest width whose buckets in memory hold everything known about `window`; none when the store has
     /// to be asked, as for a tenant that sent nothing since start.
     pub fn covers(&self, tenant: TenantNumber, window: Window) -> Option<i64> {
-        let tenant = self.tenant(tenant)?;
-        let tenant = read(&tenant);
-        [FINE_SECONDS, COARSE_SECONDS]
-            .into_iter()
-            .find(|width| tenant.ring(*width).is_some_and(|ring| ring.covers(window)))
+        [FINE_SECONDS, COARSE_SECONDS].into_iter().find(|width| self.covers_by(tenant, window, *width))
+    }
+
+    /// True when buckets of this width in memory hold everything known about `window`; log records are counted in those of
+    /// [`COARSE_SECONDS`] alone.
+    pub fn covers_by(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> bool {
+        let Some(tenant) = self.tenant(tenant) else { return false };
+        read(&tenant).ring(width_seconds).is_some_and(|ring| ring.covers(window))
     }
 
     /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
     /// is neither [`FINE_SECONDS`] nor [`COARSE_SECONDS`].
     pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> HashMap<Subject, Cell> {
-        self.merged_each(tenant, &[vec![(window, width_seconds)]]).pop().unwrap_or_default()
+        self.merged_each(tenant, &[vec![(window, width_seconds)]], |_| true).pop().unwrap_or_default()
     }
 
-    /// The same for several windows at once, each made of parts that differ in the width of their buckets: buckets that
-    /// windows have in common are read once.
+    /// The same for several windows at once, each made of parts that differ in the width of their buckets, and for the
+    /// subjects that `filter` picks: buckets that windows have in common are read once.
     pub fn merged_each(
         &self,
         tenant: TenantNumber,
         windows: &[Vec<(Window, i64)>],
+        filter: impl Fn(&Subject) -> bool,
     ) -> Vec<HashMap<Subject, Cell>> {
-        let merged = self.merged_of(tenant, windows, |_| true);
+        let merged = self.merged_of(tenant, windows, filter);
         merged.into_iter().map(|cells| cells.into_iter().collect()).collect()
     }
 
@@ -299,7 +303,10 @@ impl Tenant {
             return;
         }
         self.observations += observations;
-        if let Some(sum) = self.fine.cell(bucket_s, subject) {
+        if matches!(subject, Subject::Logs(..)) {
+            // Counted a minute at a time, as in the store.
+            self.fine.advance(bucket_s);
+        } else if let Some(sum) = self.fine.cell(bucket_s, subject) {
             sum.merge(cell);
         }
         if let Some(sum) = self.coarse.cell(coarse, subject) {

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
-use crate::model::id::{OperationId, ResourceId, ServiceId, TenantNumber};
+use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
+use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen, Subject};
 use crate::model::sketch::Sketch;
 use crate::model::time::{UnixNanos, Window};
@@ -141,9 +142,10 @@ fn idle_tenants_give_their_cells_back() {
 }
 
 fn any_observation() -> impl Strategy<Value = (TenantNumber, Observation)> {
-    let subject = (0..3_u8, 0..4_u32, 0..4_u32).prop_map(|(kind, a, b)| match kind {
+    let subject = (0..4_u8, 0..4_u32, 0..4_u32).prop_map(|(kind, a, b)| match kind {
         0 => operation(a),
         1 => edge(a, b),
+        2 => Subject::Logs(ServiceId(a), TemplateId(b), Severity::WARN),
         _ => Subject::Instance(ServiceId(a), ResourceId(b)),
     });
     (1..3_u32, subject, 0..3_000_i64, any::<u32>()).prop_map(|(tenant, subject, after, duration)| {
@@ -168,7 +170,8 @@ proptest! {
             let last = asked.to.minus(Duration::from_nanos(1)).bucket_seconds(width);
             for (_, observation) in observations.iter().filter(|(owner, _)| *owner == tenant) {
                 let bucket = observation.at.bucket_seconds(width);
-                if asked.from.bucket_seconds(width) <= bucket && bucket <= last {
+                let is_counted = width == COARSE_SECONDS || !matches!(observation.subject, Subject::Logs(..));
+                if is_counted && asked.from.bucket_seconds(width) <= bucket && bucket <= last {
                     sums.entry((bucket, observation.subject)).or_default().add(&observation.seen);
                 }
             }
@@ -215,9 +218,9 @@ proptest! {
             all.extend(calls);
             let fresh = Graph::new();
             record(&fresh, &all);
-            let wanted = fresh.merged_each(TENANT, &windows);
+            let wanted = fresh.merged_each(TENANT, &windows, |_| true);
             for _ in 0..4 {
-                prop_assert_eq!(&asked.merged_each(TENANT, &windows), &wanted);
+                prop_assert_eq!(&asked.merged_each(TENANT, &windows, |_| true), &wanted);
             }
         }
     }
@@ -235,7 +238,7 @@ fn ten_sealed_buckets_are_read_as_one() {
     };
     let before = read_at_once();
     for _ in 0..3 {
-        let sums = graph.merged_each(TENANT, &hour);
+        let sums = graph.merged_each(TENANT, &hour, |_| true);
         assert_eq!(sums[0][&operation(1)].count, 60);
     }
     assert_eq!(

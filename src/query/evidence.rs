@@ -82,9 +82,7 @@ impl Query {
         wanted: impl Fn(&Subject) -> bool + Clone + Send + 'static,
     ) -> Result<(i64, Vec<(i64, Subject, Cell)>), Error> {
         let width = window::step_for(window);
-        let cells = if width <= COARSE_SECONDS
-            && self.graph.covers(tenant, window).is_some_and(|covered| covered <= width)
-        {
+        let cells = if self.graph.covers_by(tenant, window, width) {
             let graph = self.graph.clone();
             let work = tokio::task::spawn_blocking(move || graph.series(tenant, window, width, wanted));
             return Ok((width, work.await.map_err(|_| Error::Abandoned)?));

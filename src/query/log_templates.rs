@@ -10,7 +10,6 @@ use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 use crate::store::read::logs::LogAsk;
-use crate::store::read::rollups::RollupKind;
 use crate::store::rows::TemplateRow;
 
 use super::error::Error;
@@ -84,7 +83,7 @@ impl Query {
         let Some(tenant) = self.tenant(scope) else {
             return Ok(TemplatesFound { templates: Vec::new(), window });
         };
-        let cells = self.store.merged_rollups(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await?;
+        let cells = self.logs_of(tenant, &[window]).await?.into_iter().flatten();
         let mut counts: HashMap<TemplateId, BTreeMap<Severity, u64>> = HashMap::new();
         for (subject, cell) in cells {
             let Subject::Logs(service, template, severity) = subject else { continue };

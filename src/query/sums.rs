@@ -29,32 +29,38 @@ impl Query {
 
     /// What happened in each of `windows`.
     pub(super) async fn sums_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
-        let parts: Vec<Vec<Part>> = windows.iter().map(|window| window::parts(*window)).collect();
-        let is_remembered = |part: &Part| {
-            self.graph.covers(tenant, part.window).is_some_and(|covered| covered <= part.width_seconds)
-        };
+        let parts = windows.iter().map(|window| window::parts(*window)).collect();
+        self.added_up(tenant, parts, &[RollupKind::Operation, RollupKind::Instance, RollupKind::Edge]).await
+    }
+
+    /// How many log records of each template came in each of `windows`, which are whole minutes.
+    pub(super) async fn logs_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
+        let part = |window: &Window| vec![Part { window: *window, width_seconds: COARSE_SECONDS }];
+        self.added_up(tenant, windows.iter().map(part).collect(), &[RollupKind::Logs]).await
+    }
+
+    /// The cells of subjects of these kinds in each of several windows, each made of parts.
+    async fn added_up(
+        &self,
+        tenant: TenantNumber,
+        parts: Vec<Vec<Part>>,
+        kinds: &'static [RollupKind],
+    ) -> Result<Vec<Sums>, Error> {
+        let is_remembered = |part: &Part| self.graph.covers_by(tenant, part.window, part.width_seconds);
         let (remembered, stored): (Vec<Vec<Part>>, Vec<Vec<Part>>) =
             parts.into_iter().map(|parts| parts.into_iter().partition::<Vec<Part>, _>(is_remembered)).unzip();
-        let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
-        let mut sums = self.stored(tenant, &stored, &kinds).await?;
+        let mut sums = self.stored(tenant, &stored, kinds).await?;
         let graph = self.graph.clone();
         let work = tokio::task::spawn_blocking(move || {
             fault::point("query.summed");
             let part = |part: &Part| (part.window, part.width_seconds);
             let parts: Vec<Vec<(Window, i64)>> =
                 remembered.iter().map(|parts| parts.iter().map(part).collect()).collect();
-            let more = graph.merged_each(tenant, &parts);
+            let more = graph.merged_each(tenant, &parts, |subject| kinds.contains(&RollupKind::of(subject)));
             sums.iter_mut().zip(more).for_each(|(sums, more)| add(sums, more));
             sums
         });
         work.await.map_err(|_| Error::Abandoned)
-    }
-
-    /// How many log records of each template came in each of `windows`, which are whole minutes.
-    pub(super) async fn logs_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
-        let part = |window: &Window| vec![Part { window: *window, width_seconds: COARSE_SECONDS }];
-        let parts: Vec<Vec<Part>> = windows.iter().map(part).collect();
-        self.stored(tenant, &parts, &[RollupKind::Logs]).await
     }
 
     /// What the store has of windows, each made of parts; what several have in common is read once.

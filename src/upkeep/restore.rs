@@ -45,7 +45,6 @@ pub async fn graph(store: &Store, graph: &Graph, now: UnixNanos) {
 }
 
 async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNanos) -> Result<(), Error> {
-    let kinds = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
     for service in store.names().services_of(tenant) {
         for operation in store.names().operations_of(service.id) {
             graph.declare(tenant, operation.id, service.id);
@@ -53,7 +52,10 @@ async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNa
     }
     let Some(range) = store.rollup_range(tenant).await? else { return Ok(()) };
     let newest = range.to.min(now.plus(AHEAD_MAX));
-    for (width, reach) in [(COARSE_SECONDS, COARSE_REACH), (FINE_SECONDS, FINE_REACH)] {
+    let of_spans = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
+    let all = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge, RollupKind::Logs];
+    let widths = [(COARSE_SECONDS, COARSE_REACH, &all[..]), (FINE_SECONDS, FINE_REACH, &of_spans)];
+    for (width, reach, kinds) in widths {
         let mut cells = Vec::new();
         let first = UnixNanos::from_seconds(
             newest.minus(reach).max(range.from).bucket_seconds(PART.as_secs() as i64),
@@ -61,7 +63,7 @@ async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNa
         let mut from = first;
         while from < newest {
             let part = Window::new(from, from.plus(PART));
-            cells.extend(store.rollups(tenant, width, part, &kinds).await?);
+            cells.extend(store.rollups(tenant, width, part, kinds).await?);
             from = part.to;
         }
         let since = (range.from < first).then_some(first.seconds());

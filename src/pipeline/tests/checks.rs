@@ -10,7 +10,7 @@ use super::store::{self, Store, Sums};
 use super::world::{Server, World};
 use crate::graph::Graph;
 use crate::model::batch::Signal;
-use crate::model::rollup::FINE_SECONDS;
+use crate::model::rollup::COARSE_SECONDS;
 use crate::model::time::{UnixNanos, Window};
 use crate::pipeline::{Handle, Options};
 
@@ -156,10 +156,10 @@ impl World {
 /// The sums of the graph.
 fn shown(graph: &Graph) -> Sums {
     let begin = UnixNanos(client::BEGIN);
-    let window = Window::new(begin, begin.plus(Duration::from_secs(FINE_SECONDS.unsigned_abs())));
+    let window = Window::new(begin, begin.plus(Duration::from_secs(COARSE_SECONDS.unsigned_abs())));
     let tenants = graph.tenants().into_iter();
     let cells = tenants.flat_map(|tenant| {
-        let merged = graph.merged(tenant, window, FINE_SECONDS).into_iter();
+        let merged = graph.merged(tenant, window, COARSE_SECONDS).into_iter();
         merged.map(move |(subject, cell)| ((tenant, subject), cell))
     });
     cells.collect()

@@ -44,6 +44,18 @@ pub enum RollupKind {
     Logs = 3,
 }
 
+impl RollupKind {
+    /// What this is.
+    pub const fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Operation(..) => Self::Operation,
+            Subject::Instance(..) => Self::Instance,
+            Subject::Edge(..) => Self::Edge,
+            Subject::Logs(..) => Self::Logs,
+        }
+    }
+}
+
 impl Store {
     /// The cells of `kinds` in the buckets of `width_seconds` that overlap `window`, by the start of their bucket
     /// in seconds and then by subject. Errs when there are more than [`CELLS_MAX`].
