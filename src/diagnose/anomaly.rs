@@ -4,9 +4,10 @@
 //! themselves, so that an incident never becomes its own baseline. An episode begins with the first of
 //! [`Options::buckets_min`] deviating buckets and ends with as many normal ones: one anomaly each, not one a bucket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::rollup::Subject;
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::UnixNanos;
 
 use super::evidence::Slice;
@@ -58,26 +59,33 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
     else {
         return Vec::new();
     };
-    let place = |slice: &Slice| (slice.subject, slice.width_s.max(1), slice.bucket_s);
-    let mut slices: Vec<Slice> = series.to_vec();
-    slices.sort_unstable_by_key(place);
-    slices.dedup_by(|more, known| {
-        let same = place(more) == place(known);
-        if same {
-            add(known, more);
-        }
-        same
-    });
     let mut found: Vec<Anomaly> = Vec::new();
-    for buckets in slices.chunk_by(|a, b| (a.subject, a.width_s.max(1)) == (b.subject, b.width_s.max(1))) {
-        let filled = filled(buckets, last.0);
-        let subject = buckets[0].subject;
-        for kind in [AnomalyKind::Errors, AnomalyKind::Latency, AnomalyKind::Traffic] {
+    for (subject, mut buckets) in by_subject(series) {
+        // They are most often in order already.
+        buckets.sort_by_key(|slice| slice.bucket_s);
+        let filled = filled(&buckets, last.0);
+        let mut kinds = vec![AnomalyKind::Latency, AnomalyKind::Traffic];
+        if filled.iter().any(|bucket| bucket.errors >= ERRORS_MIN) {
+            kinds.push(AnomalyKind::Errors);
+        }
+        for kind in kinds {
             found.extend(Detector { options, kind, subject }.run(&filled));
         }
     }
     found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
     found
+}
+
+/// The slices of each subject and width, by subject and width.
+fn by_subject(series: &[Slice]) -> Vec<(Subject, Vec<Slice>)> {
+    let mut by_width: BTreeMap<i64, SubjectMap<Vec<Slice>>> = BTreeMap::new();
+    for slice in series {
+        let own = by_width.entry(slice.width_s.max(1)).or_default();
+        own.entry(slice.subject).or_default().push(*slice);
+    }
+    let mut all: Vec<(Subject, Vec<Slice>)> = by_width.into_values().flatten().collect();
+    all.sort_by_key(|(subject, _)| *subject);
+    all
 }
 
 fn add(known: &mut Slice, more: &Slice) {
@@ -88,7 +96,8 @@ fn add(known: &mut Slice, more: &Slice) {
 }
 
 /// All buckets from the subject's first to the end of the whole series, empty ones included. `buckets` are those of one
-/// subject and width that hold anything, in order.
+/// subject and width that hold anything, in order; some may be
+/// of the same bucket.
 fn filled(buckets: &[Slice], end_s: i64) -> Vec<Slice> {
     let (Some(first), Some(latest)) = (buckets.first(), buckets.last()) else { return Vec::new() };
     let (subject, width_s) = (first.subject, first.width_s.max(1));

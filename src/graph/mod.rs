@@ -16,7 +16,6 @@ pub mod join;
 mod joined;
 mod ring;
 mod sealed;
-mod subject_hash;
 #[cfg(test)]
 mod tests;
 pub mod topology;
@@ -27,10 +26,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Folded, FoldedCell, Subject};
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 
 use ring::{Ring, Snapshot};
-use subject_hash::SubjectMap;
 use topology::Topology;
 
 /// Seconds for which fine buckets are kept, back from the newest.
@@ -139,7 +138,7 @@ impl Graph {
 
     /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
     /// is neither [`FINE_SECONDS`] nor [`COARSE_SECONDS`].
-    pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> HashMap<Subject, Cell> {
+    pub fn merged(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> SubjectMap<Cell> {
         self.merged_each(tenant, &[vec![(window, width_seconds)]], |_| true).pop().unwrap_or_default()
     }
 
@@ -150,7 +149,7 @@ impl Graph {
         tenant: TenantNumber,
         windows: &[Vec<(Window, i64)>],
         filter: impl Fn(&Subject) -> bool,
-    ) -> Vec<HashMap<Subject, Cell>> {
+    ) -> Vec<SubjectMap<Cell>> {
         let merged = self.merged_of(tenant, windows, filter);
         merged.into_iter().map(|cells| cells.into_iter().collect()).collect()
     }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use crate::model::rollup::{Cell, Subject};
 use crate::model::sketch::{Sketch, Tally};
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 
 use super::joined::{BUCKETS, Joined, Wanted};
 use super::sealed::Sealed;
-use super::subject_hash::SubjectMap;
 
 /// Blocks that one question makes for those that come after it: each costs about what reading its buckets does.
 const MADE_MAX: usize = 2;

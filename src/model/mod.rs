@@ -18,6 +18,7 @@ pub mod resource;
 pub mod rollup;
 pub mod sketch;
 pub mod span;
+pub mod subject_map;
 pub mod tenant;
 pub mod text;
 pub mod time;

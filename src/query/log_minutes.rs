@@ -82,7 +82,7 @@ impl LogMinutes {
         }
         let sums = windows.iter().map(|window| {
             let minutes = window.from.seconds()..window.to.seconds();
-            let mut sums = Sums::new();
+            let mut sums = Sums::default();
             for (_, subject, count) in self.counts.iter().filter(|(minute, ..)| minutes.contains(minute)) {
                 let cell: &mut Cell = sums.entry(*subject).or_default();
                 cell.count += count;

@@ -13,6 +13,7 @@ use crate::store::read::metrics::MetricName;
 
 use super::error::Error;
 use super::handle::Query;
+use super::sums::Sums;
 use super::window;
 
 /// What was counted about things with names.
@@ -60,7 +61,7 @@ impl Query {
         let known = self.known(service.tenant).await?.and_then(|known| window::clipped(asked, known));
         let mut sums = match known {
             Some(window) => self.sums(service.tenant, window).await?,
-            None => HashMap::new(),
+            None => Sums::default(),
         };
         let operations = self.names().operations_of(service.id).into_iter();
         let items = operations

@@ -10,7 +10,7 @@ use crate::diagnose::evidence::{Evidence, Slice};
 use crate::diagnose::split::{INSTANTS_MAX, Instant, Track, instants};
 use crate::diagnose::verdict::{Outcome, Verdict};
 use crate::model::id::{ServiceId, TenantNumber};
-use crate::model::rollup::Subject;
+use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 
@@ -28,6 +28,8 @@ const SILENCE_SLACK: Duration = Duration::from_secs(60);
 const PLAIN_AFTER: Duration = Duration::from_secs(300);
 /// Onsets so close are one.
 const SAME_ONSET: Duration = Duration::from_secs(10);
+/// How far back fine buckets are surely remembered.
+const FINE_REMEMBERED: Duration = Duration::from_secs(30 * 60);
 /// How long trouble must have lasted for it to be plain when it began.
 const PLAIN_FOR: Duration = Duration::from_secs(120);
 
@@ -304,6 +306,7 @@ impl Query {
             return Ok(with_asked(vec![(1.0, comparison)], Some(logs)));
         }
         let around = |Instant { at, weight }| {
+            let at = told(at, asked);
             let cut =
                 Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
             (weight, if at == asked.from { as_asked } else { cut })
@@ -318,6 +321,16 @@ impl Query {
         }
         Ok(with_asked(likely, Some(logs)))
     }
+}
+
+/// An instant as precisely as it matters: where most of a long window comes after it, to the minute, as half an hour back
+/// there are no finer buckets in memory.
+fn told(at: UnixNanos, asked: Window) -> UnixNanos {
+    if at <= asked.from || at.plus(FINE_REMEMBERED) > asked.to {
+        return at;
+    }
+    let half = Duration::from_secs(COARSE_SECONDS.unsigned_abs() / 2);
+    UnixNanos::from_seconds(at.plus(half).bucket_seconds(COARSE_SECONDS))
 }
 
 /// How long the time before an onset is.
@@ -340,4 +353,21 @@ fn span_tracks(window: Window, slices: &[Slice]) -> Vec<Track> {
         [Track::Level(slices.iter().map(mean).collect()), Track::Share(slices.iter().map(failed).collect())]
     });
     tracks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_far_back_is_told_to_the_minute() {
+        let at = UnixNanos::from_seconds;
+        let asked = Window::new(at(10), at(3_610));
+        for (instant, minute) in [(629, 600), (630, 660), (1_810, 1_800)] {
+            assert_eq!(told(at(instant), asked), at(minute));
+        }
+        for as_it_is in [10, 1_811, 3_505] {
+            assert_eq!(told(at(as_it_is), asked), at(as_it_is));
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! What was counted in windows of time, from the graph where it still remembers them, else from the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::fault;
 use crate::model::id::TenantNumber;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS};
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::rollups::RollupKind;
 
@@ -13,7 +14,7 @@ use super::handle::Query;
 use super::window::{self, Part};
 
 /// Sums by subject.
-pub type Sums = HashMap<Subject, Cell>;
+pub type Sums = SubjectMap<Cell>;
 
 impl Query {
     /// The time from which anything of the tenant is known, up to now.
@@ -100,7 +101,7 @@ fn together(parts: &[Vec<Part>], known: Vec<(Part, Sums)>) -> Vec<Sums> {
     let is_of = |piece: &Part, part: &Part| {
         piece.width_seconds == part.width_seconds && is_within(piece.window, part.window)
     };
-    let mut sums: Vec<Sums> = parts.iter().map(|_| Sums::new()).collect();
+    let mut sums: Vec<Sums> = parts.iter().map(|_| Sums::default()).collect();
     for (piece, cells) in known {
         let mut wanted: Vec<&mut Sums> = sums
             .iter_mut()
@@ -135,6 +136,7 @@ fn is_within(piece: Window, window: Window) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::model::id::OperationId;
+    use crate::model::rollup::Subject;
 
     use super::*;
 
@@ -160,8 +162,9 @@ mod tests {
     #[test]
     fn each_window_has_the_sum_of_its_pieces() {
         let parts = [window::parts(window(0, 600)), window::parts(window(180, 600))];
-        let counted =
-            |count| HashMap::from([(Subject::Operation(OperationId(1)), Cell { count, ..Cell::default() })]);
+        let counted = |count| {
+            Sums::from_iter([(Subject::Operation(OperationId(1)), Cell { count, ..Cell::default() })])
+        };
         let known = pieces(&parts).into_iter().zip([counted(3), counted(7)]).collect();
         let sums: Vec<u64> =
             together(&parts, known).iter().map(|sums| sums.values().map(|cell| cell.count).sum()).collect();

@@ -1,12 +1,13 @@
 //! Which time a question is about, and what it is compared with.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::diagnose::anomaly;
 use crate::diagnose::evidence::Slice;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::model::rollup::{COARSE_SECONDS, FINE_SECONDS, Subject};
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 
 /// Shortest baseline that is asked for, where so much is retained.
@@ -157,8 +158,8 @@ fn quarter_s(window: Window) -> i64 {
 }
 
 /// How much time each subject took within `window`.
-fn times_within(window: Window, slices: &[Slice]) -> HashMap<Subject, u64> {
-    let mut times: HashMap<Subject, u64> = HashMap::new();
+fn times_within(window: Window, slices: &[Slice]) -> SubjectMap<u64> {
+    let mut times: SubjectMap<u64> = SubjectMap::default();
     let (from, to) = (window.from.seconds(), window.to.seconds());
     for slice in slices.iter().filter(|slice| from < slice.bucket_s + slice.width_s && slice.bucket_s < to) {
         let sum = times.entry(slice.subject).or_default();
@@ -223,10 +224,13 @@ pub fn clipped(window: Window, known: Window) -> Option<Window> {
     (from < to).then(|| Window::new(from, to))
 }
 
-/// Both windows of a comparison, cut to what is known; the baseline only where anything of it is.
+/// Both windows of a comparison, cut to what is known; the baseline only where anything of it is. Where that begins does not
+/// matter to some seconds: it begins with a minute, so that there is one ragged end less to be read in fine buckets.
 pub fn known_part(comparison: Comparison, known: Window) -> (Window, Option<Window>) {
     let now = clipped(comparison.now, known).unwrap_or(comparison.now);
-    (now, clipped(comparison.before, known))
+    let before = comparison.before;
+    let from = UnixNanos::from_seconds(before.from.bucket_seconds(COARSE_SECONDS));
+    (now, clipped(Window::new(from, before.to), known))
 }
 
 /// The window widened to whole buckets of `width_seconds`.

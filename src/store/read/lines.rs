@@ -48,14 +48,12 @@ pub(super) const SPANS: &[&str] = &[
     "s.duration_ns",
 ];
 
-/// The columns `columns::OUTLINE`.
+/// The columns `columns::OUTLINE`, some of them put together: fewer take less.
 pub(super) const OUTLINES: &[&str] = &[
     "s.id",
     "t.trace_key",
-    "hex(s.span_id)",
-    "hex(s.parent_id)",
-    "s.operation_id",
-    "s.entry",
+    "hex(s.span_id || coalesce(s.parent_id, x''))",
+    "2 * s.operation_id + s.entry",
     "s.start_ns",
     "s.duration_ns",
 ];
@@ -73,6 +71,9 @@ pub(super) const LOGS: &[&str] = &[
     "hex(s.trace_id)",
     "hex(s.span_id)",
 ];
+
+/// Hexadecimal digits of the id of a span.
+const ID_DIGITS: usize = 16;
 
 /// Points without their details. Seventeen digits tell one number from the next; SQLite does not write the last of them
 /// right where numbers are very large or small, which therefore make the text unreadable.
@@ -152,13 +153,18 @@ pub(super) fn span(fields: &mut Fields<'_>, day: Day) -> Option<Found<SpanRow>> 
 
 /// Reads one row of [`OUTLINES`].
 pub(super) fn outline(fields: &mut Fields<'_>, day: Day) -> Option<Found<SpanOutline>> {
-    let id = fields.number()?;
+    let (id, trace_key) = (fields.number()?, TraceKey(fields.number()?));
+    let (span_id, parent_id) = fields.text()?.split_at_checked(ID_DIGITS)?;
+    let operation: u64 = fields.number()?;
     let row = SpanOutline {
-        trace_key: TraceKey(fields.number()?),
-        span_id: SpanId::from_hex(fields.text()?).ok()?,
-        parent_id: fields.optional(|text| SpanId::from_hex(text).ok())?,
-        operation: OperationId(fields.number()?),
-        entry: fields.number::<u8>()? != 0,
+        trace_key,
+        span_id: SpanId::from_hex(span_id).ok()?,
+        parent_id: match parent_id {
+            "" => None,
+            parent_id => Some(SpanId::from_hex(parent_id).ok()?),
+        },
+        operation: OperationId(u32::try_from(operation / 2).ok()?),
+        entry: operation % 2 == 1,
         start: day.after(fields.number()?),
         duration_ns: fields.number()?,
     };

@@ -13,6 +13,7 @@ use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNum
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Subject};
 use crate::model::sketch::Sketch;
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::store::Store;
 use crate::store::day::Day;
@@ -88,8 +89,8 @@ impl Store {
         width_seconds: i64,
         window: Window,
         kinds: &[RollupKind],
-    ) -> Result<HashMap<Subject, Cell>, Error> {
-        let mut cells: HashMap<Subject, Cell> = HashMap::new();
+    ) -> Result<SubjectMap<Cell>, Error> {
+        let mut cells: SubjectMap<Cell> = SubjectMap::default();
         let mut reader = self.reader().await?;
         let parts = match width_seconds {
             COARSE_SECONDS => long::parts(&mut reader, window).await?,

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -9,6 +9,7 @@ use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNum
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen, Subject};
 use crate::model::span::Status;
+use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
@@ -53,7 +54,7 @@ fn rollups_are_what_was_observed() {
         let whole = |at: i64| at.div_euclid(width) * width;
         let (from, to) = (whole(window.from.seconds()), whole(window.to.seconds() - 1) + width);
         let mut cells: BTreeMap<(i64, Subject), Cell> = BTreeMap::new();
-        let mut merged: HashMap<Subject, Cell> = HashMap::new();
+        let mut merged: SubjectMap<Cell> = SubjectMap::default();
         for (tenant, seen) in &observations {
             let fine_logs = width == FINE_SECONDS && matches!(seen.subject, Subject::Logs(..));
             if *tenant == tenants[0] && (from..to).contains(&seen.at.seconds()) && !fine_logs {

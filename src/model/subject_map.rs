@@ -1,17 +1,17 @@
-//! A quick hash for subjects. Their parts are numbers that the store hands out in sequence, so nobody outside
+//! Maps by subject with a quick hash. Subjects' parts are numbers that the store hands out in sequence, so nobody outside
 //! can choose them to collide, and the keyed hash of the standard library would only cost time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::model::rollup::Subject;
+use super::rollup::Subject;
 
 /// A map by subject.
-pub(super) type SubjectMap<V> = HashMap<Subject, V, BuildHasherDefault<SubjectHasher>>;
+pub type SubjectMap<V> = HashMap<Subject, V, BuildHasherDefault<SubjectHasher>>;
 
 /// Multiplies and rotates each word in; the last step carries high bits down to where the table looks.
 #[derive(Debug, Default)]
-pub(super) struct SubjectHasher(u64);
+pub struct SubjectHasher(u64);
 
 impl SubjectHasher {
     fn mix(&mut self, word: u64) {
@@ -30,6 +30,10 @@ impl Hasher for SubjectHasher {
 
     fn write_u32(&mut self, word: u32) {
         self.mix(u64::from(word));
+    }
+
+    fn write_i64(&mut self, word: i64) {
+        self.mix(word as u64);
     }
 
     fn write_isize(&mut self, word: isize) {
