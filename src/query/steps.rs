@@ -19,8 +19,6 @@ use super::handle::Query;
 
 /// Spans, and log records, of each window that are looked at: the newest.
 const LOOKED_AT_MAX: usize = 10_000;
-/// Those of each baseline where there are several.
-const OF_EACH_MAX: usize = 5_000;
 /// Steps of one span that are counted.
 const STEPS_MAX: usize = 200;
 /// Times that an operation must have taken a step, in both windows, for what follows it to be compared.
@@ -39,8 +37,6 @@ type Counts = BTreeMap<Place, BTreeMap<Step, u64>>;
 #[derive(Debug)]
 pub(super) struct Newest {
     window: Window,
-    /// How many of each there are at most.
-    most: usize,
     spans: Vec<SpanOutline>,
     logs: Vec<StoredLog>,
 }
@@ -66,21 +62,22 @@ impl Query {
         let comparable = || compared.iter().filter_map(|(window, baseline)| Some((*window, (*baseline)?)));
         let longest = comparable().map(|(window, _)| window).min_by_key(|window| window.from);
         let Some(longest) = longest else { return Ok(vec![Vec::new(); compared.len()]) };
-        let now = match known.and_then(|known| known.end_of(longest)) {
-            Some(now) => now,
-            None => Box::pin(self.newest(tenant, longest)).await?,
-        };
-        let windows: Vec<Window> = comparable().map(|(_, baseline)| baseline).collect();
-        let most = if windows.len() > 1 { OF_EACH_MAX } else { LOOKED_AT_MAX };
+        let now = known.and_then(|known| known.end_of(longest));
+        let windows: Vec<Window> = now
+            .is_none()
+            .then_some(longest)
+            .into_iter()
+            .chain(comparable().map(|(_, baseline)| baseline))
+            .collect();
         // Each takes as long as the other: two at a time.
         let (first, second) = windows.split_at(windows.len() / 2);
         let (more, rest) = tokio::try_join!(
-            Box::pin(self.newest_of_each(tenant, first, most)),
-            Box::pin(self.newest_of_each(tenant, second, most)),
+            Box::pin(self.newest_of_each(tenant, first)),
+            Box::pin(self.newest_of_each(tenant, second)),
         )?;
-        let read: Vec<Newest> = more.into_iter().chain(rest).collect();
+        let read: Vec<Newest> = now.into_iter().chain(more).chain(rest).collect();
         let operations: BTreeSet<OperationId> =
-            read.iter().chain([&now]).flat_map(|newest| &newest.spans).map(|span| span.operation).collect();
+            read.iter().flat_map(|newest| &newest.spans).map(|span| span.operation).collect();
         let info = |operation| self.names().operation_info(operation);
         let owners = operations.into_iter().filter_map(|id| Some((id, info(id)?)));
         let owners = owners.map(|(id, info)| (id, (info.service, info.kind))).collect();
@@ -88,6 +85,7 @@ impl Query {
             (Known { tenant, owners, statements: statements(templates) }, compared.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut read = read.into_iter();
+            let Some(now) = read.next() else { return vec![Vec::new(); compared.len()] };
             let mut last: Option<(UnixNanos, Counts)> = None;
             let mut of = |(window, baseline): (Window, Option<Window>)| {
                 let Some(baseline) = baseline else { return Vec::new() };
@@ -106,35 +104,26 @@ impl Query {
         work.await.map_err(|_| Error::Abandoned)
     }
 
-    async fn newest_of_each(
-        &self,
-        tenant: TenantNumber,
-        windows: &[Window],
-        most: usize,
-    ) -> Result<Vec<Newest>, Error> {
+    async fn newest_of_each(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Newest>, Error> {
         let mut found = Vec::new();
         for window in windows {
-            found.push(Box::pin(self.newest_of(tenant, *window, most)).await?);
+            found.push(Box::pin(self.newest(tenant, *window)).await?);
         }
         Ok(found)
     }
 
     /// The newest spans and log records of `window`.
     pub(super) async fn newest(&self, tenant: TenantNumber, window: Window) -> Result<Newest, Error> {
-        self.newest_of(tenant, window, LOOKED_AT_MAX).await
-    }
-
-    /// The same, at most so many.
-    async fn newest_of(&self, tenant: TenantNumber, window: Window, most: usize) -> Result<Newest, Error> {
-        let spans = self.store.span_outlines(tenant, window, most).await?;
+        let spans = self.store.span_outlines(tenant, window, LOOKED_AT_MAX).await?;
         if spans.is_empty() {
-            return Ok(Newest { window, most, spans, logs: Vec::new() });
+            return Ok(Newest { window, spans, logs: Vec::new() });
         }
         // Records before the spans that are known belong to others.
-        let from = spans.last().filter(|_| spans.len() == most).map_or(window.from, |last| last.start);
-        let logs = LogAsk::newest(Window::new(from, window.to), most);
+        let from =
+            spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(window.from, |last| last.start);
+        let logs = LogAsk::newest(Window::new(from, window.to), LOOKED_AT_MAX);
         let logs = self.store.logs(tenant, &logs).await?.items;
-        Ok(Newest { window, most, spans, logs })
+        Ok(Newest { window, spans, logs })
     }
 }
 
@@ -145,16 +134,16 @@ impl Newest {
             return None;
         }
         let spans: Vec<SpanOutline> = self.spans.iter().filter(|it| part.from <= it.start).copied().collect();
-        let from = spans.last().filter(|_| spans.len() == self.most).map_or(part.from, |last| last.start);
+        let from = spans.last().filter(|_| spans.len() == LOOKED_AT_MAX).map_or(part.from, |last| last.start);
         let logs = if spans.is_empty() { &[][..] } else { &self.logs[..] };
         let logs = logs.iter().filter(|log| from <= log.row.time).cloned().collect();
-        Some(Self { window: part, most: self.most, spans, logs })
+        Some(Self { window: part, spans, logs })
     }
 
     /// From when on everything in `window` is known.
     fn known_from(&self, window: Window) -> UnixNanos {
-        let span = self.spans.last().filter(|_| self.spans.len() == self.most).map(|last| last.start);
-        let log = self.logs.last().filter(|_| self.logs.len() == self.most).map(|last| last.row.time);
+        let span = self.spans.last().filter(|_| self.spans.len() == LOOKED_AT_MAX).map(|last| last.start);
+        let log = self.logs.last().filter(|_| self.logs.len() == LOOKED_AT_MAX).map(|last| last.row.time);
         [span, log].into_iter().flatten().fold(window.from, UnixNanos::max)
     }
 }
