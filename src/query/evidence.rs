@@ -114,9 +114,19 @@ impl Query {
         tenant: TenantNumber,
         cut: &[(Window, Option<Window>)],
     ) -> Result<Vec<Evidence>, Error> {
+        self.counted_about(tenant, cut, None).await
+    }
+
+    /// The same of those subjects alone that are about some numbers, where there are any.
+    pub(super) async fn counted_about(
+        &self,
+        tenant: TenantNumber,
+        cut: &[(Window, Option<Window>)],
+        numbers: Option<BTreeSet<u32>>,
+    ) -> Result<Vec<Evidence>, Error> {
         let windows: Vec<Window> =
             cut.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
-        let mut sums = self.sums_of(tenant, &windows).await?.into_iter();
+        let mut sums = self.sums_about(tenant, &windows, numbers).await?.into_iter();
         let mut all = Vec::new();
         for (now, baseline) in cut {
             let mut evidence = Evidence { baseline: *baseline, ..Evidence::empty(*now) };

@@ -134,15 +134,27 @@ impl Query {
     pub(super) async fn readings(
         &self,
         tenant: TenantNumber,
-        (before, asked, until): (UnixNanos, UnixNanos, UnixNanos),
+        asked: (UnixNanos, UnixNanos, UnixNanos),
     ) -> Result<Readings, Error> {
-        let Measures { series, calls, more } = self.measures(tenant).await?;
+        self.readings_of(tenant, asked, |_| true).await
+    }
+
+    /// The same of those series alone that are wanted.
+    pub(super) async fn readings_of(
+        &self,
+        tenant: TenantNumber,
+        (before, asked, until): (UnixNanos, UnixNanos, UnixNanos),
+        is_wanted: impl Fn(&StoredSeries) -> bool,
+    ) -> Result<Readings, Error> {
+        let Measures { mut series, mut calls, more } = self.measures(tenant).await?;
         let since = series.iter().chain(&calls).map(|series| series.first_seen).min();
         let long_before = asked.minus(SERIES_BASELINE).max(since.unwrap_or(before));
         // Nothing is known from before the first of them was seen.
         let before = before.min(long_before).max(since.unwrap_or(before)).min(until);
         let plan = plan(Window::new(before, until));
         let mut unread = if more { SERIES_MAX } else { 0 };
+        series.retain(&is_wanted);
+        calls.retain(&is_wanted);
         let series = self.values(tenant, series, plan, level_of, &mut unread).await?;
         let calls = self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await?;
         Ok(Readings { since, plan, series, calls, unread })

@@ -1,11 +1,14 @@
 //! Evidence opened again: what a handle names is looked up, and observed anew.
 
+use std::collections::BTreeSet;
+
 use crate::diagnose::evidence::Evidence;
 use crate::diagnose::observed::{Observed, observed};
 use crate::diagnose::verdict::{Reference, Summary};
 use crate::model::id::{OperationId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
+use crate::store::read::NAMED_MAX;
 use crate::store::read::metrics::{SERIES_MAX, SeriesAsk};
 use crate::store::read::trace::TRACE_SPANS_MAX;
 use crate::store::rows::SpanRow;
@@ -95,9 +98,23 @@ impl Query {
             return Ok(Reopened::Nothing);
         }
         let before = window::plain(window).before;
-        let now = Box::pin(self.evidence_for(tenant, named, window, before)).await?;
-        let earlier =
-            Box::pin(self.evidence_for(tenant, named, before, window::plain(before).before)).await?;
+        let (now, earlier) = match named {
+            Named::Template(_) => {
+                (self.records_in(tenant, window).await?, self.records_in(tenant, before).await?)
+            }
+            Named::Series(id) => {
+                let earlier = (before, window::plain(before).before);
+                let now = Box::pin(self.levels_in(tenant, *id, (window, before))).await?;
+                (now, Box::pin(self.levels_in(tenant, *id, earlier)).await?)
+            }
+            _ => {
+                let numbers = numbers(&references);
+                let both = [(window, None), (before, None)];
+                let mut counted = self.counted_about(tenant, &both, numbers).await?.into_iter();
+                let mut next = |window| counted.next().unwrap_or_else(|| Evidence::empty(window));
+                (next(window), next(before))
+            }
+        };
         let size = |observed: &Option<Observed>| match observed {
             Some(Observed::Requests(it)) => it.count,
             Some(Observed::Records(count)) => *count,
@@ -112,31 +129,25 @@ impl Query {
         Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
     }
 
-    /// What is known of a window, as far as the handle needs it.
-    async fn evidence_for(
+    /// The log records of a window.
+    async fn records_in(&self, tenant: TenantNumber, window: Window) -> Result<Evidence, Error> {
+        let patterns = self.store.templates(Some(tenant)).await?;
+        let found = self.templates(tenant, &[(window, None)], (&patterns, None)).await?;
+        let templates = found.into_iter().flatten().collect();
+        Ok(Evidence { templates, ..Evidence::empty(window) })
+    }
+
+    /// A series in a window, and in the time before it.
+    async fn levels_in(
         &self,
         tenant: TenantNumber,
-        named: &Named,
-        window: Window,
-        before: Window,
+        id: SeriesId,
+        (window, before): (Window, Window),
     ) -> Result<Evidence, Error> {
-        let mut evidence = Evidence::empty(window);
-        match named {
-            Named::Template(_) => {
-                let patterns = self.store.templates(Some(tenant)).await?;
-                let found = self.templates(tenant, &[(window, None)], (&patterns, None)).await?;
-                evidence.templates = found.into_iter().flatten().collect();
-            }
-            Named::Series(_) => {
-                let readings = Box::pin(self.readings(tenant, (before.from, window.from, window.to))).await?;
-                evidence.series = self.measured(tenant, &readings, window, before.from).series;
-            }
-            _ => {
-                let counted = self.counted(tenant, &[(window, None)]).await?;
-                evidence = counted.into_iter().next().unwrap_or(evidence);
-            }
-        }
-        Ok(evidence)
+        let asked = (before.from, window.from, window.to);
+        let readings = Box::pin(self.readings_of(tenant, asked, |series| series.id == id)).await?;
+        let series = self.measured(tenant, &readings, window, before.from).series;
+        Ok(Evidence { series, ..Evidence::empty(window) })
     }
 
     /// Everything that has the name of a handle, with what it is.
@@ -247,4 +258,18 @@ impl Query {
             }
         })
     }
+}
+
+/// The numbers of what is referred to; none where there are too many to be asked about.
+fn numbers(references: &[(Reference, String)]) -> Option<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    for (reference, _) in references {
+        match *reference {
+            Reference::Operation { id, .. } => numbers.extend([id.0]),
+            Reference::Edge { from, to } => numbers.extend([from.0, to.0]),
+            Reference::Instance { resource, .. } => numbers.extend([resource.0]),
+            _ => {}
+        }
+    }
+    (numbers.len() <= NAMED_MAX).then_some(numbers)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::fault;
 use crate::model::id::TenantNumber;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
 use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
-use crate::store::read::rollups::RollupKind;
+use crate::store::read::rollups::{RollupKind, is_about};
 
 use super::error::Error;
 use super::handle::Query;
@@ -30,34 +30,50 @@ impl Query {
 
     /// What happened in each of `windows`.
     pub(super) async fn sums_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
+        self.sums_about(tenant, windows, None).await
+    }
+
+    /// The same for those subjects alone that are about some numbers, where there are any.
+    pub(super) async fn sums_about(
+        &self,
+        tenant: TenantNumber,
+        windows: &[Window],
+        numbers: Option<BTreeSet<u32>>,
+    ) -> Result<Vec<Sums>, Error> {
         let parts = windows.iter().map(|window| window::parts(*window)).collect();
-        self.added_up(tenant, parts, &[RollupKind::Operation, RollupKind::Instance, RollupKind::Edge]).await
+        let kinds = &[RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
+        self.added_up(tenant, parts, (kinds, numbers)).await
     }
 
     /// How many log records of each template came in each of `windows`, which are whole minutes.
     pub(super) async fn logs_of(&self, tenant: TenantNumber, windows: &[Window]) -> Result<Vec<Sums>, Error> {
         let part = |window: &Window| vec![Part { window: *window, width_seconds: COARSE_SECONDS }];
-        self.added_up(tenant, windows.iter().map(part).collect(), &[RollupKind::Logs]).await
+        self.added_up(tenant, windows.iter().map(part).collect(), (&[RollupKind::Logs], None)).await
     }
 
-    /// The cells of subjects of these kinds in each of several windows, each made of parts.
+    /// The cells of subjects of some kinds, or of those alone that are about some numbers, in each of several windows, each
+    /// made of parts.
     async fn added_up(
         &self,
         tenant: TenantNumber,
         parts: Vec<Vec<Part>>,
-        kinds: &'static [RollupKind],
+        (kinds, numbers): (&'static [RollupKind], Option<BTreeSet<u32>>),
     ) -> Result<Vec<Sums>, Error> {
         let is_remembered = |part: &Part| self.graph.covers_by(tenant, part.window, part.width_seconds);
         let (remembered, stored): (Vec<Vec<Part>>, Vec<Vec<Part>>) =
             parts.into_iter().map(|parts| parts.into_iter().partition::<Vec<Part>, _>(is_remembered)).unzip();
-        let mut sums = self.stored(tenant, &stored, kinds).await?;
+        let mut sums = self.stored(tenant, &stored, (kinds, numbers.as_ref())).await?;
         let graph = self.graph.clone();
         let work = tokio::task::spawn_blocking(move || {
             fault::point("query.summed");
             let part = |part: &Part| (part.window, part.width_seconds);
             let parts: Vec<Vec<(Window, i64)>> =
                 remembered.iter().map(|parts| parts.iter().map(part).collect()).collect();
-            let more = graph.merged_each(tenant, &parts, |subject| kinds.contains(&RollupKind::of(subject)));
+            let is_wanted = |subject: &Subject| {
+                kinds.contains(&RollupKind::of(subject))
+                    && numbers.as_ref().is_none_or(|numbers| is_about(subject, numbers))
+            };
+            let more = graph.merged_each(tenant, &parts, is_wanted);
             sums.iter_mut().zip(more).for_each(|(sums, more)| add(sums, more));
             sums
         });
@@ -69,12 +85,19 @@ impl Query {
         &self,
         tenant: TenantNumber,
         parts: &[Vec<Part>],
-        kinds: &[RollupKind],
+        (kinds, numbers): (&[RollupKind], Option<&BTreeSet<u32>>),
     ) -> Result<Vec<Sums>, Error> {
         let mut known = Vec::new();
         for piece in pieces(parts) {
             let Part { window, width_seconds } = piece;
-            known.push((piece, self.store.merged_rollups(tenant, width_seconds, window, kinds).await?));
+            let cells = match numbers {
+                Some(numbers) => {
+                    let about = (kinds, numbers);
+                    self.store.merged_rollups_about(tenant, width_seconds, window, about).await?
+                }
+                None => self.store.merged_rollups(tenant, width_seconds, window, kinds).await?,
+            };
+            known.push((piece, cells));
         }
         Ok(together(parts, known))
     }
@@ -136,7 +159,6 @@ fn is_within(piece: Window, window: Window) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::model::id::OperationId;
-    use crate::model::rollup::Subject;
 
     use super::*;
 

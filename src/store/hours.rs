@@ -149,7 +149,7 @@ impl Store {
         let mut reader = self.reader().await?;
         let mut cells: HashMap<Place, Cell> = HashMap::new();
         for tenant in tenants {
-            let ask = Ask { tenant, width_seconds: COARSE_SECONDS, window, kinds: &KINDS };
+            let ask = Ask { tenant, width_seconds: COARSE_SECONDS, window, kinds: &KINDS, only: None };
             walk(&mut reader, &ask, |_, subject, cell| {
                 let place = Place { tenant, width: HOUR_SECONDS, bucket: hour, subject: columns(subject) };
                 cells.entry(place).or_default().merge(&cell);

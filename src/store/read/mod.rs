@@ -13,7 +13,7 @@
 //! Files in reading order: `reader` (a connection for the length of one question), `columns` (rows as they come
 //! out of the tables), `promising` (which blocks may hold attributes or long spans), `details` (the packed rest, out of the blocks), `scan`
 //! (newest first over several indexes), `sift` (attributes that few rows have), `longest` (long spans); then one file a question: [`trace`],
-//! [`summaries`] and `parts` (of traces), [`spans`], [`outlines`] (of spans), [`logs`], [`rollups`] and `long` (over hours), [`minutes`] (far apart), [`edges`],
+//! [`summaries`] and `parts` (of traces), [`spans`], [`outlines`] (of spans), [`logs`], [`rollups`], `known` (of which time) and `long` (over hours), [`minutes`] (far apart), [`edges`],
 //! [`templates`], [`metrics`] and [`metric_hours`] (what was reckoned of their points), [`counts`]; and [`sql`], in which the operator asks.
 //!
 //! The questions are methods of [`Store`](super::Store).
@@ -25,6 +25,7 @@ mod details;
 pub mod edges;
 pub mod exemplars;
 mod investigations;
+mod known;
 mod lines;
 pub mod logs;
 mod long;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::columns::Columns;
 use super::lines::{self, Fields};
 use super::long;
-use super::reader::Reader;
+use super::reader::{Reader, check_named};
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Subject};
@@ -69,7 +69,7 @@ impl Store {
     ) -> Result<Vec<(i64, Subject, Cell)>, Error> {
         let mut cells = Vec::new();
         let mut reader = self.reader().await?;
-        let ask = Ask { tenant, width_seconds, window, kinds };
+        let ask = Ask { tenant, width_seconds, window, kinds, only: None };
         walk(&mut reader, &ask, |bucket, subject, cell| {
             cells.push((bucket, subject, cell));
             cells.len() <= CELLS_MAX
@@ -90,14 +90,31 @@ impl Store {
         window: Window,
         kinds: &[RollupKind],
     ) -> Result<SubjectMap<Cell>, Error> {
+        self.merged_of(Ask { tenant, width_seconds, window, kinds, only: None }).await
+    }
+
+    /// The same for those subjects alone that [`is_about`] `numbers`, which takes less. Errs where these are more than
+    /// [`NAMED_MAX`](super::NAMED_MAX).
+    pub async fn merged_rollups_about(
+        &self,
+        tenant: TenantNumber,
+        width_seconds: i64,
+        window: Window,
+        (kinds, numbers): (&[RollupKind], &BTreeSet<u32>),
+    ) -> Result<SubjectMap<Cell>, Error> {
+        check_named("subjects", numbers.len())?;
+        self.merged_of(Ask { tenant, width_seconds, window, kinds, only: Some(numbers) }).await
+    }
+
+    async fn merged_of(&self, ask: Ask<'_>) -> Result<SubjectMap<Cell>, Error> {
         let mut cells: SubjectMap<Cell> = SubjectMap::default();
         let mut reader = self.reader().await?;
-        let parts = match width_seconds {
-            COARSE_SECONDS => long::parts(&mut reader, window).await?,
-            _ => vec![(width_seconds, window)],
+        let parts = match ask.width_seconds {
+            COARSE_SECONDS => long::parts(&mut reader, ask.window).await?,
+            width_seconds => vec![(width_seconds, ask.window)],
         };
         for (width_seconds, window) in parts {
-            let ask = Ask { tenant, width_seconds, window, kinds };
+            let ask = Ask { width_seconds, window, ..ask };
             walk(&mut reader, &ask, |_, subject, cell| {
                 cells.entry(subject).or_default().merge(&cell);
                 cells.len() <= CELLS_MAX
@@ -143,75 +160,6 @@ impl Store {
         reader.finish().await?;
         Ok(cells)
     }
-
-    /// The time from the first bucket to the end of the last, of all widths, as precisely as the narrowest tell; none where
-    /// there is no bucket.
-    pub async fn rollup_range(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
-        let mut reader = self.reader().await?;
-        let mut range: Option<Window> = None;
-        for (family, width) in WIDTHS {
-            let mut days = reader.all_days(family);
-            // The newest bucket is in the newest tables that the tenant has, the first in the oldest ones.
-            for end in [true, false] {
-                for day in &days {
-                    let table = family.tables()[0].on(*day);
-                    let one = |which: &str| {
-                        let of_width = match family {
-                            Family::Fine => String::new(),
-                            _ => format!(" AND width = {width}"),
-                        };
-                        format!(
-                            "(SELECT {which}(bucket) FROM {table} WHERE tenant_id = {}{of_width})",
-                            tenant.0
-                        )
-                    };
-                    let sql = reader.sql(format!("SELECT {}, {}", one("min"), one("max")));
-                    let ends =
-                        reader.first(sql, |row| Ok((row.get::<Option<i64>>(0)?, row.get::<Option<i64>>(1)?)));
-                    if let Some((Some(first), Some(last))) = ends.await? {
-                        let to = UnixNanos::from_seconds(last.saturating_add(width));
-                        let found = Window::new(UnixNanos::from_seconds(first), to);
-                        range = Some(range.map_or(found, |range| reaching(range, found, width)));
-                        break;
-                    }
-                }
-                if end {
-                    days.reverse();
-                }
-            }
-        }
-        reader.finish().await?;
-        Ok(range)
-    }
-
-    /// The tenants that have roll-ups, by number.
-    pub async fn rollup_tenants(&self) -> Result<Vec<TenantNumber>, Error> {
-        let mut reader = self.reader().await?;
-        let mut tenants = BTreeSet::new();
-        for (family, _) in WIDTHS {
-            for day in reader.all_days(family) {
-                let table = family.tables()[0].on(day);
-                let sql = reader.sql(format!(
-                    "WITH RECURSIVE tenants_of (id) AS (SELECT min(tenant_id) FROM {table} UNION ALL \
-                     SELECT (SELECT min(r.tenant_id) FROM {table} r WHERE r.tenant_id > tenants_of.id) \
-                     FROM tenants_of WHERE id IS NOT NULL) SELECT id FROM tenants_of WHERE id IS NOT NULL"
-                ));
-                tenants.extend(reader.all(sql, |row| Ok(TenantNumber(row.get(0)?))).await?);
-            }
-        }
-        reader.finish().await?;
-        Ok(tenants.into_iter().collect())
-    }
-}
-
-/// The time that is known by narrow buckets and by wider ones: where both end within one wide bucket, the narrow ones tell
-/// where.
-fn reaching(narrow: Window, wide: Window, width_seconds: i64) -> Window {
-    let width_ns = width_seconds.saturating_mul(NANOS_PER_SECOND);
-    let is_within = |one: UnixNanos, other: UnixNanos| one.0.saturating_sub(other.0).abs() < width_ns;
-    let from = if is_within(narrow.from, wide.from) { narrow.from } else { narrow.from.min(wide.from) };
-    let to = if is_within(narrow.to, wide.to) { narrow.to } else { narrow.to.max(wide.to) };
-    Window::new(from, to)
 }
 
 /// Hands the totals of the cells of one width in a window to `take`, each with the beginning of its step, which it may
@@ -272,16 +220,26 @@ async fn totals(
     Ok(())
 }
 
-/// The families of roll-ups and their widths in seconds.
-const WIDTHS: [(Family, i64); 3] =
-    [(Family::Fine, FINE_SECONDS), (Family::Minute, COARSE_SECONDS), (Family::Hour, HOUR_SECONDS)];
-
 /// Which cells.
+#[derive(Clone, Copy)]
 pub(in crate::store) struct Ask<'a> {
     pub(in crate::store) tenant: TenantNumber,
     pub(in crate::store) width_seconds: i64,
     pub(in crate::store) window: Window,
     pub(in crate::store) kinds: &'a [RollupKind],
+    /// Those alone that are about these numbers.
+    pub(in crate::store) only: Option<&'a BTreeSet<u32>>,
+}
+
+/// Whether one of `numbers` is that of an operation, a service, an instance or a log template that a subject is made of.
+pub fn is_about(subject: &Subject, numbers: &BTreeSet<u32>) -> bool {
+    let parts = match *subject {
+        Subject::Operation(operation) => [operation.0, operation.0],
+        Subject::Instance(service, resource) => [service.0, resource.0],
+        Subject::Edge(from, to) => [from.0, to.0],
+        Subject::Logs(service, template, _) => [service.0, template.0],
+    };
+    parts.iter().any(|part| numbers.contains(part))
 }
 
 /// Hands every cell to `take`, bucket by bucket, until that answers that there are too many.
@@ -299,7 +257,7 @@ pub(in crate::store) async fn walk(
     let mut days = reader.days_between(family, days);
     days.reverse();
     let mut taken = |bucket: i64, subject: Subject, cell: Cell| {
-        if take(bucket, subject, cell) {
+        if ask.only.is_some_and(|numbers| !is_about(&subject, numbers)) || take(bucket, subject, cell) {
             return Ok(());
         }
         Err(Error::TooMuch { what: "roll-ups", max: CELLS_MAX })
@@ -323,7 +281,12 @@ pub(in crate::store) async fn walk(
             family.tables()[0].on(day),
             ask.tenant.0,
         ));
-        sql.push(dialect.is_one_of(ask.kinds.iter().map(|kind| *kind as i64))).push(grouped);
+        sql.push(dialect.is_one_of(ask.kinds.iter().map(|kind| *kind as i64)));
+        if let Some(numbers) = ask.only {
+            let numbers = dialect.is_one_of(numbers.iter().map(|number| i64::from(*number)));
+            sql.push(format_args!(" AND (a{numbers} OR b{numbers})"));
+        }
+        sql.push(grouped);
         let lines = reader.all(sql, |row| {
             let columns = Columns { row, what: "roll-up" };
             let (bucket, kind) = (columns.number(0)?, columns.number(1)?);
@@ -470,22 +433,4 @@ fn unhex(text: &str, bytes: &mut Vec<u8>) -> Option<()> {
         bytes.push(digit(pair[0])? << 4 | digit(pair[1])?);
     }
     Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn narrow_buckets_tell_where_wide_ones_begin() {
-        let at = |from, to| Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
-        let known = reaching(
-            reaching(at(5_010, 9_020), at(4_980, 9_060), COARSE_SECONDS),
-            at(3_600, 10_800),
-            HOUR_SECONDS,
-        );
-        assert_eq!(known, at(5_010, 9_020));
-        let older = reaching(at(50_010, 90_020), at(3_600, 93_600), HOUR_SECONDS);
-        assert_eq!(older, at(3_600, 90_020));
-    }
 }
