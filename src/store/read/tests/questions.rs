@@ -70,6 +70,18 @@ fn rollups_are_what_was_observed() {
             world.ask(async |store| store.merged_rollups(tenants[0], width, window, &KINDS).await),
             merged
         );
+        let numbers = BTreeSet::from([2]);
+        let mut about = merged.clone();
+        about.retain(|subject, _| match *subject {
+            Subject::Operation(operation) => operation.0 == 2,
+            Subject::Edge(from, to) => from.0 == 2 || to.0 == 2,
+            Subject::Instance(service, resource) => service.0 == 2 || resource.0 == 2,
+            Subject::Logs(service, template, _) => service.0 == 2 || template.0 == 2,
+        });
+        assert!((1..merged.len()).contains(&about.len()));
+        let ask = (&KINDS[..], &numbers);
+        let found = world.ask(async |store| store.merged_rollups_about(tenants[0], width, window, ask).await);
+        assert_eq!(found, about);
         merged.retain(|subject, _| matches!(subject, Subject::Edge(..)));
         let edges = [RollupKind::Edge];
         let edges = world.ask(async |store| store.merged_rollups(tenants[0], width, window, &edges).await);
