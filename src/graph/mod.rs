@@ -2,7 +2,7 @@
 //! between them; and how many log records there were of each template, minute by minute.
 //!
 //! Promise: the sums in memory equal those that the store keeps for the same buckets, whatever the order of
-//! arrival; [`Graph::covers`] says for which windows they are all here. Everything is derived: losing it loses
+//! arrival; [`Graph::covers_by`] says for which windows they are all here. Everything is derived: losing it loses
 //! nothing that [`Graph::restore`] cannot bring back from the store.
 //!
 //! Never: reads a clock, the store or the environment, waits for anything but its own locks, or shows one tenant
@@ -71,10 +71,17 @@ impl Graph {
     }
 
     /// Adds cells. Those older than the rings reach, counted back from the newest seen, are ignored and counted in
-    /// [`Counts::late`]. Those whose buckets begin after `latest` are ignored as well: they would push everything else out.
+    /// [`Counts::late`]. Those whose buckets begin after `latest` are ignored as well, as they would push everything else out:
+    /// windows with those buckets are not covered.
     pub fn record(&self, cells: &Folded, latest: UnixNanos) {
         let latest = latest.bucket_seconds(FINE_SECONDS);
-        let mut cells: Vec<FoldedCell<'_>> = cells.iter().filter(|cell| cell.bucket_s <= latest).collect();
+        let (mut cells, ahead): (Vec<FoldedCell<'_>>, Vec<_>) =
+            cells.iter().partition(|cell| cell.bucket_s <= latest);
+        for cell in ahead {
+            let to = cell.bucket_s.saturating_add(FINE_SECONDS);
+            let skipped = Window::new(UnixNanos::from_seconds(cell.bucket_s), UnixNanos::from_seconds(to));
+            self.leave_out(cell.tenant, skipped);
+        }
         // The newest first: it tells what is too old.
         cells.sort_unstable_by_key(|cell| (cell.tenant, Reverse(cell.bucket_s)));
         for run in cells.chunk_by(|one, other| one.tenant == other.tenant) {
@@ -123,17 +130,29 @@ impl Graph {
         }
     }
 
-    /// The smallest width whose buckets in memory hold everything known about `window`; none when the store has
-    /// to be asked, as for a tenant that sent nothing since start.
-    pub fn covers(&self, tenant: TenantNumber, window: Window) -> Option<i64> {
-        [FINE_SECONDS, COARSE_SECONDS].into_iter().find(|width| self.covers_by(tenant, window, *width))
+    /// Says that what lies in `window` is in the store alone, or some of it.
+    pub fn leave_out(&self, tenant: TenantNumber, window: Window) {
+        let tenant = self.tenant_or_new(tenant);
+        let mut tenant = write(&tenant);
+        // Whole minutes: a coarse bucket that lacks something is not whole.
+        let to = window.to.0.saturating_sub(1);
+        let window = Window::new(
+            UnixNanos::from_seconds(window.from.bucket_seconds(COARSE_SECONDS)),
+            UnixNanos::from_seconds(
+                UnixNanos(to).bucket_seconds(COARSE_SECONDS).saturating_add(COARSE_SECONDS),
+            ),
+        );
+        let known = tenant.left_out.unwrap_or(window);
+        tenant.left_out = Some(Window::new(known.from.min(window.from), known.to.max(window.to)));
     }
 
-    /// True when buckets of this width in memory hold everything known about `window`; log records are counted in those of
-    /// [`COARSE_SECONDS`] alone.
+    /// True when buckets of this width in memory hold everything known about `window`; otherwise the store has to be asked,
+    /// as about a tenant that sent nothing since start. Log records are counted in buckets of [`COARSE_SECONDS`] alone.
     pub fn covers_by(&self, tenant: TenantNumber, window: Window, width_seconds: i64) -> bool {
         let Some(tenant) = self.tenant(tenant) else { return false };
-        read(&tenant).ring(width_seconds).is_some_and(|ring| ring.covers(window))
+        let tenant = read(&tenant);
+        let whole = tenant.left_out.is_none_or(|out| window.to <= out.from || out.to <= window.from);
+        whole && tenant.ring(width_seconds).is_some_and(|ring| ring.covers(window))
     }
 
     /// What is known about each subject in the buckets that overlap `window`, added up. Empty for a width that
@@ -277,6 +296,8 @@ struct Tenant {
     edges: SubjectMap<i64>,
     observations: u64,
     late: u64,
+    /// Time in which something is in the store that is not here.
+    left_out: Option<Window>,
 }
 
 impl Default for Tenant {
@@ -289,6 +310,7 @@ impl Default for Tenant {
             edges: SubjectMap::default(),
             observations: 0,
             late: 0,
+            left_out: None,
         }
     }
 }
@@ -337,6 +359,7 @@ impl Tenant {
         if self.coarse.advance(bucket) {
             let kept = self.coarse.kept_from();
             self.edges.retain(|_, used| *used >= kept);
+            self.left_out = self.left_out.filter(|out| out.to.seconds() > kept);
         }
         bucket >= self.coarse.kept_from()
     }

@@ -5,11 +5,18 @@ use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
 use crate::model::log::Severity;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Observation, Seen, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Folded, Observation, Seen, Subject};
 use crate::model::sketch::Sketch;
 use crate::model::time::{UnixNanos, Window};
 
 use super::{COARSE_KEPT_SECONDS, Counts, FINE_KEPT_SECONDS, Graph};
+
+impl Graph {
+    /// The smallest width whose buckets hold everything known about the operations, calls and instances of `window`.
+    fn covers(&self, tenant: TenantNumber, window: Window) -> Option<i64> {
+        [FINE_SECONDS, COARSE_SECONDS].into_iter().find(|width| self.covers_by(tenant, window, *width))
+    }
+}
 
 const TENANT: TenantNumber = TenantNumber(3);
 /// A whole number of fine and coarse buckets.
@@ -120,6 +127,24 @@ fn restored_cells_are_covered_from_where_they_were_read() {
     let graph = Graph::new();
     graph.restore(TENANT, COARSE_SECONDS, None, [(START + 120, edge(1, 2), cell)].into_iter());
     assert_eq!(graph.covers(TENANT, window(START, START + 130)), Some(COARSE_SECONDS));
+}
+
+#[test]
+fn what_was_left_out_is_not_covered() {
+    let graph = Graph::new();
+    let cells = |at| [call(edge(1, 2), at, 5)].into_iter().collect::<Folded>();
+    let latest = UnixNanos::from_seconds(START + 60);
+    graph.record(&cells(START), latest);
+    graph.record(&cells(START + 310), latest);
+    let covers = |from, to| graph.covers(TENANT, window(from, to));
+    assert_eq!(covers(START, START + 300), Some(FINE_SECONDS));
+    assert_eq!(covers(START, START + 310), None, "the minute is not whole");
+    assert_eq!(covers(START + 300, START + 350), None);
+    assert_eq!(covers(START + 360, START + 420), Some(FINE_SECONDS));
+    // Once it would be forgotten anyway, it is.
+    record(&graph, &[call(edge(1, 2), START + 420 + COARSE_KEPT_SECONDS, 5)]);
+    let tenant = graph.tenant(TENANT).unwrap();
+    assert_eq!(super::read(&tenant).left_out, None);
 }
 
 #[test]

@@ -79,7 +79,9 @@ impl Query {
         let is_over = until.plus(OVER_AFTER) <= self.clock.now();
         let explained = |(evidence, comparison): (Evidence, &Comparison)| {
             let told = Window::new(evidence.window.from, until.max(evidence.window.to));
-            let comparison = Comparison { now: evidence.window, ..*comparison };
+            // As it was counted.
+            let before = evidence.baseline.unwrap_or(comparison.before);
+            let comparison = Comparison { now: evidence.window, before };
             let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
             tokio::task::spawn_blocking(move || {
                 let mut verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());

@@ -54,7 +54,7 @@ impl LogMinutes {
     /// The share of each template among its service's log records, minute by minute, as tracks.
     pub(super) fn tracks(&self, window: Window) -> Vec<Track> {
         let window = window::whole_buckets(window, COARSE_SECONDS);
-        let minutes = window.from.seconds()..=window.to.seconds();
+        let minutes = window.from.seconds()..window.to.seconds();
         let mut all: BTreeMap<(ServiceId, i64), u64> = BTreeMap::new();
         let mut own: BTreeMap<(ServiceId, TemplateId), BTreeMap<i64, u64>> = BTreeMap::new();
         for (minute, subject, count) in self.counts.iter().filter(|(minute, ..)| minutes.contains(minute)) {

@@ -111,7 +111,7 @@ impl Query {
             return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before.
-        let since = window::plain(asked).before.from;
+        let since = window::minute(window::plain(asked).before.from);
         let noticed = async {
             let slices = self.slices(tenant, Window::new(since, asked.to)).await?;
             let heard = window::heard(asked, &slices);
@@ -171,6 +171,7 @@ impl Query {
         (service, given): (Option<ServiceId>, Option<Comparison>),
     ) -> Result<(Evidence, Moment), Error> {
         let since = window::plain(asked).before.from.min(given.map_or(asked.from, |given| given.before.from));
+        let since = window::minute(since);
         let ask = Ask { asked, until: asked.to, symptom: service, is_whole: false };
         let noticed = async {
             let slices = self.slices(tenant, Window::new(since, asked.to)).await?;
@@ -256,7 +257,7 @@ impl Query {
         trouble: Trouble,
         known: (&[Slice], &Readings),
     ) -> Result<(Comparisons, Option<Ahead>), Error> {
-        let since = asked.from.minus(length_before(asked, trouble));
+        let since = window::minute(asked.from.minus(length_before(asked, trouble)));
         tokio::try_join!(
             Box::pin(self.comparisons(tenant, (asked, until), trouble, known)),
             Box::pin(self.ahead(tenant, (asked, trouble), (since, until))),
@@ -311,7 +312,13 @@ impl Query {
                 Comparison { now: Window::new(at, asked.to), before: Window::new(at.minus(length), at) };
             (weight, if at == asked.from { as_asked } else { cut })
         };
-        let mut likely: Vec<(f64, Comparison)> = found.into_iter().map(around).collect();
+        let mut likely: Vec<(f64, Comparison)> = Vec::new();
+        for (weight, comparison) in found.into_iter().map(around) {
+            // Two within a minute may be told alike.
+            if likely.iter().all(|(_, known)| *known != comparison) {
+                likely.push((weight, comparison));
+            }
+        }
         if is_plain {
             // It has just begun: too late for an instant of its own.
             let onset = comparison.now.from;
@@ -326,11 +333,9 @@ impl Query {
 /// An instant as precisely as it matters: where most of a long window comes after it, to the minute, as half an hour back
 /// there are no finer buckets in memory.
 fn told(at: UnixNanos, asked: Window) -> UnixNanos {
-    if at <= asked.from || at.plus(FINE_REMEMBERED) > asked.to {
-        return at;
-    }
-    let half = Duration::from_secs(COARSE_SECONDS.unsigned_abs() / 2);
-    UnixNanos::from_seconds(at.plus(half).bucket_seconds(COARSE_SECONDS))
+    let minute = window::minute(at.plus(Duration::from_secs(COARSE_SECONDS.unsigned_abs() / 2)));
+    let is_long_ago = asked.from < minute && at.plus(FINE_REMEMBERED) <= asked.to;
+    if is_long_ago { minute } else { at }
 }
 
 /// How long the time before an onset is.
@@ -363,10 +368,11 @@ mod tests {
     fn an_instant_far_back_is_told_to_the_minute() {
         let at = UnixNanos::from_seconds;
         let asked = Window::new(at(10), at(3_610));
+        assert_eq!(told(at(30), asked), at(60));
         for (instant, minute) in [(629, 600), (630, 660), (1_810, 1_800)] {
             assert_eq!(told(at(instant), asked), at(minute));
         }
-        for as_it_is in [10, 1_811, 3_505] {
+        for as_it_is in [10, 15, 1_811, 3_505] {
             assert_eq!(told(at(as_it_is), asked), at(as_it_is));
         }
     }

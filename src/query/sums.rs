@@ -62,19 +62,27 @@ impl Query {
         let is_remembered = |part: &Part| self.graph.covers_by(tenant, part.window, part.width_seconds);
         let (remembered, stored): (Vec<Vec<Part>>, Vec<Vec<Part>>) =
             parts.into_iter().map(|parts| parts.into_iter().partition::<Vec<Part>, _>(is_remembered)).unzip();
-        let mut sums = self.stored(tenant, &stored, (kinds, numbers.as_ref())).await?;
-        let graph = self.graph.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let (graph, about) = (self.graph.clone(), numbers.clone());
+        let remembered = tokio::task::spawn_blocking(move || {
             fault::point("query.summed");
             let part = |part: &Part| (part.window, part.width_seconds);
             let parts: Vec<Vec<(Window, i64)>> =
                 remembered.iter().map(|parts| parts.iter().map(part).collect()).collect();
             let is_wanted = |subject: &Subject| {
                 kinds.contains(&RollupKind::of(subject))
-                    && numbers.as_ref().is_none_or(|numbers| is_about(subject, numbers))
+                    && about.as_ref().is_none_or(|numbers| is_about(subject, numbers))
             };
-            let more = graph.merged_each(tenant, &parts, is_wanted);
-            sums.iter_mut().zip(more).for_each(|(sums, more)| add(sums, more));
+            graph.merged_each(tenant, &parts, is_wanted)
+        });
+        let (mut sums, remembered) =
+            tokio::try_join!(self.stored(tenant, &stored, (kinds, numbers.as_ref())), async {
+                remembered.await.map_err(|_| Error::Abandoned)
+            })?;
+        if sums.iter().all(Sums::is_empty) {
+            return Ok(remembered);
+        }
+        let work = tokio::task::spawn_blocking(move || {
+            sums.iter_mut().zip(remembered).for_each(|(sums, more)| add(sums, more));
             sums
         });
         work.await.map_err(|_| Error::Abandoned)

@@ -229,8 +229,12 @@ pub fn clipped(window: Window, known: Window) -> Option<Window> {
 pub fn known_part(comparison: Comparison, known: Window) -> (Window, Option<Window>) {
     let now = clipped(comparison.now, known).unwrap_or(comparison.now);
     let before = comparison.before;
-    let from = UnixNanos::from_seconds(before.from.bucket_seconds(COARSE_SECONDS));
-    (now, clipped(Window::new(from, before.to), known))
+    (now, clipped(Window::new(minute(before.from), before.to), known))
+}
+
+/// The beginning of the minute of an instant.
+pub fn minute(at: UnixNanos) -> UnixNanos {
+    UnixNanos::from_seconds(at.bucket_seconds(COARSE_SECONDS))
 }
 
 /// The window widened to whole buckets of `width_seconds`.

@@ -52,6 +52,9 @@ async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNa
     }
     let Some(range) = store.rollup_range(tenant).await? else { return Ok(()) };
     let newest = range.to.min(now.plus(AHEAD_MAX));
+    if newest < range.to {
+        graph.leave_out(tenant, Window::new(newest, range.to));
+    }
     let of_spans = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
     let all = [RollupKind::Operation, RollupKind::Instance, RollupKind::Edge, RollupKind::Logs];
     let widths = [(COARSE_SECONDS, COARSE_REACH, &all[..]), (FINE_SECONDS, FINE_REACH, &of_spans)];
@@ -70,4 +73,53 @@ async fn restore(store: &Store, graph: &Graph, tenant: TenantNumber, now: UnixNa
         graph.restore(tenant, width, since, cells.into_iter());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::{OperationId, ServiceId, TemplateId};
+    use crate::model::log::Severity;
+    use crate::model::rollup::{Observation, Seen, Subject};
+    use crate::store::options::Options;
+    use crate::store::rows::Commit;
+
+    use super::*;
+
+    const TENANT: TenantNumber = TenantNumber(1);
+    const NOW: i64 = 1_800_000_000;
+
+    fn minutes(from: i64, to: i64) -> Window {
+        Window::new(UnixNanos::from_seconds(NOW + from * 60), UnixNanos::from_seconds(NOW + to * 60))
+    }
+
+    #[tokio::test]
+    async fn a_graph_that_is_restored_says_what_the_store_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
+        let seen = Seen::Call { duration_ns: 5, caller_ns: 0, error: false };
+        let subjects = [
+            Subject::Operation(OperationId(1)),
+            Subject::Edge(OperationId(1), OperationId(2)),
+            Subject::Logs(ServiceId(1), TemplateId(7), Severity::WARN),
+        ];
+        // One of them ten minutes ahead, which the graph does not follow.
+        let observations = [-200, -50, -50, -3, 10].into_iter().flat_map(|minute| {
+            let at = UnixNanos::from_seconds(NOW + minute * 60);
+            subjects.map(|subject| (TENANT, Observation { subject, at, seen: seen.clone() }))
+        });
+        let cells = observations.collect();
+        store.commit(Commit { lsn: 1, cells, ..Commit::default() }).await.unwrap();
+        let restored = Graph::new();
+        graph(&store, &restored, UnixNanos::from_seconds(NOW)).await;
+        let kinds = [RollupKind::Operation, RollupKind::Edge, RollupKind::Logs];
+        for window in [minutes(-60, 0), minutes(-50, -3)] {
+            assert!(restored.covers_by(TENANT, window, COARSE_SECONDS));
+            let stored = store.merged_rollups(TENANT, COARSE_SECONDS, window, &kinds).await.unwrap();
+            assert_eq!(stored.len(), subjects.len());
+            assert_eq!(restored.merged(TENANT, window, COARSE_SECONDS), stored);
+        }
+        for beyond in [minutes(-210, 0), minutes(0, 11)] {
+            assert!(!restored.covers_by(TENANT, beyond, COARSE_SECONDS));
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::store::{self, Store, Sums};
 use super::world::{Server, World};
 use crate::graph::Graph;
 use crate::model::batch::Signal;
-use crate::model::rollup::COARSE_SECONDS;
+use crate::model::rollup::{COARSE_SECONDS, FINE_SECONDS, Subject};
 use crate::model::time::{UnixNanos, Window};
 use crate::pipeline::{Handle, Options};
 
@@ -61,7 +61,12 @@ impl World {
     /// Looks back on a life; a whole one ended with all stored that was accepted.
     pub(super) fn look_back(&mut self, (store, graph, options): (&Store, &Graph, &Options), is_whole: bool) {
         let stored = store.stored();
-        let shown = shown(graph);
+        let shown = sums_of(graph, COARSE_SECONDS);
+        let mut of_spans = shown.clone();
+        of_spans.retain(|(_, subject), _| !matches!(subject, Subject::Logs(..)));
+        if sums_of(graph, FINE_SECONDS) != of_spans {
+            self.broken.push("tens of seconds of the graph do not add up to its minutes".to_owned());
+        }
         // The server may have ended before it heard of the last commit.
         let is_but_last =
             !is_whole && stored.split_last().is_some_and(|(_, before)| store::sums(before) == shown);
@@ -153,13 +158,13 @@ impl World {
     }
 }
 
-/// The sums of the graph.
-fn shown(graph: &Graph) -> Sums {
+/// The sums of the graph by buckets of a width.
+fn sums_of(graph: &Graph, width_seconds: i64) -> Sums {
     let begin = UnixNanos(client::BEGIN);
     let window = Window::new(begin, begin.plus(Duration::from_secs(COARSE_SECONDS.unsigned_abs())));
     let tenants = graph.tenants().into_iter();
     let cells = tenants.flat_map(|tenant| {
-        let merged = graph.merged(tenant, window, COARSE_SECONDS).into_iter();
+        let merged = graph.merged(tenant, window, width_seconds).into_iter();
         merged.map(move |(subject, cell)| ((tenant, subject), cell))
     });
     cells.collect()

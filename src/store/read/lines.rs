@@ -1,8 +1,8 @@
 //! Many rows in a few lines of text.
 //!
 //! To pass a row on from SQLite's thread costs as much as to find it, and grows with its columns. Where many are read, the
-//! database joins each column into one text: its fields separated by semicolons, ids in hexadecimal. To join the columns
-//! of a row first, and then the rows, takes it twice as long.
+//! database joins each column into one text: its fields separated by semicolons, ids in hexadecimal. To join all columns
+//! of a row first, and then the rows, takes it twice as long; two that have the same length, or are numbers, make one at less cost.
 
 use std::borrow::Cow;
 use std::str::{FromStr, Split};

@@ -137,10 +137,12 @@ impl Store {
     ) -> Result<Vec<(i64, Subject, Cell)>, Error> {
         let mut reader = self.reader().await?;
         let step = step_seconds.max(COARSE_SECONDS);
-        let (from, to) = (window.from.bucket_seconds(COARSE_SECONDS), window.to.seconds());
+        // The second in which it ends, unless that is the first one after it.
+        let to = window.to.0.div_euclid(NANOS_PER_SECOND)
+            + i64::from(window.to.0.rem_euclid(NANOS_PER_SECOND) != 0);
+        let from = window.from.bucket_seconds(COARSE_SECONDS);
         let mut cells: HashMap<(i64, Subject), Cell> = HashMap::new();
-        let window =
-            Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to.saturating_add(1)));
+        let window = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
         let parts = match step % HOUR_SECONDS {
             0 => long::parts(&mut reader, window).await?,
             _ => vec![(COARSE_SECONDS, window)],

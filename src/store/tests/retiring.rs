@@ -1,11 +1,13 @@
 //! Days are made, given up and reclaimed, and come back, on either database.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::home::{Home, on_both};
 use super::{TENANT, at, call, cell_counts, count, gauge, log, point, span, stored_cells};
+use crate::model::id::OperationId;
 use crate::model::metric::PointValue;
-use crate::model::rollup::{COARSE_SECONDS, HOUR_SECONDS};
+use crate::model::rollup::{COARSE_SECONDS, HOUR_SECONDS, Subject};
 use crate::model::tenant::TenantId;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
@@ -140,6 +142,10 @@ fn hours_are_added_up_from_minutes_and_again_when_late_telemetry_comes() {
             for (from, to) in windows {
                 let window = Window::new(at(from), at(to));
                 let cells = store.merged_rollups(TENANT, COARSE_SECONDS, window, &kinds).await.unwrap();
+                let ask = (&kinds[..], &BTreeSet::from([2]));
+                let about = store.merged_rollups_about(TENANT, COARSE_SECONDS, window, ask).await.unwrap();
+                let own = cells.get_key_value(&Subject::Operation(OperationId(2)));
+                assert_eq!((about.iter().next(), about.len()), (own, 1));
                 let mut steps = store.timeline(TENANT, HOUR_SECONDS, window, &kinds).await.unwrap();
                 steps.sort_by_key(|(bucket, subject, _)| (*bucket, *subject));
                 answers.push((cells, steps));
