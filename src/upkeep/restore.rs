@@ -105,7 +105,7 @@ mod tests {
         // One of them ten minutes ahead, which the graph does not follow.
         let observations = [-200, -50, -50, -3, 10].into_iter().flat_map(|minute| {
             let at = UnixNanos::from_seconds(NOW + minute * 60);
-            subjects.map(|subject| (TENANT, Observation { subject, at, seen: seen.clone() }))
+            subjects.map(|subject| (TENANT, Observation { subject, at, seen }))
         });
         let cells = observations.collect();
         store.commit(Commit { lsn: 1, cells, ..Commit::default() }).await.unwrap();
