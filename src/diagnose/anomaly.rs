@@ -96,8 +96,7 @@ fn add(known: &mut Slice, more: &Slice) {
 }
 
 /// All buckets from the subject's first to the end of the whole series, empty ones included. `buckets` are those of one
-/// subject and width that hold anything, in order; some may be
-/// of the same bucket.
+/// subject and width that hold anything, in order; some may be of the same bucket.
 fn filled(buckets: &[Slice], end_s: i64) -> Vec<Slice> {
     let (Some(first), Some(latest)) = (buckets.first(), buckets.last()) else { return Vec::new() };
     let (subject, width_s) = (first.subject, first.width_s.max(1));

@@ -137,9 +137,7 @@ impl Store {
     ) -> Result<Vec<(i64, Subject, Cell)>, Error> {
         let mut reader = self.reader().await?;
         let step = step_seconds.max(COARSE_SECONDS);
-        // The second in which it ends, unless that is the first one after it.
-        let to = window.to.0.div_euclid(NANOS_PER_SECOND)
-            + i64::from(window.to.0.rem_euclid(NANOS_PER_SECOND) != 0);
+        let to = first_second_after(window);
         let from = window.from.bucket_seconds(COARSE_SECONDS);
         let mut cells: HashMap<(i64, Subject), Cell> = HashMap::new();
         let window = Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to));
@@ -244,6 +242,12 @@ pub fn is_about(subject: &Subject, numbers: &BTreeSet<u32>) -> bool {
     parts.iter().any(|part| numbers.contains(part))
 }
 
+/// The second at which a window ends, or the next one where it ends within a second.
+fn first_second_after(window: Window) -> i64 {
+    let (second, rest) = (window.to.seconds(), window.to.0.rem_euclid(NANOS_PER_SECOND));
+    second + i64::from(rest != 0)
+}
+
 /// Hands every cell to `take`, bucket by bucket, until that answers that there are too many.
 pub(in crate::store) async fn walk(
     reader: &mut Reader,
@@ -252,8 +256,7 @@ pub(in crate::store) async fn walk(
 ) -> Result<(), Error> {
     let width = ask.width_seconds.max(1);
     let from = ask.window.from.bucket_seconds(width);
-    let to = ask.window.to.0.div_euclid(NANOS_PER_SECOND)
-        + i64::from(ask.window.to.0.rem_euclid(NANOS_PER_SECOND) != 0);
+    let to = first_second_after(ask.window);
     let family = Family::of_width(width);
     let days = (Day::of(UnixNanos::from_seconds(from)), Day::of(ask.window.to));
     let mut days = reader.days_between(family, days);
