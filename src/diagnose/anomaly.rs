@@ -3,6 +3,7 @@
 //! The baseline of a bucket is the median and the median deviation of the buckets before it that were normal
 //! themselves, so that an incident never becomes its own baseline. An episode begins with the first of
 //! [`Options::buckets_min`] deviating buckets and ends with as many normal ones: one anomaly each, not one a bucket.
+//! Traffic that rises and traffic that falls are two.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -69,7 +70,7 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
             kinds.push(AnomalyKind::Errors);
         }
         for kind in kinds {
-            found.extend(Detector { options, kind, subject }.run(&filled));
+            found.extend(Detector { options, kind, subject, end_s: last.0 }.run(&filled));
         }
     }
     found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
@@ -126,6 +127,8 @@ struct Detector<'o> {
     options: &'o Options,
     kind: AnomalyKind,
     subject: Subject,
+    /// Where the whole series ends.
+    end_s: i64,
 }
 
 /// The normal buckets before the one that is judged.
@@ -179,6 +182,13 @@ impl Detector<'_> {
                 continue;
             };
             match verdict {
+                Some(judged) if judged.deviates && !current.goes_the_way_of(&judged) => {
+                    let Judged { value, before, severity, .. } = judged;
+                    let over = std::mem::replace(current, Episode::new(bucket, value, before, severity));
+                    let over_s = if over.calm > 0 { over.calm_since_s } else { bucket.bucket_s };
+                    found.extend(self.over(&over, over_s, &mut normal));
+                    continue;
+                }
                 Some(Judged { deviates: true, value, severity, .. }) => {
                     current.extend(bucket, value, severity)
                 }
@@ -187,12 +197,7 @@ impl Detector<'_> {
             }
             let lasts = current.buckets.len() >= self.options.buckets_min;
             if current.calm >= self.options.buckets_min || (!lasts && current.calm > 0) {
-                if lasts {
-                    found.push(self.close(current, Some(UnixNanos::from_seconds(current.calm_since_s))));
-                } else {
-                    let stray: Vec<Slice> = current.buckets.drain(..).collect();
-                    stray.iter().for_each(|bucket| self.learn(&mut normal, bucket));
-                }
+                found.extend(self.over(current, current.calm_since_s, &mut normal));
                 self.learn(&mut normal, bucket);
                 episode = None;
             } else if current.buckets.len() >= self.options.episode_max {
@@ -207,6 +212,15 @@ impl Detector<'_> {
             episode.filter(|it| it.buckets.len() >= self.options.buckets_min).map(|it| self.close(&it, None)),
         );
         found
+    }
+
+    /// What ended at `over_s`; the buckets of what did not last are normal after all.
+    fn over(&self, episode: &Episode, over_s: i64, normal: &mut Normal) -> Option<Anomaly> {
+        if episode.buckets.len() >= self.options.buckets_min {
+            return Some(self.close(episode, Some(UnixNanos::from_seconds(over_s))));
+        }
+        episode.buckets.iter().for_each(|bucket| self.learn(normal, bucket));
+        None
     }
 
     fn learn(&self, normal: &mut Normal, bucket: &Slice) {
@@ -259,7 +273,12 @@ impl Detector<'_> {
         match self.kind {
             AnomalyKind::Errors => self.judge_errors(bucket, normal),
             AnomalyKind::Latency => self.judge_latency(bucket, normal),
-            AnomalyKind::Traffic | AnomalyKind::Silence => Some(self.judge_traffic(bucket, normal)),
+            AnomalyKind::Traffic | AnomalyKind::Silence => {
+                let judged = self.judge_traffic(bucket, normal);
+                // The last bucket may still be filling: that it holds little says nothing.
+                let is_whole = bucket.bucket_s + bucket.width_s < self.end_s;
+                (is_whole || judged.value >= judged.before).then_some(judged)
+            }
         }
     }
 
@@ -348,6 +367,11 @@ impl Episode {
         };
         episode.extend(bucket, value, severity);
         episode
+    }
+
+    /// Whether a bucket that deviates is on the same side of the baseline.
+    fn goes_the_way_of(&self, judged: &Judged) -> bool {
+        (self.peak > self.before) == (judged.value > judged.before)
     }
 
     fn extend(&mut self, bucket: &Slice, value: f64, severity: f64) {

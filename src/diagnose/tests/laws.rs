@@ -403,6 +403,25 @@ fn an_episode_is_one_anomaly() {
     );
     let rise = find(&|minute| if minute >= 50 { slice(minute, 400, 0, 1_000_000) } else { calm(minute) });
     assert_eq!(rise.iter().map(|it| it.kind).collect::<Vec<_>>(), [AnomalyKind::Traffic]);
+    let surge = find(&|minute| match minute {
+        30..35 => slice(minute, 400, 0, 1_000_000),
+        35.. => slice(minute, 0, 0, 0),
+        _ => calm(minute),
+    });
+    let (rise, fall) = (AnomalyKind::Traffic, AnomalyKind::Silence);
+    assert_eq!(
+        surge
+            .iter()
+            .map(|it| (it.kind, it.onset.seconds(), it.end.map(UnixNanos::seconds)))
+            .collect::<Vec<_>>(),
+        [(rise, 1_800, Some(2_100)), (fall, 2_100, None)]
+    );
+    // The last minute may not be over yet.
+    let filling = find(&|minute| match minute {
+        57.. => slice(minute, if minute == 59 { 20 } else { 400 }, 0, 1_000_000),
+        _ => calm(minute),
+    });
+    assert_eq!(filling.iter().map(|it| it.peak.round()).collect::<Vec<_>>(), [7.0]);
     let stray = find(&|minute| if minute == 33 { slice(minute, 100, 40, 9_000_000) } else { calm(minute) });
     assert_eq!(stray, []);
     let gone: Vec<Slice> = (0..60).filter(|minute| !(20..30).contains(minute)).map(calm).collect();
