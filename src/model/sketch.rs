@@ -169,40 +169,45 @@ impl Sketch {
 #[derive(Debug)]
 pub struct Tally {
     counts: Box<[u64]>,
-    /// The buckets in use lie in here.
-    range: Option<(u16, u16)>,
+    /// A bit for each bucket that something was added to.
+    used: Box<[u64]>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let all = usize::from(bucket_of(u64::MAX)) + 1;
-        Self { counts: vec![0; all].into(), range: None }
+        Self { counts: vec![0; all].into(), used: vec![0; all.div_ceil(64)].into() }
     }
 }
 
 impl Tally {
     /// Counts everything that `sketch` counted.
     pub fn add(&mut self, sketch: &Sketch) {
-        let (Some((low, _)), Some((high, _))) = (sketch.buckets.first(), sketch.buckets.last()) else {
-            return;
-        };
-        // No value has a later bucket, though bytes may name one.
-        let high = (*high).min(bucket_of(u64::MAX));
         for (bucket, count) in &sketch.buckets {
-            if let Some(sum) = self.counts.get_mut(usize::from(*bucket)) {
+            let at = usize::from(*bucket);
+            // No value has a later bucket than the last, though bytes may name one.
+            if let Some(sum) = self.counts.get_mut(at) {
                 *sum = sum.saturating_add(*count);
+                self.used[at / 64] |= 1 << (at % 64);
             }
         }
-        self.range = Some(self.range.map_or((*low, high), |range| (range.0.min(*low), range.1.max(high))));
     }
 
     /// What was counted so far, and begins anew.
     pub fn take(&mut self) -> Sketch {
-        let Some((low, high)) = self.range.take() else { return Sketch::default() };
-        let counts = &mut self.counts[usize::from(low)..=usize::from(high)];
-        let buckets = (low..=high).zip(counts.iter()).filter(|(_, count)| **count > 0);
-        let buckets = buckets.map(|(bucket, count)| (bucket, *count)).collect();
-        counts.fill(0);
+        let in_use = self.used.iter().map(|word| word.count_ones() as usize).sum();
+        let mut buckets = Vec::with_capacity(in_use);
+        for (place, word) in self.used.iter_mut().enumerate() {
+            let mut rest = std::mem::take(word);
+            while rest != 0 {
+                let at = place * 64 + rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                match std::mem::take(&mut self.counts[at]) {
+                    0 => {}
+                    count => buckets.push((at as u16, count)),
+                }
+            }
+        }
         Sketch { buckets }
     }
 }
