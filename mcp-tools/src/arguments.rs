@@ -23,6 +23,8 @@ pub const LIMIT_MAX: u32 = 500;
 
 /// Most mistakes told of in one refusal.
 const MISTAKES_MAX: usize = 5;
+/// Arguments that are looked at; no tool has as many.
+const ARGUMENTS_MAX: usize = 64;
 /// Longest name of a service or an operation, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
@@ -193,13 +195,21 @@ impl Reader {
     /// Sorts the given arguments under their proper names and notes those the tool does not have.
     pub(crate) fn new(spec: &'static Spec, arguments: Map<String, Value>) -> Self {
         let mut reader = Self { spec, given: Map::new(), mistakes: Vec::new() };
+        if arguments.len() > ARGUMENTS_MAX {
+            let given = arguments.len();
+            reader.mistake(format!(
+                "`{}` takes no more than {ARGUMENTS_MAX} arguments, got {given}",
+                spec.name
+            ));
+        }
         let accepted: Vec<&str> = spec
             .arguments
             .iter()
             .flat_map(|it| std::iter::once(&it.name).chain(it.aliases))
             .copied()
             .collect();
-        for (name, value) in arguments {
+        // Each that is unknown is compared with those that there are: so many say enough.
+        for (name, value) in arguments.into_iter().take(ARGUMENTS_MAX) {
             let Some(argument) =
                 spec.arguments.iter().find(|it| it.name == name || it.aliases.contains(&name.as_str()))
             else {

@@ -144,7 +144,8 @@ impl Permit {
     /// Takes `bytes` more for what was made of the request, which may be larger than a request.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] past the budget, [`Error::Crowded`] past the tenant's share. What was held before stays held.
+    /// [`Error::TooLarge`] where the whole budget would not do, [`Error::Overloaded`] past what is left of it, [`Error::Crowded`]
+    /// past the tenant's share. What was held before stays held.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Error> {
         self.take(bytes)?;
         self.held = self.held.saturating_add(bytes);
@@ -154,6 +155,10 @@ impl Permit {
     fn take(&self, bytes: usize) -> Result<(), Error> {
         let Shared { bytes_max, held, refused, shares } = &*self.shared;
         let (bytes, bytes_max) = (bytes as u64, *bytes_max);
+        if (self.held as u64).saturating_add(bytes) > bytes_max {
+            // Whenever it comes again, there will be no more room than this.
+            return Err(Error::TooLarge { bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) });
+        }
         let share = bytes_max / 2;
         if let Some(request) = &self.request
             && !shares.take(&request.tenant, bytes, share)

@@ -1,7 +1,7 @@
 //! `otelcontext demo`: the main job, end to end, on made-up telemetry.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -35,6 +35,17 @@ const SETTLING: Duration = Duration::from_secs(60);
 /// The newest protocol revision of MCP.
 const PROTOCOL: &str = "2026-07-28";
 
+/// Where the data of the server lies that is configured here; made-up telemetry does not belong there.
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("APP_ENV", ""),
+    ("DB_DRIVER", "sqlite"),
+    ("DB_DSN", ""),
+    ("DB_DSN_FILE", ""),
+    ("DB_AZURE_AUTH", ""),
+    ("DLQ_PATH", ""),
+    ("TLS_CACHE_DIR", ""),
+];
+
 /// What can be chosen about the demo.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -50,6 +61,9 @@ pub(super) struct Arguments {
     /// Repeats a demo.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Keeps the data in this folder, which must be new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
 }
 
 /// The faults by name, so that the help lists them.
@@ -61,7 +75,7 @@ fn fault() -> impl clap::builder::TypedValueParser<Value = Kind> {
 /// Plays the demo.
 pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
     let mut environment = super::environment();
-    let own_folder = prepare(&mut environment)?;
+    let own_folder = prepare(&mut environment, arguments.keep.as_deref())?;
     let loaded = match super::loaded(&environment) {
         Ok(loaded) => loaded,
         Err(ending) => return Ok(ending),
@@ -69,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
     log::start(log::Options { level: tracing::Level::WARN });
     let outcome = super::runtime()?.block_on(play(arguments, loaded));
     if let Some(folder) = own_folder {
-        // Whoever wants to keep the data sets DATA_DIR; what cannot be removed is only made-up telemetry.
+        // What cannot be removed is only made-up telemetry.
         let _ = std::fs::remove_dir_all(folder);
     }
     let first = outcome?;
@@ -79,9 +93,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
     Ok(Ending::Good)
 }
 
-/// Keeps the demo out of the way: a folder of its own unless DATA_DIR is set, and free ports where the usual ones are
-/// taken. Answers the folder to remove at the end.
-fn prepare(environment: &mut Environment) -> Result<Option<PathBuf>> {
+/// Keeps the demo out of the way: a database and a folder of its own, whatever is configured, and free ports where the usual
+/// ones are taken. Answers the folder to remove at the end.
+fn prepare(environment: &mut Environment, keep: Option<&Path>) -> Result<Option<PathBuf>> {
+    for (name, value) in ELSEWHERE {
+        environment.set(name, value);
+    }
     let given = Config::load(environment).ok();
     let is_default = |name: &str| {
         let effective = given.iter().flat_map(|loaded: &Loaded| &loaded.effective);
@@ -96,13 +113,17 @@ fn prepare(environment: &mut Environment) -> Result<Option<PathBuf>> {
             environment.set(name, "0");
         }
     }
-    if !is_default("DATA_DIR") {
-        return Ok(None);
+    let folder = match keep {
+        Some(folder) => folder.to_owned(),
+        None => std::env::temp_dir().join(format!("otelcontext-demo-{}", std::process::id())),
+    };
+    let reading = || folder.display().to_string();
+    std::fs::create_dir_all(&folder).with_context(reading)?;
+    if std::fs::read_dir(&folder).with_context(reading)?.next().is_some() {
+        bail!("{} is not empty; the demo keeps its data apart: name another folder", folder.display());
     }
-    let folder = std::env::temp_dir().join(format!("otelcontext-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    environment.set("DATA_DIR", &folder.display().to_string());
-    Ok(Some(folder))
+    environment.set("DATA_DIR", &reading());
+    Ok(keep.is_none().then_some(folder))
 }
 
 /// Plays, asks and tells; answers whether the planted fault was ranked first.

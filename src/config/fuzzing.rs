@@ -36,6 +36,10 @@ pub(crate) fn variables(input: &[u8]) {
 pub(crate) fn dot_env(input: &[u8]) {
     let mut environment = Environment::default();
     environment.take(Path::new(".env"), dotenvy::from_read_iter(input));
+    let secret = [b"DB_DSN=".as_slice(), input, format!(" {SECRET}").as_bytes()].concat();
+    let mut told = Environment::default();
+    told.take(Path::new(".env"), dotenvy::from_read_iter(secret.as_slice()));
+    assert!(!told.problems().join("\n").contains(SECRET), "a secret is told");
     for name in environment.names() {
         assert!(!name.is_empty(), "a variable without a name");
     }

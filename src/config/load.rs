@@ -15,7 +15,7 @@ use super::nearest;
 use super::origin::{Environment, Origin};
 use super::own_spans::OwnSpans;
 use super::storage::{Driver, Storage};
-use super::variables::{self, NOT_YET};
+use super::variables::{self, NOT_YET, NOT_YET_BEGINNINGS};
 
 /// When an export request is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,9 @@ pub struct Loaded {
     pub effective: Vec<(&'static str, String, Origin)>,
 }
 
+/// Requests of the largest size that are held at once at least: as they come, unpacked, and decoded.
+const INFLIGHT_REQUESTS_MIN: usize = 3;
+
 impl Config {
     /// Reads everything.
     ///
@@ -112,8 +115,19 @@ impl Config {
                 (Some(_), false) => warnings.push(format!("{name} has no effect: {what}")),
             }
         }
+        if let Some(config) = &config
+            && config.inflight_bytes_max < INFLIGHT_REQUESTS_MIN * config.request_bytes_max
+        {
+            warnings.push(format!(
+                "INGEST_INFLIGHT_MAX_BYTES holds no {INFLIGHT_REQUESTS_MIN} requests of GRPC_MAX_RECV_MB: the largest are refused however little there is to do"
+            ));
+        }
         for name in environment.names() {
-            if let Some(meant) = nearest::meant_by(name) {
+            let begins = |(beginning, _): &&(&str, &str)| name.starts_with(beginning);
+            let is_exact = is_known(name) || NOT_YET.iter().any(|(other, ..)| *other == name);
+            if let Some((_, what)) = NOT_YET_BEGINNINGS.iter().find(begins).filter(|_| !is_exact) {
+                warnings.push(format!("{name} has no effect: {what}"));
+            } else if let Some(meant) = nearest::meant_by(name) {
                 warnings.push(format!("{name} is not a variable of otelcontext; did you mean {meant}?"));
             } else if name.starts_with("OTELCONTEXT_") && !is_known(name) {
                 warnings.push(format!("{name} is not a variable of otelcontext"));

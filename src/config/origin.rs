@@ -43,7 +43,7 @@ impl Environment {
         if path.exists() {
             match dotenvy::from_path_iter(&path) {
                 Ok(pairs) => found.take(&path, pairs),
-                Err(error) => found.problems.push(format!("{}: {error}", path.display())),
+                Err(error) => found.problems.push(unreadable(&path, &error)),
             }
         }
         for (name, value) in std::env::vars_os() {
@@ -59,7 +59,7 @@ impl Environment {
         for pair in pairs {
             match pair {
                 Ok((name, value)) => self.put(name, value, Origin::DotEnv),
-                Err(error) => self.problems.push(format!("{}: {error}", path.display())),
+                Err(error) => self.problems.push(unreadable(path, &error)),
             }
         }
     }
@@ -97,5 +97,22 @@ impl Environment {
 
     fn put(&mut self, name: String, value: String, origin: Origin) {
         self.values.insert(name, (value, origin));
+    }
+}
+
+/// Why the file at `path` cannot be read. Says which variable is meant, and nothing of its value: it may be a secret.
+fn unreadable(path: &Path, error: &dotenvy::Error) -> String {
+    let path = path.display();
+    let dotenvy::Error::LineParse(line, _) = error else { return format!("{path}: {error}") };
+    let name = line.split('=').next().unwrap_or_default().trim().trim_start_matches("export ");
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if line.contains('=') && is_name(name) {
+        format!(
+            "{path}: the value of {name} cannot be read; put it into 'single quotes', as for spaces, `$` and `#`"
+        )
+    } else {
+        format!("{path}: a line is no NAME=value; values with spaces, `$` or `#` need 'single quotes'")
     }
 }

@@ -22,6 +22,17 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// The same in memory of its own, for what is kept: it holds nothing of the request that it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            attributes: self.attributes.detached(),
+            dropped_attributes: self.dropped_attributes,
+            schema_url: self.schema_url.detached(),
+        }
+    }
+
     /// `service.version`, where the sender says it.
     pub fn version(&self) -> Option<&str> {
         self.attributes.text("service.version")
@@ -48,4 +59,18 @@ pub struct Instrumentation {
     pub dropped_attributes: u32,
     /// Schema of the telemetry inside the scope; may be empty.
     pub schema_url: Text,
+}
+
+impl Instrumentation {
+    /// The same in memory of its own, for what is kept: it holds nothing of the request that it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            name: self.name.detached(),
+            version: self.version.detached(),
+            attributes: self.attributes.detached(),
+            dropped_attributes: self.dropped_attributes,
+            schema_url: self.schema_url.detached(),
+        }
+    }
 }

@@ -139,6 +139,12 @@ impl SpanDetail {
         Self(bytes)
     }
 
+    /// The same in memory of its own, for what is kept: it holds nothing of the request that it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The packed bytes, for storage.
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0

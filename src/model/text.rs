@@ -18,6 +18,12 @@ impl Text {
         }
     }
 
+    /// The same in memory of its own, for what is kept: it holds nothing of the request that it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -114,6 +114,11 @@ impl<S: Keep> Committer<S> {
                 }
                 Err(failure) => failure,
             };
+            if matches!(failure, Error::WentBack) {
+                error!(error = chain(&failure), "what was accepted here stays in the journal");
+                self.health.set("store", false, chain(&failure));
+                return Err(Led);
+            }
             led_since = match failure {
                 Error::Led => Some(led_since.unwrap_or_else(Instant::now)),
                 _ => None,

@@ -58,8 +58,8 @@ pub(super) struct Committer<S> {
 /// How far the committer came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
-    /// Applied, but perhaps still to be lost by the store in a power cut.
-    unsynced: Lsn,
+    /// Up to where it is applied, where the store may still lose some of it in a power cut.
+    unsynced: Option<Lsn>,
     synced_at: Instant,
     /// When the last commit ended.
     finished_at: Instant,
@@ -68,7 +68,8 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { unsynced: Lsn(0), synced_at: now, finished_at: now }
+        // Whether the store has on disk what earlier runs applied, and the journal let go of it, is not known.
+        Self { unsynced: Some(Lsn(0)), synced_at: now, finished_at: now }
     }
 }
 
@@ -131,7 +132,7 @@ impl<S: Keep> Committer<S> {
                 // While the one before was stored this one was made: that took no time of its own.
                 self.queue.stored(items, waited_for.elapsed());
             }
-            progress.unsynced = lsn;
+            progress.unsynced = Some(lsn);
             progress.synced_at.elapsed() > RELEASE_AFTER
         };
         if is_due {
@@ -144,7 +145,7 @@ impl<S: Keep> Committer<S> {
     pub(super) async fn pass(&self, lsn: Lsn) -> bool {
         let commit = Arc::new(Commit { lsn: lsn.0, ..Commit::default() });
         let passed = self.commit(commit, Origins::default(), &[]).await.is_some();
-        self.progress().unsynced = lsn;
+        self.progress().unsynced = Some(lsn);
         passed
     }
 
@@ -158,7 +159,7 @@ impl<S: Keep> Committer<S> {
 
     /// Lets the journal delete what the store has on disk for good.
     pub(super) async fn release(&self, last: bool) {
-        if self.progress().unsynced == Lsn(0) {
+        if self.progress().unsynced.is_none() {
             return;
         }
         match self.store.sync().await {
@@ -166,8 +167,8 @@ impl<S: Keep> Committer<S> {
                 fault::point("pipeline.flushed");
                 self.journal.release(Lsn(position));
                 let mut progress = self.progress();
-                if position >= progress.unsynced.0 {
-                    progress.unsynced = Lsn(0);
+                if progress.unsynced.is_some_and(|unsynced| position >= unsynced.0) {
+                    progress.unsynced = None;
                 }
             }
             Err(failure @ crate::store::error::Error::NotFlushed) => {

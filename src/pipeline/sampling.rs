@@ -172,6 +172,8 @@ impl Sampler {
     }
 
     fn hold(&mut self, now: Instant, key: Key, row: SpanRow) {
+        // Few of a request may be held: they do not hold the others.
+        let row = SpanRow { detail: row.detail.detached(), ..row };
         self.held_bytes += bytes(&row);
         self.held_spans += 1;
         let of_trace = self.held.entry(key).or_default();

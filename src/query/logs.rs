@@ -129,6 +129,8 @@ impl Query {
         // Before searching: what is indexed meanwhile was perhaps not found.
         let not_indexed = self.not_indexed(tenant, &index).await?;
         let mut found = LogsFound { next: question.before, next_matches: !narrowed, ..LogsFound::default() };
+        // Dropped with this question: whoever leaves leaves no search behind.
+        let waiting = Arc::new(());
         for round in 0..ROUNDS_MAX {
             let ask = Ask {
                 text: question.text.clone(),
@@ -138,6 +140,7 @@ impl Query {
                 severity_min: question.severity_min,
                 before: found.next,
                 limit: if narrowed { HITS_PER_ROUND } else { limit },
+                waiting: Some(Arc::downgrade(&waiting)),
             };
             let searching = Arc::clone(&index);
             let names = ServiceNames { store: self.store.clone(), tenant };

@@ -46,7 +46,7 @@ mod writers;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tantivy::indexer::UserOperation;
@@ -112,7 +112,7 @@ pub struct Document<'a, A> {
 }
 
 /// A question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Ask {
     /// The query text in Lucene's syntax, at most [`QUERY_BYTES_MAX`] bytes: words are all needed,
     /// `"phrases"`, `begin*`, `-not`, `OR`, parentheses, `attribute:value`, `attribute:[1 TO 5]`,
@@ -130,6 +130,8 @@ pub struct Ask {
     pub before: Option<(UnixNanos, i64)>,
     /// Most rows wanted; at most [`LIMIT_MAX`] are given.
     pub limit: usize,
+    /// Gone once nobody waits for the answer any more: then looking ends with the segment. None to look to the end.
+    pub waiting: Option<Weak<()>>,
 }
 
 /// An answer.
@@ -317,7 +319,7 @@ impl Index {
         let limit = ask.limit.min(LIMIT_MAX);
         let before = ask.before.map(|(time, row)| (time.0, row));
         // One more than asked for tells whether there is another page.
-        let mut newest = Newest::new(ask.window, limit + 1, before);
+        let mut newest = Newest::new(ask.window, limit + 1, before).for_whom(ask.waiting.clone());
         let (first, last) = (from.0.div_euclid(NANOS_PER_DAY), (to.0 - 1).div_euclid(NANOS_PER_DAY));
         let newest_day = before.map_or(i64::MAX, |(time, _)| time.div_euclid(NANOS_PER_DAY));
         let mut is_whole = true;
@@ -332,6 +334,9 @@ impl Index {
                 continue;
             }
             day.search(&*query, &mut newest)?;
+            if newest.is_given_up() {
+                break;
+            }
         }
         let total = is_whole.then_some(newest.total());
         let matches = newest.into_matches();

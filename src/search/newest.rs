@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Weak;
 
 use tantivy::columnar::Column;
 use tantivy::query::{EnableScoring, Query};
@@ -22,6 +23,8 @@ pub(super) struct Newest {
     /// The oldest on top.
     heap: BinaryHeap<Reverse<Match>>,
     total: usize,
+    /// Gone once nobody waits any more, where that can be known.
+    waiting: Option<Weak<()>>,
 }
 
 /// The columns of one segment.
@@ -34,7 +37,17 @@ struct Columns {
 
 impl Newest {
     pub(super) const fn new(window: Window, count: usize, before: Option<Match>) -> Self {
-        Self { window, count, before, heap: BinaryHeap::new(), total: 0 }
+        Self { window, count, before, heap: BinaryHeap::new(), total: 0, waiting: None }
+    }
+
+    /// Looks only as long as somebody waits for the answer.
+    pub(super) fn for_whom(self, waiting: Option<Weak<()>>) -> Self {
+        Self { waiting, ..self }
+    }
+
+    /// True when nobody waits for the answer any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
     }
 
     /// True when the page cannot take more from what is older than all it has.
@@ -70,6 +83,9 @@ impl Newest {
         }
         let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
         for (newest, reader, columns) in segments {
+            if self.is_given_up() {
+                break;
+            }
             if columns.is_inside && self.is_full() && self.oldest().is_none_or(|oldest| newest < oldest.0) {
                 self.total += weight.count(reader)? as usize;
                 continue;

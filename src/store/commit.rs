@@ -228,6 +228,10 @@ impl Inner {
             return Err(Error::Led);
         }
         let stored = catalog::applied(&mut connection, &self.options.journal).await?;
+        if stored < self.applied.load(Ordering::Acquire) {
+            // Names that memory knows may be in no table, and requests that were stored are so no longer.
+            return Err(Error::WentBack);
+        }
         let writer = Writer::start(connection, &self.options).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
         let landed = stored > before && stored == *doubted && stored == lsn;

@@ -80,6 +80,11 @@ pub enum Error {
     /// Another server leads on this database: only one at a time writes.
     #[error("another server writes to this database: this one takes over when that one stops")]
     Led,
+    /// The database is behind what this server stored in it: a standby took over without the last of it, or it was restored.
+    #[error(
+        "the database went back behind what was stored: this server begins anew, and applies its journal again from there"
+    )]
+    WentBack,
     /// The disk is full.
     #[error("no space is left for the database")]
     Full(#[source] sqlx::Error),
@@ -193,6 +198,7 @@ impl Error {
             | Self::Disk(_)
             | Self::Away(_)
             | Self::Led
+            | Self::WentBack
             | Self::InDoubt
             | Self::NotFlushed
             | Self::Stopped => Kind::Unavailable,

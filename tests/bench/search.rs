@@ -196,6 +196,7 @@ fn ask(index: &Index, days: i64) {
                     severity_min: Severity(0),
                     before: None,
                     limit: 50,
+                    waiting: None,
                 };
                 let start = Instant::now();
                 let hits = index.search(TENANT, &ask, &Nameless).expect("the question is answered");

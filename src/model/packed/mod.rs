@@ -34,6 +34,12 @@ impl Attributes {
         Self(bytes)
     }
 
+    /// The same in memory of their own, for what is kept: they hold nothing of the request that they came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The packed bytes, for storage.
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0

@@ -68,6 +68,7 @@ pub(super) fn canonical(text: &str) -> Result<String, Error> {
             }
             _ => word(&mut reader, &mut writer)?,
         }
+        writer.within_bounds(position)?;
     }
     writer.finish(text)
 }

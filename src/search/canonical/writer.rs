@@ -6,6 +6,11 @@ use crate::search::error::Error;
 /// Deepest nesting of parentheses.
 const DEPTH_MAX: usize = 32;
 
+/// Words, values and ranges in a query: each is looked up in every segment.
+const PARTS_MAX: usize = 256;
+/// Unfinished words in a query: each may begin thousands of words, whose lines are all gone through.
+const BEGINNINGS_MAX: usize = 8;
+
 /// Writes the canonical text, and looks after what may follow what.
 #[derive(Default)]
 pub(super) struct Writer {
@@ -19,6 +24,8 @@ pub(super) struct Writer {
     pub(super) is_required: bool,
     /// There is a negation before the part that comes next.
     pub(super) is_begun: bool,
+    parts: usize,
+    beginnings: usize,
 }
 
 /// What was written last.
@@ -50,7 +57,21 @@ impl Writer {
         (self.is_negated, self.is_required, self.is_begun) = (false, false, false);
     }
 
+    /// Refuses, at this position, more than one query may ask for.
+    pub(super) fn within_bounds(&self, position: usize) -> Result<(), Error> {
+        if self.beginnings > BEGINNINGS_MAX {
+            let problem = "there are more than 8 words with `*`";
+            return Err(wrong(position, problem, "write out the words, or search for fewer of them"));
+        }
+        if self.parts > PARTS_MAX {
+            return Err(wrong(position, "there are more than 256 words", "search for fewer of them"));
+        }
+        Ok(())
+    }
+
     pub(super) fn part(&mut self, part: &str) {
+        self.parts += 1;
+        self.beginnings += usize::from(part.contains("\"*"));
         self.join();
         self.text.push_str(part);
         self.last = Last::Part;

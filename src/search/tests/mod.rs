@@ -48,6 +48,7 @@ fn ask(text: &str) -> Ask {
         severity_min: Severity(0),
         before: None,
         limit: 100,
+        waiting: None,
     }
 }
 

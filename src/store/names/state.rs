@@ -265,7 +265,9 @@ impl State {
         }
         let full = self.tenants.entry(tenant).or_default().resource_count >= limits.resources;
         let stand_in = self.services.get(service.0).map(|service| Arc::clone(&service.overflow_resource));
-        let resource = if full { stand_in } else { None }.unwrap_or_else(|| Arc::clone(resource));
+        // Kept for good, so without the request that it came in.
+        let kept = || Arc::new(resource.detached());
+        let resource = if full { stand_in } else { None }.unwrap_or_else(kept);
         let id = ResourceId(self.resources.next());
         let info = Arc::new(ResourceInfo {
             id,
@@ -317,7 +319,7 @@ impl State {
         }
         let full = self.tenants.entry(tenant).or_default().instrumentation_count >= limits.instrumentations;
         let instrumentation =
-            if full { Arc::new(overflow_instrumentation()) } else { Arc::clone(instrumentation) };
+            if full { Arc::new(overflow_instrumentation()) } else { Arc::new(instrumentation.detached()) };
         let id = InstrumentationId(self.instrumentations.next());
         let info = Arc::new(InstrumentationInfo { id, tenant, instrumentation });
         self.pending.instrumentations.push(Arc::clone(&info));
