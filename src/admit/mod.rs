@@ -233,7 +233,8 @@ mod tests {
         assert_eq!(second.grow(6), Ok(()));
         // What was made of a request may be larger than one.
         assert_eq!(second.cover(9), Ok(()));
-        assert_eq!(second.cover(1), Err(Error::Overloaded { bytes_max: 15 }));
+        // It never fits, whenever it comes again.
+        assert_eq!(second.cover(1), Err(Error::TooLarge { bytes_max: 15 }));
         assert_eq!((second.held_bytes(), budget.held_bytes()), (15, 15));
         drop(second);
         assert_eq!(budget.held_bytes(), 0);

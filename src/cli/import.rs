@@ -99,7 +99,8 @@ fn tell(account: &Account, are_rows: bool) {
     if account.has_refused_old() {
         println!(
             "The server refuses items older than it keeps: raise HOT_RETENTION_DAYS there, restart it, and import \
-             again."
+             again into an empty one, with a new file for --resume: what was taken would come twice, and the old file \
+             says that this is done."
         );
     }
 }

@@ -160,8 +160,8 @@ fn loaded(environment: &Environment) -> Result<Loaded, Ending> {
 fn only_on_sqlite(config: &Config) -> anyhow::Result<()> {
     if config.storage.driver == Driver::Postgres {
         anyhow::bail!(
-            "the data is on a Postgres server: use pg_dump and pg_restore, and copy the folder DATA_DIR/journal beside \
-             them; see \"Backup and restore\" in docs/OPERATIONS.md"
+            "the data is on a Postgres server: use pg_dump and pg_restore, and copy DATA_DIR/journal and \
+             DATA_DIR/journal-name beside them; see \"Backup and restore\" in docs/OPERATIONS.md"
         );
     }
     Ok(())

@@ -28,6 +28,9 @@ pub struct Options {
     pub count_min: u64,
     /// Standard deviations that a deviating bucket must leave behind.
     pub surprise_min: f64,
+    /// Seconds by which telemetry may be late: so close to the end of the series, and as close as the subject's calls take,
+    /// what is missing may be still to come. More make falls known later.
+    pub late_s: i64,
     /// Buckets of one subject after which a lasting change of level becomes the baseline.
     pub episode_max: usize,
 }
@@ -40,6 +43,7 @@ impl Default for Options {
             buckets_min: 2,
             count_min: 5,
             surprise_min: 4.5,
+            late_s: 30,
             episode_max: 360,
         }
     }
@@ -65,12 +69,14 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
         // They are most often in order already.
         buckets.sort_by_key(|slice| slice.bucket_s);
         let filled = filled(&buckets, last.0);
+        // A call is counted where it began, and known once it is over.
+        let settled_s = (last.0 - options.late_s - usual_s(&filled)).min(last.0 - 1);
         let mut kinds = vec![AnomalyKind::Latency, AnomalyKind::Traffic];
         if filled.iter().any(|bucket| bucket.errors >= ERRORS_MIN) {
             kinds.push(AnomalyKind::Errors);
         }
         for kind in kinds {
-            found.extend(Detector { options, kind, subject, end_s: last.0 }.run(&filled));
+            found.extend(Detector { options, kind, subject, settled_s }.run(&filled));
         }
     }
     found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
@@ -122,13 +128,20 @@ fn filled(buckets: &[Slice], end_s: i64) -> Vec<Slice> {
     filled
 }
 
+/// How long the calls of a subject take, in seconds and with some to spare.
+fn usual_s(buckets: &[Slice]) -> i64 {
+    let count: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+    let sum_ns: f64 = buckets.iter().map(|bucket| bucket.sum_ns as f64).sum();
+    (1.5 * sum_ns / count.max(1) as f64 / 1e9) as i64
+}
+
 /// Finds the episodes of one subject and kind.
 struct Detector<'o> {
     options: &'o Options,
     kind: AnomalyKind,
     subject: Subject,
-    /// Where the whole series ends.
-    end_s: i64,
+    /// Up to where all that there was is known.
+    settled_s: i64,
 }
 
 /// The normal buckets before the one that is judged.
@@ -275,9 +288,9 @@ impl Detector<'_> {
             AnomalyKind::Latency => self.judge_latency(bucket, normal),
             AnomalyKind::Traffic | AnomalyKind::Silence => {
                 let judged = self.judge_traffic(bucket, normal);
-                // The last bucket may still be filling: that it holds little says nothing.
-                let is_whole = bucket.bucket_s + bucket.width_s < self.end_s;
-                (is_whole || judged.value >= judged.before).then_some(judged)
+                // That a bucket holds little which may still be filling says nothing.
+                let is_settled = bucket.bucket_s + bucket.width_s <= self.settled_s;
+                (is_settled || judged.value >= judged.before).then_some(judged)
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::model::id::ServiceId;
 
 use super::evidence::OperationEvidence;
 use super::sentence::time_text;
-use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise};
+use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
 use super::verdict::{Health, Status};
 
 /// Requests below which nothing is said.
@@ -97,11 +97,7 @@ fn health_of(service: ServiceId, operations: &[&OperationEvidence], lengths: Len
 
 /// Requests that the baseline's rate leads one to expect.
 fn expected(operation: &OperationEvidence, lengths: Lengths) -> f64 {
-    if lengths.baseline_s > 0.0 {
-        operation.before.count as f64 * lengths.window_s / lengths.baseline_s
-    } else {
-        0.0
-    }
+    expected_calls(&operation.before, lengths.window_s, lengths.baseline_s)
 }
 
 fn losses_of(operation: &OperationEvidence, lengths: Lengths, reasons: &mut Vec<(f64, String)>) -> Losses {

@@ -34,14 +34,16 @@ impl Observed {
     }
 }
 
-/// What is observed of `reference` in the window of `evidence`; none of what is not counted or measured.
+/// What is observed of `reference` in the window of `evidence`; none of what is not counted or measured. Where nothing was
+/// counted, no requests are observed: that may be the evidence.
 pub fn observed(evidence: &Evidence, reference: &Reference) -> Option<Observed> {
+    let none = Cell::default();
     let requests = |cell: &Cell| Some(Observed::Requests(Summary::from(cell)));
     match *reference {
         Reference::Operation { id, .. } => {
-            let own = evidence.operations.iter().find(|operation| operation.id == id)?;
+            let own = evidence.operations.iter().find(|operation| operation.id == id);
             // Who sends no spans is observed by the calls to it.
-            if own.now.count > 0 || own.before.count > 0 {
+            if let Some(own) = own.filter(|own| own.now.count > 0 || own.before.count > 0) {
                 return requests(&own.now);
             }
             let mut all = Cell::default();
@@ -49,12 +51,14 @@ pub fn observed(evidence: &Evidence, reference: &Reference) -> Option<Observed> 
             requests(&all)
         }
         Reference::Edge { from, to } => {
-            let edge = evidence.edges.iter().find(|edge| edge.from == from && edge.to == to)?;
-            requests(&edge.now)
+            let mut edges = evidence.edges.iter();
+            let edge = edges.find(|edge| edge.from == from && edge.to == to);
+            requests(edge.map_or(&none, |edge| &edge.now))
         }
         Reference::Instance { service, resource } => {
             let mut instances = evidence.instances.iter();
-            requests(&instances.find(|it| it.service == service && it.resource == resource)?.now)
+            let own = instances.find(|it| it.service == service && it.resource == resource);
+            requests(own.map_or(&none, |own| &own.now))
         }
         Reference::Template(id) => {
             let own = evidence.templates.iter().filter(|template| template.id == id);

@@ -158,6 +158,15 @@ pub(super) fn deviation_from(center: f64, values: &[f64]) -> f64 {
     1.4826 * median(&mut distances)
 }
 
+/// Calls that the baseline's rate leads one to expect in a window: a call is counted where it began and known once it is over,
+/// so those that take long are not expected of the end of it.
+pub(super) fn expected_calls(before: &Cell, window_s: f64, baseline_s: f64) -> f64 {
+    if baseline_s <= 0.0 {
+        return 0.0;
+    }
+    before.count as f64 * (window_s - before.mean_ns() / 1e9).max(0.0) / baseline_s
+}
+
 /// `value` pressed into 0 to 1: one half at `half`, never falling.
 pub(super) fn saturate(value: f64, half: f64) -> f64 {
     if value == f64::INFINITY {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
 
-use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise, saturate};
+use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise, saturate};
 use super::verdict::SymptomKind;
 use super::view::View;
 
@@ -178,7 +178,7 @@ fn single(view: &View<'_>, kind: SymptomKind, at: usize, among: usize) -> Option
             if view.baseline_s <= 0.0 {
                 return None;
             }
-            let expected = before.count as f64 * view.window_s / view.baseline_s;
+            let expected = expected_calls(before, view.window_s, view.baseline_s);
             let surprise =
                 -rate_surprise(now.count as f64, view.window_s, before.count as f64, view.baseline_s);
             let lost = expected - now.count as f64;

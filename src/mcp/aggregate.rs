@@ -57,12 +57,35 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> R
         });
     }
     let steps = found.windows.len().saturating_sub(1);
+    if let Some(told) = told_of_steps(&found, whole) {
+        answer.warnings.push(told);
+    }
     let keys = ask.group_by.iter().map(String::as_str);
     let fixed = [ask.measure.name(), "items", "steps"].into_iter().take(if steps > 0 { 3 } else { 2 });
     let columns: Vec<&str> = keys.chain(fixed).collect();
     let rows = ranked(&found, ask.measure);
     page::put(&mut answer, Table::new("groups", columns), rows, (from, ask.limit));
     Ok(answer)
+}
+
+/// When the steps are, and what of the window they leave out; none where there are none.
+fn told_of_steps(found: &Aggregated, whole: Window) -> Option<String> {
+    let (first, last) = (*found.windows.get(1)?, *found.windows.last()?);
+    let seconds = |window: Window| window.length().as_secs();
+    let longest = found.windows[1..].iter().map(|step| seconds(*step)).max()?;
+    let steps = found.windows.len() - 1;
+    let begins = cells::relative(first.from, whole.to);
+    let begins = begins.as_str().unwrap_or_default();
+    let mut told = format!("the first of {steps} steps of {longest} s begins at {begins}");
+    if whole.from < first.from {
+        let missing = Window::new(whole.from, first.from).length().as_secs();
+        told += &format!("; the {missing} s of the window before it have no steps: give a larger `step_s`");
+    }
+    let cut = [("first", first), ("last", last)].into_iter().filter(|(_, step)| seconds(*step) < longest);
+    for (which, step) in cut {
+        told += &format!("; the {which} holds {} s of the window only", seconds(step));
+    }
+    Some(told)
 }
 
 /// The groups, the largest value first.

@@ -18,8 +18,11 @@ use super::{cells, fault, page};
 
 /// About how many steps an answer has where no step is given.
 const STEPS: u64 = 12;
-/// Steps that are read easily, in seconds.
-const EASY_STEPS: [u64; 11] = [10, 15, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400];
+/// Steps that are read easily, in seconds. None is shorter than the minute in which most senders export: it would hold some
+/// of the series and not the others.
+const EASY_STEPS: [u64; 8] = [60, 300, 600, 1_800, 3_600, 10_800, 21_600, 86_400];
+/// Part of the series that have points in a step, below which it is said that steps are too short.
+const SELDOM: f64 = 0.6;
 /// Steps whose values are shown one by one.
 const VALUES_MAX: usize = 60;
 
@@ -78,19 +81,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
     {
         answer.why_empty = Some("the series have no point in the window; try a longer `since`".to_owned());
     }
-    let left_out: usize = found.parts.iter().map(|part| part.groups_left_out).sum();
-    if left_out > 0 {
-        answer.warnings.push(format!(
-            "{left_out} more groups with smaller values were left out; filter or group by less"
-        ));
-    }
-    if steps > VALUES_MAX {
-        answer.warnings.push(format!(
-            "the last {VALUES_MAX} of {steps} values of each group are shown; give a larger `step_s`"
-        ));
-    }
-    let unfit = found.parts.iter().filter_map(|part| Some((part.kind.name(), part.unfit?)));
-    answer.warnings.extend(unfit.map(|(kind, reason)| format!("its {kind} series are left out: {reason}")));
+    warn_of(&found.parts, (steps, found.step), &mut answer.warnings);
     page::put(&mut answer, Table::new("series", columns), rows, (from, ask.limit));
     Ok(answer)
 }
@@ -144,8 +135,54 @@ async fn usual_function(
     Ok(if is_sum { Function::Rate } else { Function::Average })
 }
 
+/// Says what of the answer was left out, and what of it may mislead.
+fn warn_of(parts: &[PartAnswer], (steps, step): (usize, Duration), warnings: &mut Vec<String>) {
+    let left_out: usize = parts.iter().map(|part| part.groups_left_out).sum();
+    if left_out > 0 {
+        warnings.push(format!(
+            "{left_out} more groups with smaller values were left out; filter or group by less"
+        ));
+    }
+    if steps > VALUES_MAX {
+        warnings.push(format!(
+            "the last {VALUES_MAX} of {steps} values of each group are shown; give a larger `step_s`"
+        ));
+    }
+    let is_short = step < Duration::from_secs(EASY_STEPS[0]);
+    if let Some(share) = seldom(parts).filter(|_| is_short) {
+        warnings.push(format!(
+            "a step has points of {share:.0} % of the series that are known in the window: give a larger `step_s`, \
+             at least as long as the time between two exports"
+        ));
+    }
+    let unfit = parts.iter().filter_map(|part| Some((part.kind.name(), part.unfit?)));
+    warnings.extend(unfit.map(|(kind, reason)| format!("its {kind} series are left out: {reason}")));
+}
+
+/// How many of the hundred series that report in the window do so in a step, where that is so few that steps must be shorter
+/// than the time between exports.
+fn seldom(parts: &[PartAnswer]) -> Option<f64> {
+    let groups = || parts.iter().flat_map(|part| &part.groups).filter(|group| group.told_by.len() > 2);
+    // Both ends may hold less.
+    let inner = |group: &GroupAnswer| group.told_by[1..group.told_by.len() - 1].to_vec();
+    let most: usize =
+        groups().map(|group| group.series.min(group.told_by.iter().sum()) * inner(group).len()).sum();
+    let told: usize = groups().flat_map(inner).sum();
+    let share = told as f64 / most.max(1) as f64;
+    (most > 0 && share < SELDOM).then_some(100.0 * share)
+}
+
+/// The values of the steps that are whole: of the last not, where some of the series that were there before have not reported
+/// in it yet.
+fn whole(group: &GroupAnswer) -> &[Option<f64>] {
+    match group.told_by.as_slice() {
+        [.., before, last] if last < before => &group.values[..group.values.len() - 1],
+        _ => &group.values,
+    }
+}
+
 fn row(part: &PartAnswer, group: &GroupAnswer) -> Vec<Value> {
-    let known = || group.values.iter().flatten().copied().filter(|value| !value.is_nan());
+    let known = || whole(group).iter().flatten().copied().filter(|value| !value.is_nan());
     let count = known().count();
     let bound = |pick: fn(f64, f64) -> f64| known().reduce(pick).map_or(Value::Null, cells::rounded);
     let mean = if count == 0 { Value::Null } else { cells::rounded(known().sum::<f64>() / count as f64) };

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::Request;
 use http::Response;
 use http_body::Frame;
@@ -132,7 +132,8 @@ where
         let answer = self.service.clone().oneshot(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Answer { body, _progress: progress }))
+            progress.watch.awaits_client(progress.number, 0);
+            Ok(answer.map(|body| Answer { body, progress }))
         })
     }
 }
@@ -140,25 +141,26 @@ where
 /// One request in progress, from the service's call to the last byte of the answer.
 struct Progress {
     watch: Arc<Watch>,
+    number: u64,
 }
 
 impl Progress {
     fn begin(watch: Arc<Watch>) -> Self {
-        watch.request_began();
-        Self { watch }
+        let number = watch.request_began();
+        Self { watch, number }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.watch.request_ended();
+        self.watch.request_ended(self.number);
     }
 }
 
 /// The body of an answer; the request is in progress as long as it lives.
 struct Answer<B> {
     body: B,
-    _progress: Progress,
+    progress: Progress,
 }
 
 impl<B: http_body::Body + Unpin> http_body::Body for Answer<B> {
@@ -169,7 +171,15 @@ impl<B: http_body::Body + Unpin> http_body::Body for Answer<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let Progress { watch, number } = &self.progress;
+        let (watch, number) = (Arc::clone(watch), *number);
+        // Whoever asks for a frame can take one.
+        watch.goes_on(number);
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            watch.awaits_client(number, frame.data_ref().map_or(0, Buf::remaining));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -148,6 +148,22 @@ async fn an_http2_client_without_requests_is_kept_until_it_is_idle_and_told_befo
 }
 
 #[tokio::test]
+async fn h7_an_http2_client_whose_window_stays_shut_is_cut_off() {
+    let server = start(hello, hasty()).await;
+    let mut stream = connect(&server).await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    // Windows of streams begin at nothing (RFC 9113, section 6.9.2).
+    stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]).await.unwrap();
+    let ask = [0x82, 0x84, 0x86, 0x41, 1, b'a'];
+    stream.write_all(&[&[0, 0, 6, 1, 5, 0, 0, 0, 1][..], &ask].concat()).await.unwrap();
+    let begun = Instant::now();
+    let mut read = Vec::new();
+    let _reset_is_closed_too = timeout(LATE, stream.read_to_end(&mut read)).await.expect("still open");
+    let open = begun.elapsed();
+    assert!(hasty().write_timeout <= open && open < hasty().idle_timeout, "closed after {open:?}");
+}
+
+#[tokio::test]
 async fn h4_a_client_that_never_reads_is_cut_off() {
     let server = start(hello, hasty()).await;
     let mut stream = connect(&server).await;

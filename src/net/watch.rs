@@ -4,6 +4,7 @@
 //! timer of hyper's is used for this: its header timer also runs between two requests, which would close the
 //! connections of well-behaved clients that export once a minute, and its protocol detection has none.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Options;
+
+/// Bytes of an answer that a client takes in a second at least.
+const TAKEN_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// What every HTTP/2 connection starts with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,6 +48,11 @@ struct State {
     requests: usize,
     write_blocked_since: Option<Instant>,
     is_body_unread: bool,
+    /// HTTP/2: answers that go on when the client takes what it was given, or opens its window, by number; and until when it
+    /// has to. The socket is not blocked meanwhile.
+    untaken: BTreeMap<u64, Instant>,
+    /// The number of the next request.
+    next: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +78,8 @@ impl Watch {
             requests: 0,
             write_blocked_since: None,
             is_body_unread: false,
+            untaken: BTreeMap::new(),
+            next: 0,
         };
         Self {
             header_timeout: options.header_timeout,
@@ -105,20 +116,44 @@ impl Watch {
         self.changed.notify_one();
     }
 
-    /// A request has reached the service.
-    pub(super) fn request_began(&self) {
+    /// A request has reached the service; answers its number.
+    pub(super) fn request_began(&self) -> u64 {
         let mut state = self.state();
         state.requests += 1;
+        state.next += 1;
+        let number = state.next;
         if state.phase == Phase::Head {
             state.phase = Phase::Idle;
         }
         drop(state);
         self.changed.notify_one();
+        number
+    }
+
+    /// The answer to a request goes on when the client has taken so many bytes.
+    pub(super) fn awaits_client(&self, number: u64, bytes: usize) {
+        let mut state = self.state();
+        if state.phase != Phase::Multiplexed {
+            return;
+        }
+        let patience = self.write_timeout + Duration::from_secs(bytes as u64 / TAKEN_PER_SECOND_MIN);
+        let is_first = state.untaken.is_empty();
+        state.untaken.insert(number, Instant::now() + patience);
+        drop(state);
+        if is_first {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The answer to a request goes on.
+    pub(super) fn goes_on(&self, number: u64) {
+        self.state().untaken.remove(&number);
     }
 
     /// The last byte of a request's answer was handed over, or the request was given up.
-    pub(super) fn request_ended(&self) {
+    pub(super) fn request_ended(&self, number: u64) {
         let mut state = self.state();
+        state.untaken.remove(&number);
         state.requests = state.requests.saturating_sub(1);
         state.since = Instant::now();
         drop(state);
@@ -179,7 +214,8 @@ impl Watch {
             Phase::Idle | Phase::Multiplexed => (state.since + self.idle_timeout, Overdue::Idle),
         });
         let writing = state.write_blocked_since.map(|since| (since + self.write_timeout, Overdue::Write));
-        waiting.into_iter().chain(writing).min_by_key(|(deadline, _)| *deadline)
+        let taking = state.untaken.values().min().map(|until| (*until, Overdue::Write));
+        waiting.into_iter().chain(writing).chain(taking).min_by_key(|(deadline, _)| *deadline)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Seen, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Seen, Subject};
 use crate::model::span::Status;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
@@ -22,9 +22,6 @@ use super::window;
 
 /// Most steps of an answer.
 pub const STEPS_MAX: usize = 60;
-/// Ages up to which buckets of ten seconds, and of a minute, are kept: a little less than the usual two days and thirty.
-const FINE_KEPT: Duration = Duration::from_secs(46 * 3_600);
-const MINUTES_KEPT: Duration = Duration::from_secs(28 * 86_400);
 /// Most groups that are kept while items are looked at.
 const GROUPS_MAX: usize = 10_000;
 
@@ -111,16 +108,6 @@ impl Query {
             self.add_sums(&mut found, at, sums, (question, wanted, by_instance));
         }
         Ok(found)
-    }
-
-    /// The width in seconds of the buckets that are surely kept of a time, under the usual retention.
-    fn kept_width(&self, at: UnixNanos) -> i64 {
-        let age = self.clock.now().since(at.min(self.clock.now()));
-        match age {
-            _ if age < FINE_KEPT => FINE_SECONDS,
-            _ if age < MINUTES_KEPT => COARSE_SECONDS,
-            _ => HOUR_SECONDS,
-        }
     }
 
     fn add_sums(

@@ -1,5 +1,7 @@
 //! What left its normal course, and when.
 
+use std::time::Duration;
+
 use tracing::warn;
 
 use crate::diagnose::anomaly;
@@ -18,6 +20,11 @@ use super::error::Error;
 use super::handle::Query;
 use super::usual::Judged;
 use super::window;
+
+/// Trouble that began longer before a window is what the window is used to.
+const TROUBLE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Severity from which on trouble counts that lasts.
+const SEVERE: f64 = 0.5;
 
 /// What left its normal course.
 pub struct Anomalies {
@@ -105,9 +112,11 @@ impl Query {
         judged: &mut Judged,
     ) -> Result<Look, Error> {
         let slices = Box::pin(self.slices_within(tenant, window)).await?;
+        // The look ends where nothing more is to come, but for calls that last.
+        let options = anomaly::Options { late_s: 0, ..anomaly::Options::default() };
         let (known, usual) = (known.to_vec(), usual.to_vec());
         let work = tokio::task::spawn_blocking(move || {
-            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
+            let mut found = anomaly::anomalies(&slices, &options);
             let heard = window::Heard::of(&slices);
             found.retain(|anomaly| !heard.is_unheard(anomaly, window.to));
             without_ways_back(&mut found, &known, &usual);
@@ -133,6 +142,24 @@ impl Query {
         // What ended within the gap may go on in the window; as much again for steps of minutes.
         let window = Window::new(window.from.minus(GAP + GAP), window.to);
         Ok(self.store.episodes(tenant, window, LASTS_MAX).await?.into_iter().map(episode).collect())
+    }
+
+    /// What to compare a window with where trouble began before it that goes on in it: the time just before the trouble, which
+    /// would else be compared with itself. None where there is no such trouble.
+    pub(super) async fn before_trouble(
+        &self,
+        tenant: TenantNumber,
+        asked: Window,
+    ) -> Result<Option<Window>, Error> {
+        let lasts = |anomaly: &Anomaly| {
+            let began = anomaly.onset < asked.from && asked.from <= anomaly.onset.plus(TROUBLE_MAX);
+            let goes_on = anomaly.end.is_none_or(|end| end > asked.from);
+            began && goes_on && anomaly.severity >= SEVERE && anomaly.kind != AnomalyKind::Traffic
+        };
+        let known = self.known_episodes(tenant, asked).await?;
+        let onset = known.iter().map(|it| &it.anomaly).filter(|it| lasts(it)).map(|it| it.onset).min();
+        let length = window::plain(asked).before.length();
+        Ok(onset.map(|onset| Window::new(onset.minus(length), onset)))
     }
 
     /// The node that a subject belongs to; the callee's for edges.

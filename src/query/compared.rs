@@ -17,7 +17,7 @@ use super::log_minutes::LogMinutes;
 use super::measured::Readings;
 use super::root_cause::Explanation;
 use super::steps::Newest;
-use super::window::{self, Comparison, Trouble};
+use super::window::{Comparison, Trouble};
 
 /// How long after its end a window is over: the minute in which it ends, and as late as telemetry usually comes.
 const OVER_AFTER: Duration = Duration::from_secs(90);
@@ -119,7 +119,7 @@ impl Query {
             (None, None) => return Ok(comparisons.iter().map(|it| Evidence::empty(it.now)).collect()),
         };
         let cut: Vec<(Window, Option<Window>)> =
-            comparisons.iter().map(|comparison| window::known_part(*comparison, known)).collect();
+            comparisons.iter().map(|comparison| self.known_part(*comparison, known)).collect();
         let until = asked.until(comparisons);
         let told: Vec<(Window, Option<Window>)> = cut
             .iter()

@@ -81,7 +81,7 @@ impl Query {
         kinds: &[RollupKind],
         wanted: impl Fn(&Subject) -> bool + Clone + Send + 'static,
     ) -> Result<(i64, Vec<(i64, Subject, Cell)>), Error> {
-        let width = window::step_for(window);
+        let width = window::step_for(window).max(self.kept_width(window.from));
         let cells = if self.graph.covers_by(tenant, window, width) {
             let graph = self.graph.clone();
             let work = tokio::task::spawn_blocking(move || graph.series(tenant, window, width, wanted));
@@ -102,7 +102,7 @@ impl Query {
     ) -> Result<Evidence, Error> {
         let none = || Evidence::empty(comparison.now);
         let Some(known) = self.known(tenant).await? else { return Ok(none()) };
-        let cut = window::known_part(comparison, known);
+        let cut = self.known_part(comparison, known);
         let mut evidence = self.counted(tenant, &[cut]).await?.pop().unwrap_or_else(none);
         evidence.forget_empty_baseline();
         Ok(evidence)

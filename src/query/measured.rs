@@ -332,7 +332,8 @@ fn plan(window: Window) -> Plan {
     let whole = window::whole_buckets(window, seconds);
     let step_ns = seconds * NANOS_PER_SECOND;
     let steps = (whole.length().as_secs() / seconds.unsigned_abs()) as usize;
-    Plan { from: whole.from, step_ns, steps, window_steps: 1, known_from: whole.from.minus(LOOK_BACK) }
+    let known_from = whole.from.minus(LOOK_BACK);
+    Plan { from: whole.from, step_ns, steps, window_steps: 1, to: window.to, known_from }
 }
 
 /// The values of the steps from `start` to `end`, or those of them that there are.

@@ -28,6 +28,9 @@ const SILENCE_SLACK: Duration = Duration::from_secs(60);
 const PLAIN_AFTER: Duration = Duration::from_secs(300);
 /// Onsets so close are one.
 const SAME_ONSET: Duration = Duration::from_secs(10);
+/// Said where the baseline is not the time just before the window.
+const BEFORE_TROUBLE: &str =
+    "Trouble that lasts began before this window: it was compared with the time before that began.";
 /// How far back fine buckets are surely remembered.
 const FINE_REMEMBERED: Duration = Duration::from_secs(30 * 60);
 /// How long trouble must have lasted for it to be plain when it began.
@@ -239,14 +242,24 @@ impl Query {
         let verdicts = weights.into_iter().zip(all.iter().map(|found| found.verdict.clone())).collect();
         let (at, verdict) = averaged(verdicts).ok_or(Error::Abandoned)?;
         let found = Explanation { verdict, ..all.swap_remove(at) };
-        let Some(last) = last.filter(|_| found.verdict.outcome == Outcome::InsufficientEvidence) else {
-            return Ok(found);
-        };
-        let Some(other) = Box::pin(self.compared(tenant, &[last], &asked_for)).await?.pop() else {
-            return Ok(found);
-        };
-        let is_better = other.verdict.outcome != Outcome::InsufficientEvidence;
-        Ok(if is_better || found.verdict.causes.is_empty() { other } else { found })
+        let mut found = found;
+        if let Some(last) = last.filter(|_| is_insufficient(&found))
+            && let Some(other) = Box::pin(self.compared(tenant, &[last], &asked_for)).await?.pop()
+            && (!is_insufficient(&other) || found.verdict.causes.is_empty())
+        {
+            found = other;
+        }
+        if is_insufficient(&found)
+            && let Some(before) = self.before_trouble(tenant, asked).await?
+        {
+            let comparison = Comparison { now: asked, before };
+            let other = Box::pin(self.compared(tenant, &[comparison], &asked_for)).await?.pop();
+            if let Some(mut other) = other.filter(|other| !is_insufficient(other)) {
+                other.verdict.coverage.push(BEFORE_TROUBLE.to_owned());
+                found = other;
+            }
+        }
+        Ok(found)
     }
 
     /// What may be compared, and what is read of it meanwhile, whatever that will be.
@@ -328,6 +341,10 @@ impl Query {
         }
         Ok(with_asked(likely, Some(logs)))
     }
+}
+
+fn is_insufficient(found: &Explanation) -> bool {
+    found.verdict.outcome == Outcome::InsufficientEvidence
 }
 
 /// An instant as precisely as it matters: where most of a long window comes after it, to the minute, as half an hour back

@@ -74,7 +74,10 @@ impl Query {
             let (services, operations) = (Vec::new(), Vec::new());
             return Ok(HealthReport { services, operations, window: asked, baseline: None });
         };
-        let comparison = window::plain(asked);
+        let mut comparison = window::plain(asked);
+        if let Some(before) = self.before_trouble(tenant, asked).await? {
+            comparison.before = before;
+        }
         let evidence = self.evidence(tenant, comparison).await?;
         let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
         let lengths = Lengths {

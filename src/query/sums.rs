@@ -1,17 +1,23 @@
 //! What was counted in windows of time, from the graph where it still remembers them, else from the store.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::fault;
 use crate::model::id::TenantNumber;
-use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, Subject};
+use crate::model::rollup::{COARSE_SECONDS, Cell, FINE_SECONDS, HOUR_SECONDS, Subject};
 use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::rollups::{RollupKind, is_about};
 
 use super::error::Error;
 use super::handle::Query;
-use super::window::{self, Part};
+use super::window::{self, Comparison, Part};
+
+/// Ages up to which buckets of ten seconds, and of a minute, are kept: a little less than the usual two days and thirty.
+const FINE_KEPT: Duration = Duration::from_secs(46 * 3_600);
+/// See [`FINE_KEPT`].
+const MINUTES_KEPT: Duration = Duration::from_secs(28 * 86_400);
 
 /// Sums by subject.
 pub type Sums = SubjectMap<Cell>;
@@ -21,6 +27,34 @@ impl Query {
     pub(super) async fn known(&self, tenant: TenantNumber) -> Result<Option<Window>, Error> {
         let range = self.store.rollup_range(tenant).await?;
         Ok(range.map(|range| Window::new(range.from, range.to.max(self.clock.now()))))
+    }
+
+    /// The width in seconds of the buckets that are surely kept of a time, under the usual retention.
+    pub(super) fn kept_width(&self, at: UnixNanos) -> i64 {
+        let age = self.clock.now().since(at.min(self.clock.now()));
+        match age {
+            _ if age < FINE_KEPT => FINE_SECONDS,
+            _ if age < MINUTES_KEPT => COARSE_SECONDS,
+            _ => HOUR_SECONDS,
+        }
+    }
+
+    /// The window in whole buckets of the width that is kept of its time: what begins and ends within one cannot be told apart.
+    pub(super) fn kept(&self, window: Window) -> Window {
+        match self.kept_width(window.from) {
+            FINE_SECONDS => window,
+            width => window::whole_buckets(window, width),
+        }
+    }
+
+    /// Both windows of a comparison, cut to what is known and kept; see [`window::known_part`].
+    pub(super) fn known_part(&self, comparison: Comparison, known: Window) -> (Window, Option<Window>) {
+        let (now, before) = window::known_part(comparison, known);
+        let now = self.kept(now);
+        // What is widened must not reach into the other.
+        let before = before.map(|before| self.kept(before));
+        let before = before.map(|before| Window::new(before.from, before.to.min(now.from)));
+        (now, before.filter(|before| before.from < before.to))
     }
 
     /// What happened in `window`, summed over it.
@@ -40,7 +74,7 @@ impl Query {
         windows: &[Window],
         numbers: Option<BTreeSet<u32>>,
     ) -> Result<Vec<Sums>, Error> {
-        let parts = windows.iter().map(|window| window::parts(*window)).collect();
+        let parts = windows.iter().map(|window| window::parts(self.kept(*window))).collect();
         let kinds = &[RollupKind::Operation, RollupKind::Instance, RollupKind::Edge];
         self.added_up(tenant, parts, (kinds, numbers)).await
     }

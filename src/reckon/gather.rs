@@ -17,6 +17,7 @@ pub struct Gathered {
     kind: MetricKind,
     levels_add: bool,
     tally: Tally,
+    series: usize,
     amount: Option<Amount>,
     per_second: Option<f64>,
     levels: Option<Levels>,
@@ -33,6 +34,7 @@ impl Gathered {
             kind: nature.kind,
             levels_add: matches!(nature.accrual(), Accrual::Level | Accrual::Change),
             tally: Tally { points: 0, skipped: 0, duplicates: 0, resets: 0, overlaps: 0 },
+            series: 0,
             amount: None,
             per_second: None,
             levels: None,
@@ -44,11 +46,16 @@ impl Gathered {
 
     /// Adds one series: its roll-up of an interval of `length_ns` and what it counted there. What it counted is spread
     /// over the time that its points account for, and over the interval where they do not say; so its rate does not
-    /// depend on where in the interval its points happen to lie.
+    /// depend on where in the interval its points happen to lie. A series of deltas that left out points counted nothing
+    /// then: what it counted is spread over the interval as well.
     pub fn add(&mut self, rollup: &Rollup, growth: Growth, length_ns: u64) {
         self.tally.add(rollup.tally());
+        self.series += 1;
         if let Some(amount) = &growth.amount {
-            let over_ns = if growth.covered_ns == 0 { length_ns } else { growth.covered_ns };
+            let each_ns = growth.covered_ns / rollup.tally().points.max(1);
+            let is_whole =
+                rollup.accrual() != Accrual::Delta || growth.covered_ns.saturating_add(each_ns) >= length_ns;
+            let over_ns = if growth.covered_ns == 0 || !is_whole { length_ns } else { growth.covered_ns };
             *self.per_second.get_or_insert(0.0) += amount.size() / (over_ns.max(1) as f64 / 1e9);
         }
         accrue(&mut self.amount, growth.amount);
@@ -61,6 +68,11 @@ impl Gathered {
             self.last = if newer { Some((time, value)) } else { self.last };
         }
         join_quantiles(&mut self.quantiles, rollup.quantiles());
+    }
+
+    /// How many series have points in the interval.
+    pub const fn series(&self) -> usize {
+        self.series
     }
 
     /// Points by what became of them.

@@ -92,6 +92,11 @@ impl Rollup {
         }
     }
 
+    /// How its points add up.
+    pub const fn accrual(&self) -> Accrual {
+        self.nature.accrual()
+    }
+
     /// The roll-up of points in any order. Of points of one instant the one that stands last counts; those of one
     /// instant stand in the order of arrival.
     pub fn of(nature: Nature, points: &[Point]) -> Self {

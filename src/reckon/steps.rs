@@ -17,6 +17,8 @@ pub struct Plan {
     pub steps: usize,
     /// How many steps, the last one included, the window of a step is long; above zero.
     pub window_steps: usize,
+    /// Where the question ends: before the end of the last step, where that goes on.
+    pub to: UnixNanos,
     /// From when on points were looked for; a series without an earlier point may have begun since then.
     pub known_from: UnixNanos,
 }
@@ -25,9 +27,12 @@ pub struct Plan {
 pub type Cell = (i64, Rollup);
 
 impl Plan {
-    /// Length of a window in nanoseconds.
-    pub fn window_ns(&self) -> u64 {
-        self.step_ns.unsigned_abs().saturating_mul(self.window_steps as u64)
+    /// Length of the window that ends with a step, in nanoseconds, up to where the question ends.
+    pub fn window_ns(&self, step: usize) -> u64 {
+        let ahead = |steps: usize| self.step_ns.saturating_mul(i64::try_from(steps).unwrap_or(i64::MAX));
+        let end = self.from.0.saturating_add(ahead(step.saturating_add(1)));
+        let length = ahead(self.window_steps).saturating_sub(end.saturating_sub(self.to.0).max(0));
+        length.max(1).unsigned_abs()
     }
 
     /// The step that holds an instant; negative before the first one.

@@ -8,6 +8,7 @@
 
 pub mod anomalies;
 pub mod index;
+mod leaps;
 mod reckoning;
 pub mod restore;
 pub mod retention;

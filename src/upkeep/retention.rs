@@ -6,14 +6,15 @@
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
 //! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::leaps::Leaps;
 use super::reckoning;
 use super::rounds::Rounds;
 use crate::clock::Clock;
@@ -110,7 +111,8 @@ pub fn start(
     stop: CancellationToken,
 ) -> (Arc<Tally>, JoinHandle<()>) {
     let tally = Arc::new(Tally::default());
-    let keeper = Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop };
+    let keeper =
+        Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop, leaps: Mutex::default() };
     (tally, tokio::spawn(keeper.run(Rounds::new("retention", health))))
 }
 
@@ -121,6 +123,7 @@ struct Keeper {
     beside: Beside,
     tally: Arc<Tally>,
     stop: CancellationToken,
+    leaps: Mutex<Leaps>,
 }
 
 impl Keeper {
@@ -161,10 +164,12 @@ impl Keeper {
             }
         }
         let partitions = self.store.partitions().await?;
-        let old: Vec<Partition> =
-            partitions.iter().copied().filter(|partition| self.options.is_old(*partition, now)).collect();
+        let believed =
+            self.leaps.lock().unwrap_or_else(PoisonError::into_inner).believed(now, Instant::now());
+        let is_old = |partition: &Partition| self.options.is_old(*partition, believed);
+        let old: Vec<Partition> = partitions.iter().copied().filter(is_old).collect();
         self.give_up(&old, "age").await?;
-        self.store.forget_notes(now.minus(self.options.hour)).await?;
+        self.store.forget_notes(believed.minus(self.options.hour)).await?;
         self.reclaim().await?;
         self.make_room(now).await
     }

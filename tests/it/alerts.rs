@@ -9,6 +9,9 @@ use crate::server::{Server, checkout};
 
 const RULES: &str = "otelcontext.rules.yml";
 const TESTS: &str = "otelcontext.rules.test.yml";
+/// The predecessor's names, made of this server's metrics.
+const PREDECESSOR: &str = "predecessor.rules.yml";
+const PREDECESSOR_TESTS: &str = "predecessor.rules.test.yml";
 /// What counters may be given to: their value alone says nothing.
 const OVER_TIME: [&str; 3] = ["rate(", "increase(", "resets("];
 
@@ -29,10 +32,20 @@ fn promtool(arguments: &[&str], name: &str) -> String {
 
 #[test]
 fn promtool_accepts_the_rules_and_their_tests_hold() {
-    let said = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], RULES);
-    assert!(said.contains("SUCCESS"), "{said}");
-    let said = promtool(&["test", "rules"], TESTS);
-    assert!(said.contains("SUCCESS"), "{said}");
+    for (rules, tests) in [(RULES, TESTS), (PREDECESSOR, PREDECESSOR_TESTS)] {
+        let said = promtool(&["check", "rules", "--lint=all", "--lint-fatal"], rules);
+        assert!(said.contains("SUCCESS"), "{said}");
+        let said = promtool(&["test", "rules"], tests);
+        assert!(said.contains("SUCCESS"), "{said}");
+    }
+}
+
+#[test]
+fn every_name_of_the_predecessor_is_tested() {
+    let (rules, tests) = (read(PREDECESSOR), read(PREDECESSOR_TESTS));
+    let names: Vec<&str> = rules.split("- record: ").skip(1).filter_map(|rest| rest.lines().next()).collect();
+    assert!(names.len() > 10);
+    names.iter().for_each(|name| assert!(tests.contains(name), "{name} has no test"));
 }
 
 #[test]
@@ -90,7 +103,7 @@ async fn the_rules_ask_for_metrics_and_labels_that_are_there_from_the_start() {
         let starts = [format!("{name} "), format!("{name}{{")];
         text.lines().filter(move |line| starts.iter().any(|start| line.starts_with(start.as_str())))
     };
-    for file in [RULES, TESTS] {
+    for file in [RULES, TESTS, PREDECESSOR, PREDECESSOR_TESTS] {
         let content = read(file);
         for (_, name, _) in named(&content) {
             assert!(samples(name).next().is_some(), "{file}: {name} is not shown:\n{text}");
@@ -98,16 +111,23 @@ async fn the_rules_ask_for_metrics_and_labels_that_are_there_from_the_start() {
             assert_eq!(is_counter, name.ends_with("_total"), "{file}: {name}");
         }
     }
+    let has_labels = |name: &str, after: &str| {
+        for (label, value) in asked(after) {
+            let wanted = format!("{label}=\"{value}\"");
+            assert!(samples(name).any(|line| line.contains(&wanted)), "{name} has no {wanted}:\n{text}");
+        }
+    };
+    let predecessor = read(PREDECESSOR);
+    for expression in predecessor.split(" expr: ").skip(1).filter_map(|rest| rest.lines().next()) {
+        named(expression).for_each(|(_, name, after)| has_labels(name, after));
+    }
     let rules = read(RULES);
     let expressions = rules.split(" expr: ").skip(1).filter_map(|rest| rest.split("\n        for: ").next());
     for expression in expressions {
         for (before, name, after) in named(expression) {
             let is_over_time = OVER_TIME.iter().any(|function| before.ends_with(function));
             assert_eq!(is_over_time, name.ends_with("_total"), "{name} in {expression}");
-            for (label, value) in asked(after) {
-                let wanted = format!("{label}=\"{value}\"");
-                assert!(samples(name).any(|line| line.contains(&wanted)), "{name} has no {wanted}:\n{text}");
-            }
+            has_labels(name, after);
         }
     }
 }

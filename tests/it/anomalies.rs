@@ -113,6 +113,62 @@ async fn whoever_listens_hears_of_the_anomalies_of_its_tenant_and_of_no_other() 
     assert_eq!(code, Some(0), "{}", server.log());
 }
 
+/// Steps that go well, and those that fail since: twenty minutes, longer than a baseline.
+const LASTING: (u64, u64) = (48, 120);
+
+#[tokio::test]
+async fn trouble_that_lasts_is_not_compared_with_itself() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP * STEP;
+    let (well, failing) = LASTING;
+    let mut spans = Vec::new();
+    for step in 0..well + failing {
+        for request in 0..PLAIN {
+            let span = work(1, now - (well + failing - step) * STEP, request);
+            spans.push(if step < well || request > 2 { span } else { failed(span, "no") });
+        }
+    }
+    export(&server, "shop", &request("orders", spans)).await;
+    server.settled().await;
+    // Once it is written down, whoever asks about the last minutes is told what it was like before.
+    let asked = json!({"service": "orders", "since": "5m"});
+    let told = server
+        .until("told as trouble", || async {
+            let told = ask(&server, "shop", "get_service_health", asked.clone()).await;
+            (rows(&told, "services")[0]["status"] != "healthy").then_some(told)
+        })
+        .await;
+    assert_eq!(rows(&told, "services")[0]["status"], "critical", "{told}");
+    let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "5m"})).await;
+    assert_eq!(rows(&cause, "causes")[0]["service"], "orders", "{cause}");
+    assert_ne!(cause["verdict"], "insufficient_evidence", "{cause}");
+}
+
+#[tokio::test]
+async fn calls_that_last_are_not_silent() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut spans = Vec::new();
+    for second in now - 1_500..now {
+        spans.push(work(1, second, 0));
+        for request in 1..4 {
+            let mut poll = work(2, second, request);
+            poll.name = "GET /poll".into();
+            poll.end_time_unix_nano = poll.start_time_unix_nano + 30_000_000_000;
+            // One that is not over yet is not known yet.
+            spans.extend((second + 30 <= now).then_some(poll));
+        }
+    }
+    for part in spans.chunks(2_000) {
+        export(&server, "shop", &request("orders", part.to_vec())).await;
+    }
+    server.settled().await;
+    let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "15m"})).await;
+    assert_eq!(cause["verdict"], "insufficient_evidence", "{cause}");
+    let told = ask(&server, "shop", "get_anomaly_timeline", json!({"since": "15m"})).await;
+    assert_eq!(rows(&told, "anomalies"), Vec::<Value>::new(), "{told}");
+}
+
 /// Steps of a batch, three minutes.
 const BATCH: u64 = 18;
 /// Seconds that have passed since.

@@ -484,3 +484,26 @@ proptest! {
         prop_assert!(hurt.affected.iter().all(|it| it.share > 0.0 && it.share <= 1.0));
     }
 }
+
+/// What takes half a minute is not silent because nothing that began in the last half minute is over.
+#[test]
+fn calls_that_last_are_not_silent_at_the_end() {
+    let calls = |id: u32, seconds: u64, until: i64| {
+        (0..until).map(move |step| Slice {
+            subject: Subject::Operation(OperationId(id)),
+            bucket_s: 10 * step,
+            width_s: 10,
+            count: 30,
+            errors: 0,
+            sum_ns: 30 * seconds * 1_000_000_000,
+            other_ns: 0,
+        })
+    };
+    let found = |slow: i64| {
+        let series: Vec<Slice> = calls(1, 30, slow).chain(calls(2, 0, 90)).collect();
+        let found = anomalies(&series, &anomaly::Options::default());
+        found.iter().map(|it| (it.kind, it.onset.seconds())).collect::<Vec<_>>()
+    };
+    assert_eq!(found(87), []);
+    assert_eq!(found(70), [(AnomalyKind::Silence, 700)]);
+}

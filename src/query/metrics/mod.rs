@@ -115,6 +115,8 @@ pub struct GroupAnswer {
     pub series: usize,
     /// One value a step; none where the points do not say. May be infinite or NaN.
     pub values: Vec<Option<f64>>,
+    /// How many of the series have points in each step.
+    pub told_by: Vec<usize>,
 }
 
 impl Query {
@@ -247,7 +249,7 @@ fn plan(question: &MetricQuestion) -> Result<Plan, Refusal> {
         return Err(Refusal::TooManySteps { steps, max: STEPS_MAX, step_seconds });
     };
     let known_from = from.minus(question.range.max(LOOK_BACK));
-    Ok(Plan { from, step_ns, steps, window_steps, known_from })
+    Ok(Plan { from, step_ns, steps, window_steps, to: question.window.to, known_from })
 }
 
 /// Lays out one part.
@@ -269,7 +271,8 @@ fn answered(
         not_told +=
             values.iter().zip(measured).filter(|(value, measured)| value.is_none() && *measured).count();
         let (labels, series) = group;
-        answers.push((mean(&values), GroupAnswer { labels, series, values }));
+        let told_by = steps.iter().map(|it| it.as_ref().map_or(0, |it| it.series())).collect();
+        answers.push((mean(&values), GroupAnswer { labels, series, values, told_by }));
     }
     answers.sort_by(|(a, group), (b, other)| b.total_cmp(a).then_with(|| group.labels.cmp(&other.labels)));
     let all = answers.len();

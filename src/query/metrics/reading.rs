@@ -178,7 +178,7 @@ fn gather(
         };
         plan.windows(&cells, |step, rollup, growth| {
             let gathered = groups[member.group][step].get_or_insert_with(|| Box::new(Gathered::new(nature)));
-            gathered.add(rollup, growth, plan.window_ns());
+            gathered.add(rollup, growth, plan.window_ns(step));
         });
     }
     Ok(())

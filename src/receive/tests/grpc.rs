@@ -208,7 +208,12 @@ async fn c_temporary_refusals_are_unavailable_with_retry_info() {
     check(call(&channel, path, &[], frame(0, &traces(1, 0))).await, Code::Unavailable, "closed");
     let tight = Server::start(None, Options::default(), Budget::new(1_000)).await;
     let channel = self::channel(&tight).await;
-    check(call(&channel, path, &[], frame(0, &traces(100, 0))).await, Code::Unavailable, "over the budget");
+    let large = || frame(0, &traces(100, 0));
+    check(call(&channel, path, &[], large()).await, Code::ResourceExhausted, "more than the whole budget");
+    let mut others = tight.budget.permit(1_000);
+    others.grow(900).unwrap();
+    check(call(&channel, path, &[], frame(0, &traces(2, 0))).await, Code::Unavailable, "over the budget");
+    drop(others);
     assert_eq!(tight.budget.held_bytes(), 0);
 }
 

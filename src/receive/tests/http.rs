@@ -325,8 +325,12 @@ async fn b8_b12_the_budget_is_taken_by_bytes_that_have_arrived() {
     let response = send(&server, Method::POST, "/v1/traces", &[PROTOBUF], traces(100, 0)).await;
     assert_eq!(response.status(), 200, "promises hold nothing");
     let response = send(&server, Method::POST, "/v1/traces", &[PROTOBUF], traces(2_000, 0)).await;
-    refusal(response, 429, PROTOBUF.1, "more than the budget").await;
-    drop(promising);
+    refusal(response, 413, PROTOBUF.1, "more than the whole budget").await;
+    let mut others = server.budget.permit(64 << 10);
+    others.grow(63 << 10).unwrap();
+    let response = send(&server, Method::POST, "/v1/traces", &[PROTOBUF], traces(100, 0)).await;
+    refusal(response, 429, PROTOBUF.1, "more than is left of the budget").await;
+    drop((promising, others));
 }
 
 /// Sends `request` as it is; returns what comes back until the server closes.

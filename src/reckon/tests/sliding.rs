@@ -13,6 +13,7 @@ const fn plan(from: i64, step: i64, steps: usize, window_steps: usize, known_fro
         step_ns: step * SECOND,
         steps,
         window_steps,
+        to: UnixNanos(i64::MAX),
         known_from: UnixNanos(known_from * SECOND),
     }
 }
@@ -23,7 +24,7 @@ fn answers(plan: Plan, nature: Nature, series: &[Vec<Point>], function: Function
     for points in series {
         plan.windows(&plan.cells(nature, points), |step, rollup, growth| {
             let gathered = steps[step].get_or_insert_with(|| Gathered::new(nature));
-            gathered.add(rollup, growth, plan.window_ns());
+            gathered.add(rollup, growth, plan.window_ns(step));
         });
     }
     steps.into_iter().map(|gathered| gathered.and_then(|it| it.answer(function))).collect()
@@ -108,7 +109,14 @@ fn distributions_are_gathered_by_bucket() {
         (of(Function::Count), of(Function::Sum), of(Function::Average)),
         (Some(20.0), Some(20.0), Some(1.0))
     );
-    assert_eq!(of(Function::Rate), Some(2.0));
+    // In the rest of the minute, of which nothing came, nothing was counted.
+    assert_eq!(of(Function::Rate), Some(20.0 / 60.0));
+    let every_ten: Vec<Point> =
+        (1..=6).map(|at| histogram(10 * at, 10 * at + 10, &[1.0], &[2, 0], Some((0.5, 0.5)))).collect();
+    let rates = |step| {
+        answers(plan(20, step, 1, 1, 0), HISTOGRAM_DELTA, std::slice::from_ref(&every_ten), Function::Rate)[0]
+    };
+    assert_eq!((rates(45), rates(50)), (Some(0.2), Some(0.2)), "whatever the step");
 }
 
 #[test]
