@@ -10,12 +10,13 @@ use crate::model::tenant::TenantId;
 
 use super::access::Access;
 use super::encryption::Encryption;
+use super::given_up::{NOT_YET, NOT_YET_BEGINNINGS};
 use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
 use super::own_spans::OwnSpans;
 use super::storage::{Driver, Storage};
-use super::variables::{self, NOT_YET, NOT_YET_BEGINNINGS};
+use super::variables;
 
 /// When an export request is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Config {
         let mut warnings = Vec::new();
         for (name, guards, what) in NOT_YET {
             match (environment.get(name), guards) {
-                (Some(("false" | "none", _)) | None, _) => {}
+                (Some(("false" | "none" | "no" | "off" | "0", _)) | None, _) => {}
                 (Some(_), true) => mistakes.push(format!("{name}: {what}; unset it to start")),
                 (Some(_), false) => warnings.push(format!("{name} has no effect: {what}")),
             }

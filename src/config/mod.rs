@@ -9,6 +9,7 @@ mod encryption;
 mod example;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod given_up;
 mod intake;
 mod load;
 mod nearest;

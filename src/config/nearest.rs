@@ -1,6 +1,7 @@
 //! Names that were probably meant.
 
-use super::variables::{self, NOT_YET};
+use super::given_up::NOT_YET;
+use super::variables;
 
 /// The known variable that `name` is probably a misspelling of: at most two edits away, not itself known.
 pub(super) fn meant_by(name: &str) -> Option<&'static str> {

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Limits, NAME_BYTES_MAX, Names, OVERFLOW};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
@@ -69,6 +71,29 @@ fn resources_and_scopes_are_known_by_content() {
     let http = names.instrumentation(tenant, &scope("http"));
     assert_eq!(names.instrumentation(tenant, &scope("http")), http);
     assert_ne!(names.instrumentation(tenant, &scope("sql")), http);
+}
+
+#[test]
+fn what_is_known_for_good_does_not_hold_the_request_that_it_came_in() {
+    let names = Names::default();
+    let tenant = names.tenant(&TenantId::try_from("t").unwrap());
+    let shop = names.service(tenant, NodeKind::Service, "shop", AT);
+    let known = resource("shop", "1");
+    let packed = known.attributes.as_bytes();
+    let body = Bytes::from([&packed[..], &[0; 10_000]].concat());
+    let attributes = || Attributes::from_checked(body.slice(..packed.len()));
+    let text = || Text::from_bytes(body.slice(body.len() - 9..));
+    let sent = Resource { attributes: attributes(), schema_url: text(), ..(*known).clone() };
+    let id = names.resource(tenant, shop, &Arc::new(sent), AT);
+    let scope = Instrumentation {
+        name: text(),
+        version: text(),
+        attributes: attributes(),
+        ..Instrumentation::default()
+    };
+    names.instrumentation(tenant, &Arc::new(scope));
+    assert_eq!(names.resource_info(id).unwrap().resource.attributes, known.attributes);
+    assert!(body.is_unique(), "the request is still held");
 }
 
 #[test]
