@@ -232,3 +232,30 @@ async fn a_leader_that_slept_while_another_led_writes_nothing_under_wrong_names(
         [("only the first knows", "another"), ("only the second knows", "its operation"), ("shop", "work")];
     assert_eq!(names, wanted, "{spans} in {name}");
 }
+
+/// As where a standby takes over that lacks the last commits, or somebody restores an older state under a running server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_back_is_noticed_and_the_journal_is_applied_again() {
+    let kept = Kept::on_postgres();
+    let Kept::Postgres(name) = &kept else { unreachable!() };
+    let mut server = kept.server(&[]).await;
+    let sql = |text: &str| tokio::task::block_in_place(|| Postgres::shared().sql(name, text));
+    send(&server, 1).await;
+    server.settled().await;
+    let before = sql("SELECT max(lsn) FROM applied");
+    send(&server, 2).await;
+    server.settled().await;
+    sql(&format!("UPDATE applied SET lsn = {}", before.trim()));
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    send(&server, 3).await;
+    assert_ne!(server.ended().await, Some(0), "{}", server.log());
+    assert!(server.log().contains("went back"), "{}", server.log());
+    let server = server.again(&[]).await;
+    server.ready().await;
+    server.settled().await;
+    assert!(server.log().contains("replayed the journal"), "{}", server.log());
+    for number in 1..=3 {
+        answers(&server, number).await;
+    }
+}
