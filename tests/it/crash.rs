@@ -279,3 +279,19 @@ async fn f4_a_database_that_another_program_holds_costs_nothing_that_was_acknowl
     server.settled().await;
     assert_eq!(server.metric("otelcontext_ingest_stored_total").await, 7.0);
 }
+
+#[tokio::test]
+async fn a_journal_whose_requests_are_all_stored_is_let_go_of_after_a_crash() {
+    let server = Server::start(&[]).await;
+    export(&server, "crash", &request("before", vec![span(1, 1, None, "work", 2)])).await;
+    server.settled().await;
+    let (server, _) = server.crash_and_restart().await;
+    // Nothing comes any more; were it full, nothing could.
+    let first = || async {
+        let files = std::fs::read_dir(server.folder().join("data/journal")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let old = names.filter(|name| name.starts_with("000000000001-")).count();
+        (old == 0).then_some(())
+    };
+    server.until("let go of", first).await;
+}
