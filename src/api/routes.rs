@@ -2,15 +2,18 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, Query as QueryString, RawPathParams, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
@@ -99,7 +102,7 @@ pub(super) struct Parts {
     pub(super) started: Instant,
     /// Statements in SQL that run at once: each may sort for as long as a question may take.
     pub(super) sql_turns: Semaphore,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 /// An answer that is being worked on. Dropping it ends the work.
@@ -131,7 +134,7 @@ pub(super) struct Route {
 
 /// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
 pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>) -> Router {
-    let turns = Semaphore::new(options.at_once_max);
+    let turns = Arc::new(Semaphore::new(options.at_once_max));
     let parts = Arc::new(Parts {
         query,
         health,
@@ -183,7 +186,8 @@ async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> 
     if asks {
         let worked = fault::caught(work(route, parts, request)).await;
         return match worked.unwrap_or_else(|panicked| Err(Problem::internal(&chain(&panicked)))) {
-            Ok(answer) => answer.into_response(),
+            // As long as the caller has not taken it, the answer lies in memory: its turn lasts as long.
+            Ok((answer, turn)) => answer.into_response().map(|body| Body::new(Taken { body, _turn: turn })),
             Err(problem) => problem.into_response(),
         };
     }
@@ -195,7 +199,37 @@ async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> 
     response
 }
 
-async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Result<Answer, Problem> {
+/// The body of an answer, whose turn ends when it is taken or given up.
+struct Taken {
+    body: Body,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Taken {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+async fn work(
+    route: &'static Route,
+    parts: Arc<Parts>,
+    request: Request,
+) -> Result<(Answer, OwnedSemaphorePermit), Problem> {
     fault::point("api.asked");
     let (mut head, body) = request.into_parts();
     let scope = head.extensions.get::<Scope>().cloned();
@@ -218,9 +252,10 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
     let mut call = Call::new((route, Arc::clone(&parts)), (scope, is_admin), path, given)?;
     call.wants_csv = wants_csv;
-    let turn = tokio::time::timeout(parts.options.turn_wait, parts.turns.acquire()).await;
-    let _turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
-    within(parts.options.time_max, (route.answer)(call)).await
+    let turn = Arc::clone(&parts.turns).acquire_owned();
+    let turn = tokio::time::timeout(parts.options.turn_wait, turn).await;
+    let turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
+    Ok((within(parts.options.time_max, (route.answer)(call)).await?, turn))
 }
 
 /// The text of a body that stands for `parameter`.

@@ -59,10 +59,13 @@ impl Behind {
             let router = router.layer(middleware::from_fn_with_state(gate, auth::layer));
             (router.layer(middleware::from_fn(contained)), policies)
         };
-        let main = self.main(config, receive, (authenticator, metrics));
+        // Where a key is required, strangers have none.
+        let names = (!authenticator.requires_key())
+            .then(|| auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins));
+        let main = self.main(config, receive, (&names, metrics));
         [
             guarded(receive.router_grpc(), Receive::policies_grpc().collect()),
-            guarded(receive.router_http_only(), Receive::policies_http().collect()),
+            guarded(fenced(receive.router_http_only(), &names), Receive::policies_http().collect()),
             guarded(main, policies(config)),
         ]
     }
@@ -72,7 +75,7 @@ impl Behind {
         &self,
         config: &Config,
         receive: &Receive,
-        (authenticator, metrics): (&Authenticator, &Metrics),
+        (names, metrics): (&Option<auth::Names>, &Metrics),
     ) -> Router {
         let Self { query, health, .. } = self;
         let calls = Arc::new(own_spans::calls(metrics, &self.spans, &self.clock));
@@ -86,12 +89,11 @@ impl Behind {
             ..api::Options::default()
         };
         let mut questions = api::router(options, query.clone(), health.clone(), &asked);
-        if !authenticator.requires_key() {
+        if let Some(names) = names {
             // The agents' route looks at them in any case, as the protocol asks.
-            let names = auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins);
-            questions = questions.layer(middleware::from_fn_with_state(names, auth::under_own_name));
+            questions = questions.layer(middleware::from_fn_with_state(names.clone(), auth::under_own_name));
         }
-        let mut router = open.merge(receive.router_http()).merge(questions);
+        let mut router = open.merge(fenced(receive.router_http(), names)).merge(questions);
         if config.mcp_enabled {
             let options = mcp::Options {
                 path: config.mcp_path.clone(),
@@ -106,6 +108,14 @@ impl Behind {
         router.fallback(|| async {
             (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
         })
+    }
+}
+
+/// The OTLP routes, where no key is required not for pages of strangers.
+fn fenced(router: Router, names: &Option<auth::Names>) -> Router {
+    match names {
+        Some(names) => router.layer(middleware::from_fn_with_state(names.clone(), auth::of_no_stranger)),
+        None => router,
     }
 }
 

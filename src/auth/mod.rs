@@ -47,7 +47,7 @@ pub use external::External;
 pub use file::{Error as FileError, Reload, read as read_keys};
 pub use keys::{Key, Keys, Unreadable};
 pub use layer::{Gate, layer};
-pub use names::{Names, under_own_name};
+pub use names::{Names, of_no_stranger, under_own_name};
 pub use policy::{Policies, Policy};
 pub use rights::{Right, Rights};
 pub use tally::Sample;
