@@ -95,6 +95,9 @@ fn a_named_trace_is_looked_for_everywhere_unless_a_window_is_given() {
 
 #[test]
 fn mistakes_are_named_with_the_nearest_valid_value() {
+    let many: Map<String, Value> = (0..100_000).map(|at| (format!("a{at}"), json!(0))).collect();
+    let told = parse("get_service_map", Value::Object(many)).unwrap_err();
+    assert!(told.contains("takes no more than 64 arguments, got 100000") && told.len() < 4_096, "{told}");
     for (tool, arguments, expected) in [
         ("get_service_map", json!({"servce": "a"}), "unknown argument `servce`; did you mean `service`?"),
         (

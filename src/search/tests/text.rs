@@ -138,6 +138,8 @@ fn what_is_not_understood_is_told_with_place_and_remedy() {
         ("x code:\"a b\"~2", 3, "a value's words cannot be moved"),
         ("--- \u{2014}", 1, "there is nothing to search for"),
         ("a \"-\"", 3, "there is nothing to search for"),
+        ("a* b* c* d* e* f* g* h* i*", 25, "there are more than 8 words with `*`"),
+        ("\"x a\"* b* c* d* e* f* g* k:h* i*", 31, "there are more than 8 words with `*`"),
     ];
     for (text, at, wanted) in cases {
         match parse(text) {

@@ -153,7 +153,16 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
         let answer =
             send(Method::GET, &server.http, "/api/v1/services", &[("origin", origin)], Vec::new()).await;
         assert_eq!(answer.status, 403, "the API to origin {origin}: {}", answer.text());
+        for address in [&server.http, &server.otlp_http] {
+            let headers = [JSON, ("origin", origin)];
+            let answer = send(Method::POST, address, "/v1/logs", &headers, b"{}".into()).await;
+            assert_eq!(answer.status, 403, "telemetry of origin {origin}: {}", answer.text());
+        }
     }
+    // Senders know the server by many names, and are no pages.
+    let headers = [JSON, ("host", "otel.internal")];
+    let answer = send(Method::POST, &server.otlp_http, "/v1/logs", &headers, b"{}".into()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     for origin in [format!("http://localhost:{port}"), "http://127.0.0.1:3000".to_owned()] {
         let answer = rpc(&server, "2025-11-25", &[("origin", &origin)], "tools/call", call.clone()).await;
         assert_eq!(answer.status, 200, "origin {origin}: {}", answer.text());
