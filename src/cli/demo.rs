@@ -118,6 +118,10 @@ fn prepare(environment: &mut Environment, keep: Option<&Path>) -> Result<Option<
         None => std::env::temp_dir().join(format!("otelcontext-demo-{}", std::process::id())),
     };
     let reading = || folder.display().to_string();
+    if keep.is_none() && folder.exists() {
+        // Of a demo that was killed, under the same number of process.
+        std::fs::remove_dir_all(&folder).with_context(reading)?;
+    }
     std::fs::create_dir_all(&folder).with_context(reading)?;
     if std::fs::read_dir(&folder).with_context(reading)?.next().is_some() {
         bail!("{} is not empty; the demo keeps its data apart: name another folder", folder.display());

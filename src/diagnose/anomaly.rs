@@ -70,7 +70,8 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
         buckets.sort_by_key(|slice| slice.bucket_s);
         let filled = filled(&buckets, last.0);
         // A call is counted where it began, and known once it is over.
-        let settled_s = (last.0 - options.late_s - usual_s(&filled)).min(last.0 - 1);
+        let length_s = filled.first().map_or(0, |first| last.0 - first.bucket_s);
+        let settled_s = (last.0 - options.late_s - usual_s(&filled).min(length_s / 3)).min(last.0 - 1);
         let mut kinds = vec![AnomalyKind::Latency, AnomalyKind::Traffic];
         if filled.iter().any(|bucket| bucket.errors >= ERRORS_MIN) {
             kinds.push(AnomalyKind::Errors);

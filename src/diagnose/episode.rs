@@ -23,7 +23,7 @@ const LASTS_PART: f64 = 0.25;
 /// Requests a second, as many as an anomaly of traffic needs in ten seconds, from which on none at all is no way back.
 const TOLD_MIN: f64 = 1.0;
 /// How long an episode may not be seen before it is over.
-const UNHEARD_MAX: Duration = Duration::from_secs(600);
+pub const UNHEARD_MAX: Duration = Duration::from_secs(600);
 /// An episode that lasts longer has become the normal course.
 pub const LASTS_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -204,24 +204,46 @@ pub fn followed(known: &[Episode], found: &[Anomaly], slices: &[Slice], to: Unix
     looked.all.into_iter().enumerate().filter(is_new).map(|(_, looked)| looked.episode).collect()
 }
 
-/// What each subject did in the last minute of a look: requests, failures and their time.
-fn recent(slices: &[Slice], to: UnixNanos) -> HashMap<Subject, (u64, u64, u64)> {
+/// What a subject did in the last minute of a look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    count: u64,
+    errors: u64,
+    sum_ns: u64,
+    /// Requests in the last minute of which all are over: they are counted where they began, and known once they end.
+    settled: u64,
+}
+
+/// What each subject did in the last minute of a look.
+fn recent(slices: &[Slice], to: UnixNanos) -> HashMap<Subject, Recent> {
+    let mut usual: HashMap<Subject, (u64, f64)> = HashMap::new();
+    for slice in slices {
+        let (count, sum_ns) = usual.entry(slice.subject).or_default();
+        (*count, *sum_ns) = (*count + slice.count, *sum_ns + slice.sum_ns as f64);
+    }
     let (since, to) = (to.minus(RECENT).seconds(), to.seconds());
-    let mut recent: HashMap<Subject, (u64, u64, u64)> = HashMap::new();
-    for slice in slices.iter().filter(|slice| (since..to).contains(&slice.bucket_s)) {
-        let (count, errors, sum_ns) = recent.entry(slice.subject).or_default();
-        *count += slice.count;
-        *errors += slice.errors;
-        *sum_ns = sum_ns.saturating_add(slice.sum_ns);
+    let mut recent: HashMap<Subject, Recent> = HashMap::new();
+    for slice in slices {
+        let (count, sum_ns) = usual.get(&slice.subject).copied().unwrap_or_default();
+        let usual_s = (1.5 * sum_ns / count.max(1) as f64 / 1e9) as i64;
+        let own = recent.entry(slice.subject).or_default();
+        if (since - usual_s..to - usual_s).contains(&slice.bucket_s) {
+            own.settled += slice.count;
+        }
+        if (since..to).contains(&slice.bucket_s) {
+            own.count += slice.count;
+            own.errors += slice.errors;
+            own.sum_ns = own.sum_ns.saturating_add(slice.sum_ns);
+        }
     }
     recent
 }
 
 /// Whether the subject is still on the far side of its baseline; none where too little is heard of it.
-fn lasts(anomaly: &Anomaly, recent: &HashMap<Subject, (u64, u64, u64)>) -> Option<bool> {
-    let (count, errors, sum_ns) = recent.get(&anomaly.subject).copied().unwrap_or_default();
+fn lasts(anomaly: &Anomaly, recent: &HashMap<Subject, Recent>) -> Option<bool> {
+    let Recent { count, errors, sum_ns, settled } = recent.get(&anomaly.subject).copied().unwrap_or_default();
     let value = match anomaly.kind {
-        AnomalyKind::Traffic | AnomalyKind::Silence => count as f64 / RECENT.as_secs_f64(),
+        AnomalyKind::Traffic | AnomalyKind::Silence => settled as f64 / RECENT.as_secs_f64(),
         _ if count == 0 => return None,
         AnomalyKind::Errors => errors as f64 / count as f64,
         AnomalyKind::Latency => sum_ns as f64 / count as f64,

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::Request;
 use http::Response;
 use http_body::Frame;
@@ -133,7 +133,7 @@ where
         Box::pin(async move {
             let answer = answer.await?;
             progress.watch.awaits_client(progress.number, 0);
-            Ok(answer.map(|body| Answer { body, progress }))
+            Ok(answer.map(|body| Answer { body, rest: Bytes::new(), progress }))
         })
     }
 }
@@ -157,37 +157,57 @@ impl Drop for Progress {
     }
 }
 
-/// The body of an answer; the request is in progress as long as it lives.
+/// Bytes of an answer that are handed over at a time: what is handed over waits in memory until the client takes it, and is not
+/// watched any more.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The body of an answer, piece by piece; the request is in progress as long as it lives.
 struct Answer<B> {
     body: B,
+    /// Of a frame of the body what was not handed over yet.
+    rest: Bytes,
     progress: Progress,
 }
 
-impl<B: http_body::Body + Unpin> http_body::Body for Answer<B> {
-    type Data = B::Data;
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Answer<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Progress { watch, number } = &self.progress;
         let (watch, number) = (Arc::clone(watch), *number);
-        // Whoever asks for a frame can take one.
+        // Asked for the next piece: the one before is on its way.
         watch.goes_on(number);
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            watch.awaits_client(number, frame.data_ref().map_or(0, Buf::remaining));
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? {
+                None => return Poll::Ready(None),
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(others) => return Poll::Ready(Some(Ok(others))),
+                },
+            }
         }
-        frame
+        let length = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(length);
+        watch.awaits_client(number, piece.len());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 

@@ -137,8 +137,9 @@ impl Watch {
             return;
         }
         let patience = self.write_timeout + Duration::from_secs(bytes as u64 / TAKEN_PER_SECOND_MIN);
-        let is_first = state.untaken.is_empty();
-        state.untaken.insert(number, Instant::now() + patience);
+        let until = Instant::now() + patience;
+        let is_first = state.untaken.values().all(|other| until <= *other);
+        state.untaken.insert(number, until);
         drop(state);
         if is_first {
             self.changed.notify_one();

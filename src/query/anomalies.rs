@@ -1,11 +1,14 @@
 //! What left its normal course, and when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::warn;
 
 use crate::diagnose::anomaly;
-use crate::diagnose::episode::{Episode, GAP, LASTS_MAX, identified, unknown, without_ways_back};
+use crate::diagnose::episode::{
+    Episode, GAP, LASTS_MAX, UNHEARD_MAX, identified, unknown, without_ways_back,
+};
 use crate::diagnose::evidence::Slice;
 use crate::diagnose::usual::departures;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
@@ -144,22 +147,25 @@ impl Query {
         Ok(self.store.episodes(tenant, window, LASTS_MAX).await?.into_iter().map(episode).collect())
     }
 
-    /// What to compare a window with where trouble began before it that goes on in it: the time just before the trouble, which
-    /// would else be compared with itself. None where there is no such trouble.
+    /// What to compare a window with where trouble began before it that goes on in it, which would else be compared with
+    /// itself: the time just before the trouble, and the services that show it. None where there is no such trouble.
     pub(super) async fn before_trouble(
         &self,
         tenant: TenantNumber,
         asked: Window,
-    ) -> Result<Option<Window>, Error> {
-        let lasts = |anomaly: &Anomaly| {
+    ) -> Result<Option<(Window, BTreeSet<ServiceId>)>, Error> {
+        let middle = asked.from.plus(asked.length() / 2);
+        let lasts = |Episode { anomaly, seen }: &Episode| {
             let began = anomaly.onset < asked.from && asked.from <= anomaly.onset.plus(TROUBLE_MAX);
-            let goes_on = anomaly.end.is_none_or(|end| end > asked.from);
-            began && goes_on && anomaly.severity >= SEVERE && anomaly.kind != AnomalyKind::Traffic
+            let goes_on = anomaly.end.unwrap_or(seen.plus(UNHEARD_MAX)) > middle;
+            began && goes_on && anomaly.severity >= SEVERE && window::is_symptom(anomaly)
         };
         let known = self.known_episodes(tenant, asked).await?;
-        let onset = known.iter().map(|it| &it.anomaly).filter(|it| lasts(it)).map(|it| it.onset).min();
+        let lasting: Vec<&Anomaly> = known.iter().filter(|it| lasts(it)).map(|it| &it.anomaly).collect();
+        let Some(onset) = lasting.iter().map(|it| it.onset).min() else { return Ok(None) };
+        let services = lasting.iter().filter_map(|it| self.node_of(it.subject)).collect();
         let length = window::plain(asked).before.length();
-        Ok(onset.map(|onset| Window::new(onset.minus(length), onset)))
+        Ok(Some((Window::new(onset.minus(length), onset), services)))
     }
 
     /// The node that a subject belongs to; the callee's for edges.

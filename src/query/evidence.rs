@@ -81,7 +81,9 @@ impl Query {
         kinds: &[RollupKind],
         wanted: impl Fn(&Subject) -> bool + Clone + Send + 'static,
     ) -> Result<(i64, Vec<(i64, Subject, Cell)>), Error> {
-        let width = window::step_for(window).max(self.kept_width(window.from));
+        // In whole buckets of what is kept.
+        let kept = self.kept_width(window.from);
+        let width = (window::step_for(window) + kept - 1) / kept * kept;
         let cells = if self.graph.covers_by(tenant, window, width) {
             let graph = self.graph.clone();
             let work = tokio::task::spawn_blocking(move || graph.series(tenant, window, width, wanted));
@@ -187,7 +189,7 @@ impl Query {
         let minutes = |(told, baseline): &(Window, Option<Window>)| {
             let now = window::whole_buckets(*told, COARSE_SECONDS);
             let before = baseline.filter(|baseline| baseline.from < now.from);
-            let before = before.map(|it| Window::new(it.from, now.from));
+            let before = before.map(|it| Window::new(it.from, it.to.min(now.from)));
             (now, before.map(|before| window::whole_buckets(before, COARSE_SECONDS)))
         };
         let minutes: Vec<(Window, Option<Window>)> = told.iter().map(minutes).collect();

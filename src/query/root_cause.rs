@@ -113,7 +113,7 @@ impl Query {
             let comparison = window::plain(asked);
             return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
         };
-        // No comparison of this window, or of a part of it that ends sooner, begins before.
+        // No comparison of this window, or of a part of it that ends sooner, begins before, but where trouble is older.
         let since = window::minute(window::plain(asked).before.from);
         let noticed = async {
             let slices = self.slices(tenant, Window::new(since, asked.to)).await?;
@@ -241,8 +241,7 @@ impl Query {
         let mut all = Box::pin(self.compared(tenant, &likely, &asked_for)).await?;
         let verdicts = weights.into_iter().zip(all.iter().map(|found| found.verdict.clone())).collect();
         let (at, verdict) = averaged(verdicts).ok_or(Error::Abandoned)?;
-        let found = Explanation { verdict, ..all.swap_remove(at) };
-        let mut found = found;
+        let mut found = Explanation { verdict, ..all.swap_remove(at) };
         if let Some(last) = last.filter(|_| is_insufficient(&found))
             && let Some(other) = Box::pin(self.compared(tenant, &[last], &asked_for)).await?.pop()
             && (!is_insufficient(&other) || found.verdict.causes.is_empty())
@@ -250,7 +249,7 @@ impl Query {
             found = other;
         }
         if is_insufficient(&found)
-            && let Some(before) = self.before_trouble(tenant, asked).await?
+            && let Some((before, _)) = self.before_trouble(tenant, asked).await?
         {
             let comparison = Comparison { now: asked, before };
             let other = Box::pin(self.compared(tenant, &[comparison], &asked_for)).await?.pop();

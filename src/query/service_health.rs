@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::diagnose::evidence::{Evidence, OperationEvidence};
 use crate::diagnose::health::{self, Lengths};
 use crate::diagnose::verdict::Health;
-use crate::model::id::OperationId;
+use crate::model::id::{OperationId, ServiceId};
 use crate::model::node::NodeKind;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
@@ -15,7 +15,7 @@ use crate::store::names::info::ServiceInfo;
 
 use super::error::Error;
 use super::handle::Query;
-use super::window;
+use super::window::{self, Comparison};
 
 /// The health of some services.
 #[derive(Debug, Clone)]
@@ -74,26 +74,22 @@ impl Query {
             let (services, operations) = (Vec::new(), Vec::new());
             return Ok(HealthReport { services, operations, window: asked, baseline: None });
         };
-        let mut comparison = window::plain(asked);
-        if let Some(before) = self.before_trouble(tenant, asked).await? {
-            comparison.before = before;
+        let plain = window::plain(asked);
+        let mut evidence = self.evidence(tenant, plain).await?;
+        let mut services = self.healths(&evidence, |_| true);
+        // Who has trouble since before the window is compared with the time before that.
+        if let Some((before, troubled)) = self.before_trouble(tenant, asked).await? {
+            let older = self.evidence(tenant, Comparison { before, ..plain }).await?;
+            services.retain(|it| !troubled.contains(&it.info.id));
+            services.extend(self.healths(&older, |id| troubled.contains(&id)));
+            if wanted.as_ref().is_some_and(|wanted| troubled.contains(&wanted.id)) {
+                evidence = older;
+            }
         }
-        let evidence = self.evidence(tenant, comparison).await?;
-        let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
-        let lengths = Lengths {
-            window_s: evidence.window.length().as_secs_f64(),
-            baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
-        };
-        let mut services: Vec<ServiceHealth> = health::health(&all, lengths)
-            .into_iter()
-            .filter(|health| wanted.as_ref().is_none_or(|wanted| wanted.id == health.service))
-            .filter_map(|health| {
-                let info = self.names().service_info(health.service)?;
-                let shown = wanted.is_some() || info.kind == NodeKind::Service;
-                let (now, before) = requests(&evidence, &info);
-                shown.then_some(ServiceHealth { info, health, now, before })
-            })
-            .collect();
+        services.retain(|it| match &wanted {
+            Some(wanted) => wanted.id == it.info.id,
+            None => it.info.kind == NodeKind::Service,
+        });
         services.sort_by(|a, b| {
             a.health.score.total_cmp(&b.health.score).then_with(|| a.info.name.cmp(&b.info.name))
         });
@@ -113,6 +109,24 @@ impl Query {
             b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id))
         });
         Ok(HealthReport { services, operations, window: evidence.window, baseline: evidence.baseline })
+    }
+}
+
+impl Query {
+    /// The health of the services that are wanted, by what `evidence` tells of them.
+    fn healths(&self, evidence: &Evidence, is_wanted: impl Fn(ServiceId) -> bool) -> Vec<ServiceHealth> {
+        let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
+        let lengths = Lengths {
+            window_s: evidence.window.length().as_secs_f64(),
+            baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
+        };
+        let healths = health::health(&all, lengths).into_iter().filter(|health| is_wanted(health.service));
+        let healths = healths.filter_map(|health| {
+            let info = self.names().service_info(health.service)?;
+            let (now, before) = requests(evidence, &info);
+            Some(ServiceHealth { info, health, now, before })
+        });
+        healths.collect()
     }
 }
 

@@ -65,6 +65,7 @@ impl Query {
         let Some(window) = self.known(tenant).await?.and_then(|known| window::clipped(window, known)) else {
             return Ok(nothing);
         };
+        let window = self.kept(window);
         let sums = self.sums(tenant, window).await?;
         let topology = self.topology(&sums);
         let shown: Option<BTreeSet<ServiceId>> = center.map(|(id, depth)| {

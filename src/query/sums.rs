@@ -50,11 +50,18 @@ impl Query {
     /// Both windows of a comparison, cut to what is known and kept; see [`window::known_part`].
     pub(super) fn known_part(&self, comparison: Comparison, known: Window) -> (Window, Option<Window>) {
         let (now, before) = window::known_part(comparison, known);
-        let now = self.kept(now);
-        // What is widened must not reach into the other.
-        let before = before.map(|before| self.kept(before));
-        let before = before.map(|before| Window::new(before.from, before.to.min(now.from)));
-        (now, before.filter(|before| before.from < before.to))
+        // One width for both, so that they touch.
+        let width = self.kept_width(before.map_or(now.from, |before| before.from.min(now.from)));
+        if width == FINE_SECONDS {
+            return (now, before);
+        }
+        let now = window::whole_buckets(now, width);
+        let before = before.map(|before| {
+            let whole = window::whole_buckets(before, width);
+            let last = UnixNanos::from_seconds(now.from.seconds() - width);
+            Window::new(whole.from.min(last), whole.to.min(now.from))
+        });
+        (now, before)
     }
 
     /// What happened in `window`, summed over it.

@@ -173,7 +173,7 @@ fn overlaps(anomaly: &Anomaly, window: Window) -> bool {
 }
 
 /// One instance that falls silent was retired or moved: its service tells whether anything is wrong.
-fn is_symptom(anomaly: &Anomaly) -> bool {
+pub(super) fn is_symptom(anomaly: &Anomaly) -> bool {
     match anomaly.kind {
         AnomalyKind::Errors | AnomalyKind::Latency => {
             matches!(anomaly.subject, Subject::Instance(..) | Subject::Operation(_))

@@ -62,7 +62,7 @@ pub struct Levels {
 pub struct Growth {
     /// How much; none where the points do not say.
     pub amount: Option<Amount>,
-    /// The time that the points account for, in nanoseconds; the rate is the amount over this time.
+    /// The time that the points account for, in nanoseconds.
     pub covered_ns: u64,
 }
 

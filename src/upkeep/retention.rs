@@ -171,7 +171,7 @@ impl Keeper {
         self.give_up(&old, "age").await?;
         self.store.forget_notes(believed.minus(self.options.hour)).await?;
         self.reclaim().await?;
-        self.make_room(now).await
+        self.make_room(believed).await
     }
 
     async fn prepare(&self, now: UnixNanos) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::search::error::Error;
 /// Deepest nesting of parentheses.
 const DEPTH_MAX: usize = 32;
 
-/// Words, values and ranges in a query: each is looked up in every segment.
+/// Words, phrases, values, sets and ranges in a query: each is looked up in every segment.
 const PARTS_MAX: usize = 256;
 /// Unfinished words in a query: each may begin thousands of words, whose lines are all gone through.
 const BEGINNINGS_MAX: usize = 8;
