@@ -70,8 +70,10 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
         buckets.sort_by_key(|slice| slice.bucket_s);
         let filled = filled(&buckets, last.0);
         // A call is counted where it began, and known once it is over.
+        let count = filled.iter().map(|bucket| bucket.count).sum();
+        let sum_ns = filled.iter().map(|bucket| bucket.sum_ns as f64).sum();
         let length_s = filled.first().map_or(0, |first| last.0 - first.bucket_s);
-        let settled_s = (last.0 - options.late_s - usual_s(&filled).min(length_s / 3)).min(last.0 - 1);
+        let settled_s = (last.0 - options.late_s - usual_s(count, sum_ns).min(length_s / 3)).min(last.0 - 1);
         let mut kinds = vec![AnomalyKind::Latency, AnomalyKind::Traffic];
         if filled.iter().any(|bucket| bucket.errors >= ERRORS_MIN) {
             kinds.push(AnomalyKind::Errors);
@@ -129,10 +131,8 @@ fn filled(buckets: &[Slice], end_s: i64) -> Vec<Slice> {
     filled
 }
 
-/// How long the calls of a subject take, in seconds and with some to spare.
-fn usual_s(buckets: &[Slice]) -> i64 {
-    let count: u64 = buckets.iter().map(|bucket| bucket.count).sum();
-    let sum_ns: f64 = buckets.iter().map(|bucket| bucket.sum_ns as f64).sum();
+/// How long so many calls of a subject usually take that took so much time together, in seconds and with some to spare.
+pub(super) fn usual_s(count: u64, sum_ns: f64) -> i64 {
     (1.5 * sum_ns / count.max(1) as f64 / 1e9) as i64
 }
 

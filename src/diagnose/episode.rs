@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
+use super::anomaly::usual_s;
 use super::evidence::Slice;
 use super::verdict::{Anomaly, AnomalyKind};
 
@@ -225,7 +226,7 @@ fn recent(slices: &[Slice], to: UnixNanos) -> HashMap<Subject, Recent> {
     let mut recent: HashMap<Subject, Recent> = HashMap::new();
     for slice in slices {
         let (count, sum_ns) = usual.get(&slice.subject).copied().unwrap_or_default();
-        let usual_s = (1.5 * sum_ns / count.max(1) as f64 / 1e9) as i64;
+        let usual_s = usual_s(count, sum_ns);
         let own = recent.entry(slice.subject).or_default();
         if (since - usual_s..to - usual_s).contains(&slice.bucket_s) {
             own.settled += slice.count;

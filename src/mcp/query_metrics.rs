@@ -164,10 +164,10 @@ fn warn_of(parts: &[PartAnswer], (steps, step): (usize, Duration), warnings: &mu
 fn seldom(parts: &[PartAnswer]) -> Option<f64> {
     let groups = || parts.iter().flat_map(|part| &part.groups).filter(|group| group.told_by.len() > 2);
     // Both ends may hold less.
-    let inner = |group: &GroupAnswer| group.told_by[1..group.told_by.len() - 1].to_vec();
+    let inner = |group: &GroupAnswer| 1..group.told_by.len() - 1;
     let most: usize =
         groups().map(|group| group.series.min(group.told_by.iter().sum()) * inner(group).len()).sum();
-    let told: usize = groups().flat_map(inner).sum();
+    let told: usize = groups().flat_map(|group| &group.told_by[inner(group)]).sum();
     let share = told as f64 / most.max(1) as f64;
     (most > 0 && share < SELDOM).then_some(100.0 * share)
 }

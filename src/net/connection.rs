@@ -174,25 +174,23 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Answer<B> {
     type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Progress { watch, number } = &self.progress;
-        let (watch, number) = (Arc::clone(watch), *number);
+        let Self { body, rest, progress: Progress { watch, number } } = self.get_mut();
         // Asked for the next piece: the one before is on its way.
-        watch.goes_on(number);
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)).transpose()? {
+        watch.goes_on(*number);
+        if rest.is_empty() {
+            match ready!(Pin::new(body).poll_frame(context)).transpose()? {
                 None => return Poll::Ready(None),
                 Some(frame) => match frame.into_data() {
-                    Ok(data) => self.rest = data,
+                    Ok(data) => *rest = data,
                     Err(others) => return Poll::Ready(Some(Ok(others))),
                 },
             }
         }
-        let length = self.rest.len().min(PIECE_BYTES);
-        let piece = self.rest.split_to(length);
-        watch.awaits_client(number, piece.len());
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        watch.awaits_client(*number, piece.len());
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

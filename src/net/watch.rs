@@ -138,10 +138,10 @@ impl Watch {
         }
         let patience = self.write_timeout + Duration::from_secs(bytes as u64 / TAKEN_PER_SECOND_MIN);
         let until = Instant::now() + patience;
-        let is_first = state.untaken.values().all(|other| until <= *other);
+        let is_next = state.untaken.values().all(|other| until <= *other);
         state.untaken.insert(number, until);
         drop(state);
-        if is_first {
+        if is_next {
             self.changed.notify_one();
         }
     }

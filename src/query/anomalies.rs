@@ -26,8 +26,6 @@ use super::window;
 
 /// Trouble that began longer before a window is what the window is used to.
 const TROUBLE_MAX: Duration = Duration::from_secs(6 * 3600);
-/// Severity from which on trouble counts that lasts.
-const SEVERE: f64 = 0.5;
 
 /// What left its normal course.
 pub struct Anomalies {
@@ -158,7 +156,7 @@ impl Query {
         let lasts = |Episode { anomaly, seen }: &Episode| {
             let began = anomaly.onset < asked.from && asked.from <= anomaly.onset.plus(TROUBLE_MAX);
             let goes_on = anomaly.end.unwrap_or(seen.plus(UNHEARD_MAX)) > middle;
-            began && goes_on && anomaly.severity >= SEVERE && window::is_symptom(anomaly)
+            began && goes_on && anomaly.severity >= window::PLAIN_MIN && window::is_symptom(anomaly)
         };
         let known = self.known_episodes(tenant, asked).await?;
         let lasting: Vec<&Anomaly> = known.iter().filter(|it| lasts(it)).map(|it| &it.anomaly).collect();

@@ -135,12 +135,12 @@ impl Query {
             let silence = window::around_trouble(asked, &slices, true).comparison.now;
             silence.from.plus(SILENCE_SLACK) >= heard.to
         };
-        if found.verdict.outcome == Outcome::InsufficientEvidence && is_silent() {
+        if is_insufficient(&found) && is_silent() {
             // Where nothing else is wrong, that nobody calls any more is.
             let ask = Ask { asked, is_whole: true, ..ask };
             let noticed = self.noticed(ask, slices).await?;
             let whole = Box::pin(self.explained(tenant, ask, noticed, &readings)).await?;
-            if whole.verdict.outcome != Outcome::InsufficientEvidence {
+            if !is_insufficient(&whole) {
                 return Ok(whole);
             }
         }

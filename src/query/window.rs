@@ -20,7 +20,7 @@ const RAGGED_MAX: Duration = Duration::from_secs(6 * 3600);
 const SAME_TROUBLE: Duration = Duration::from_secs(120);
 
 /// Severity from which on trouble is plain to see.
-const PLAIN_MIN: f64 = 0.5;
+pub(super) const PLAIN_MIN: f64 = 0.5;
 /// Part of the time of the busiest subject that one must take for its slowness to be felt.
 const FELT_MIN: f64 = 0.05;
 /// Trouble that was over sooner than this does not end the window: it may have been a first sign.

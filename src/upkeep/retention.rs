@@ -6,8 +6,8 @@
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
 //! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -112,7 +112,7 @@ pub fn start(
 ) -> (Arc<Tally>, JoinHandle<()>) {
     let tally = Arc::new(Tally::default());
     let keeper =
-        Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop, leaps: Mutex::default() };
+        Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop, leaps: Leaps::default() };
     (tally, tokio::spawn(keeper.run(Rounds::new("retention", health))))
 }
 
@@ -123,11 +123,11 @@ struct Keeper {
     beside: Beside,
     tally: Arc<Tally>,
     stop: CancellationToken,
-    leaps: Mutex<Leaps>,
+    leaps: Leaps,
 }
 
 impl Keeper {
-    async fn run(self, mut rounds: Rounds) {
+    async fn run(mut self, mut rounds: Rounds) {
         loop {
             match rounds.work(self.round()).await {
                 None => {
@@ -150,7 +150,7 @@ impl Keeper {
         }
     }
 
-    async fn round(&self) -> Result<(), Error> {
+    async fn round(&mut self) -> Result<(), Error> {
         fault::point("upkeep.retention");
         let now = self.clock.now();
         self.prepare(now).await?;
@@ -164,8 +164,7 @@ impl Keeper {
             }
         }
         let partitions = self.store.partitions().await?;
-        let believed =
-            self.leaps.lock().unwrap_or_else(PoisonError::into_inner).believed(now, Instant::now());
+        let believed = self.leaps.believed(now, Instant::now());
         let is_old = |partition: &Partition| self.options.is_old(*partition, believed);
         let old: Vec<Partition> = partitions.iter().copied().filter(is_old).collect();
         self.give_up(&old, "age").await?;
