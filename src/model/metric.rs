@@ -58,6 +58,10 @@ pub enum Temporality {
     Cumulative = 2,
 }
 
+/// How far apart two starts of one sequence may lie, in nanoseconds: a sender that reckons its start anew for each point
+/// moves it as its clock is set and rounded.
+pub const START_WANDER_NS: u64 = 2_000_000_000;
+
 /// One metric with its points, all of one resource and scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metric {

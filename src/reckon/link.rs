@@ -5,6 +5,7 @@
 
 use super::amount::Amount;
 use super::nature::Accrual;
+use crate::model::metric::START_WANDER_NS;
 
 /// A point as its neighbours see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,9 +81,13 @@ fn total(before: &Mark, after: &Mark, (was, is): (&Amount, &Amount)) -> Link {
         }
         // A sender that always gives the point's own time as start says nothing by it.
     }
-    // The same sequence; or starts that are unknown, or that contradict the times and so tell nothing either: then the
-    // values tell. Starts that wander by a few milliseconds with the sender's clock must not count everything again.
     let overlap = new_start && before.start_ns != 0 && after.start_ns < before.time_ns;
+    if overlap && before.start_ns.abs_diff(after.start_ns) > START_WANDER_NS {
+        // Points of two senders: neither says what the other counted in between.
+        return Link { overlap, ..Link::default() };
+    }
+    // The same sequence; or starts that are unknown, or that wander with the sender's clock and so tell nothing either:
+    // then the values tell, for not everything must be counted again.
     match is.since(was) {
         Some(amount) => Link { amount: Some(amount), covered_ns, reset: false, overlap },
         None => Link { amount: Some(is.clone()), covered_ns, reset: true, overlap },

@@ -62,6 +62,7 @@ mod tests;
 mod traces;
 mod values;
 mod write;
+mod writers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

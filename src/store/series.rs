@@ -1,6 +1,7 @@
 //! Metric series and their points.
 //!
-//! A series is found by a hash of everything that identifies it. Points are ordered by series and time; points
+//! A series is found by a hash of everything that identifies it, and by which of the senders that share an identity it is
+//! of ([`Writers`]). Points are ordered by series and time; points
 //! of one series and instant, a retried request for example, are all kept and told apart by `seq`: each commit takes
 //! the next numbers of the day, so that nothing need be looked up.
 
@@ -17,6 +18,7 @@ use super::partition;
 use super::rows::{PointRow, SeriesDefinition};
 use super::table;
 use super::values::Values;
+use super::writers::{self, Writers};
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::PointValue;
 use crate::model::rollup::HOUR_SECONDS;
@@ -35,6 +37,7 @@ pub(super) struct SeriesTable {
     /// Most series of one tenant, and of all together. Past it, points of new series go to one series for each service
     /// and kind, whose name is [`OVERFLOW`].
     limits: (usize, usize),
+    writers: Writers,
     /// Hours that are noted as not reckoned.
     pub(super) touched: Touched,
 }
@@ -48,6 +51,7 @@ pub(super) struct Staged {
     pub(super) overflowed: u64,
     /// The first free `seq` of each day that got points.
     pub(super) seqs: BTreeMap<Day, i64>,
+    writers: writers::Staged,
     /// The hours that got points.
     hours: BTreeSet<i64>,
 }
@@ -72,8 +76,14 @@ struct NewSeries<'a> {
 impl SeriesTable {
     /// Reads which series there are.
     pub(super) async fn start(connection: &mut Connection, limits: (usize, usize)) -> Result<Self, Error> {
-        let mut table =
-            Self { known: HashMap::new(), counts: HashMap::new(), next: 1, limits, touched: Touched::new() };
+        let mut table = Self {
+            known: HashMap::new(),
+            counts: HashMap::new(),
+            next: 1,
+            limits,
+            writers: Writers::default(),
+            touched: Touched::new(),
+        };
         let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
         let rows = connection.rows(rows, |row| {
             let hash: [u8; 16] =
@@ -102,8 +112,7 @@ impl SeriesTable {
         let mut definitions = Definitions::default();
         let mut placed: BTreeMap<Day, Vec<Placed<'_>>> = BTreeMap::new();
         for row in points {
-            let key = (row.tenant, definitions.series_hash(row));
-            let series = self.settle(key, row, &mut staged, &mut new);
+            let series = self.settle(definitions.series_hash(row), row, &mut staged, &mut new);
             staged.hours.insert(row.point.time.bucket_seconds(HOUR_SECONDS));
             placed.entry(Day::of(row.point.time)).or_default().push(Placed { series, seq: 0, row });
         }
@@ -135,6 +144,7 @@ impl SeriesTable {
         }
         self.touched.touch(staged.hours);
         self.known.extend(staged.new);
+        self.writers.take(staged.writers);
         for (tenant, added) in staged.added {
             *self.counts.entry(tenant).or_default() += added;
         }
@@ -143,29 +153,65 @@ impl SeriesTable {
     /// The series that a point goes to.
     fn settle<'a>(
         &self,
-        key: (TenantNumber, u128),
+        identity: u128,
         row: &'a PointRow,
         staged: &mut Staged,
         new: &mut Vec<NewSeries<'a>>,
     ) -> SeriesId {
-        let known = |key, staged: &Staged| self.known.get(&key).or_else(|| staged.new.get(&key)).copied();
-        if let Some(id) = known(key, staged) {
-            return id;
+        let Some(first) = self.find_or_open(identity, row, staged, new) else {
+            return self.overflow(row, staged, new);
+        };
+        let writer = self.writers.writer(first, row, &mut staged.writers);
+        if writer == 0 {
+            return first;
+        }
+        let identity = hash(&[&identity.to_le_bytes(), &[writer]]);
+        self.find_or_open(identity, row, staged, new).unwrap_or_else(|| self.overflow(row, staged, new))
+    }
+
+    /// The series with this hash; none when it would be one too many.
+    fn find_or_open<'a>(
+        &self,
+        hash: u128,
+        row: &'a PointRow,
+        staged: &mut Staged,
+        new: &mut Vec<NewSeries<'a>>,
+    ) -> Option<SeriesId> {
+        let key = (row.tenant, hash);
+        if let Some(id) = self.find(key, staged) {
+            return Some(id);
         }
         let count = |counts: &HashMap<_, usize>| counts.get(&row.tenant).copied().unwrap_or(0);
         let all = |counts: &HashMap<_, usize>| counts.values().sum::<usize>();
-        let overflow = count(&self.counts) + count(&staged.added) >= self.limits.0
+        let is_full = count(&self.counts) + count(&staged.added) >= self.limits.0
             || all(&self.counts) + all(&staged.added) >= self.limits.1;
-        let key = if overflow { (row.tenant, overflow_hash(row)) } else { key };
-        staged.overflowed += u64::from(overflow);
-        if let Some(id) = known(key, staged) {
-            return id;
+        if is_full {
+            return None;
         }
+        *staged.added.entry(row.tenant).or_default() += 1;
+        Some(self.open(key, row, false, (staged, new)))
+    }
+
+    /// The series of what is too much.
+    fn overflow<'a>(&self, row: &'a PointRow, staged: &mut Staged, new: &mut Vec<NewSeries<'a>>) -> SeriesId {
+        staged.overflowed += 1;
+        let key = (row.tenant, overflow_hash(row));
+        self.find(key, staged).unwrap_or_else(|| self.open(key, row, true, (staged, new)))
+    }
+
+    fn find(&self, key: (TenantNumber, u128), staged: &Staged) -> Option<SeriesId> {
+        self.known.get(&key).or_else(|| staged.new.get(&key)).copied()
+    }
+
+    fn open<'a>(
+        &self,
+        key: (TenantNumber, u128),
+        row: &'a PointRow,
+        overflow: bool,
+        (staged, new): (&mut Staged, &mut Vec<NewSeries<'a>>),
+    ) -> SeriesId {
         let offset = u32::try_from(new.len()).expect("a commit has fewer than four billion points");
         let id = SeriesId(self.next + offset);
-        if !overflow {
-            *staged.added.entry(row.tenant).or_default() += 1;
-        }
         staged.new.insert(key, id);
         new.push(NewSeries { id, hash: key.1, overflow, row });
         id

@@ -63,6 +63,14 @@ fn starts_that_contradict_the_times_do_not_count_everything_again() {
 }
 
 #[test]
+fn points_of_two_senders_count_only_from_one_to_its_own_next() {
+    let points = [int(40, 100, 50), int(45, 101, 900), int(45, 111, 910), int(40, 112, 60), int(40, 122, 63)];
+    check(COUNTER, &points, 10.0 + 3.0, 20);
+    assert_eq!(Rollup::of(COUNTER, &points).tally().overlaps, 2);
+    assert_eq!(Rollup::of(COUNTER, &points).tally().resets, 0);
+}
+
+#[test]
 fn gaps_and_what_is_no_measurement_are_left_out() {
     let points = [
         int(40, 100, 50),

@@ -145,6 +145,13 @@ fn gauge(name: &str) -> Arc<SeriesDefinition> {
     })
 }
 
+fn counter(name: &str) -> Arc<SeriesDefinition> {
+    let temporality = Temporality::Cumulative;
+    let counter =
+        SeriesDefinition { kind: MetricKind::Sum, temporality, monotonic: true, ..(*gauge(name)).clone() };
+    Arc::new(counter)
+}
+
 fn call(seconds: i64, operation: u32, duration_ns: u64) -> (TenantNumber, Observation) {
     let seen = Seen::Call { duration_ns, caller_ns: duration_ns, error: duration_ns.is_multiple_of(3) };
     (TENANT, Observation { subject: Subject::Operation(OperationId(operation)), at: at(seconds), seen })

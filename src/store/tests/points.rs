@@ -1,14 +1,14 @@
 //! Metric points and the series that they belong to.
 
 use super::home::{Home, on_both};
-use super::{TENANT, at, count, gauge, point, table};
+use super::{TENANT, at, count, counter, gauge, point, table};
 use crate::model::id::SeriesId;
 use crate::model::metric::PointValue;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::options::Options;
 use crate::store::read::metrics::{PointsAsk, SeriesAsk};
-use crate::store::rows::Commit;
+use crate::store::rows::{Commit, PointRow};
 
 #[test]
 fn points_are_kept_with_their_values() {
@@ -72,6 +72,86 @@ fn points_are_kept_with_their_values() {
         let other = store.series(TENANT, &ask).await.unwrap()[1].id;
         assert_eq!(seconds(&[other], 1).await, [int(1), int(1)]);
         assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
+    });
+}
+
+/// Points of a counter that counts since `start`, at the given seconds.
+fn since(start: i64, at_seconds: &[(i64, i64)]) -> Vec<PointRow> {
+    let series = counter("requests");
+    let row = |(second, value): &(i64, i64)| {
+        let mut row = point(&series, *second, PointValue::Int(*value));
+        row.point.start = if start == 0 { UnixNanos(0) } else { at(start) };
+        row
+    };
+    at_seconds.iter().map(row).collect()
+}
+
+/// For each series the values of its points.
+async fn values(store: &Store) -> Vec<String> {
+    let sql = "SELECT v FROM (SELECT s.id, string_agg(cast(p.int_value AS text), ',' ORDER BY p.time_ns, p.seq) v \
+               FROM points p JOIN series s ON s.id = p.series_id GROUP BY s.id) x ORDER BY id";
+    table(store, sql).await
+}
+
+#[test]
+fn senders_that_share_an_identity_get_a_series_each() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let commit =
+            |lsn, points: Vec<Vec<PointRow>>| Commit { lsn, points: points.concat(), ..Commit::default() };
+        // Two in turn, in one commit and over several; the first one restarts while the second goes on.
+        let first = [since(10, &[(100, 7)]), since(50, &[(101, 900)]), since(10, &[(110, 8)])];
+        store.commit(commit(1, first.into())).await.unwrap();
+        store.commit(commit(2, vec![since(50, &[(111, 905)]), since(10, &[(120, 9)])])).await.unwrap();
+        let restarted = [since(50, &[(126, 910)]), since(125, &[(135, 2)]), since(50, &[(136, 911)])];
+        store.commit(commit(3, restarted.into())).await.unwrap();
+        assert_eq!(values(&store).await, ["7,8,9,2", "900,905,910,911"]);
+        // After a restart of the server they come the other way round: still two series, and no third one.
+        let store = home.reopen(store).await;
+        let second = [since(50, &[(146, 912)]), since(125, &[(147, 3)]), since(50, &[(156, 913)])];
+        store.commit(commit(4, second.into())).await.unwrap();
+        assert_eq!(values(&store).await, ["7,8,9,2,912,913", "900,905,910,911,3"]);
+        assert_eq!(count(&store, "SELECT count(DISTINCT hash) FROM series").await, 2);
+        assert_eq!(count(&store, "SELECT count(DISTINCT attributes) FROM series").await, 1);
+    });
+}
+
+#[test]
+fn one_sender_keeps_one_series() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        // Restarts, a start that wanders by a second, points that come late, the end of a sequence, no start at all.
+        let mut points =
+            vec![since(10, &[(100, 7), (110, 9)]), since(115, &[(120, 1)]), since(116, &[(130, 2)])];
+        points.push(since(115, &[(140, 4)]));
+        points.push(since(115, &[(125, 2)]));
+        points.push(since(0, &[(150, 3)]));
+        let mut end = since(100, &[(151, 0)]);
+        end[0].point.value = PointValue::Gap;
+        points.push(end);
+        // One that always names the time of the point itself, and one that names a start to come.
+        points.push([since(160, &[(160, 5)]), since(170, &[(170, 6)]), since(190, &[(180, 7)])].concat());
+        store.commit(Commit { lsn: 1, points: points.concat(), ..Commit::default() }).await.unwrap();
+        assert_eq!(count(&store, "SELECT count(*) FROM series").await, 1);
+        assert_eq!(count(&store, "SELECT count(*) FROM points").await, 11);
+    });
+}
+
+#[test]
+fn c6_of_very_many_senders_those_past_a_bound_share_one_series() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let many = (0..100).map(|sender| since(10 * sender + 1, &[(1_000 + sender, sender)]));
+        let points = many.collect::<Vec<_>>().concat();
+        store.commit(Commit { lsn: 1, points, ..Commit::default() }).await.unwrap();
+        assert_eq!(count(&store, "SELECT count(*) FROM series").await, 64);
+        assert_eq!(count(&store, "SELECT count(*) FROM points").await, 100);
+        // They do not take more than they may.
+        store.stop().await;
+        let store = Store::open(Options { series_per_tenant_max: 64, ..home.options() }).await.unwrap();
+        let other = point(&gauge("other"), 1, PointValue::Int(1));
+        let counts = store.commit(Commit { lsn: 2, points: vec![other], ..Commit::default() }).await.unwrap();
+        assert_eq!(counts.overflowed_points, 1);
     });
 }
 
