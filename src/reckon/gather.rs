@@ -44,18 +44,12 @@ impl Gathered {
         }
     }
 
-    /// Adds one series: its roll-up of an interval of `length_ns` and what it counted there. What it counted is spread
-    /// over the time that its points account for, and over the interval where they do not say; so its rate does not
-    /// depend on where in the interval its points happen to lie. A series of deltas that left out points counted nothing
-    /// then: what it counted is spread over the interval as well.
+    /// Adds one series: its roll-up of an interval of `length_ns` and what it counted there.
     pub fn add(&mut self, rollup: &Rollup, growth: Growth, length_ns: u64) {
         self.tally.add(rollup.tally());
         self.series += 1;
         if let Some(amount) = &growth.amount {
-            let each_ns = growth.covered_ns / rollup.tally().points.max(1);
-            let is_whole =
-                rollup.accrual() != Accrual::Delta || growth.covered_ns.saturating_add(each_ns) >= length_ns;
-            let over_ns = if growth.covered_ns == 0 || !is_whole { length_ns } else { growth.covered_ns };
+            let over_ns = spread_ns(rollup, &growth, length_ns);
             *self.per_second.get_or_insert(0.0) += amount.size() / (over_ns.max(1) as f64 / 1e9);
         }
         accrue(&mut self.amount, growth.amount);
@@ -117,5 +111,24 @@ impl Gathered {
             return self.quantiles.iter().find(|(known, _)| same(*known)).map(|(_, value)| *value);
         }
         self.amount.as_ref()?.quantile(quantile)
+    }
+}
+
+/// The time over which what a series counted in an interval is spread: the time that its points account for, and the
+/// interval where they do not say; so its rate does not depend on where in the interval its points happen to lie. A series
+/// that left out points, or whose points ended long before the interval, counted nothing then: the time since it is known
+/// counts.
+fn spread_ns(rollup: &Rollup, growth: &Growth, length_ns: u64) -> u64 {
+    let known_ns = length_ns.saturating_sub(growth.untold_ns);
+    let each_ns = growth.covered_ns / rollup.tally().points.max(1);
+    // Points of deltas account for all of the time but for its end; others lie anywhere between two exports.
+    let missing_ns = if rollup.accrual() == Accrual::Delta { each_ns } else { each_ns.saturating_mul(2) };
+    let is_whole = growth.covered_ns.saturating_add(missing_ns) >= known_ns;
+    if growth.covered_ns == 0 {
+        length_ns
+    } else if is_whole {
+        growth.covered_ns
+    } else {
+        known_ns
     }
 }

@@ -25,6 +25,8 @@ pub struct Link {
     pub amount: Option<Amount>,
     /// Over how long, in nanoseconds.
     pub covered_ns: u64,
+    /// How much of the time that the later point counts the earlier one counted too, in nanoseconds; of deltas.
+    pub shared_ns: u64,
     /// True when the sequence began anew.
     pub reset: bool,
     /// True when the later point says that it counts from before the earlier one's time without being its sequel: two
@@ -58,6 +60,7 @@ pub fn link(accrual: Accrual, before: &Mark, after: &Mark) -> Link {
         // Timestamps").
         Accrual::Delta => Link {
             covered_ns: if after.start_ns == 0 { between_ns } else { 0 },
+            shared_ns: length(after.start_ns, before.time_ns).min(after.duration_ns()),
             overlap: after.start_ns != 0 && after.start_ns < before.time_ns,
             ..Link::default()
         },
@@ -73,7 +76,7 @@ fn total(before: &Mark, after: &Mark, (was, is): (&Amount, &Amount)) -> Link {
         // The sequence of `before` is over.
         if !after.has_no_duration() {
             // A true reset: from its start on, all of it is new.
-            return Link { amount: Some(is.clone()), covered_ns, reset: true, overlap: false };
+            return Link { amount: Some(is.clone()), covered_ns, reset: true, ..Link::default() };
         }
         if !before.has_no_duration() {
             // "Cumulative streams: handling unknown start time": it contributes nothing.
@@ -89,8 +92,8 @@ fn total(before: &Mark, after: &Mark, (was, is): (&Amount, &Amount)) -> Link {
     // The same sequence; or starts that are unknown, or that wander with the sender's clock and so tell nothing either:
     // then the values tell, for not everything must be counted again.
     match is.since(was) {
-        Some(amount) => Link { amount: Some(amount), covered_ns, reset: false, overlap },
-        None => Link { amount: Some(is.clone()), covered_ns, reset: true, overlap },
+        Some(amount) => Link { amount: Some(amount), covered_ns, overlap, ..Link::default() },
+        None => Link { amount: Some(is.clone()), covered_ns, reset: true, overlap, ..Link::default() },
     }
 }
 

@@ -64,6 +64,9 @@ pub struct Growth {
     pub amount: Option<Amount>,
     /// The time that the points account for, in nanoseconds.
     pub covered_ns: u64,
+    /// The time at the beginning of the interval of which the points do not say what was counted, in nanoseconds: the
+    /// series may have been there.
+    pub untold_ns: u64,
 }
 
 /// Why two roll-ups do not make one.
@@ -167,9 +170,10 @@ impl Rollup {
         };
         self.tally.add(&later.tally);
         self.ends_in_gap = later.ends_in_gap || (later.ends.is_none() && self.ends_in_gap);
+        // Before the link, which may take some of it away.
+        self.covered_ns = self.covered_ns.saturating_add(later.covered_ns);
         between.into_iter().for_each(|link| self.take(link));
         accrue(&mut self.grown, later.grown.clone());
-        self.covered_ns = self.covered_ns.saturating_add(later.covered_ns);
         join_levels(&mut self.levels, later.levels);
         join_quantiles(&mut self.quantiles, &later.quantiles);
         match (&mut self.ends, &later.ends) {
@@ -191,13 +195,20 @@ impl Rollup {
             Some(before) => link::link(accrual, &before.last, &ends.first),
             None => link::first(accrual, &ends.first, known_from.0, from.0),
         };
+        let untold_ns = match (accrual, &link.amount) {
+            (Accrual::Change | Accrual::Total, None) => {
+                ends.first.time_ns.saturating_sub(from.0).max(0).unsigned_abs()
+            }
+            _ => 0,
+        };
+        let covered_ns = self.covered_ns.saturating_add(link.covered_ns).saturating_sub(link.shared_ns);
         let mut amount = link.amount;
         match (&mut amount, &self.grown) {
             (Some(amount), Some(more)) => amount.add(more),
             (None, more) => amount.clone_from(more),
             (Some(_), None) => {}
         }
-        Growth { amount, covered_ns: self.covered_ns.saturating_add(link.covered_ns) }
+        Growth { amount, covered_ns, untold_ns }
     }
 
     /// What kind of series it is of.
@@ -242,7 +253,8 @@ impl Rollup {
     fn take(&mut self, link: Link) {
         self.tally.resets += u64::from(link.reset);
         self.tally.overlaps += u64::from(link.overlap);
-        self.covered_ns = self.covered_ns.saturating_add(link.covered_ns);
+        let covered_ns = self.covered_ns.saturating_add(link.covered_ns);
+        self.covered_ns = covered_ns.saturating_sub(link.shared_ns);
         accrue(&mut self.grown, link.amount);
     }
 }

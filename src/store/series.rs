@@ -236,7 +236,7 @@ impl<'a> Definitions<'a> {
             &row.service.0.to_le_bytes(),
             &row.resource.0.to_le_bytes(),
             &row.instrumentation.0.to_le_bytes(),
-            row.point.attributes.as_bytes(),
+            &row.point.attributes.identity(),
         ])
     }
 }

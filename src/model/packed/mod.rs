@@ -14,6 +14,8 @@ pub mod value;
 pub mod wire;
 pub mod write;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use self::value::Value;
@@ -43,6 +45,29 @@ impl Attributes {
     /// The packed bytes, for storage.
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
+    }
+
+    /// What attributes are told apart by: they are a set with unique keys, in whatever order a sender puts them (common
+    /// specification, "Attribute Collections"). By key, and of a key that comes twice the last.
+    pub fn identity(&self) -> Cow<'_, [u8]> {
+        let mut fields = Fields::new(&self.0);
+        let mut from = 0;
+        let entries = std::iter::from_fn(|| {
+            let (_, field) = fields.next()?;
+            let to = self.0.len() - fields.remaining();
+            let key = if let Field::Bytes(entry) = field { unread(entry).0 } else { &[] };
+            let whole = self.0.get(from..to)?;
+            from = to;
+            Some((key, whole))
+        });
+        let mut entries: Vec<(&[u8], &[u8])> = entries.collect();
+        if entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Cow::Borrowed(&self.0);
+        }
+        // Sorting keeps the order of those with one key, of which the last stays.
+        entries.sort_by_key(|(key, _)| *key);
+        let last = entries.chunk_by(|(a, _), (b, _)| a == b).filter_map(|same| same.last());
+        Cow::Owned(last.flat_map(|(_, whole)| whole.iter().copied()).collect())
     }
 
     /// True when there are none.
@@ -150,6 +175,24 @@ mod tests {
         assert_eq!(attributes.get("ok"), Some(Value::Bool(true)));
         assert_eq!(attributes.get("ratio"), Some(Value::Double(0.5)));
         assert_eq!(attributes.get("none"), None);
+    }
+
+    #[test]
+    fn order_is_no_part_of_the_identity() {
+        let packed = |entries: &[(&str, &str)]| {
+            let mut packer = Packer::default();
+            entries.iter().for_each(|(key, value)| packer.attribute_text(9, key, value));
+            Attributes::from_checked(packer.finish())
+        };
+        let sorted = packed(&[("a", "1"), ("aa", "2"), ("b", "3")]);
+        assert_eq!(*sorted.identity(), sorted.as_bytes()[..]);
+        for other in [[("b", "3"), ("a", "1"), ("aa", "2")], [("aa", "2"), ("b", "3"), ("a", "1")]] {
+            assert_eq!(packed(&other).identity(), sorted.identity());
+        }
+        let twice = packed(&[("b", "3"), ("a", "0"), ("aa", "2"), ("a", "1")]);
+        assert_eq!(twice.identity(), sorted.identity(), "the last of one key counts");
+        assert_ne!(packed(&[("a", "2"), ("aa", "1"), ("b", "3")]).identity(), sorted.identity());
+        assert!(packed(&[]).identity().is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::reckon::rollup::Growth;
 /// What `points` counted since second 0, with nothing known before `known_from`; and over how many seconds.
 fn growth(nature: Nature, points: &[Point], known_from: i64) -> (Option<f64>, u64) {
     let rollup = Rollup::of(nature, points);
-    let Growth { amount, covered_ns } = rollup.growth(None, UnixNanos(known_from * SECOND), UnixNanos(0));
+    let Growth { amount, covered_ns, .. } = rollup.growth(None, UnixNanos(known_from * SECOND), UnixNanos(0));
     (amount.map(|amount| amount.size()), covered_ns / SECOND.unsigned_abs())
 }
 
@@ -109,7 +109,14 @@ fn deltas_count_by_themselves() {
     // The gap from 110 to 120 is not covered.
     check(DELTA, &[int(90, 100, 5), int(100, 110, 6), int(120, 130, 7)], 18.0, 30);
     let overlapping = [int(90, 100, 5), int(95, 110, 6)];
-    check(DELTA, &overlapping, 11.0, 25);
+    // The time that both count passed once.
+    check(DELTA, &overlapping, 11.0, 20);
+    check(
+        DELTA,
+        &[int(40, 100, 600), int(41, 101, 600), int(100, 160, 600), int(101, 161, 600)],
+        2_400.0,
+        121,
+    );
     assert_eq!(Rollup::of(DELTA, &overlapping).tally().overlaps, 1);
     // Without a start a delta counts since the one before it.
     check(DELTA, &[int(0, 100, 5), int(0, 110, 6)], 11.0, 10);

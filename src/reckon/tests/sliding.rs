@@ -87,6 +87,25 @@ fn a_rate_is_right_whatever_the_step() {
 }
 
 #[test]
+fn series_that_end_within_a_step_counted_nothing_after_it() {
+    // Ten a second, exported every ten seconds: by one process for a third of the hour, then by another one.
+    let export = |start: i64, from: i64, to: i64| {
+        (from..=to).step_by(10).map(|at| int(start, at, 10 * (at - start))).collect::<Vec<_>>()
+    };
+    let (first, second) = (export(100, 3_500, 4_800), export(4_800, 4_810, 7_200));
+    let found = answers(plan(3_600, 3_600, 1, 1, 3_000), COUNTER, &[first.clone(), second], Function::Rate);
+    let rate = found[0].unwrap();
+    assert!((rate - 10.0).abs() < 0.1, "{rate}");
+    // A job of five minutes.
+    let job = export(4_000, 4_010, 4_300);
+    let found = answers(plan(3_600, 3_600, 1, 1, 3_000), COUNTER, &[job], Function::Rate)[0].unwrap();
+    assert!((found - 3_000.0 / 3_600.0).abs() < 0.01, "{found}");
+    // One that was there before time was looked at: what it counted is spread over the time that it is known for.
+    let found = answers(plan(3_600, 1_800, 1, 1, 3_600), COUNTER, &[first], Function::Rate)[0].unwrap();
+    assert!((found - 12_000.0 / 1_800.0).abs() < 0.1, "{found}");
+}
+
+#[test]
 fn levels_are_gathered_by_series() {
     let gauge = |time, value| point(0, time, PointValue::Double(value));
     let series = [vec![gauge(1, 2.0), gauge(2, 4.0)], vec![gauge(1, 10.0)], vec![]];

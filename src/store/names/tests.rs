@@ -56,6 +56,24 @@ fn names_are_told_apart_by_tenant_and_kind() {
 }
 
 #[test]
+fn a_resource_is_the_same_in_whatever_order_its_attributes_come() {
+    let names = Names::default();
+    let tenant = names.tenant(&TenantId::try_from("t").unwrap());
+    let service = names.service(tenant, NodeKind::Service, "shop", AT);
+    let id = |keys: [&str; 3], dropped_attributes| {
+        let mut packer = Packer::default();
+        keys.iter().for_each(|key| packer.attribute_text(1, key, "value"));
+        let attributes = Attributes::from_checked(packer.finish());
+        let resource = Resource { attributes, dropped_attributes, ..(*resource("shop", "1")).clone() };
+        names.resource(tenant, service, &Arc::new(resource), AT)
+    };
+    let one = id(["k8s.pod.name", "k8s.pod.uid", "service.name"], 0);
+    assert_eq!(id(["service.name", "k8s.pod.uid", "k8s.pod.name"], 0), one);
+    assert_eq!(id(["k8s.pod.uid", "service.name", "k8s.pod.name"], 3), one);
+    assert_ne!(id(["k8s.pod.uid", "service.name", "k8s.node.name"], 0), one);
+}
+
+#[test]
 fn resources_and_scopes_are_known_by_content() {
     let names = Names::default();
     let tenant = names.tenant(&TenantId::try_from("t").unwrap());

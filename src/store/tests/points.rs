@@ -4,6 +4,8 @@ use super::home::{Home, on_both};
 use super::{TENANT, at, count, counter, gauge, point, table};
 use crate::model::id::SeriesId;
 use crate::model::metric::PointValue;
+use crate::model::packed::Attributes;
+use crate::model::packed::write::Packer;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::options::Options;
@@ -71,6 +73,23 @@ fn points_are_kept_with_their_values() {
         assert_eq!(seconds(&[id], 9).await[1..], [int(2), int(2)]);
         let other = store.series(TENANT, &ask).await.unwrap()[1].id;
         assert_eq!(seconds(&[other], 1).await, [int(1), int(1)]);
+        assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
+    });
+}
+
+#[test]
+fn a_series_is_the_same_in_whatever_order_its_attributes_come() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let row = |second, keys: [&str; 2]| {
+            let mut row = point(&gauge("load"), second, PointValue::Int(second));
+            let mut packer = Packer::default();
+            keys.iter().for_each(|key| packer.attribute_text(7, key, "value"));
+            row.point.attributes = Attributes::from_checked(packer.finish());
+            row
+        };
+        let points = vec![row(1, ["a", "b"]), row(2, ["b", "a"]), row(3, ["b", "c"])];
+        store.commit(Commit { lsn: 1, points, ..Commit::default() }).await.unwrap();
         assert_eq!(count(&store, "SELECT count(*) FROM series").await, 2);
     });
 }
