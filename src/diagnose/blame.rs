@@ -180,6 +180,7 @@ impl Flow<'_, '_> {
         let mut parts = Vec::new();
         for edge in self.calls_of(at) {
             let excess = excess_errors(edge.now, edge.before);
+            let excess = excess * self.shared_failures(edge);
             if excess <= 0.0 {
                 continue;
             }
@@ -199,6 +200,26 @@ impl Flow<'_, '_> {
             parts.push((Part::Stays(self.rest_of(at)), rest));
         }
         parts
+    }
+
+    /// Which part of the failures of calls the called operation knows of. A call counts as failed where either end says so.
+    /// What one caller alone says is left to it: it gave up, or asked for what is not there. What several services say of one
+    /// operation is that one's.
+    fn shared_failures(&self, edge: &Edge<'_>) -> f64 {
+        if edge.way != Way::Remote {
+            return 1.0;
+        }
+        let callee = &self.view.operations[edge.to];
+        let callers = self.view.edges.iter().filter(|other| other.to == edge.to && other.way == Way::Remote);
+        let (mut told, mut failing) = (0.0, std::collections::BTreeSet::new());
+        for other in callers {
+            told += excess_errors(other.now, other.before);
+            if error_surprise(other.now, other.before) > 3.0 {
+                failing.insert(self.view.operations[other.from].service);
+            }
+        }
+        let known = excess_errors(&callee.now, &callee.before);
+        if failing.len() > 1 || told <= 0.0 { 1.0 } else { (known / told).min(1.0) }
     }
 
     /// Failures of a call that the called service does not know of: lost on the way, timed out, or the caller's.

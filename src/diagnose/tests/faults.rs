@@ -5,7 +5,8 @@ use crate::diagnose::{Options, root_cause};
 use crate::model::id::ServiceId;
 
 use super::shop::{
-    BANK, CACHE, CART, CATALOG, CHECKOUT, DATABASE, EVENTS, Fault, ORDERS, PAYMENTS, Random, SHIPPING,
+    BANK, CACHE, CART, CATALOG, CHECKOUT, DATABASE, EVENTS, Fault, GATEWAY, ORDERS, PAYMENTS, Random,
+    SHIPPING,
 };
 use super::simulation::simulate;
 
@@ -246,6 +247,19 @@ fn callers_that_give_up() {
             (Fault::TimesOut { operation, limit_ms: 400.0 }, service)
         },
         |_| true,
+    );
+}
+
+#[test]
+fn callers_that_ask_wrongly() {
+    check(
+        "asks wrongly",
+        |random| {
+            let (operation, service) =
+                pick(random, &[(62, CHECKOUT), (63, CHECKOUT), (61, CHECKOUT), (52, GATEWAY), (53, GATEWAY)]);
+            (Fault::AsksWrongly { operation, share: 0.1 + 0.6 * random.share() }, service)
+        },
+        |cause| cause.fault == verdict::Fault::Errors,
     );
 }
 

@@ -115,6 +115,11 @@ pub(super) enum Fault {
         service: u32,
         more_ms: f64,
     },
+    /// An outgoing operation sends what the called service turns down without failing itself.
+    AsksWrongly {
+        operation: u32,
+        share: f64,
+    },
     /// Calls by one outgoing operation spend time on the way.
     SlowWay {
         operation: u32,

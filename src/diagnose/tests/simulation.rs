@@ -37,6 +37,8 @@ pub(super) struct Simulation {
     serial: u64,
     in_window: bool,
     at_s: i64,
+    /// The call that ended last was turned down.
+    turned_down: bool,
 }
 
 /// A call that has not ended.
@@ -100,6 +102,7 @@ pub(super) fn simulate(seed: u64, requests: u32, fault: Fault) -> Evidence {
         serial: 0,
         in_window: false,
         at_s: 0,
+        turned_down: false,
     };
     let step_s = 60.0 / f64::from(requests);
     for (entry, share) in ENTRIES {
@@ -214,11 +217,14 @@ impl Simulation {
                 }
                 let begins = running.start_ns + (running.own_ms * 5e5) as i64 + running.waited_ns as i64;
                 let ended = self.call(callee, Some((running.span_id, number)), begins);
+                let turned_down = std::mem::take(&mut self.turned_down);
                 let limit_ns =
                     limit_ns(running.fault).filter(|_| running.kind.is_outbound()).unwrap_or(u64::MAX);
                 running.waited_ns += ended.duration_ns.min(limit_ns);
                 if ended.duration_ns > limit_ns {
                     running.error = Some("deadline exceeded".to_owned());
+                } else if turned_down {
+                    running.error = Some("422 unprocessable content".to_owned());
                 } else if ended.error {
                     running.error.get_or_insert_default();
                 }
@@ -287,6 +293,12 @@ impl Simulation {
             _ => 0,
         };
         let caller_ns = if remote { duration_ns.min(limit_ns) + 500_000 + way_ns } else { duration_ns };
+        self.turned_down = match running.fault {
+            Fault::AsksWrongly { operation, share } if operation == from => self.random.share() < share,
+            _ => false,
+        };
+        // A call failed where either end says so.
+        let error = error || self.turned_down || (remote && duration_ns > limit_ns);
         self.add(Subject::Edge(OperationId(from), operation), &Seen::Call { duration_ns, caller_ns, error });
         if from != 75 {
             let duration_ns = duration_ns.min(limit_ns);
