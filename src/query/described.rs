@@ -165,7 +165,7 @@ impl Query {
             }
         }
         let services: Vec<ServiceId> = service.into_iter().collect();
-        let series = SeriesAsk { name: None, services, limit: SERIES_MAX };
+        let series = SeriesAsk { services, limit: SERIES_MAX, ..SeriesAsk::default() };
         let series = self.store.series(tenant, &series).await?;
         let names: BTreeSet<String> =
             series.iter().map(|series| series.definition.name.to_string()).collect();

@@ -107,8 +107,8 @@ impl Readings {
 }
 
 impl Query {
-    /// Which series tell something about a service's health.
-    async fn measures(&self, tenant: TenantNumber) -> Result<Measures, Error> {
+    /// Which series tell something about a service's health; where they are many those that have points in `within`.
+    async fn measures(&self, tenant: TenantNumber, within: Window) -> Result<Measures, Error> {
         let mut measures = Measures::default();
         let names: BTreeSet<String> = self
             .store
@@ -122,8 +122,13 @@ impl Query {
             let is_calls = name == CALLS;
             let list = if is_calls { &mut measures.calls } else { &mut measures.series };
             let limit = SERIES_MAX.saturating_sub(list.len());
-            let ask = SeriesAsk { name: Some(name), services: Vec::new(), limit };
-            let found = self.store.series(tenant, &ask).await?;
+            let mut ask = SeriesAsk { name: Some(name), limit, ..SeriesAsk::default() };
+            let mut found = self.store.series(tenant, &ask).await?;
+            if found.len() == limit {
+                // Those that have ended make room.
+                ask.within = Some(within);
+                found = self.store.series(tenant, &ask).await?;
+            }
             measures.more |= found.len() == limit;
             list.extend(found);
         }
@@ -146,7 +151,8 @@ impl Query {
         (before, asked, until): (UnixNanos, UnixNanos, UnixNanos),
         is_wanted: impl Fn(&StoredSeries) -> bool,
     ) -> Result<Readings, Error> {
-        let Measures { mut series, mut calls, more } = self.measures(tenant).await?;
+        let Measures { mut series, mut calls, more } =
+            self.measures(tenant, Window::new(before, until)).await?;
         let since = series.iter().chain(&calls).map(|series| series.first_seen).min();
         let long_before = asked.minus(SERIES_BASELINE).max(since.unwrap_or(before));
         // Nothing is known from before the first of them was seen.

@@ -9,7 +9,7 @@ use crate::model::id::{OperationId, SeriesId, ServiceId, SpanId, TemplateId, Ten
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::NAMED_MAX;
-use crate::store::read::metrics::{SERIES_MAX, SeriesAsk};
+use crate::store::read::metrics::SeriesAsk;
 use crate::store::read::trace::TRACE_SPANS_MAX;
 use crate::store::rows::SpanRow;
 
@@ -182,8 +182,8 @@ impl Query {
                 own.map(|template| (Reference::Template(template.id), template.text)).into_iter().collect()
             }
             Named::Series(id) => {
-                let ask = SeriesAsk { limit: SERIES_MAX, ..SeriesAsk::default() };
-                let own = self.store.series(tenant, &ask).await?.into_iter().find(|series| series.id == *id);
+                let ask = SeriesAsk { id: Some(*id), limit: 1, ..SeriesAsk::default() };
+                let own = self.store.series(tenant, &ask).await?.into_iter().next();
                 let name = |service: ServiceId| self.service_name(service);
                 let told =
                     own.map(|series| format!("{} of {}", series.definition.name, name(series.service)));

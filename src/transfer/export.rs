@@ -253,15 +253,19 @@ impl Export<'_> {
             }
         }
         for name in names {
-            let all = SeriesAsk { name: Some(name.clone()), services: Vec::new(), limit: SERIES_MAX };
+            let all = SeriesAsk {
+                name: Some(name),
+                within: Some(window),
+                limit: SERIES_MAX,
+                ..SeriesAsk::default()
+            };
             let series = self.store.series(self.tenant, &all).await?;
             if series.len() < SERIES_MAX {
                 self.points(&series, window).await?;
                 continue;
             }
             for service in self.store.names().services_of(self.tenant) {
-                let own =
-                    SeriesAsk { name: Some(name.clone()), services: vec![service.id], limit: SERIES_MAX };
+                let own = SeriesAsk { services: vec![service.id], ..all.clone() };
                 let series = self.store.series(self.tenant, &own).await?;
                 if SERIES_MAX <= series.len() {
                     let (what, at_ns) = ("series", window.from.0);

@@ -134,7 +134,7 @@ impl Query {
         }
         let unknown = |known| Refusal::UnknownMetric { name: question.name.clone(), known };
         let Some(tenant) = self.tenant(scope) else { return Err(unknown(Vec::new()).into()) };
-        let Some(series) = self.series_of(tenant, &question).await? else {
+        let Some(series) = self.series_of(tenant, &question, &plan).await? else {
             let names = self.store.metric_names(tenant, None).await?;
             let names = names.iter().map(|metric| metric.name.as_str());
             return Err(unknown(labels::suggestions(&question.name, names)).into());
@@ -164,15 +164,22 @@ impl Query {
         &self,
         tenant: TenantNumber,
         question: &MetricQuestion,
+        plan: &Plan,
     ) -> Result<Option<Vec<StoredSeries>>, Error> {
         let service = question.filters.iter().find(|filter| filter.key == Key::Service && filter.equal);
         let services = service.map(|filter| self.names().find_services(tenant, &filter.value));
-        let ask = SeriesAsk {
+        let mut ask = SeriesAsk {
             name: Some(question.name.clone()),
             services: services.iter().flatten().map(|service| service.id).collect(),
             limit: SERIES_MAX,
+            ..SeriesAsk::default()
         };
         let mut series = self.store.series(tenant, &ask).await?;
+        if series.len() == SERIES_MAX {
+            // Those that have ended, of instances that are gone for example, make room.
+            ask.within = Some(Window::new(plan.known_from, question.window.to));
+            series = self.store.series(tenant, &ask).await?;
+        }
         if series.is_empty() && ask.services.is_empty() {
             return Ok(None);
         }

@@ -11,11 +11,12 @@ use super::spans::push_in;
 use crate::model::id::{InstrumentationId, ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::{MetricKind, Point, PointDetail, PointValue, Temporality};
 use crate::model::packed::Attributes;
+use crate::model::rollup::HOUR_SECONDS;
 use crate::model::text::Text;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
-use crate::store::partition::{Family, POINTS};
+use crate::store::partition::{Family, POINTS, SERIES_HOURS};
 use crate::store::row::Row;
 use crate::store::rows::SeriesDefinition;
 use crate::store::sql::{Dialect, Sql};
@@ -37,10 +38,14 @@ type Owned = (SeriesId, Attributes);
 /// Which series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SeriesAsk {
+    /// The one with this id; all where there is none.
+    pub id: Option<SeriesId>,
     /// Of the metric with this name; of all where there is none.
     pub name: Option<String>,
     /// Of one of these services; of all where there are none.
     pub services: Vec<ServiceId>,
+    /// Those that have a point or a reckoned hour in it; all where there is none.
+    pub within: Option<Window>,
     /// How many; [`SERIES_MAX`] at most.
     pub limit: usize,
 }
@@ -97,9 +102,12 @@ impl Store {
         let mut reader = self.reader().await?;
         let mut query = reader.sql(format!(
             "SELECT id, service_id, resource_id, instrumentation_id, name, unit, description, metadata, kind, \
-             temporality, monotonic, attributes, first_seen FROM series WHERE tenant_id = {}",
+             temporality, monotonic, attributes, first_seen FROM series s WHERE tenant_id = {}",
             tenant.0
         ));
+        if let Some(id) = ask.id {
+            query.push(format_args!(" AND id = {}", id.0));
+        }
         if let Some(name) = &ask.name {
             query.push(" AND name = ").bind(name);
         }
@@ -107,6 +115,9 @@ impl Store {
             let mut conditions = String::new();
             push_in(&mut conditions, "service_id", ask.services.iter().map(|service| service.0));
             query.push(conditions);
+        }
+        if let Some(window) = ask.within {
+            query.push(has_points(&reader, window, true));
         }
         query.push(format_args!(" ORDER BY id LIMIT {}", ask.limit.min(SERIES_MAX)));
         let series = reader.all(query, series).await?;
@@ -161,24 +172,7 @@ impl Store {
         window: Option<Window>,
     ) -> Result<Vec<MetricName>, Error> {
         let mut reader = self.reader().await?;
-        let mut condition = String::new();
-        if let Some(window) = window {
-            let Window { from, to } = window;
-            let days = reader.days(Family::Points, window).into_iter().map(|day| {
-                format!(
-                    "EXISTS (SELECT 1 FROM {} p WHERE p.series_id = s.id AND p.time_ns >= {} AND p.time_ns < {})",
-                    POINTS.on(day),
-                    from.0,
-                    to.0
-                )
-            });
-            let days: Vec<String> = days.collect();
-            condition = if days.is_empty() {
-                " AND 1 = 0".to_owned()
-            } else {
-                format!(" AND ({})", days.join(" OR "))
-            };
-        }
+        let condition = window.map(|window| has_points(&reader, window, false)).unwrap_or_default();
         let query = reader.sql(format!(
             "SELECT name, unit, kind, max(description), count(*) FROM series s WHERE tenant_id = {}{condition} \
              GROUP BY name, unit, kind ORDER BY name, unit, kind LIMIT {NAMES_MAX}",
@@ -198,6 +192,25 @@ impl Store {
         reader.finish().await?;
         Ok(names)
     }
+}
+
+/// The condition that a series `s` has a point in `window`; with `or_hours` also that one of its reckoned hours, which are
+/// kept for longer than points, lies in it.
+fn has_points(reader: &Reader, window: Window, or_hours: bool) -> String {
+    let exists = |table: String, time: &str, from: i64, to: i64| {
+        format!(
+            "EXISTS (SELECT 1 FROM {table} p WHERE p.series_id = s.id AND p.{time} >= {from} AND p.{time} < {to})"
+        )
+    };
+    let days = reader.days(Family::Points, window).into_iter();
+    let mut any: Vec<String> =
+        days.map(|day| exists(POINTS.on(day), "time_ns", window.from.0, window.to.0)).collect();
+    if or_hours {
+        let (from, to) = (window.from.bucket_seconds(HOUR_SECONDS), window.to.seconds());
+        let days = reader.days(Family::SeriesHours, window).into_iter();
+        any.extend(days.map(|day| exists(SERIES_HOURS.on(day), "hour", from, to)));
+    }
+    if any.is_empty() { " AND 1 = 0".to_owned() } else { format!(" AND ({})", any.join(" OR ")) }
 }
 
 /// The points of `series`, by series and time, up to the limit.

@@ -287,7 +287,7 @@ fn hours_are_read_page_by_page() {
             ..question("counter", Function::Increase)
         };
         let plan = crate::query::metrics::plan(&asked).unwrap();
-        let series = shop.query.series_of(tenant, &asked).await.unwrap().unwrap();
+        let series = shop.query.series_of(tenant, &asked, &plan).await.unwrap().unwrap();
         let (_, part) = shop.query.parts(series, &asked, plan.steps).unwrap().pop_first().unwrap();
         for page_hours in [50, 99, 104, 1_000] {
             let pages = Pages { page_hours, points: 200, ..Pages::OF_A_QUESTION };

@@ -338,7 +338,7 @@ fn points_are_read_page_by_page() {
             ..question("calls", Function::Increase)
         };
         let plan = crate::query::metrics::plan(&asked).unwrap();
-        let series = shop.query.series_of(tenant, &asked).await.unwrap().unwrap();
+        let series = shop.query.series_of(tenant, &asked, &plan).await.unwrap().unwrap();
         let (_, part) = shop.query.parts(series, &asked, plan.steps).unwrap().pop_first().unwrap();
         // A page ends within a series, just behind one, and behind all of them.
         for page_points in [51, 99, 100, 149, 150, 1_000] {

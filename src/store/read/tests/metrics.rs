@@ -126,6 +126,12 @@ fn series_and_names_are_the_tenants_own() {
     assert_eq!(find(SeriesAsk { services: own.services[..1].to_vec(), ..ask.clone() }), 2);
     assert_eq!(find(SeriesAsk { services: own.services[1..].to_vec(), ..ask.clone() }), 0);
     assert_eq!(find(SeriesAsk { services: other.services.clone(), ..ask.clone() }), 0);
+    let within = |within| find(SeriesAsk { within: Some(within), ..ask.clone() });
+    assert_eq!([within(window(-10, 100)), within(window(5_000, 6_000))], [2, 0]);
+    let id = world.ask(async |store| store.series(own.number, &ask).await)[1].id;
+    assert_eq!(find(SeriesAsk { id: Some(id), ..ask.clone() }), 1);
+    let others = world.ask(async |store| store.series(other.number, &ask).await);
+    assert_eq!(find(SeriesAsk { id: Some(others[0].id), ..ask.clone() }), 0);
     assert_eq!(find(SeriesAsk { limit: 1, ..ask }), 1);
 
     let names = |window| {
