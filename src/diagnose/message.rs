@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::evidence::ExemplarSpan;
 use super::view::View;
 
-/// Words of failures in which the called side did not answer, or not in time.
-const UNREACHABLE: [&str; 22] = [
+/// Words of failures in which the called side did not answer, or not in time, or took nobody in.
+const UNREACHABLE: [&str; 33] = [
     "connection refused",
     "connection reset",
     "connection closed",
@@ -29,6 +29,17 @@ const UNREACHABLE: [&str; 22] = [
     "timeout",
     "deadline exceeded",
     "unavailable",
+    "closed the connection",
+    "socket hang up",
+    "broken pipe",
+    "gone away",
+    "too many connections",
+    "too many clients",
+    "remaining connection slots",
+    "max number of clients",
+    "is starting up",
+    "is shutting down",
+    "clusterdown",
 ];
 
 /// Words of failures that the caller brought about.
@@ -164,6 +175,7 @@ mod tests {
         };
         assert_eq!(hint("dial tcp 10.0.0.1:5432: Connection refused"), Hint::Unreachable);
         assert_eq!(hint("rpc error: DEADLINE EXCEEDED"), Hint::Unreachable);
+        assert_eq!(hint("FATAL: sorry, too many clients already"), Hint::Unreachable);
         assert_eq!(hint("ERROR: syntax error at or near FROM"), Hint::Rejected);
         assert_eq!(hint("HTTP 422 for /orders"), Hint::Rejected);
         assert_eq!(hint("boom"), Hint::Silent);

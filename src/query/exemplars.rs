@@ -1,14 +1,16 @@
 //! Traces that show what goes wrong in a window.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::diagnose::evidence::{Exception, ExemplarSpan, ExemplarTrace, Slice};
-use crate::model::id::{ServiceId, TenantNumber, TraceId};
+use crate::model::id::{OperationId, ServiceId, TenantNumber, TraceId};
+use crate::model::node::NodeKind;
 use crate::model::rollup::Subject;
 use crate::model::span::Status;
-use crate::model::time::Window;
+use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::read::exemplars::{DetailsOf, Exemplar};
+use crate::store::read::spans::SpanAsk;
 use crate::store::read::summaries::{TraceAsk, TraceOrder, TraceSummary};
 use crate::store::rows::SpanRow;
 
@@ -19,6 +21,16 @@ use super::handle::Query;
 const EXEMPLARS_MAX: usize = 30;
 /// Requests among which the slowest are looked for.
 const SLOW_AMONG_MAX: u64 = 10_000;
+/// Failures among which those of operations without an example are looked for.
+const FAILED_AMONG_MAX: u64 = 50_000;
+/// Operations that are looked for, and failed spans of them that are read.
+const WITHOUT_EXAMPLE_MAX: usize = 8;
+const FAILED_SPANS_MAX: usize = 200;
+/// Examples of one operation that are added.
+const EXAMPLES_OF_ONE_MAX: usize = 8;
+/// Failures more than usual for it to be no chance, and how many deviations of a count.
+const FAILURES_MIN: f64 = 4.0;
+const DEVIATIONS_MIN: f64 = 3.0;
 /// Spans of one exemplar that are read.
 const EXEMPLAR_SPANS_MAX: usize = 1_000;
 
@@ -57,7 +69,24 @@ impl Query {
         let mut keys: Vec<(TraceKey, TraceId)> = chosen.iter().flatten().copied().collect();
         keys.sort_unstable();
         keys.dedup();
-        let traces = self.store.traces_by_key(tenant, &keys, EXEMPLAR_SPANS_MAX, DetailsOf::Failed).await?;
+        let read = async |keys: &[_]| {
+            self.store.traces_by_key(tenant, keys, EXEMPLAR_SPANS_MAX, DetailsOf::Failed).await
+        };
+        let mut traces = read(&keys).await?;
+        // Failures that are there all the time must not crowd out those that are new.
+        let without =
+            if services.is_empty() { self.without_example(windows, slices, &traces) } else { Vec::new() };
+        let more = self.failures_of(tenant, last_failures(longest, slices), without).await?;
+        let unread: Vec<_> =
+            more.iter().map(|(key, _)| *key).filter(|key| keys.binary_search(key).is_err()).collect();
+        traces.extend(read(&unread).await?);
+        for (from, chosen) in windows.iter().map(|window| window.from).zip(&mut chosen) {
+            for (key, _) in more.iter().filter(|(_, start)| *start >= from) {
+                if !chosen.contains(key) {
+                    chosen.push(*key);
+                }
+            }
+        }
         let exemplar = |trace: &Exemplar| {
             let spans = trace.spans.iter().map(exemplar_span).collect();
             (trace.trace_id, ExemplarTrace { trace_id: trace.trace_id, spans })
@@ -67,6 +96,57 @@ impl Query {
             keys.iter().filter_map(|(_, trace_id)| traces.get(trace_id).cloned()).collect()
         };
         Ok(chosen.into_iter().map(of).collect())
+    }
+
+    /// The operations of services that fail more than before one of the windows and of which no span fails in `traces`: those
+    /// with most of such failures.
+    fn without_example(&self, windows: &[Window], slices: &[Slice], traces: &[Exemplar]) -> Vec<OperationId> {
+        let failed = |row: &&SpanRow| row.status == Status::Error;
+        let shown: HashSet<OperationId> = traces
+            .iter()
+            .flat_map(|trace| trace.spans.iter().filter(failed))
+            .map(|row| row.operation)
+            .collect();
+        let mut failing: HashMap<OperationId, f64> = HashMap::new();
+        for window in windows {
+            for (operation, more) in failing_more(*window, slices) {
+                let most = failing.entry(operation).or_default();
+                *most = most.max(more);
+            }
+        }
+        let is_of_service = |operation: OperationId| {
+            let service = self.names().operation_info(operation)?.service;
+            Some(self.names().service_info(service)?.kind == NodeKind::Service)
+        };
+        failing.retain(|operation, _| !shown.contains(operation) && is_of_service(*operation) == Some(true));
+        let mut failing: Vec<(OperationId, f64)> = failing.into_iter().collect();
+        failing.sort_by(|(a, more), (b, other)| other.total_cmp(more).then(a.cmp(b)));
+        failing.into_iter().take(WITHOUT_EXAMPLE_MAX).map(|(operation, _)| operation).collect()
+    }
+
+    /// The traces of the newest failed spans of each of `operations`, with when the span began.
+    async fn failures_of(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        operations: Vec<OperationId>,
+    ) -> Result<Vec<((TraceKey, TraceId), UnixNanos)>, Error> {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ask = SpanAsk { operations, failed: true, ..SpanAsk::newest(window, FAILED_SPANS_MAX) };
+        let mut counts: HashMap<OperationId, usize> = HashMap::new();
+        let mut found = Vec::new();
+        for row in self.store.spans(tenant, &ask).await? {
+            let count = counts.entry(row.operation).or_default();
+            *count += 1;
+            if *count <= EXAMPLES_OF_ONE_MAX && found.len() < EXEMPLARS_MAX {
+                found.push(((row.trace_key, row.trace_id), row.start));
+            }
+        }
+        found.sort_unstable();
+        found.dedup_by_key(|(key, _)| *key);
+        Ok(found)
     }
 
     /// The first traces of a window by `order`; only those that failed where the newest are asked for.
@@ -93,12 +173,48 @@ impl Query {
 
 /// The end of the window, long enough for about [`SLOW_AMONG_MAX`] requests: finding the slowest looks at each.
 fn last_requests(window: Window, slices: &[Slice]) -> Window {
+    let of_instances = |slice: &Slice| match slice.subject {
+        Subject::Instance(..) => slice.count,
+        _ => 0,
+    };
+    last_of(window, slices, SLOW_AMONG_MAX, of_instances)
+}
+
+/// The end of the window, long enough for about [`FAILED_AMONG_MAX`] failures: finding those of some operations looks at each.
+fn last_failures(window: Window, slices: &[Slice]) -> Window {
+    let of_operations = |slice: &Slice| match slice.subject {
+        Subject::Operation(_) => slice.errors,
+        _ => 0,
+    };
+    last_of(window, slices, FAILED_AMONG_MAX, of_operations)
+}
+
+/// The end of the window that holds about `most` of what is counted.
+fn last_of(window: Window, slices: &[Slice], most: u64, count: impl Fn(&Slice) -> u64) -> Window {
     let (from, to) = (window.from.seconds(), window.to.seconds());
     let own = slices.iter().filter(|slice| (from..to).contains(&slice.bucket_s));
-    let of_instances = own.filter(|slice| matches!(slice.subject, Subject::Instance(..)));
-    let requests: u64 = of_instances.map(|slice| slice.count).sum();
-    let share = (SLOW_AMONG_MAX as f64 / requests.max(1) as f64).min(1.0);
+    let counted: u64 = own.map(count).sum();
+    let share = (most as f64 / counted.max(1) as f64).min(1.0);
     Window::new(window.to.minus(window.length().mul_f64(share)), window.to)
+}
+
+/// How many failures more than before the window operations have in it, where that is no chance.
+fn failing_more(window: Window, slices: &[Slice]) -> HashMap<OperationId, f64> {
+    let (from, to) = (window.from.seconds(), window.to.seconds());
+    let mut counts: HashMap<OperationId, [(u64, u64); 2]> = HashMap::new();
+    for slice in slices.iter().filter(|slice| slice.bucket_s < to) {
+        if let Subject::Operation(operation) = slice.subject {
+            let [before, now] = counts.entry(operation).or_default();
+            let side = if slice.bucket_s < from { before } else { now };
+            (side.0, side.1) = (side.0 + slice.count, side.1 + slice.errors);
+        }
+    }
+    let more = |(operation, [before, now]): (OperationId, [(u64, u64); 2])| {
+        let usual = before.1 as f64 / before.0.max(1) as f64 * now.0 as f64;
+        let more = now.1 as f64 - usual;
+        (more >= FAILURES_MIN && more > DEVIATIONS_MIN * (usual + 1.0).sqrt()).then_some((operation, more))
+    };
+    counts.into_iter().filter_map(more).collect()
 }
 
 /// The last exception recorded on a span.
