@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
+use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -18,6 +19,7 @@ use tower::Service;
 use crate::gate::Gate;
 use crate::server::Server;
 use crate::triage::Triage;
+use crate::unread;
 
 /// What the service allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +30,12 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Largest request body, in bytes; a larger one is refused with 413.
     pub body_bytes_max: usize,
-    /// Names or `name:port` accepted in the `Host` header besides loopback; `*` accepts any.
+    /// Names or `name:port` accepted in the `Host` header besides loopback; `*` accepts any, for servers that look at it
+    /// before.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call, such as `https://app.example.com`, besides those served from
-    /// loopback; without a port the scheme's default is meant, `:*` is any port. `null` is never accepted.
+    /// loopback; without a port the scheme's default is meant, `:*` is any port. `null` is never accepted, unless `*`
+    /// accepts any, for servers that look at it before.
     pub allowed_origins: Vec<String>,
 }
 
@@ -53,23 +57,29 @@ impl Default for Limits {
 ///
 /// Mount it with `Router::route_service`. Each request must carry a [`Triage::Caller`] in its extensions, put
 /// there by the layer that checked the credential; a question without one errs with an internal error.
-/// Requests with a `Host` or an `Origin` that is not allowed get 403.
+/// Requests with a `Host` or an `Origin` that is not allowed get 403. A body that is no message gets 400 and an error of
+/// JSON-RPC.
 pub fn service<T: Triage>(triage: Arc<T>, limits: Limits) -> McpService<T> {
     let server = Server::new(triage, Gate::new(limits.max_concurrent, limits.call_timeout));
+    let body_bytes_max = limits.body_bytes_max;
     let config = configuration(limits);
-    McpService(StreamableHttpService::new(
+    let protocol = StreamableHttpService::new(
         move || Ok(server.clone()),
         Arc::new(NeverSessionManager::default()),
         config,
-    ))
+    );
+    McpService { protocol, body_bytes_max }
 }
 
 /// The contract as an HTTP service; cheap to clone.
-pub struct McpService<T: Triage>(StreamableHttpService<Server<T>, NeverSessionManager>);
+pub struct McpService<T: Triage> {
+    protocol: StreamableHttpService<Server<T>, NeverSessionManager>,
+    body_bytes_max: usize,
+}
 
 impl<T: Triage> Clone for McpService<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { protocol: self.protocol.clone(), body_bytes_max: self.body_bytes_max }
     }
 }
 
@@ -84,11 +94,20 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        <_ as Service<Request<B>>>::poll_ready(&mut self.0, context)
+        <_ as Service<Request<B>>>::poll_ready(&mut self.protocol, context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request)
+        let (mut protocol, bytes_max) = (self.protocol.clone(), self.body_bytes_max);
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let is_json = unread::is_json(&head.headers);
+            let Some(body) = unread::whole(body, bytes_max).await else { return Ok(unread::cut_short()) };
+            let answer = protocol.call(Request::from_parts(head, Full::new(body.clone()))).await?;
+            // Said of JSON, it means that it could not be read.
+            let is_unread = is_json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            Ok(if is_unread { unread::no_message(&body) } else { answer })
+        })
     }
 }
 
@@ -104,7 +123,9 @@ fn configuration(limits: Limits) -> StreamableHttpServerConfig {
         .with_max_request_body_bytes(limits.body_bytes_max)
         .with_allowed_origins(loopback_origins.chain(origins))
         .enforce_origin_validation();
-    if limits.allowed_hosts.iter().any(|host| host.trim() == "*") {
+    let has_any = |names: &[String]| names.iter().any(|name| name.trim() == "*");
+    let config = if has_any(&limits.allowed_origins) { config.disable_allowed_origins() } else { config };
+    if has_any(&limits.allowed_hosts) {
         return config.disable_allowed_hosts();
     }
     config.with_allowed_hosts(loopback_hosts.into_iter().chain(limits.allowed_hosts))

@@ -10,7 +10,7 @@
 //! arguments are read; `nearest` the did-you-mean; `plain`, `untrusted` and `budget` how an answer is cleaned, marked and cut
 //! to size; `gate` the limits on questions; `progress` the word of those that take long; `resources`, `prompts` and
 //! `completions` the lesser doors; `listening` what those hear who wait for news; `asked` what is told of a question's end;
-//! `server` the protocol; `http_service` the way in.
+//! `server` the protocol; `http_service` the way in; `unread` what is said to those whose message cannot be read.
 
 mod answer;
 mod arguments;
@@ -33,6 +33,7 @@ mod server;
 mod time;
 mod tools;
 mod triage;
+mod unread;
 mod untrusted;
 
 pub use crate::answer::{
@@ -67,3 +68,4 @@ pub use crate::tools::triage::TriageAsk;
 pub use crate::tools::what_changed::WhatChangedAsk;
 pub use crate::tools::{Question, TOOL_NAMES};
 pub use crate::triage::{Ended, Listener, Outcome, Triage};
+pub use crate::unread::refusal_json;

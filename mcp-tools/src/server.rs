@@ -20,7 +20,7 @@ use crate::arguments::Spec;
 use crate::asked::{Asked, CALL, COMPLETE, COMPLETIONS, READ, UNKNOWN};
 use crate::budget;
 use crate::completions;
-use crate::fault::{Fault, line};
+use crate::fault::{Fault, echoed, line};
 use crate::gate::Gate;
 use crate::listening;
 use crate::progress;
@@ -346,7 +346,10 @@ impl<T: Triage> ServerHandler for Server<T> {
             "completion/complete" => {
                 "`ref` is a prompt or resource reference and `argument` has `name` and `value`"
             }
-            _ => return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None)),
+            unknown => {
+                let told = format!("unknown method {}", echoed(unknown));
+                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, told, None));
+            }
         };
         Err(ErrorData::invalid_params(format!("malformed parameters of {}: {shape}", request.method), None))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -90,7 +90,6 @@ impl Behind {
         };
         let mut questions = api::router(options, query.clone(), health.clone(), &asked);
         if let Some(names) = names {
-            // The agents' route looks at them in any case, as the protocol asks.
             questions = questions.layer(middleware::from_fn_with_state(names.clone(), auth::under_own_name));
         }
         let mut router = open.merge(fenced(receive.router_http(), names)).merge(questions);
@@ -99,11 +98,12 @@ impl Behind {
                 path: config.mcp_path.clone(),
                 concurrent_max: config.mcp_concurrent_max,
                 call_timeout: config.mcp_call_timeout,
-                allowed_hosts: config.mcp_allowed_hosts.clone(),
-                allowed_origins: config.mcp_allowed_origins.clone(),
             };
             let agents = mcp::router(options, query.clone(), calls, self.stop_listening.clone());
-            router = router.merge(agents.layer(middleware::from_fn(as_agent)));
+            let agents = agents.layer(middleware::from_fn(as_agent));
+            // Agents may run in web pages, and have keys: they are looked at in any case, as the protocol asks.
+            let names = auth::Names::new(&config.mcp_allowed_hosts, &config.mcp_allowed_origins);
+            router = router.merge(agents.layer(middleware::from_fn_with_state(names, agent_under_own_name)));
         }
         router.fallback(|| async {
             (StatusCode::NOT_FOUND, "nothing is here; see /ready, /metrics, /mcp and /api/v1/openapi.json\n")
@@ -127,6 +127,15 @@ async fn as_agent(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(caller);
     }
     next.run(request).await
+}
+
+/// Lets a call of an agent through that comes under an accepted name, as [`auth::under_own_name`] does; others are told in
+/// the words of the agent's protocol.
+async fn agent_under_own_name(State(names): State<auth::Names>, request: Request, next: Next) -> Response {
+    match names.objection(request.uri(), request.headers()) {
+        None => next.run(request).await,
+        Some(message) => mcp::forbidden(message),
+    }
 }
 
 /// Answers where a part panicked that does not answer for itself; callers of gRPC take it for UNAVAILABLE.
@@ -153,6 +162,30 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn agents_are_told_in_json_rpc_under_which_name_to_ask() {
+        let names = auth::Names::new(&["otel.internal".to_owned()], &[]);
+        let router: Router = Router::new()
+            .route("/mcp", get(|| async { StatusCode::OK }))
+            .layer(middleware::from_fn_with_state(names, agent_under_own_name));
+        for (host, status) in [
+            ("otel.internal", StatusCode::OK),
+            ("10.0.0.5:8080", StatusCode::OK),
+            ("evil.com", StatusCode::FORBIDDEN),
+        ] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = "/mcp".parse().unwrap();
+            request.headers_mut().insert(header::HOST, host.parse().unwrap());
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{host}");
+            if status == StatusCode::FORBIDDEN {
+                let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+                let told = String::from_utf8_lossy(&body);
+                assert!(told.contains(r#""id":null"#) && told.contains("MCP_ALLOWED_HOSTS"), "{told}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn d7_a_panic_behind_the_gate_still_gets_an_answer() {

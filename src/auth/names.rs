@@ -24,14 +24,14 @@ pub struct Names {
 
 impl Names {
     /// Accepts `hosts`, a name or `name:port` each or `*` for any, and pages of `origins`, such as
-    /// `https://app.example.com`.
+    /// `https://app.example.com`, or `https://app.example.com:*` for any port.
     pub fn new(hosts: &[String], origins: &[String]) -> Self {
         let hosts = hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect();
         Self { hosts, origins: origins.iter().map(|origin| plain(origin)).collect() }
     }
 
-    /// Why a request with this target and these headers is turned away; none where it is not.
-    fn objection(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    /// Why a request with this target and these headers is turned away, in words for its caller; none where it is not.
+    pub fn objection(&self, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
         let authority = uri.authority().map(Authority::as_str).or(host).unwrap_or_default();
         if !self.accepts(authority) {
@@ -59,7 +59,7 @@ impl Names {
 
     fn welcomes(&self, origin: &str) -> bool {
         let origin = plain(origin);
-        if self.origins.contains(&origin) {
+        if self.origins.iter().any(|listed| is_of(listed, &origin)) {
             return true;
         }
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -81,6 +81,14 @@ fn plain(origin: &str) -> String {
         }
     }
     origin
+}
+
+/// Whether an origin is the one that is listed, or has any port where that is listed as `*`.
+fn is_of(listed: &str, origin: &str) -> bool {
+    let Some(any_port) = listed.strip_suffix(":*") else { return listed == origin };
+    let Some(rest) = origin.strip_prefix(any_port) else { return false };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)
 }
 
 fn is_address(name: &str) -> bool {
@@ -163,5 +171,14 @@ mod tests {
         assert!(!is_let_in(&names, "shop:8081", None));
         assert!(!is_let_in(&names, "otel.internal", Some("http://app.example.com")), "another scheme");
         assert!(is_let_in(&Names::new(&["*".to_owned()], &[]), "whatever", None));
+        let names = Names::new(&[], &["http://App.example.com:*".to_owned()]);
+        for origin in ["http://app.example.com", "http://app.example.com:8080"] {
+            assert!(is_let_in(&names, "localhost", Some(origin)), "{origin}");
+        }
+        for origin in
+            ["http://app.example.com1", "http://app.example.com:80.evil.com", "https://app.example.com"]
+        {
+            assert!(!is_let_in(&names, "localhost", Some(origin)), "{origin}");
+        }
     }
 }

@@ -43,6 +43,7 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
@@ -60,6 +61,8 @@ use crate::query::Query;
 use self::listeners::Listener;
 pub use self::tally::{Call, Tally};
 
+/// Accepts any name: they are looked at in front.
+const ANY: &str = "*";
 /// How long the body of a call may take to come.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -72,10 +75,6 @@ pub struct Options {
     pub concurrent_max: usize,
     /// Time a call may take; zero sets no bound.
     pub call_timeout: Duration,
-    /// Host names beyond loopback.
-    pub allowed_hosts: Vec<String>,
-    /// Browser origins beyond loopback.
-    pub allowed_origins: Vec<String>,
 }
 
 /// Who asks.
@@ -87,20 +86,26 @@ pub struct Caller {
     pub may_write: bool,
 }
 
-/// The route of MCP. What inserts the [`Caller`] must stand in front of it. Those who listen are let go when `stop` is
-/// cancelled.
+/// The route of MCP. What looks at `Host` and `Origin` and what inserts the [`Caller`] must stand in front of it. Those who
+/// listen are let go when `stop` is cancelled.
 pub fn router(options: Options, query: Query, tally: Arc<Tally>, stop: CancellationToken) -> Router {
     let limits = Limits {
         max_concurrent: options.concurrent_max,
         call_timeout: options.call_timeout,
-        allowed_hosts: options.allowed_hosts,
-        allowed_origins: options.allowed_origins,
+        allowed_hosts: vec![ANY.to_owned()],
+        allowed_origins: vec![ANY.to_owned()],
         ..Limits::default()
     };
     let body_bytes_max = limits.body_bytes_max;
     let service = mcp_tools::service(Arc::new(Tools { query, tally, stop }), limits);
     let in_time = middleware::from_fn(move |request, next| in_time(request, next, body_bytes_max));
     Router::new().route_service(&options.path, service).layer(in_time)
+}
+
+/// The answer to who may not ask, as an error of JSON-RPC about no message: none was read.
+pub fn forbidden(message: &str) -> Response {
+    let body = mcp_tools::refusal_json(message);
+    (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Lets a call through once its body has come, or answers 408: who sends a byte now and then must not hold a place.

@@ -61,6 +61,21 @@ impl Served {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// Sends a body that need be no message, and returns the HTTP status, the media type of the answer, and the answer.
+    pub(crate) async fn raw(&self, body: &[u8]) -> (u16, String, Value) {
+        let request = self
+            .http
+            .post(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json")
+            .header("x-caller", "alice");
+        let response = request.body(body.to_vec()).send().await.unwrap();
+        let status = response.status().as_u16();
+        let media_type = response.headers().get("content-type").map(|it| it.to_str().unwrap().to_owned());
+        let text = response.text().await.unwrap();
+        (status, media_type.unwrap_or_default(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
     /// Sends a request whose answer must be a stream.
     pub(crate) async fn stream(
         &self,

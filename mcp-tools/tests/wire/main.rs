@@ -163,7 +163,37 @@ async fn what_cannot_be_routed_is_a_protocol_error() {
             (status, &message["error"]["code"]),
             (if era == Era::Modern { 404 } else { 200 }, &json!(-32_601))
         );
+        assert_eq!(message["error"]["message"], "unknown method `no/such`");
     }
+    let long = format!("a`{}", "x".repeat(2_000));
+    let (_, message) = served.request(Era::Legacy, &long, json!({})).await;
+    let told = message["error"]["message"].as_str().unwrap();
+    assert!(told.starts_with("unknown method `a x") && told.len() < 120, "{told}");
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_told_in_json_rpc() {
+    let served = Served::start(Limits { body_bytes_max: 2_000, ..Limits::default() }).await;
+    let one = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let batch = format!("[{one},{one}]");
+    for (body, code, expected) in [
+        ("", -32_700, "no JSON"),
+        ("{\"jsonrpc\":", -32_700, "no JSON"),
+        (&batch, -32_600, "batches are not part of the protocol"),
+        ("{}", -32_600, "no message of JSON-RPC"),
+    ] {
+        let (status, media_type, told) = served.raw(body.as_bytes()).await;
+        assert_eq!((status, media_type.as_str()), (400, "application/json"), "{body}: {told}");
+        assert_eq!((&told["jsonrpc"], &told["id"]), (&json!("2.0"), &Value::Null), "{body}: {told}");
+        assert_eq!(told["error"]["code"], code, "{body}: {told}");
+        assert!(told["error"]["message"].as_str().unwrap().contains(expected), "{body}: {told}");
+    }
+    let (status, _, told) = served.raw(br#"{"jsonrpc":"1.0","id":7,"method":"tools/list"}"#).await;
+    assert_eq!((status, &told["id"]), (400, &json!(7)), "{told}");
+    let (status, ..) = served.raw("[".repeat(4_000).as_bytes()).await;
+    assert_eq!(status, 413, "no body is read beyond its bound to say what is wrong with it");
+    let (status, _, told) = served.raw(one.as_bytes()).await;
+    assert_eq!(status, 200, "{told}");
 }
 
 #[tokio::test]
@@ -294,6 +324,17 @@ async fn strange_pages_and_hosts_are_refused() {
             let (status, body) = served.request_with(era, "tools/list", json!({}), headers).await;
             assert_eq!(status, expected, "{headers:?}: {body}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_looks_at_names_before_may_let_any_through() {
+    let any = || vec!["*".to_owned()];
+    let limits = Limits { allowed_hosts: any(), allowed_origins: any(), ..Limits::default() };
+    let served = Served::start(limits).await;
+    let headers = [("origin", "https://app.example.com"), ("host", "otel.example.com")];
+    for era in ERAS {
+        assert_eq!(served.request_with(era, "tools/list", json!({}), &headers).await.0, 200);
     }
 }
 

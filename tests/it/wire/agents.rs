@@ -136,7 +136,7 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
         ["evil.com".to_owned(), format!("evil.com:{port}"), format!("127.0.0.1.evil.com:{port}")];
     for host in &evil_hosts {
         let answer = rpc(&server, "2025-11-25", &[("host", host)], "tools/call", call.clone()).await;
-        assert_eq!(answer.status, 403, "host {host}: {}", answer.text());
+        assert!(turned_away(&answer).contains("MCP_ALLOWED_HOSTS"), "host {host}: {}", answer.text());
         for path in ["/api/v1/services", "/api/v1/sql?query=SELECT%201", "/api/v1/openapi.json"] {
             let answer = send(Method::GET, &server.http, path, &[("host", host)], Vec::new()).await;
             assert_eq!(answer.status, 403, "{path} of host {host}: {}", answer.text());
@@ -148,7 +148,11 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
     {
         for (method, params) in [("tools/call", call.clone()), ("tools/list", json!({}))] {
             let answer = rpc(&server, "2025-11-25", &[("origin", origin)], method, params).await;
-            assert_eq!(answer.status, 403, "origin {origin}: {}", answer.text());
+            assert!(
+                turned_away(&answer).contains("MCP_ALLOWED_ORIGINS"),
+                "origin {origin}: {}",
+                answer.text()
+            );
         }
         let answer =
             send(Method::GET, &server.http, "/api/v1/services", &[("origin", origin)], Vec::new()).await;
@@ -166,6 +170,50 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
     for origin in [format!("http://localhost:{port}"), "http://127.0.0.1:3000".to_owned()] {
         let answer = rpc(&server, "2025-11-25", &[("origin", &origin)], "tools/call", call.clone()).await;
         assert_eq!(answer.status, 200, "origin {origin}: {}", answer.text());
+    }
+    // No page can have an address for its own name.
+    for host in ["10.0.0.5:8080", "127.0.0.2", "[::1]:8080", "LOCALHOST"] {
+        let answer = rpc(&server, "2025-11-25", &[("host", host)], "tools/call", call.clone()).await;
+        assert_eq!(answer.status, 200, "host {host}: {}", answer.text());
+    }
+}
+
+/// What is said to who may not ask: an error of JSON-RPC about no message.
+fn turned_away(answer: &Answer) -> String {
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (403, "application/json"),
+        "{}",
+        answer.text()
+    );
+    let told = answer.json();
+    assert_eq!((&told["jsonrpc"], &told["id"]), (&json!("2.0"), &Value::Null), "{told}");
+    assert_eq!(told["error"]["code"], -32_600, "{told}");
+    told["error"]["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn j1_with_a_key_agents_still_ask_under_a_name_that_is_listed() {
+    let key = "a key of twenty bytes or more";
+    let variables = [
+        ("API_KEY", key),
+        ("MCP_ALLOWED_HOSTS", "otel.internal"),
+        ("MCP_ALLOWED_ORIGINS", "https://ops.example.com"),
+    ];
+    let server = Server::start(&variables).await;
+    let bearer = format!("Bearer {key}");
+    for (host, origin, status) in [
+        ("otel.internal:8080", "https://ops.example.com", 200),
+        ("10.0.0.5", "https://ops.example.com:443", 200),
+        ("otel.elsewhere", "https://ops.example.com", 403),
+        ("otel.internal", "https://elsewhere.example.com", 403),
+    ] {
+        let headers = [("authorization", bearer.as_str()), ("host", host), ("origin", origin)];
+        let answer = rpc(&server, "2025-11-25", &headers, "tools/list", json!({})).await;
+        assert_eq!(answer.status, status, "{host} {origin}: {}", answer.text());
+        if status == 403 {
+            assert!(turned_away(&answer).contains("MCP_ALLOWED_"), "{}", answer.text());
+        }
     }
 }
 
@@ -216,7 +264,12 @@ async fn j7_broken_calls_are_client_errors() {
     {
         let headers = [JSON, ACCEPT, ("mcp-protocol-version", "2025-11-25")];
         let answer = send(Method::POST, &server.http, "/mcp", &headers, body.as_bytes().to_vec()).await;
-        assert!((400..500).contains(&answer.status), "{:.40}: {} {}", body, answer.status, answer.text());
+        assert_eq!(answer.status, 400, "{:.40}: {}", body, answer.text());
+        let is_batch = body == "[]";
+        let is_json = is_batch || body == "17" || body.ends_with('}');
+        let code = if is_json { -32_600 } else { -32_700 };
+        assert_eq!(answer.json()["error"]["code"], code, "{:.40}: {}", body, answer.text());
+        assert_eq!(answer.text().contains("batches"), is_batch, "{:.40}: {}", body, answer.text());
     }
     // What the headers say and what the body says must be the same.
     let meta = json!({
@@ -233,6 +286,7 @@ async fn j7_broken_calls_are_client_errors() {
     }
     let answer = rpc(&server, "2025-11-25", &[], "no/such/method", json!({})).await;
     assert_eq!(answer.json()["error"]["code"], -32601, "{}", answer.text());
+    assert_eq!(answer.json()["error"]["message"], "unknown method `no/such/method`");
     let answer =
         send(Method::POST, &server.http, "/mcp", &[("content-type", "text/plain"), ACCEPT], b"{}".to_vec())
             .await;

@@ -1,0 +1,131 @@
+//! Bodies that are no message: read within their bound, and told in the words of JSON-RPC 2.0, section 5.1, what is wrong
+//! with them.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use rmcp::model::{ErrorCode, RequestId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+const JSON: &str = "application/json";
+
+/// The body of an HTTP answer that turns a request away before its message is read: an error of JSON-RPC about no message.
+pub fn refusal_json(message: &str) -> String {
+    error(ErrorCode::INVALID_REQUEST, None, message)
+}
+
+/// Whether a request says that its body is JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|name| name.starts_with(JSON))
+}
+
+/// The body of a request; of one that is larger than `bytes_max` as much as shows that. None where it did not come whole.
+pub(crate) async fn whole<B: Body>(body: B, bytes_max: usize) -> Option<Bytes> {
+    let mut body = pin!(body);
+    let mut read = BytesMut::new();
+    while read.len() <= bytes_max {
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(data) = frame.ok()?.into_data() {
+            read.put(data);
+        }
+    }
+    Some(read.freeze())
+}
+
+/// The answer to a body that did not come whole.
+pub(crate) fn cut_short() -> Response<BoxBody<Bytes, Infallible>> {
+    bad_request(error(ErrorCode::PARSE_ERROR, None, "the body did not come whole"))
+}
+
+/// The answer to a body that is no message.
+pub(crate) fn no_message(body: &[u8]) -> Response<BoxBody<Bytes, Infallible>> {
+    bad_request(told(body))
+}
+
+fn bad_request(body: String) -> Response<BoxBody<Bytes, Infallible>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// What is wrong with a body that is no message.
+fn told(body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return error(ErrorCode::PARSE_ERROR, None, "the body is no JSON: it is not UTF-8");
+    };
+    // Nothing of it is kept, however deep it is.
+    if let Err(wrong) = serde_json::from_str::<IgnoredAny>(text) {
+        return error(ErrorCode::PARSE_ERROR, None, &format!("the body is no JSON: {wrong}"));
+    }
+    if text.trim_start().starts_with('[') {
+        let message = "batches are not part of the protocol since 2025-06-18: send each message in a request of its own";
+        return error(ErrorCode::INVALID_REQUEST, None, message);
+    }
+    let id = serde_json::from_str::<Numbered>(text).ok().and_then(|message| message.id);
+    let message = "the body is no message of JSON-RPC: one has `jsonrpc`, which is \"2.0\", and a `method`, and a request has \
+                   an `id`, which is a number or text";
+    error(ErrorCode::INVALID_REQUEST, id, message)
+}
+
+/// A message as far as its id.
+#[derive(Deserialize)]
+struct Numbered {
+    id: Option<RequestId>,
+}
+
+fn error(code: ErrorCode, id: Option<RequestId>, message: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code.0, "message": message}}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use serde_json::{Value, json};
+
+    use super::{refusal_json, told, whole};
+
+    #[test]
+    fn a_body_that_is_no_message_is_told_what_is_wrong() {
+        for (body, code, id, expected) in [
+            (&b""[..], -32_700, Value::Null, "no JSON"),
+            (b"{", -32_700, Value::Null, "no JSON"),
+            (b"{\"id\": 1} x", -32_700, Value::Null, "no JSON"),
+            (b"\"\xff\"", -32_700, Value::Null, "not UTF-8"),
+            (b" []", -32_600, Value::Null, "batches"),
+            (b"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}]", -32_600, Value::Null, "batches"),
+            (b"17", -32_600, Value::Null, "no message"),
+            (b"{}", -32_600, Value::Null, "no message"),
+            (b"{\"id\":[1],\"method\":1}", -32_600, Value::Null, "no message"),
+            (b"{\"jsonrpc\":\"1.0\",\"id\":7,\"method\":\"x\"}", -32_600, json!(7), "no message"),
+            (b"{\"jsonrpc\":\"1.0\",\"id\":\"a\"}", -32_600, json!("a"), "no message"),
+        ] {
+            let told: Value = serde_json::from_str(&told(body)).unwrap();
+            let (error, shown) = (&told["error"], String::from_utf8_lossy(body));
+            assert_eq!((&error["code"], &told["id"]), (&json!(code), &id), "{shown}: {told}");
+            assert!(error["message"].as_str().unwrap().contains(expected), "{shown}: {told}");
+            assert_eq!(told["jsonrpc"], "2.0");
+        }
+        // As deep as it likes.
+        assert!(told("[".repeat(100_000).as_bytes()).contains("-32700"));
+        assert!(told(format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)).as_bytes()).contains("-32600"));
+        let refused: Value = serde_json::from_str(&refusal_json("not \"you\"")).unwrap();
+        assert_eq!((&refused["id"], &refused["error"]["message"]), (&Value::Null, &json!("not \"you\"")));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_as_far_as_its_bound() {
+        assert_eq!(whole(Full::new(bytes::Bytes::from_static(b"abc")), 3).await.unwrap(), "abc");
+        assert_eq!(whole(Full::new(bytes::Bytes::new()), 0).await.unwrap(), "");
+        let large = whole(Full::new(bytes::Bytes::from_static(b"abcd")), 3).await.unwrap();
+        assert!(large.len() > 3);
+    }
+}
