@@ -1,9 +1,28 @@
 //! Attributes that must be there: `key=value` pairs with spaces between them, values with spaces in quotes.
 
+use crate::arguments::Reader;
 use crate::fault::echoed;
 
 /// Most pairs of one filter.
 const PAIRS_MAX: usize = 16;
+/// Keys that name the service, which is no attribute of an item but who sent it.
+const OF_SERVICE: [&str; 2] = ["service", "service.name"];
+
+/// Reads the optional service and the optional attributes. A service among the attributes is the one that is asked about, so
+/// that one that does not exist is told as such instead of finding nothing.
+pub(crate) fn with_service(reader: &mut Reader) -> (Option<String>, Vec<(String, String)>) {
+    let mut service = reader.service();
+    let is_of_service = |(key, _): &(String, String)| OF_SERVICE.contains(&key.as_str());
+    let (named, pairs): (Vec<_>, Vec<_>) = reader.filter().into_iter().partition(is_of_service);
+    for (_, name) in named {
+        if service.as_ref().is_some_and(|known| *known != name) {
+            reader.refuse("two services are named, by `service` or in `filter`; name one");
+            break;
+        }
+        service = Some(name);
+    }
+    (service, pairs)
+}
 
 /// Reads the pairs. A backslash in quotes takes the next character as it is. Errs with what is wrong and how it is
 /// written right.

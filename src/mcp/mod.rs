@@ -5,7 +5,7 @@
 //! or computes beyond rounding.
 //!
 //! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
-//! (what went wrong, in words an agent can act on), `listeners` (who hears of
+//! (what went wrong, in words an agent can act on), `doubt` (what makes values of metrics doubtful), `listeners` (who hears of
 //! anomalies), then the tools.
 
 mod aggregate;
@@ -13,6 +13,7 @@ mod anomaly_timeline;
 mod cells;
 mod compare_attributes;
 mod describe_data;
+mod doubt;
 mod fault;
 mod get_evidence;
 mod impact;

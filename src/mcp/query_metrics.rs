@@ -14,7 +14,7 @@ use crate::query::metrics::{
 };
 
 use super::window::Asked;
-use super::{cells, fault, page};
+use super::{cells, doubt, fault, page};
 
 /// About how many steps an answer has where no step is given.
 const STEPS: u64 = 12;
@@ -29,12 +29,16 @@ const VALUES_MAX: usize = 60;
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
+    if let Some(service) = &ask.service {
+        // An unknown service is told as such, not as one without series.
+        query.service(scope, service).map_err(fault::of)?;
+    }
     let Some(metric) = ask.metric.clone() else {
         return names(query, scope, &ask, (asked, from)).await;
     };
     let function = match &ask.function {
         Some(text) => text.parse().map_err(|unknown: UnknownFunction| Fault::invalid(unknown.to_string()))?,
-        None => usual_function(query, scope, &metric, &asked).await?,
+        None => usual_function(query, scope, (&metric, ask.service.as_deref()), &asked).await?,
     };
     let given = ask.step_s.map(|seconds| Duration::from_secs(seconds.into()));
     let step = given.unwrap_or_else(|| easy_step(asked.window.length(), STEPS, &EASY_STEPS));
@@ -52,10 +56,6 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
         filters: ask.filter.iter().cloned().chain(service).map(|pair| equal(&pair)).collect(),
         top: Some(GROUPS_MAX),
     };
-    if let Some(service) = &ask.service {
-        // An unknown service is told as such, not as a metric without series.
-        query.service(scope, service).map_err(fault::of)?;
-    }
     let found = query.metrics(scope, question).await.map_err(fault::of)?;
     let mut answer = asked.answer_about(found.window);
     let groups: usize = found.parts.iter().map(|part| part.groups.len()).sum();
@@ -70,39 +70,44 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
     let columns: Vec<&str> = by.iter().map(String::as_str).chain(fixed).collect();
     let rows: Vec<Vec<Value>> =
         found.parts.iter().flat_map(|part| part.groups.iter().map(move |group| row(part, group))).collect();
-    if rows.is_empty() {
-        answer.why_empty =
-            Some("no series of the metric passes the filters; drop `filter` or `service`".to_owned());
-    } else if found
-        .parts
-        .iter()
-        .flat_map(|part| &part.groups)
-        .all(|group| group.values.iter().all(Option::is_none))
-    {
-        answer.why_empty = Some("the series have no point in the window; try a longer `since`".to_owned());
-    }
+    answer.why_empty = doubt::why_empty(&found.parts, function);
     warn_of(&found.parts, (steps, found.step), &mut answer.warnings);
+    answer.warnings.extend(doubt::warnings(&found.parts, function));
     page::put(&mut answer, Table::new("series", columns), rows, (from, ask.limit));
     Ok(answer)
 }
 
-/// The names of the metrics that have a point in the window.
+/// The names of the metrics that have a point in the window, of one service or of all.
 async fn names(
     query: &Query,
     scope: &Scope,
     ask: &QueryMetricsAsk,
     (asked, from): (Asked, usize),
 ) -> Result<Answer, Fault> {
-    let mut found = query.metric_names(scope, asked.window).await.map_err(fault::of)?;
+    let (mut found, more) = match &ask.service {
+        Some(service) => query.metric_names_of(scope, asked.window, service).await,
+        None => query.metric_names(scope, asked.window).await.map(|names| (names, false)),
+    }
+    .map_err(fault::of)?;
     let all = found.len();
     if let Some(part) = ask.part.as_deref().map(str::to_lowercase) {
         found.retain(|metric| metric.name.to_lowercase().contains(&part));
     }
     let mut answer = asked.answer();
-    answer.summary = format!("{} metrics have points in this window.", found.len());
+    let of = ask.service.as_ref().map_or_else(String::new, |service| format!(" of {service}"));
+    answer.summary = format!("{} metrics{of} have points in this window.", found.len());
+    if more {
+        answer
+            .warnings
+            .push("the service has more series than are looked at: some are not counted".to_owned());
+    }
     if found.is_empty() {
-        answer.why_empty = Some(match all {
-            0 => "no metric point was received in the window; try a longer `since`".to_owned(),
+        answer.why_empty = Some(match (all, &ask.service) {
+            (0, None) => "no metric point was received in the window; try a longer `since`".to_owned(),
+            (0, Some(_)) => {
+                "no metric point of the service was received in the window; drop `service` or try a longer `since`"
+                    .to_owned()
+            }
             _ => format!("none of {all} names has this part; leave out `match`"),
         });
     }
@@ -118,7 +123,8 @@ async fn names(
     let table = Table::new("metrics", ["metric", "kind", "unit", "series", "description"]);
     page::put(&mut answer, table, rows.collect(), (from, ask.limit));
     if let Some(first) = found.first() {
-        answer.next.push(Next::new("query_metrics", [("metric", json!(first.name))]));
+        let service = ask.service.iter().map(|service| ("service", json!(service)));
+        answer.next.push(Next::new("query_metrics", service.chain([("metric", json!(first.name))])));
     }
     Ok(answer)
 }
@@ -127,12 +133,11 @@ async fn names(
 async fn usual_function(
     query: &Query,
     scope: &Scope,
-    metric: &str,
+    metric: (&str, Option<&str>),
     asked: &Asked,
 ) -> Result<Function, Fault> {
-    let known = query.metric_names(scope, asked.window).await.map_err(fault::of)?;
-    let is_sum = known.iter().any(|it| it.name == metric && it.kind == MetricKind::Sum);
-    Ok(if is_sum { Function::Rate } else { Function::Average })
+    let kinds = query.metric_kinds(scope, asked.window, metric).await.map_err(fault::of)?;
+    Ok(if kinds.contains(&MetricKind::Sum) { Function::Rate } else { Function::Average })
 }
 
 /// Says what of the answer was left out, and what of it may mislead.

@@ -198,6 +198,10 @@ async fn patterns_are_compared_with_the_time_before(server: &Server) {
 async fn metrics_are_shown_by_step(server: &Server) {
     let names = ask(server, SHOP, "query_metrics", json!({})).await;
     assert_eq!(rows(&names, "metrics")[0]["metric"], "payment.queue.depth", "{names}");
+    let own = ask(server, SHOP, "query_metrics", json!({"service": "payment"})).await;
+    assert_eq!(rows(&own, "metrics"), rows(&names, "metrics"), "{own}");
+    let none = ask(server, SHOP, "query_metrics", json!({"service": "checkout"})).await;
+    assert!(none["why_empty"].as_str().unwrap().contains("of the service"), "{none}");
     let asked = json!({"metric": "payment.queue.depth", "since": "40m", "step_s": 300});
     let answer = ask(server, SHOP, "query_metrics", asked).await;
     let series = &rows(&answer, "series")[0];
@@ -213,6 +217,10 @@ async fn metrics_are_shown_by_step(server: &Server) {
         (json!({"metric": "payment.queue.depth", "function": "p95"}), "ask for avg"),
         (json!({"metric": "payment.queue.depth", "function": "median"}), "is no function"),
         (json!({"metric": "payment.queue.depth", "service": "paymnet"}), "did you mean `payment`?"),
+        (json!({"metric": "payment.queue.depth", "filter": "service=paymnet"}), "did you mean `payment`?"),
+        (json!({"metric": "payment.queue.dept", "service": "checkout"}), "payment.queue.depth"),
+        (json!({"service": "paymnet"}), "did you mean `payment`?"),
+        (json!({"service": "payment", "function": "avg"}), "give `metric` with `function`"),
     ] {
         let told = refused(server, "query_metrics", arguments).await;
         assert!(told.contains(wanted), "{told}");
@@ -347,9 +355,19 @@ async fn items_are_counted_by_group(server: &Server) {
         (json!({"source": "logs", "measure": "p95_ms"}), "ask for count or rate"),
         (json!({"source": "logs", "operation": "GET"}), "leave out `operation`"),
         (json!({"measure": "p95_mz"}), "did you mean `p95_ms`?"),
+        (json!({"filter": "service=paymnet"}), "did you mean `payment`?"),
     ] {
         let told = refused(server, "aggregate", arguments).await;
         assert!(told.contains(wanted), "{told}");
+    }
+    for tool in ["search_traces", "search_logs"] {
+        let told = refused(server, tool, json!({"filter": "service=paymnet"})).await;
+        assert!(told.contains("did you mean `payment`?"), "{tool}: {told}");
+    }
+    for (key, wanted) in [("srevice", "`service`"), ("customer.regoin", "`customer.region`")] {
+        let answer = ask(server, SHOP, "aggregate", json!({"group_by": key, "service": "payment"})).await;
+        let told = answer["warnings"][0].as_str().unwrap();
+        assert!(told.contains(key) && told.contains(&format!("did you mean {wanted}?")), "{answer}");
     }
 }
 

@@ -6,6 +6,7 @@ use crate::arguments::{
     Argument, CURSOR, FILTER, LIMIT, MAX_TOKENS, NAME_BYTES_MAX, Reader, SERVICE, SINCE, Spec, UNTIL,
 };
 use crate::fault::Fault;
+use crate::filter;
 use crate::time::TimeRange;
 
 const SOURCE: Argument = Argument::choice("source", &["spans", "logs"], "Default spans.");
@@ -115,6 +116,7 @@ impl Measure {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<AggregateAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
+    let (service, filter) = filter::with_service(&mut reader);
     let of_logs = reader.choice(&SOURCE, &[("traces", "spans")]) == Some(1);
     let synonyms = [("error_ratio", "errors_pct"), ("avg", "mean_ms"), ("p95", "p95_ms"), ("p99", "p99_ms")];
     let measure = reader.choice(&MEASURE, &synonyms).map_or(Measure::Count, |at| Measure::ALL[at]);
@@ -129,9 +131,9 @@ pub(crate) fn read(arguments: Map<String, Value>) -> Result<AggregateAsk, Fault>
         of_logs,
         measure,
         group_by: reader.list(&GROUP_BY).unwrap_or_else(|| vec!["service".to_owned()]),
-        service: reader.service(),
+        service,
         operation,
-        filter: reader.filter(),
+        filter,
         step_s: reader.integer_if_given(&STEP),
         range: reader.range(),
         limit: reader.limit(LIMIT_DEFAULT),

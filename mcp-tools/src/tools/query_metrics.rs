@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use crate::arguments::{
     Argument, CURSOR, FILTER, LIMIT, MAX_TOKENS, NAME_BYTES_MAX, Reader, SERVICE, SINCE, Spec, UNTIL,
 };
-use crate::fault::Fault;
+use crate::fault::{Fault, listed};
+use crate::filter;
 use crate::time::TimeRange;
 
 const METRIC: Argument =
@@ -77,18 +78,34 @@ pub struct QueryMetricsAsk {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<QueryMetricsAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
+    let (service, filter) = filter::with_service(&mut reader);
     let ask = QueryMetricsAsk {
         metric: reader.text(&METRIC),
         part: reader.text(&MATCH),
         function: reader.text(&FUNCTION),
         group_by: reader.list(&GROUP_BY),
-        filter: reader.filter(),
+        filter,
         step_s: reader.integer_if_given(&STEP),
-        service: reader.service(),
+        service,
         range: reader.range(),
         limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),
         max_tokens: reader.max_tokens(),
     };
+    if ask.metric.is_none() {
+        let of_one = [
+            (FUNCTION.name, ask.function.is_some()),
+            (GROUP_BY.name, ask.group_by.is_some()),
+            (FILTER.name, !ask.filter.is_empty()),
+            (STEP.name, ask.step_s.is_some()),
+        ];
+        let given: Vec<&str> = of_one.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+        if !given.is_empty() {
+            let given = listed(&given);
+            reader.refuse(&format!(
+                "give `metric` with {given}: without it only names are listed, by `match` and `service`"
+            ));
+        }
+    }
     reader.finish(ask)
 }

@@ -6,6 +6,7 @@ use crate::arguments::{
     Argument, CURSOR, FILTER, LIMIT, MAX_TOKENS, Reader, SERVICE, SEVERITY, SINCE, Spec, UNTIL,
 };
 use crate::fault::Fault;
+use crate::filter;
 use crate::time::TimeRange;
 
 const QUERY: Argument = Argument::text("query", 1_024, "Words to find; \"quotes\" for a phrase.");
@@ -90,14 +91,15 @@ impl Severity {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<SearchLogsAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
+    let (service, filter) = filter::with_service(&mut reader);
     let trace_id = reader.trace_id(&TRACE_ID);
     let ask = SearchLogsAsk {
         query: reader.text(&QUERY),
         severity: reader.severity(),
-        service: reader.service(),
+        service,
         trace_id,
         template: reader.text(&TEMPLATE),
-        filter: reader.filter(),
+        filter,
         range: reader.range_if_given().or_else(|| trace_id.is_none().then_some(TimeRange::LAST_HOUR)),
         limit: reader.limit(LIMIT_DEFAULT),
         cursor: reader.cursor(),

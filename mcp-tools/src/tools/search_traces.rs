@@ -6,6 +6,7 @@ use crate::arguments::{
     Argument, CURSOR, FILTER, LIMIT, MAX_TOKENS, NAME_BYTES_MAX, Reader, SERVICE, SINCE, Spec, UNTIL,
 };
 use crate::fault::Fault;
+use crate::filter;
 use crate::time::TimeRange;
 
 /// A day in milliseconds.
@@ -87,13 +88,14 @@ impl TraceSort {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<SearchTracesAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
+    let (service, filter) = filter::with_service(&mut reader);
     let ask = SearchTracesAsk {
-        service: reader.service(),
+        service,
         operation: reader.text(&OPERATION),
         failed: reader.choice(&STATUS, &[("failed", "error"), ("success", "ok")]).map(|at| at == 0),
         min_duration_ms: reader.integer_if_given(&DURATION_MIN),
         max_duration_ms: reader.integer_if_given(&DURATION_MAX),
-        filter: reader.filter(),
+        filter,
         sort: reader
             .choice(&SORT, &[("errors", "most_errors")])
             .map_or(TraceSort::Newest, |at| TraceSort::ALL[at]),

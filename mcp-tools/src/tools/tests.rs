@@ -46,7 +46,9 @@ fn every_tool_listed_reads_every_argument_it_lists() {
             match Question::parse(spec.name, fewer) {
                 Ok(other) => assert_ne!(other, question, "{} ignores {}", spec.name, argument.name),
                 Err(fault) => {
-                    assert!(argument.required && fault.to_string().contains("is required"), "{fault}")
+                    let told = fault.to_string();
+                    let is_told = argument.required && told.contains("is required");
+                    assert!(is_told || argument.name == "metric" && told.contains("give `metric`"), "{told}");
                 }
             }
         }
@@ -175,4 +177,50 @@ fn what_is_written_out_separates_no_pairs() {
     let Ok(Question::SearchLogs(ask)) = parse("search_logs", filter) else { panic!() };
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(ask.filter, [pair("a\u{200b}", "x\u{2028}b=1"), pair("c", "[U+2028]")]);
+}
+
+#[test]
+fn a_service_in_the_filter_is_the_service_asked_about() {
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let asked = json!({"filter": "service=cart zone=a", "metric": "x"});
+    let read = |tool: &str| {
+        let mut asked = asked.clone();
+        if tool != "query_metrics" {
+            asked.as_object_mut().unwrap().remove("metric");
+        }
+        match parse(tool, asked).unwrap() {
+            Question::SearchLogs(ask) => (ask.service, ask.filter),
+            Question::SearchTraces(ask) => (ask.service, ask.filter),
+            Question::Aggregate(ask) => (ask.service, ask.filter),
+            Question::QueryMetrics(ask) => (ask.service, ask.filter),
+            other => panic!("{other:?}"),
+        }
+    };
+    for tool in ["search_logs", "search_traces", "aggregate", "query_metrics"] {
+        assert_eq!(read(tool), (Some("cart".to_owned()), vec![pair("zone", "a")]), "{tool}");
+    }
+    let same = parse("aggregate", json!({"service": "cart", "filter": "service.name=cart"}));
+    let Ok(Question::Aggregate(ask)) = same else { panic!() };
+    assert_eq!((ask.service.as_deref(), ask.filter.len()), (Some("cart"), 0));
+    let text = refusal("search_logs", json!({"service": "cart", "filter": "service=pay"}));
+    assert!(text.contains("two services are named"), "{text}");
+}
+
+#[test]
+fn what_is_asked_of_one_metric_needs_its_name() {
+    for (name, value) in [
+        ("function", json!("p95")),
+        ("group_by", json!("zone")),
+        ("filter", json!("a=b")),
+        ("step_s", json!(60)),
+    ] {
+        let mut asked = Map::new();
+        asked.insert(name.to_owned(), value);
+        let text = refusal("query_metrics", Value::Object(asked.clone()));
+        assert!(text.contains("give `metric`") && text.contains(&format!("`{name}`")), "{text}");
+        asked.insert("metric".to_owned(), json!("x"));
+        parse("query_metrics", Value::Object(asked)).unwrap();
+    }
+    let names = parse("query_metrics", json!({"service": "cart", "match": "cpu"}));
+    assert!(matches!(names, Ok(Question::QueryMetrics(ask)) if ask.service.as_deref() == Some("cart")));
 }

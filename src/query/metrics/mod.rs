@@ -180,8 +180,11 @@ impl Query {
             ask.within = Some(Window::new(plan.known_from, question.window.to));
             series = self.store.series(tenant, &ask).await?;
         }
-        if series.is_empty() && ask.services.is_empty() {
-            return Ok(None);
+        if series.is_empty() {
+            // Others may send a metric that this service does not.
+            let of_all = SeriesAsk { services: Vec::new(), limit: 1, ..ask };
+            let series = self.store.series(tenant, &of_all).await?;
+            return Ok((!series.is_empty()).then(Vec::new));
         }
         if series.len() == SERIES_MAX {
             return Err(Refusal::TooManySeries { max: SERIES_MAX }.into());

@@ -323,6 +323,10 @@ fn fit(tool: &str, arguments: &mut Map<String, Value>) {
     if arguments.contains_key("at") {
         arguments.remove("until");
     }
+    if tool == "query_metrics" && !arguments.contains_key("metric") {
+        // They are about one metric.
+        ["function", "group_by", "filter", "step_s"].iter().for_each(|name| drop(arguments.remove(*name)));
+    }
     if tool == "investigation" {
         fit_deed(arguments);
     }

@@ -1,6 +1,7 @@
 //! Metrics from a store to answers.
 
 mod hours;
+mod names;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +268,9 @@ fn what_cannot_be_answered_says_how_to_ask() {
         let unknown = refusal(&shop, question("length.queue", Function::Rate)).await;
         assert_eq!(unknown.kind(), Kind::NotFound);
         assert!(matches!(&unknown, Refusal::UnknownMetric { known, .. } if *known == ["queue.length"]));
+        let of_cart = Filter { key: Key::Service, value: "cart".to_owned(), equal: true };
+        let unknown = MetricQuestion { filters: vec![of_cart], ..question("length.queue", Function::Rate) };
+        assert!(matches!(refusal(&shop, unknown).await, Refusal::UnknownMetric { .. }), "of a service too");
         let unfit = refusal(&shop, rate()).await;
         assert_eq!(
             unfit.to_string(),
