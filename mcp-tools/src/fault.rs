@@ -20,6 +20,9 @@ const ECHOED_CHARS_MAX: usize = 80;
 ///
 /// `Invalid` and `NotFound` reach the model as a tool result with `isError`, for it can correct those itself;
 /// the others are JSON-RPC errors: -32000, -32001 and -32603.
+///
+/// Such a result is text alone. Structured content has to match the tool's output schema, by which some clients judge errors
+/// too and then show none of them, and a question that was refused has no window to tell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The question is wrong and stays wrong: the text says what was wrong, what is allowed and the nearest

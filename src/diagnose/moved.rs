@@ -10,7 +10,7 @@ const RATIO_MIN: f64 = 1.5;
 /// How a count moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Move {
-    /// It was zero, and chance does not explain that.
+    /// It was zero, and chance does not explain that; or it never was.
     New,
     /// It is zero, and chance does not explain that.
     Gone,
@@ -53,6 +53,13 @@ pub fn moved((count, seconds): (u64, f64), (before, seconds_before): (u64, f64))
     Moved { kind, surprise, ratio }
 }
 
+/// Compares the count of what never was before the window: it is new, however seldom it came. Chance says nothing about it,
+/// so it counts no less than what moved as little as is told.
+pub fn appeared(now: (u64, f64), seconds_before: f64) -> Moved {
+    let compared = moved(now, (0, seconds_before));
+    Moved { kind: Move::New, surprise: compared.surprise.max(SURPRISE_MIN), ..compared }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, proptest};
@@ -70,6 +77,15 @@ mod tests {
         assert_eq!(of((0, 60.0), (50, 60.0)), Move::Gone);
         assert_eq!(of((3, 60.0), (0, 60.0)), Move::Steady, "a few may be chance");
         assert_eq!(of((0, 0.0), (0, 0.0)), Move::Steady);
+    }
+
+    #[test]
+    fn what_never_was_is_new_however_seldom() {
+        for count in [1, 3, 11] {
+            let found = appeared((count, 3_600.0), 3_600.0);
+            assert_eq!((found.kind, found.surprise), (Move::New, SURPRISE_MIN), "{count}");
+        }
+        assert_eq!(appeared((50, 60.0), 60.0), moved((50, 60.0), (0, 60.0)), "what chance cannot explain");
     }
 
     proptest! {

@@ -43,11 +43,16 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> R
     );
     if let Some(looked_at) = found.looked_at.filter(|_| found.cut) {
         answer.coverage = Some(Coverage {
-            state: CoverageState::Sampled,
+            state: CoverageState::Partial,
             detail: Some(format!(
-                "Attributes are looked up item by item: these are the newest {looked_at} {items}."
+                "Attributes are looked up item by item: these are the newest {looked_at} {items}, and `window` begins with \
+                 the oldest of them; what came before is not counted. Ask about less with `service`, `filter` or `until`."
             )),
         });
+    }
+    for key in &found.absent {
+        let unknown = Fault::unknown("attribute", key, found.keys.iter().map(String::as_str));
+        answer.warnings.push(format!("none of the {items} has this key: {unknown}"));
     }
     if found.groups.is_empty() {
         answer.why_empty = Some(if ask.filter.is_empty() {
@@ -81,6 +86,13 @@ fn told_of_steps(found: &Aggregated, whole: Window) -> Option<String> {
         let missing = Window::new(whole.from, first.from).length().as_secs();
         told += &format!("; the {missing} s of the window before it have no steps: give a larger `step_s`");
     }
+    let unknown = found.windows[1..].iter().filter(|step| !found.knows(step)).count();
+    if unknown > 0 {
+        told += &format!("; the {unknown} steps before the window are null: nothing was looked at in them");
+    }
+    if let Some(step) = found.windows[1..].get(unknown).filter(|_| unknown > 0) {
+        told += &format!(", and of the next one {} s were looked at", seconds(*step));
+    }
     let cut = [("first", first), ("last", last)].into_iter().filter(|(_, step)| seconds(*step) < longest);
     for (which, step) in cut {
         told += &format!("; the {which} holds {} s of the window only", seconds(step));
@@ -93,8 +105,10 @@ fn ranked(found: &Aggregated, measure: Measure) -> Vec<Vec<Value>> {
     let whole = |cells: &[Cell]| value(&cells[0], found.windows[0], measure).unwrap_or(f64::NEG_INFINITY);
     let mut groups: Vec<(&Vec<String>, &Vec<Cell>)> = found.groups.iter().collect();
     groups.sort_by(|a, b| whole(b.1).total_cmp(&whole(a.1)).then_with(|| a.0.cmp(b.0)));
-    let shown =
-        |(cell, window): (&Cell, &Window)| value(cell, *window, measure).map_or(Value::Null, cells::rounded);
+    let shown = |(cell, window): (&Cell, &Window)| {
+        let known = value(cell, *window, measure).filter(|_| found.knows(window));
+        known.map_or(Value::Null, cells::rounded)
+    };
     let row = |(labels, sums): (&Vec<String>, &Vec<Cell>)| {
         let mut row: Vec<Value> = labels.iter().map(|label| json!(label)).collect();
         let mut values: Vec<Value> = sums.iter().zip(&found.windows).map(shown).collect();
@@ -121,5 +135,49 @@ fn value(cell: &Cell, window: Window, measure: Measure) -> Option<f64> {
         Measure::P95Ms => quantile(0.95),
         Measure::P99Ms => quantile(0.99),
         Measure::MaxMs => Some(cell.max_ns as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rollup::Seen;
+    use crate::model::time::UnixNanos;
+
+    fn at(from: i64, to: i64) -> Window {
+        Window::new(UnixNanos::from_seconds(from), UnixNanos::from_seconds(to))
+    }
+
+    /// Three steps of a minute, of which the newest items reach back to the middle of the second.
+    fn cut_short() -> Aggregated {
+        let cell = |count: u64| {
+            let mut cell = Cell::default();
+            (0..count).for_each(|_| cell.add(&Seen::Call { duration_ns: 0, caller_ns: 0, error: false }));
+            cell
+        };
+        let windows = vec![at(90, 180), at(0, 60), at(90, 120), at(120, 180)];
+        let cells = vec![cell(90), cell(0), cell(60), cell(30)];
+        Aggregated {
+            groups: [(vec!["west".to_owned()], cells)].into(),
+            windows,
+            looked_at: Some(90),
+            looked_from: Some(UnixNanos::from_seconds(90)),
+            cut: true,
+            ..Aggregated::default()
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_zero() {
+        let found = cut_short();
+        let counts = ranked(&found, Measure::Count);
+        assert_eq!(counts, [vec![json!("west"), json!(90), json!(90), json!([null, 60, 30])]]);
+        let rates = ranked(&found, Measure::Rate);
+        assert_eq!(rates, [vec![json!("west"), json!(1), json!(90), json!([null, 2, 0.5])]]);
+        let told = told_of_steps(&found, found.windows[0]).unwrap();
+        assert!(told.contains("the 1 steps before the window are null"), "{told}");
+        assert!(told.contains("of the next one 30 s were looked at"), "{told}");
+        let whole = Aggregated { looked_from: None, ..found };
+        assert_eq!(ranked(&whole, Measure::Count)[0][3], json!([0, 60, 30]));
     }
 }

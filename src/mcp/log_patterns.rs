@@ -16,8 +16,9 @@ use crate::query::log_templates::LogPattern;
 use super::window::Asked;
 use super::{cells, fault, page};
 
-/// What a pattern below warnings is worth beside one of warnings.
+/// What a pattern below warnings, and one of errors, is worth beside one of warnings.
 const CHATTER: f64 = 0.5;
+const GRAVE: f64 = 2.0;
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: LogPatternsAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
@@ -85,7 +86,11 @@ fn status_of(pattern: &LogPattern) -> Option<PatternStatus> {
 /// How much a pattern's move is to be told; nothing for one that did not move.
 fn weight(pattern: &LogPattern) -> f64 {
     let moved = pattern.moved.filter(|moved| moved.kind != Move::Steady);
-    let part = if pattern.severity >= Severity::WARN { 1.0 } else { CHATTER };
+    let part = match pattern.severity {
+        severity if severity >= Severity::ERROR => GRAVE,
+        severity if severity >= Severity::WARN => 1.0,
+        _ => CHATTER,
+    };
     moved.map_or(0.0, |moved| moved.surprise.abs() * part)
 }
 

@@ -3,7 +3,7 @@
 //! Where the groups are those that are counted anyway, the answer is exact, whatever the window holds. Attributes are
 //! looked up item by item: of the newest, as many as are read for one answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::id::{OperationId, ResourceId, ServiceId, TemplateId, TenantNumber};
@@ -24,6 +24,11 @@ use super::window;
 pub const STEPS_MAX: usize = 60;
 /// Most groups that are kept while items are looked at.
 const GROUPS_MAX: usize = 10_000;
+/// What spans and log records are grouped by that is no attribute of theirs.
+const OF_SPANS: [&str; 5] = ["service", "operation", "kind", "version", "instance"];
+const OF_LOGS: [&str; 5] = ["service", "severity", "template", "version", "instance"];
+/// What stands before the attributes of those who send them.
+const OF_RESOURCE: &str = "resource.";
 
 /// What to count.
 #[derive(Debug, Clone)]
@@ -53,10 +58,35 @@ pub struct Aggregated {
     pub windows: Vec<Window>,
     /// Items that were looked at one by one, where the answer rests on those; then only the newest may be in it.
     pub looked_at: Option<usize>,
+    /// The oldest item that was looked at, where there are more: what lies before it is not known, and the window begins
+    /// there.
+    pub looked_from: Option<UnixNanos>,
     /// Whether there are more items, or groups, than were looked at.
     pub cut: bool,
+    /// What was grouped by that none of the items looked at has.
+    pub absent: Vec<String>,
+    /// What those items can be grouped by, where something is absent.
+    pub keys: BTreeSet<String>,
     /// Whether requests were counted, which is what versions and instances are counted by, instead of all spans.
     pub of_requests: bool,
+}
+
+impl Aggregated {
+    /// Whether items of this window, or of the end of it, were counted.
+    pub fn knows(&self, window: &Window) -> bool {
+        self.looked_from.is_none_or(|from| from < window.to)
+    }
+
+    /// Notes that `count` items were looked at, and that only those from `oldest` on were where there may be more.
+    fn looked(&mut self, (count, most): (usize, usize), oldest: Option<UnixNanos>) {
+        self.looked_at = Some(count);
+        self.cut = count >= most;
+        self.looked_from = oldest.filter(|_| self.cut);
+        let Some(from) = self.looked_from else { return };
+        for window in self.windows.iter_mut().filter(|window| window.contains(from)) {
+            window.from = from;
+        }
+    }
 }
 
 impl Query {
@@ -162,26 +192,50 @@ impl Query {
         question: &AggregateQuestion,
         wanted: &Wanted,
     ) -> Result<Aggregated, Error> {
-        let mut found = Aggregated {
-            windows: windows(question.window, question.step, FINE_SECONDS),
-            ..Aggregated::default()
-        };
-        if question.of_logs {
-            let ask = LogAsk {
-                services: wanted.services.clone(),
-                attributes: question.filter.clone(),
-                with_detail: true,
-                ..LogAsk::newest(question.window, LOGS_MAX)
-            };
-            let logs = self.store.logs(tenant, &ask).await?.items;
-            (found.looked_at, found.cut) = (Some(logs.len()), logs.len() >= LOGS_MAX);
-            for log in &logs {
-                let labels = question.group_by.iter().map(|key| self.value_of_log(log, key)).collect();
-                let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: false };
-                add_item(&mut found, labels, log.row.time, &seen);
-            }
-            return Ok(found);
+        let whole = windows(question.window, question.step, FINE_SECONDS).into_iter();
+        // Nothing is looked at before and behind the window itself.
+        let looked_in = whole.map(|whole| window::clipped(whole, question.window).unwrap_or(whole));
+        let found = Aggregated { windows: looked_in.collect(), ..Aggregated::default() };
+        match question.of_logs {
+            true => self.logs_looked_up(tenant, question, (wanted, found)).await,
+            false => self.spans_looked_up(tenant, question, (wanted, found)).await,
         }
+    }
+
+    async fn logs_looked_up(
+        &self,
+        tenant: TenantNumber,
+        question: &AggregateQuestion,
+        (wanted, mut found): (&Wanted, Aggregated),
+    ) -> Result<Aggregated, Error> {
+        let ask = LogAsk {
+            services: wanted.services.clone(),
+            attributes: question.filter.clone(),
+            with_detail: true,
+            ..LogAsk::newest(question.window, LOGS_MAX)
+        };
+        let logs = self.store.logs(tenant, &ask).await?.items;
+        found.looked((logs.len(), LOGS_MAX), logs.last().map(|log| log.row.time));
+        for log in &logs {
+            let labels = question.group_by.iter().map(|key| self.value_of_log(log, key)).collect();
+            let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: false };
+            add_item(&mut found, labels, log.row.time, &seen);
+        }
+        found.absent = absent(&found, &question.group_by, &OF_LOGS);
+        if !found.absent.is_empty() {
+            let own = logs.iter().flat_map(|log| log.row.detail.attributes()).map(|(key, _)| key).collect();
+            let senders = logs.iter().map(|log| log.row.resource).collect();
+            found.keys = self.keys(&OF_LOGS, own, senders);
+        }
+        Ok(found)
+    }
+
+    async fn spans_looked_up(
+        &self,
+        tenant: TenantNumber,
+        question: &AggregateQuestion,
+        (wanted, mut found): (&Wanted, Aggregated),
+    ) -> Result<Aggregated, Error> {
         let ask = SpanAsk {
             services: wanted.services.clone(),
             operations: wanted.operations.clone(),
@@ -190,7 +244,7 @@ impl Query {
             ..SpanAsk::newest(question.window, SPANS_MAX)
         };
         let spans = self.store.spans(tenant, &ask).await?;
-        (found.looked_at, found.cut) = (Some(spans.len()), spans.len() >= SPANS_MAX);
+        found.looked((spans.len(), SPANS_MAX), spans.last().map(|span| span.start));
         for span in &spans {
             let labels = question.group_by.iter().map(|key| self.value_of_span(span, key)).collect();
             let seen = Seen::Call {
@@ -200,7 +254,23 @@ impl Query {
             };
             add_item(&mut found, labels, span.start, &seen);
         }
+        found.absent = absent(&found, &question.group_by, &OF_SPANS);
+        if !found.absent.is_empty() {
+            let own = spans.iter().flat_map(|span| span.detail.attributes()).map(|(key, _)| key).collect();
+            let senders = spans.iter().map(|span| span.resource).collect();
+            found.keys = self.keys(&OF_SPANS, own, senders);
+        }
         Ok(found)
+    }
+
+    /// What items can be grouped by that have these attributes and senders.
+    fn keys(&self, fields: &[&str], own: BTreeSet<&str>, senders: BTreeSet<ResourceId>) -> BTreeSet<String> {
+        let mut keys: BTreeSet<String> = fields.iter().copied().chain(own).map(str::to_owned).collect();
+        for sender in senders.into_iter().filter_map(|id| self.resource(id)) {
+            let attributes = sender.resource.attributes.iter();
+            keys.extend(attributes.map(|(key, _)| format!("{OF_RESOURCE}{key}")));
+        }
+        keys
     }
 
     fn value_of_span(&self, span: &SpanRow, key: &str) -> String {
@@ -212,7 +282,7 @@ impl Query {
                 self.resource(span.resource).map(|info| info.version.to_string()).unwrap_or_default()
             }
             "instance" => self.instance_name(span.resource),
-            _ => match key.strip_prefix("resource.") {
+            _ => match key.strip_prefix(OF_RESOURCE) {
                 Some(key) => self.value_of_resource(span.resource, key),
                 None => {
                     span.detail.attribute(key).map(|value| value.render().into_owned()).unwrap_or_default()
@@ -230,7 +300,7 @@ impl Query {
                 self.resource(log.row.resource).map(|info| info.version.to_string()).unwrap_or_default()
             }
             "instance" => self.instance_name(log.row.resource),
-            _ => match key.strip_prefix("resource.") {
+            _ => match key.strip_prefix(OF_RESOURCE) {
                 Some(key) => self.value_of_resource(log.row.resource, key),
                 None => {
                     let found = log.row.detail.attributes().find(|(known, _)| *known == key);
@@ -261,6 +331,16 @@ impl Wanted {
     fn operation(&self, id: OperationId) -> bool {
         self.operations.is_empty() || self.operations.contains(&id)
     }
+}
+
+/// The attributes among `keys` that no item has, where there are any items.
+fn absent(found: &Aggregated, keys: &[String], fields: &[&str]) -> Vec<String> {
+    if found.groups.is_empty() {
+        return Vec::new();
+    }
+    let is_empty = |at: usize| found.groups.keys().all(|labels| labels.get(at).is_none_or(String::is_empty));
+    let attributes = keys.iter().enumerate().filter(|(_, key)| !fields.contains(&key.as_str()));
+    attributes.filter(|(at, _)| is_empty(*at)).map(|(_, key)| key.clone()).collect()
 }
 
 fn template_name(id: TemplateId) -> String {

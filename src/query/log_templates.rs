@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::diagnose::moved::{Moved, moved};
+use crate::diagnose::moved::{Moved, appeared, moved};
 use crate::model::id::{ServiceId, TemplateId, TraceId};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Subject};
@@ -143,7 +143,11 @@ impl Query {
             |window: Window| Window::new(window.from, window.to.min(asked.to)).length().as_secs_f64();
         let pattern = |template: TemplateRow| {
             let (now, before, severity) = counts.get(&template.id).copied()?;
-            let moved = baseline.map(|it| moved((now, seconds(window)), (before, seconds(it))));
+            let is_first = before == 0 && window.contains(template.first_seen);
+            let moved = baseline.map(|it| match is_first {
+                true => appeared((now, seconds(window)), seconds(it)),
+                false => moved((now, seconds(window)), (before, seconds(it))),
+            });
             Some(LogPattern { template, severity, now, before: baseline.map(|_| before), moved })
         };
         let templates = self.store.templates(Some(tenant)).await?;

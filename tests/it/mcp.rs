@@ -3,6 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
 use serde_json::{Value, json};
 
 use crate::client::{ask, call, export, failed, request, rows, span, text};
@@ -154,4 +158,76 @@ async fn unknown_names_are_answered_with_the_nearest() {
     }
     let nothing = ask(&server, "stranger", "get_service_map", json!({})).await;
     assert!(nothing["why_empty"].is_string(), "{nothing}");
+}
+
+#[tokio::test]
+async fn what_was_not_looked_at_is_not_counted_as_zero() {
+    const PARTS: u64 = 3;
+    const OF_PART: u64 = 4_000;
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    for part in 0..PARTS {
+        let spans = (part * OF_PART..(part + 1) * OF_PART).map(|number| {
+            let mut made = span(1, 1, None, "GET /", SERVER);
+            made.trace_id = [1, number + 1].map(u64::to_be_bytes).concat();
+            made.span_id = (number + 1).to_be_bytes().to_vec();
+            // Five a second.
+            let ago = (PARTS * OF_PART - number) * 200_000_000;
+            made.start_time_unix_nano -= ago;
+            made.end_time_unix_nano -= ago;
+            made.attributes = vec![text("zone", "west")];
+            made
+        });
+        export(&server, "shop", &request("gate", spans.collect())).await;
+    }
+    server.settled().await;
+    let asked = json!({"group_by": "zone", "since": "1h", "step_s": 600});
+    let answer = ask(&server, "shop", "aggregate", asked).await;
+    assert_eq!(answer["coverage"]["state"], "partial", "{answer}");
+    let group = &rows(&answer, "groups")[0];
+    assert_eq!(group["count"], 10_000, "{answer}");
+    let steps = group["steps"].as_array().unwrap();
+    assert!(steps[0].is_null() && steps[1].is_null(), "{answer}");
+    assert_eq!(steps.iter().filter_map(Value::as_u64).sum::<u64>(), 10_000, "{answer}");
+    assert!(answer["warnings"][0].as_str().unwrap().contains("steps before the window are null"), "{answer}");
+    let rate = json!({"group_by": "zone", "since": "1h", "measure": "rate"});
+    let rate = ask(&server, "shop", "aggregate", rate).await;
+    let per_second = rows(&rate, "groups")[0]["rate"].as_f64().unwrap();
+    assert!((4.5..=5.1).contains(&per_second), "over the time that was looked at: {rate}");
+}
+
+#[tokio::test]
+async fn a_log_pattern_that_never_was_is_new_however_seldom() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = span(1, 1, None, "", SERVER).start_time_unix_nano;
+    let record = |minutes_ago: u64, severity_number: i32, body: &str| LogRecord {
+        time_unix_nano: now - minutes_ago * 60_000_000_000,
+        severity_number,
+        body: text("", body).value,
+        ..LogRecord::default()
+    };
+    // One that is as seldom was there before.
+    let seldom = [2, 14].map(|ago| record(ago, 17, "lease of shard lost to another holder"));
+    let mut log_records: Vec<LogRecord> = (1..30).map(|ago| record(ago, 9, "listening as ever")).collect();
+    log_records.extend(seldom);
+    log_records.push(record(3, 17, "deadlock detected while charging"));
+    let resource = Resource { attributes: vec![text("service.name", "gate")], ..Resource::default() };
+    let logs = ResourceLogs {
+        resource: Some(resource),
+        scope_logs: vec![ScopeLogs { log_records, ..ScopeLogs::default() }],
+        ..ResourceLogs::default()
+    };
+    let sent = reqwest::Client::new()
+        .post(format!("http://{}/v1/logs", server.otlp_http))
+        .header("content-type", "application/x-protobuf")
+        .header("x-tenant-id", "shop")
+        .body(ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec());
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    server.settled().await;
+    let answer = ask(&server, "shop", "get_log_patterns", json!({"since": "10m"})).await;
+    let patterns = rows(&answer, "patterns");
+    let first = &patterns[0];
+    assert!(first["pattern"].as_str().unwrap().starts_with("deadlock detected"), "{answer}");
+    assert_eq!((&first["status"], &first["count"]), (&json!("new"), &json!(1)), "{answer}");
+    let known: Vec<&Value> = patterns[1..].iter().map(|pattern| &pattern["status"]).collect();
+    assert_eq!(known, ["steady", "steady"], "{answer}");
 }

@@ -145,6 +145,8 @@ impl Served {
     pub(crate) async fn refusal(&self, era: Era, tool: &str, arguments: Value) -> String {
         let message = self.call(era, tool, arguments).await;
         assert_eq!(message["result"]["isError"], true, "{message}");
+        // What does not match the output schema would make strict clients drop the text as well.
+        assert!(message["result"]["structuredContent"].is_null(), "{message}");
         message["result"]["content"][0]["text"].as_str().unwrap().to_owned()
     }
 }
