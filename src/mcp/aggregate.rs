@@ -88,7 +88,7 @@ fn told_of_steps(found: &Aggregated, whole: Window) -> Option<String> {
     }
     let unknown = found.windows[1..].iter().filter(|step| !found.knows(step)).count();
     if unknown > 0 {
-        told += &format!("; the {unknown} steps before the window are null: nothing was looked at in them");
+        told += &format!("; nothing was looked at in the first {unknown} of them, which are null");
     }
     if let Some(step) = found.windows[1..].get(unknown).filter(|_| unknown > 0) {
         told += &format!(", and of the next one {} s were looked at", seconds(*step));
@@ -175,7 +175,7 @@ mod tests {
         let rates = ranked(&found, Measure::Rate);
         assert_eq!(rates, [vec![json!("west"), json!(1), json!(90), json!([null, 2, 0.5])]]);
         let told = told_of_steps(&found, found.windows[0]).unwrap();
-        assert!(told.contains("the 1 steps before the window are null"), "{told}");
+        assert!(told.contains("nothing was looked at in the first 1 of them"), "{told}");
         assert!(told.contains("of the next one 30 s were looked at"), "{told}");
         let whole = Aggregated { looked_from: None, ..found };
         assert_eq!(ranked(&whole, Measure::Count)[0][3], json!([0, 60, 30]));

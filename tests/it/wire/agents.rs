@@ -194,7 +194,7 @@ fn turned_away(answer: &Answer) -> String {
 
 #[tokio::test]
 async fn j1_with_a_key_agents_still_ask_under_a_name_that_is_listed() {
-    let key = "a key of twenty bytes or more";
+    let key = "a-key-of-twenty-bytes-or-more";
     let variables = [
         ("API_KEY", key),
         ("MCP_ALLOWED_HOSTS", "otel.internal"),
