@@ -2,28 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::model::id::{InstrumentationId, OperationId, ResourceId, SeriesId, ServiceId, TenantNumber};
+use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TenantNumber};
 use crate::model::metric::MetricKind;
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 use crate::store::names::info::{InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
-use crate::store::read::metrics::{MetricName, PointsAsk, SERIES_MAX, SeriesAsk, StoredSeries};
+use crate::store::read::metrics::{MetricName, SERIES_MAX, SeriesAsk, StoredSeries};
 
 use super::error::Error;
 use super::handle::Query;
 use super::sums::Sums;
 use super::window;
-
-/// At the end of a window, how much time is looked at first for series that report; most have a point in it.
-const REPORTING_FIRST: Duration = Duration::from_secs(300);
-/// How many times as much time is looked at next, for the others.
-const REPORTING_NEXT: u32 = 4;
-/// Points that are read at a time to learn which series report.
-const REPORTING_POINTS: usize = 20_000;
 
 /// What was counted about things with names.
 #[derive(Debug, Clone)]
@@ -105,10 +97,9 @@ impl Query {
         name: &str,
     ) -> Result<(Vec<MetricName>, bool), Error> {
         let tenant = self.service(scope, name)?.tenant;
-        let all = self.series_named(tenant, None, Some(name)).await?;
-        let reporting = self.reporting(tenant, &all, window).await?;
+        let all = self.series_named(tenant, (None, Some(name)), Some(window)).await?;
         let mut names: BTreeMap<(String, String, MetricKind), MetricName> = BTreeMap::new();
-        for series in all.iter().filter(|series| reporting.contains(&series.id)) {
+        for series in &all {
             let definition = &series.definition;
             let (name, unit, kind) =
                 (definition.name.to_string(), definition.unit.to_string(), definition.kind);
@@ -140,22 +131,21 @@ impl Query {
         (name, service): (&str, Option<&str>),
     ) -> Result<BTreeSet<MetricKind>, Error> {
         let Some(tenant) = self.tenant(scope) else { return Ok(BTreeSet::new()) };
-        let all = self.series_named(tenant, Some(name), service).await?;
-        let kinds: BTreeSet<MetricKind> = all.iter().map(|series| series.definition.kind).collect();
-        if kinds.len() < 2 {
-            return Ok(kinds);
+        let kinds = |series: &[StoredSeries]| series.iter().map(|series| series.definition.kind).collect();
+        let all: BTreeSet<MetricKind> = kinds(&self.series_named(tenant, (Some(name), service), None).await?);
+        if all.len() < 2 {
+            return Ok(all);
         }
-        let reporting = self.reporting(tenant, &all, window).await?;
-        let heard = all.iter().filter(|series| reporting.contains(&series.id));
-        Ok(heard.map(|series| series.definition.kind).collect())
+        Ok(kinds(&self.series_named(tenant, (Some(name), service), Some(window)).await?))
     }
 
-    /// The series of a metric, or of all, and of a service, or of all; none for a service that does not exist.
+    /// The series of a metric, or of all, and of a service, or of all; none for a service that does not exist. With a window
+    /// those that have points in it.
     async fn series_named(
         &self,
         tenant: TenantNumber,
-        metric: Option<&str>,
-        service: Option<&str>,
+        (metric, service): (Option<&str>, Option<&str>),
+        within: Option<Window>,
     ) -> Result<Vec<StoredSeries>, Error> {
         let services = service.map(|name| self.names().find_services(tenant, name));
         if services.as_ref().is_some_and(Vec::is_empty) {
@@ -164,39 +154,11 @@ impl Query {
         let ask = SeriesAsk {
             name: metric.map(str::to_owned),
             services: services.iter().flatten().map(|service| service.id).collect(),
+            within,
             limit: SERIES_MAX,
+            ..SeriesAsk::default()
         };
         Ok(self.store.series(tenant, &ask).await?)
-    }
-
-    /// Which of the series have a point in the window. Reads points from its end on, further back for those alone of which
-    /// none was found: some points of each series, however long the window is.
-    async fn reporting(
-        &self,
-        tenant: TenantNumber,
-        series: &[StoredSeries],
-        window: Window,
-    ) -> Result<BTreeSet<SeriesId>, Error> {
-        let mut found = BTreeSet::new();
-        let mut silent: Vec<SeriesId> = series.iter().map(|series| series.id).collect();
-        let (mut to, mut length) = (window.to, REPORTING_FIRST);
-        while window.from < to && !silent.is_empty() {
-            let from = to.minus(length).max(window.from);
-            let windows = [Window::new(from, to)];
-            let ask = PointsAsk { windows: &windows, limit: REPORTING_POINTS, with_detail: false };
-            let mut unread = silent.clone();
-            while !unread.is_empty() {
-                let points = self.store.points_within(tenant, &unread, ask).await?;
-                found.extend(points.iter().map(|(series, _)| *series));
-                // Series come one after the other: behind the last one of a full page nothing was looked at.
-                let last =
-                    points.last().filter(|_| points.len() >= REPORTING_POINTS).map(|(series, _)| *series);
-                unread.retain(|series| last.is_some_and(|last| *series > last));
-            }
-            silent.retain(|series| !found.contains(series));
-            (to, length) = (from, length.saturating_mul(REPORTING_NEXT));
-        }
-        Ok(found)
     }
 }
 

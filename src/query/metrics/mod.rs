@@ -182,7 +182,7 @@ impl Query {
         }
         if series.is_empty() {
             // Others may send a metric that this service does not.
-            let of_all = SeriesAsk { services: Vec::new(), limit: 1, ..ask };
+            let of_all = SeriesAsk { services: Vec::new(), within: None, limit: 1, ..ask };
             let series = self.store.series(tenant, &of_all).await?;
             return Ok((!series.is_empty()).then(Vec::new));
         }
