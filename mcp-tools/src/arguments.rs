@@ -364,7 +364,7 @@ impl Reader {
         let found = words.iter().position(|candidate| *candidate == word);
         if found.is_none() {
             let nearest = nearest(&lower, words.iter().copied());
-            let hint = nearest.map_or(String::new(), |word| format!("; did you mean `{word}`?"));
+            let hint = nearest.map_or(";".to_owned(), |word| format!("; did you mean `{word}`?"));
             self.mistake(format!(
                 "unknown {} {}{hint} valid: {}",
                 argument.name,

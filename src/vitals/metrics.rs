@@ -63,7 +63,7 @@ impl Metrics {
     /// A histogram of seconds from 100 µs to 52 s, in doubling buckets.
     pub fn seconds(&self, name: &'static str, help: &'static str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(0.0001, 2.0, 20));
-        self.lock().register(format!("otelcontext_{name}"), help, histogram.clone());
+        self.lock().register(format!("otelcontext_{name}"), unended(help), histogram.clone());
         histogram
     }
 
@@ -83,7 +83,7 @@ impl Metrics {
             (value, family.get_or_create(&labels).clone())
         };
         let histograms = values.map(of).collect();
-        self.lock().register(format!("otelcontext_{name}"), help, family);
+        self.lock().register(format!("otelcontext_{name}"), unended(help), family);
         SecondsBy { histograms }
     }
 
@@ -116,6 +116,11 @@ impl Metrics {
     fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A description without the full stop that the registry puts behind those that it is given.
+fn unended(help: &str) -> &str {
+    help.trim_end_matches('.')
 }
 
 /// Histograms of seconds by the value of a label.
@@ -190,6 +195,8 @@ mod tests {
         assert!(open.contains("# TYPE otelcontext_refused counter\n"), "{open}");
         assert!(open.contains("otelcontext_refused_total{reason=\"a\\\"b\"} 2.0\n"), "{open}");
         assert!(open.ends_with("# EOF\n"));
+        assert!(open.contains("# HELP otelcontext_call_seconds Time taken.\n"), "{open}");
+        assert!(open.contains("# HELP otelcontext_wait_seconds Time waited.\n"), "{open}");
         let classic = metrics.prometheus();
         assert!(classic.contains("# TYPE otelcontext_refused_total counter\n"), "{classic}");
         assert!(classic.contains("otelcontext_depth 1.5\n") && !classic.contains("# EOF"), "{classic}");

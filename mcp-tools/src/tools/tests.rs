@@ -151,6 +151,7 @@ fn mistakes_are_named_with_the_nearest_valid_value() {
             json!({"severity": "eror"}),
             "unknown severity `eror`; did you mean `error`? valid: `trace`",
         ),
+        ("search_logs", json!({"severity": "loud"}), "unknown severity `loud`; valid: `trace`"),
         ("trace_graph", json!({}), "`trace_id` is required: 32 hexadecimal digits"),
         ("trace_graph", json!({"trace_id": "00f067aa0ba902b7"}), "16 digits look like a span id"),
         ("trace_graph", json!({"trace_id": "0".repeat(32)}), "`trace_id` must be 32 hexadecimal digits"),
