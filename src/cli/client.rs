@@ -76,7 +76,7 @@ pub(super) fn own_address(config: &Config, port: u16) -> String {
 }
 
 /// How the ports of `config` are spoken to.
-pub(super) const fn scheme(config: &Config) -> &'static str {
+const fn scheme(config: &Config) -> &'static str {
     if config.encryption.is_some() { "https" } else { "http" }
 }
 
@@ -90,7 +90,24 @@ pub(super) fn certificate_of(config: &Config) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_near;
+    use crate::config::Environment;
+
+    use super::*;
+
+    #[test]
+    fn the_own_server_is_asked_where_it_listens() {
+        for (bound, wanted) in [
+            ("127.0.0.1", "http://127.0.0.1:4318"),
+            ("0.0.0.0", "http://127.0.0.1:4318"),
+            ("10.0.0.7", "http://10.0.0.7:4318"),
+            ("::", "http://[::1]:4318"),
+            ("fd00::7", "http://[fd00::7]:4318"),
+        ] {
+            let environment = Environment::of_pairs([("BIND_ADDR", bound), ("API_KEY", "k")]);
+            let config = Config::load(&environment).unwrap_or_else(|mistakes| panic!("{mistakes:?}")).config;
+            assert_eq!(own_address(&config, config.otlp_http_port), wanted);
+        }
+    }
 
     #[test]
     fn this_machine_is_known_by_its_names() {

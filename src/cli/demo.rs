@@ -12,6 +12,7 @@ use loadsim::run::unix_nanos;
 use loadsim::send::{self, Protocol, Request, Sender};
 use loadsim::topology::Topology;
 use loadsim::traffic::{Span, Traffic};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,11 +33,16 @@ const FAULTY: Duration = Duration::from_secs(3 * 60);
 const SLICE: Duration = Duration::from_secs(5);
 /// How long the server may take to store what it took, and to answer.
 const SETTLING: Duration = Duration::from_secs(60);
+/// How much of an answer that is no use is repeated.
+const TOLD_CHARS_MAX: usize = 1_000;
 /// The newest protocol revision of MCP.
 const PROTOCOL: &str = "2026-07-28";
 
-/// Where the data of the server lies that is configured here; made-up telemetry does not belong there.
-const ELSEWHERE: [(&str, &str); 7] = [
+/// What it has its own way: where the data of the server lies that is configured here, for made-up telemetry does not belong
+/// there, and that it is asked over MCP, on this machine.
+const OWN: [(&str, &str); 9] = [
+    ("BIND_ADDR", "127.0.0.1"),
+    ("MCP_ENABLED", "true"),
     ("APP_ENV", ""),
     ("DB_DRIVER", "sqlite"),
     ("DB_DSN", ""),
@@ -96,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Ending> {
 /// Keeps the demo out of the way: a database and a folder of its own, whatever is configured, and free ports where the usual
 /// ones are taken. Answers the folder to remove at the end.
 fn prepare(environment: &mut Environment, keep: Option<&Path>) -> Result<Option<PathBuf>> {
-    for (name, value) in ELSEWHERE {
+    for (name, value) in OWN {
         environment.set(name, value);
     }
     let given = Config::load(environment).ok();
@@ -254,10 +260,22 @@ async fn ask(url: &str, api_key: &str, call: &Value) -> Result<Value> {
     if !api_key.is_empty() {
         request = request.header("authorization", format!("Bearer {api_key}"));
     }
-    let answer: Value = serde_json::from_str(&request.send().await?.text().await?)?;
+    let response = request.send().await?;
+    let status = response.status();
+    content(status, &response.text().await?)
+}
+
+/// What a tool told, of what the server answered.
+fn content(status: StatusCode, text: &str) -> Result<Value> {
+    let told = || text.chars().take(TOLD_CHARS_MAX).collect::<String>();
+    if !status.is_success() {
+        bail!("the server answered the tool call with {status}: {}", told());
+    }
+    let answer: Value =
+        serde_json::from_str(text).with_context(|| format!("the tool call was answered with: {}", told()))?;
     match answer.pointer("/result/structuredContent") {
         Some(content) => Ok(content.clone()),
-        None => bail!("the tool call was not answered: {answer}"),
+        None => bail!("the tool call was not answered: {}", told()),
     }
 }
 
@@ -296,4 +314,34 @@ fn tell(url: &str, call: &Value, answer: &Value, culprit: &str, addresses: Addre
         addresses.http, addresses.http, addresses.grpc, addresses.otlp_http
     );
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured_beyond_this_machine_does_not_keep_the_demo_from_asking() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("kept");
+        let mut environment =
+            Environment::of_pairs([("BIND_ADDR", "0.0.0.0"), ("MCP_ENABLED", "false"), ("GRPC_PORT", "0")]);
+        assert_eq!(prepare(&mut environment, Some(&kept)).unwrap(), None);
+        let config = Config::load(&environment).unwrap_or_else(|mistakes| panic!("{mistakes:?}")).config;
+        assert!(config.bind_addr.is_loopback() && config.mcp_enabled);
+        assert_eq!(config.data_dir, kept);
+    }
+
+    #[test]
+    fn what_the_server_says_against_a_call_is_repeated() {
+        let refused = |status, text: &str| format!("{:#}", content(status, text).unwrap_err());
+        let told = refused(StatusCode::FORBIDDEN, "this name is not one of the server's");
+        assert!(told.contains("403") && told.ends_with("this name is not one of the server's"), "{told}");
+        let told = refused(StatusCode::OK, "<html>");
+        assert!(told.contains("answered with: <html>"), "{told}");
+        let told = refused(StatusCode::OK, r#"{"error":{"code":-32000,"message":"overloaded"}}"#);
+        assert!(told.contains("overloaded"), "{told}");
+        let text = r#"{"result":{"structuredContent":{"verdict":"cause_found"}}}"#;
+        assert_eq!(content(StatusCode::OK, text).unwrap()["verdict"], "cause_found");
+    }
 }

@@ -41,7 +41,7 @@ impl Server {
         let api_key = client::key(self.api_key_file.as_deref(), config)?;
         let endpoint = match &self.endpoint {
             Some(address) => client::address_of("--endpoint", address)?,
-            None => format!("{}://127.0.0.1:{}", client::scheme(config), config.otlp_http_port),
+            None => client::own_address(config, config.otlp_http_port),
         };
         let own = || client::certificate_of(config).filter(|_| self.endpoint.is_none());
         let roots = self.ca_file.clone().or_else(own);
