@@ -34,8 +34,7 @@ pub(super) struct Exported {
     receive: Receive,
     authenticator: Authenticator,
     budget: Budget,
-    data_dir: PathBuf,
-    database: PathBuf,
+    disk: Disk,
 }
 
 impl Exported {
@@ -55,8 +54,7 @@ impl Exported {
             receive: receive.clone(),
             authenticator: authenticator.clone(),
             budget: behind.budget.clone(),
-            data_dir: config.data_dir.clone(),
-            database: config.database.clone(),
+            disk: Disk::of(config),
         }
     }
 }
@@ -74,7 +72,7 @@ pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     rules_metrics(metrics, &parts.pipeline, &parts.receive);
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
-    disk_metrics(metrics, &parts.data_dir, &parts.database);
+    disk_metrics(metrics, &parts.disk);
     let receive = parts.receive.clone();
     counters(metrics, move || receive.samples().collect());
     let (authenticator, keys) = (parts.authenticator.clone(), parts.authenticator.clone());
@@ -371,9 +369,9 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
 }
 
 /// What counts towards the disk budget beside the database.
-pub(super) fn beside(data_dir: &Path) -> Beside {
-    let folders = ["journal", "search"].map(|name| data_dir.join(name));
-    Arc::new(move || folders.iter().map(|folder| bytes_of(folder)).sum::<f64>() as u64)
+pub(super) fn beside(config: &Config) -> Beside {
+    let folders = Disk::of(config).folders;
+    Arc::new(move || folders.iter().map(|(_, folder)| bytes_of(folder)).sum::<f64>() as u64)
 }
 
 /// Shows how questions over HTTP ended.
@@ -416,17 +414,34 @@ pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
     }
 }
 
-fn disk_metrics(metrics: &Metrics, data_dir: &Path, database: &Path) {
-    let (data_dir, database) = (data_dir.to_owned(), database.to_owned());
+/// Where what is kept lies on disk.
+#[derive(Debug, Clone)]
+struct Disk {
+    /// The files of the database.
+    database: [PathBuf; 3],
+    /// What lies beside it: the name of the part, and its folder.
+    folders: [(&'static str, PathBuf); 3],
+}
+
+impl Disk {
+    fn of(config: &Config) -> Self {
+        let database = ["", "-wal", "-shm"].map(|end| {
+            let mut name = config.database.clone().into_os_string();
+            name.push(end);
+            name.into()
+        });
+        let folder = |name| (name, config.data_dir.join(name));
+        let folders = [folder("journal"), folder("search"), ("dlq", config.letters.folder.clone())];
+        Self { database, folders }
+    }
+}
+
+fn disk_metrics(metrics: &Metrics, disk: &Disk) {
+    let disk = disk.clone();
     metrics.export("disk_component_bytes", "Bytes on disk by part.", Kind::Gauge, move || {
-        let log = |suffix: &str| PathBuf::from(format!("{}{suffix}", database.display()));
-        let files = [database.clone(), log("-wal"), log("-shm")];
-        vec![
-            (label("component", "database"), files.iter().map(|path| bytes_of(path)).sum()),
-            (label("component", "journal"), bytes_of(&data_dir.join("journal"))),
-            (label("component", "search"), bytes_of(&data_dir.join("search"))),
-            (label("component", "dlq"), bytes_of(&data_dir.join("dlq"))),
-        ]
+        let database: f64 = disk.database.iter().map(|path| bytes_of(path)).sum();
+        let beside = disk.folders.iter().map(|(part, folder)| (label("component", part), bytes_of(folder)));
+        std::iter::once((label("component", "database"), database)).chain(beside).collect()
     });
 }
 
@@ -438,4 +453,41 @@ fn bytes_of(path: &Path) -> f64 {
     }
     let Ok(entries) = path.read_dir() else { return 0.0 };
     entries.filter_map(|entry| Some(bytes_of(&entry.ok()?.path()))).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::Environment;
+
+    use super::*;
+
+    #[test]
+    fn dead_letters_count_wherever_their_folder_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, letters) = (directory.path().join("data"), directory.path().join("letters"));
+        for (folder, bytes) in [(data.join("journal"), 20), (data.join("dlq"), 300), (letters.clone(), 4_000)]
+        {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("some"), vec![0_u8; bytes]).unwrap();
+        }
+        fs::write(data.join("otelcontext.db"), "1").unwrap();
+        fs::write(data.join("otelcontext.db-wal"), "1").unwrap();
+        let shown = |path: &Path| path.to_str().unwrap().to_owned();
+        let (data, letters) = (shown(&data), shown(&letters));
+        for (more, wanted) in [(None, 300), (Some(("DLQ_PATH", letters.as_str())), 4_000)] {
+            let pairs = [Some(("DATA_DIR", data.as_str())), more];
+            let loaded = Config::load(&Environment::of_pairs(pairs.into_iter().flatten()));
+            let config = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).config;
+            assert_eq!(beside(&config)(), 20 + wanted);
+            let metrics = Metrics::default();
+            disk_metrics(&metrics, &Disk::of(&config));
+            let text = metrics.prometheus();
+            for (part, bytes) in [("database", 2), ("journal", 20), ("search", 0), ("dlq", wanted)] {
+                let line = format!("otelcontext_disk_component_bytes{{component=\"{part}\"}} {bytes}.0\n");
+                assert!(text.contains(&line), "{line}:\n{text}");
+            }
+        }
+    }
 }

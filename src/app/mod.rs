@@ -261,7 +261,7 @@ fn look_after(
     let (retention, keeping) = upkeep::retention::start(
         storage::retention_options(config),
         (store.clone(), clock.clone(), health.clone()),
-        exports::beside(&config.data_dir),
+        exports::beside(config),
         stop.clone(),
     );
     store_exports::register(metrics, store, health, &retention);

@@ -33,7 +33,7 @@ pub struct Storage {
     pub partition_lookahead_days: u32,
     /// How long bringing the schema up to date may take; none sets no bound.
     pub migrate_timeout: Option<Duration>,
-    /// Bytes that everything below the data folder may take; none sets no bound.
+    /// Bytes that all data on this machine may take; none sets no bound.
     pub disk_budget_bytes: Option<u64>,
     /// How long items are kept.
     pub retention: Retention,
