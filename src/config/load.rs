@@ -125,13 +125,11 @@ impl Config {
         }
         for name in environment.names() {
             let begins = |(beginning, _): &&(&str, &str)| name.starts_with(beginning);
-            let is_exact = is_known(name) || NOT_YET.iter().any(|(other, ..)| *other == name);
-            if let Some((_, what)) = NOT_YET_BEGINNINGS.iter().find(begins).filter(|_| !is_exact) {
+            let is_known = nearest::is_known(name);
+            if let Some((_, what)) = NOT_YET_BEGINNINGS.iter().find(begins).filter(|_| !is_known) {
                 warnings.push(format!("{name} has no effect: {what}"));
             } else if let Some(meant) = nearest::meant_by(name) {
                 warnings.push(format!("{name} is not a variable of otelcontext; did you mean {meant}?"));
-            } else if name.starts_with("OTELCONTEXT_") && !is_known(name) {
-                warnings.push(format!("{name} is not a variable of otelcontext"));
             }
         }
         match config {
@@ -141,10 +139,6 @@ impl Config {
             _ => Err(mistakes),
         }
     }
-}
-
-fn is_known(name: &str) -> bool {
-    variables::all().any(|variable| variable.name == name)
 }
 
 pub(super) struct Reader<'a> {
@@ -433,6 +427,7 @@ mod tests {
         let warnings = warnings.map(|loaded| loaded.warnings).unwrap_or_default();
         assert_eq!(warnings.len(), 3, "{warnings:?}");
         assert!(warnings.iter().any(|warning| warning.contains("did you mean HTTP_PORT?")), "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.contains("did you mean OTELCONTEXT_")), "{warnings:?}");
     }
 
     #[test]

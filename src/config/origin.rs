@@ -1,7 +1,10 @@
 //! Where values come from: the environment, then `.env`, then the default.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
+
+use super::nearest;
 
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +49,23 @@ impl Environment {
                 Err(error) => found.problems.push(unreadable(&path, &error)),
             }
         }
-        for (name, value) in std::env::vars_os() {
-            if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) {
-                found.put(name, value, Origin::Environment);
+        found.take_environment(std::env::vars_os());
+        found
+    }
+
+    /// Takes variables as the system has them. What is no text is a problem where it has a name of ours, and nothing of it is
+    /// told: it may be a secret.
+    fn take_environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => self.put(name, value, Origin::Environment),
+                Err(_) if nearest::is_known(&name) => {
+                    self.problems.push(format!("{name}: its value in the environment is not text in UTF-8"));
+                }
+                Err(_) => {}
             }
         }
-        found
     }
 
     /// Takes what the `.env` file at `path` holds.
@@ -114,5 +128,29 @@ fn unreadable(path: &Path, error: &dotenvy::Error) -> String {
         )
     } else {
         format!("{path}: a line is no NAME=value; values with spaces, `$` or `#` need 'single quotes'")
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_no_text_stops_the_start_and_is_not_told() {
+        let bytes = || OsString::from_vec(b"hunter2\xff".to_vec());
+        let names = ["HTTP_PORT", "API_KEY", "DB_DSN_FILE", "AUTH_EXTERNAL_TENANT_HEADER", "LESSOPEN"];
+        let mut found = Environment::default();
+        found.take_environment(names.map(|name| (name.into(), bytes())));
+        found.take_environment([(bytes(), "x".into()), ("GRPC_PORT".into(), "1".into())]);
+        assert_eq!(found.problems().len(), 4, "{:?}", found.problems());
+        for (name, problem) in names.iter().zip(found.problems()) {
+            assert!(problem.starts_with(&format!("{name}: ")) && problem.contains("UTF-8"), "{problem}");
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+        assert_eq!(found.get("GRPC_PORT"), Some(("1", Origin::Environment)));
+        let mistakes = crate::config::Config::load(&found).err().unwrap_or_default();
+        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
     }
 }
