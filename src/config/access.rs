@@ -7,6 +7,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::load::Reader;
+use super::storage::{Driver, Storage};
 
 /// Keys beside the operator's, and who vouches for callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,33 @@ impl Reader<'_> {
                 .push("API_KEY: must be set when APP_ENV=production, or API_TENANT_KEYS_FILE".into());
         }
         access
+    }
+
+    /// What production does not take, or should know of the database, the address of the ports and whether they are encrypted.
+    pub(super) fn look_at_production(
+        &mut self,
+        production: bool,
+        storage: &Storage,
+        (bind_addr, is_encrypted): (IpAddr, bool),
+    ) {
+        let allows_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
+        if !production {
+            return;
+        }
+        if storage.driver == Driver::Sqlite && !allows_sqlite {
+            self.mistakes.push(
+                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
+                 OTELCONTEXT_ALLOW_SQLITE_PROD=true"
+                    .into(),
+            );
+        }
+        if !bind_addr.is_loopback() && !is_encrypted {
+            self.warnings.push(
+                "APP_ENV=production: the ports speak plain text beyond loopback, and keys and telemetry can be read on the \
+                 way: set TLS_CERT_FILE and TLS_KEY_FILE, or have a proxy in front speak TLS"
+                    .into(),
+            );
+        }
     }
 
     fn external(&mut self) -> Option<External> {
@@ -116,5 +144,21 @@ mod tests {
         let production = [("APP_ENV", "production"), ("OTELCONTEXT_ALLOW_SQLITE_PROD", "true")];
         assert_eq!(load(&production).unwrap_err().len(), 1);
         assert!(load(&[production[0], production[1], bound[1]]).is_ok());
+    }
+    #[test]
+    fn production_is_warned_of_plain_text_beyond_this_machine() {
+        let warnings = |more: &[(&str, &str)]| {
+            let safe =
+                [("APP_ENV", "production"), ("API_KEY", "k"), ("OTELCONTEXT_ALLOW_SQLITE_PROD", "true")];
+            let pairs = safe.into_iter().chain(more.iter().copied());
+            let loaded = Config::load(&Environment::of_pairs(pairs));
+            loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).warnings
+        };
+        let beyond = ("BIND_ADDR", "0.0.0.0");
+        let told = warnings(&[beyond]);
+        assert!(told.len() == 1 && told[0].contains("plain text"), "{told:?}");
+        assert!(warnings(&[]).is_empty());
+        assert!(warnings(&[beyond, ("TLS_AUTO_SELFSIGNED", "true")]).is_empty());
+        assert!(warnings(&[beyond, ("APP_ENV", "development")]).is_empty());
     }
 }

@@ -15,7 +15,7 @@ use super::intake::Intake;
 use super::nearest;
 use super::origin::{Environment, Origin};
 use super::own_spans::OwnSpans;
-use super::storage::{Driver, Storage};
+use super::storage::Storage;
 use super::variables;
 
 /// When an export request is acknowledged.
@@ -98,17 +98,24 @@ pub struct Loaded {
 /// Requests of the largest size that are held at once at least: as they come, unpacked, and decoded.
 const INFLIGHT_REQUESTS_MIN: usize = 3;
 
+fn default_of(name: &str) -> &'static str {
+    variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default)
+}
+
 impl Config {
     /// Reads everything.
     ///
     /// # Errors
     /// All mistakes, one a line, each naming the variable and what would be right.
     pub fn load(environment: &Environment) -> Result<Loaded, Vec<String>> {
-        let mut reader =
-            Reader { environment, mistakes: environment.problems().to_vec(), effective: Vec::new() };
+        let mut reader = Reader {
+            environment,
+            mistakes: environment.problems().to_vec(),
+            warnings: Vec::new(),
+            effective: Vec::new(),
+        };
         let config = reader.config();
-        let mut mistakes = reader.mistakes;
-        let mut warnings = Vec::new();
+        let Reader { mut mistakes, mut warnings, effective, .. } = reader;
         for (name, guards, what) in NOT_YET {
             match (environment.get(name), guards) {
                 (Some(("false" | "none" | "no" | "off" | "0", _)) | None, _) => {}
@@ -133,9 +140,7 @@ impl Config {
             }
         }
         match config {
-            Some(config) if mistakes.is_empty() => {
-                Ok(Loaded { config, warnings, effective: reader.effective })
-            }
+            Some(config) if mistakes.is_empty() => Ok(Loaded { config, warnings, effective }),
             _ => Err(mistakes),
         }
     }
@@ -144,6 +149,7 @@ impl Config {
 pub(super) struct Reader<'a> {
     environment: &'a Environment,
     pub(super) mistakes: Vec<String>,
+    pub(super) warnings: Vec<String>,
     effective: Vec<(&'static str, String, Origin)>,
 }
 
@@ -156,7 +162,7 @@ impl Reader<'_> {
         let bind_addr = self.address("BIND_ADDR");
         let data_dir = PathBuf::from(self.text("DATA_DIR"));
         let letters = self.letters(&data_dir);
-        let readers = self.number("DB_MAX_OPEN_CONNS", 1, 64) as u32;
+        let readers = self.up_to("DB_MAX_OPEN_CONNS", 1, 64) as u32;
         let (storage, database) = self.storage(&data_dir, readers);
         let api_key = self.secret("API_KEY");
         let default_tenant = self.tenant("DEFAULT_TENANT");
@@ -164,14 +170,7 @@ impl Reader<'_> {
         let tenant_requests_max = self.share(queue_requests_max);
         let encryption = self.encryption(&data_dir, bind_addr);
         let access = self.access(production, bind_addr, api_key.is_some());
-        let allows_sqlite = self.flag("OTELCONTEXT_ALLOW_SQLITE_PROD");
-        if production && storage.driver == Driver::Sqlite && !allows_sqlite {
-            self.mistakes.push(
-                "DB_DRIVER: sqlite has one writer; APP_ENV=production accepts it with \
-                 OTELCONTEXT_ALLOW_SQLITE_PROD=true"
-                    .into(),
-            );
-        }
+        self.look_at_production(production, &storage, (bind_addr, encryption.is_some()));
         Some(Config {
             log_level: log_level.parse().ok()?,
             bind_addr,
@@ -214,7 +213,7 @@ impl Reader<'_> {
             mcp_allowed_origins: self.list("MCP_ALLOWED_ORIGINS"),
             own_spans: self.own_spans(),
             search_enabled: self.flag("LOG_FTS_ENABLED"),
-            joined_spans_max: self.number("GRAPHRAG_MAX_SPANS_PER_TENANT", 10_000, 50_000_000) as usize,
+            joined_spans_max: self.joined_spans(),
             default_tenant: default_tenant?,
         })
     }
@@ -246,11 +245,18 @@ impl Reader<'_> {
 impl Reader<'_> {
     /// The value, or the default where nobody set it; noted for the list of effective values.
     pub(super) fn text(&mut self, name: &'static str) -> String {
-        let default =
-            variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default);
-        let (value, origin) = self.environment.get(name).unwrap_or((default, Origin::Default));
+        let (value, origin) = self.environment.get(name).unwrap_or((default_of(name), Origin::Default));
         self.effective.push((name, value.to_owned(), origin));
         value.to_owned()
+    }
+
+    /// Has another number take the place of the value that was read last, and tells why.
+    fn replace(&mut self, value: u64, why: String) -> u64 {
+        if let Some((_, shown, _)) = self.effective.last_mut() {
+            *shown = value.to_string();
+        }
+        self.warnings.push(why);
+        value
     }
 
     pub(super) fn secret(&mut self, name: &'static str) -> Option<String> {
@@ -308,6 +314,30 @@ impl Reader<'_> {
             }
             None => least,
         }
+    }
+
+    /// As [`Reader::number`], but what is above the upper bound is no mistake: the bound is taken.
+    pub(super) fn up_to(&mut self, name: &'static str, least: u64, most: u64) -> u64 {
+        let given = self.environment.get(name).and_then(|(value, _)| value.trim().parse::<u64>().ok());
+        if given.is_none_or(|given| given <= most) {
+            return self.number(name, least, most);
+        }
+        let value = self.text(name);
+        self.replace(most, format!("{name}: {} is taken for {most}, the most that is possible", value.trim()))
+    }
+
+    /// The spans that are remembered. A negative number is the predecessor's way to ask for no bound.
+    fn joined_spans(&mut self) -> usize {
+        const NAME: &str = "GRAPHRAG_MAX_SPANS_PER_TENANT";
+        let given = self.environment.get(NAME).and_then(|(value, _)| value.trim().parse::<i64>().ok());
+        if given.is_none_or(|given| given >= 0) {
+            return self.number(NAME, 10_000, 50_000_000) as usize;
+        }
+        self.text(NAME);
+        let usual = default_of(NAME);
+        let why =
+            format!("{NAME}: there is always a bound, {usual}; older spans are looked up in the database");
+        self.replace(usual.parse().unwrap_or(10_000), why) as usize
     }
 
     /// As [`Reader::number`]; none where nobody set it.

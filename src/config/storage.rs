@@ -95,7 +95,7 @@ impl Reader<'_> {
         let storage = Storage {
             driver,
             dsn: dsn.filter(|_| driver == Driver::Postgres),
-            idle_connections: (self.number("DB_MAX_IDLE_CONNS", 0, 64) as u32).min(connections),
+            idle_connections: (self.up_to("DB_MAX_IDLE_CONNS", 0, 64) as u32).min(connections),
             connection_lifetime: self.duration("DB_CONN_MAX_LIFETIME"),
             connection_idle: self.duration("DB_CONN_MAX_IDLE_TIME"),
             azure_auth,
@@ -153,9 +153,10 @@ impl Reader<'_> {
         let value = self.text("DB_POSTGRES_PARTITIONING");
         match value.trim().to_ascii_lowercase().as_str() {
             "daily" => {}
-            "none" => self.mistakes.push(
-                "DB_POSTGRES_PARTITIONING: `none` cannot be had: data is deleted by dropping the partition of a day; \
-                 unset it, or set daily"
+            // The predecessor's word for rows that are deleted one by one: how they are kept, and nothing of what is kept.
+            "none" => self.warnings.push(
+                "DB_POSTGRES_PARTITIONING: `none` has no effect: data is always kept in a partition for each day, and deleted by \
+                 dropping it"
                     .into(),
             ),
             _ => self.mistake("DB_POSTGRES_PARTITIONING", &value, &"is not daily"),
@@ -294,10 +295,38 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_stops_the_start() {
-        assert!(mistake(&[("DB_POSTGRES_PARTITIONING", "none")]).contains("partition of a day"));
         assert!(mistake(&[("DB_POSTGRES_PARTITIONING", "hourly")]).contains("is not daily"));
         assert!(mistake(&[("DATA_DISK_BUDGET_MB", "63")]).contains("neither 0 nor from 64"));
         assert!(mistake(&[("DB_CONN_MAX_LIFETIME", "1 hour")]).contains("such as 1h"));
+    }
+
+    #[test]
+    fn what_the_predecessor_took_is_told_and_does_not_stop_the_start() {
+        for (name, value, shown, told) in [
+            ("DB_POSTGRES_PARTITIONING", "none", "none", "a partition for each day"),
+            ("DB_MAX_OPEN_CONNS", "200", "64", "200 is taken for 64"),
+            ("DB_MAX_IDLE_CONNS", "100", "64", "100 is taken for 64"),
+            ("GRAPHRAG_MAX_SPANS_PER_TENANT", "-1", "2000000", "there is always a bound, 2000000"),
+        ] {
+            let loaded = Config::load(&Environment::of_pairs([(name, value)]));
+            let loaded = loaded.unwrap_or_else(|mistakes| panic!("{name}: {mistakes:?}"));
+            let warnings = loaded.warnings;
+            assert!(warnings.len() == 1 && warnings[0].starts_with(name), "{warnings:?}");
+            assert!(warnings[0].contains(told), "{warnings:?}");
+            let effective = loaded.effective.iter().find(|(other, ..)| *other == name).unwrap();
+            assert_eq!(effective.1, shown, "{name}");
+        }
+        let config = load(&[("DB_MAX_OPEN_CONNS", "65"), ("DB_MAX_IDLE_CONNS", "65")]).unwrap();
+        assert_eq!((config.readers, config.storage.idle_connections), (64, 64));
+        for (name, value) in [
+            ("DB_MAX_OPEN_CONNS", "0"),
+            ("DB_MAX_OPEN_CONNS", "-1"),
+            ("DB_MAX_IDLE_CONNS", "many"),
+            ("GRAPHRAG_MAX_SPANS_PER_TENANT", "9999"),
+            ("GRAPHRAG_MAX_SPANS_PER_TENANT", "50000001"),
+        ] {
+            assert!(mistake(&[(name, value)]).starts_with(name));
+        }
     }
 
     #[test]

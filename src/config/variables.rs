@@ -29,7 +29,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "APP_ENV",
                 "development",
-                "`development` or `production`. Production refuses to start without API_KEY, and on SQLite unless OTELCONTEXT_ALLOW_SQLITE_PROD=true.",
+                "`development` or `production`. Production refuses to start where no key is asked for (API_KEY, API_TENANT_KEYS_FILE or AUTH_TRUST_EXTERNAL) unless OTELCONTEXT_ALLOW_INSECURE=true, and on SQLite unless OTELCONTEXT_ALLOW_SQLITE_PROD=true. It warns where BIND_ADDR is beyond loopback and nothing encrypts the ports.",
             ),
             variable(
                 "LOG_LEVEL",
@@ -39,7 +39,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "BIND_ADDR",
                 "127.0.0.1",
-                "Address that all ports listen on. An address other than loopback is refused without API_KEY unless OTELCONTEXT_ALLOW_INSECURE=true.",
+                "Address that all ports listen on. An address other than loopback is refused without API_KEY, API_TENANT_KEYS_FILE or AUTH_TRUST_EXTERNAL unless OTELCONTEXT_ALLOW_INSECURE=true.",
             ),
             variable("GRPC_PORT", "4317", "Port of OTLP/gRPC, 0 to 65535; 0 picks a free one."),
             variable("OTLP_HTTP_PORT", "4318", "Port of OTLP/HTTP, 0 to 65535; 0 picks a free one."),
@@ -61,7 +61,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "OTELCONTEXT_ALLOW_INSECURE",
                 "false",
-                "`true` lets the server listen beyond loopback without any key.",
+                "`true` lets the server listen beyond loopback, and start with APP_ENV=production, without any key.",
             ),
         ],
     ),
@@ -87,12 +87,12 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "DB_MAX_OPEN_CONNS",
                 "4",
-                "Connections that answer questions, 1 to 64; writing always has one of its own.",
+                "Connections that answer questions, 1 to 64; more are taken for 64. Writing always has one of its own.",
             ),
             variable(
                 "DB_MAX_IDLE_CONNS",
                 "2",
-                "Connections to Postgres that stay open when idle, 0 to 64 and at most DB_MAX_OPEN_CONNS.",
+                "Connections to Postgres that stay open when idle, 0 to 64 and at most DB_MAX_OPEN_CONNS; more are taken for as many.",
             ),
             variable(
                 "DB_CONN_MAX_LIFETIME",
@@ -117,7 +117,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "DB_POSTGRES_PARTITIONING",
                 "daily",
-                "`daily`: data is kept in a partition for each day and deleted by dropping it. There is no other way.",
+                "`daily`: data is kept in a partition for each day and deleted by dropping it. There is no other way: `none` warns and has no effect.",
             ),
             variable(
                 "DB_PARTITION_LOOKAHEAD_DAYS",
@@ -429,12 +429,12 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "MCP_ALLOWED_HOSTS",
                 "",
-                "Host names beyond loopback under which MCP may be asked, and the API where no key is required, separated by commas; `*` for any.",
+                "Names and addresses beyond loopback under which agents reach MCP, and names of the API where no key is required, separated by commas: otel.internal, 10.0.0.7, or otel.internal:8080 for that port alone; `*` for any. Requests under others are answered with 403.",
             ),
             variable(
                 "MCP_ALLOWED_ORIGINS",
                 "",
-                "Browser origins beyond loopback that may ask MCP, and the API where no key is required, separated by commas, such as https://ops.example.com.",
+                "Origins of browser pages beyond loopback that may ask MCP, and the API where no key is required, separated by commas, such as https://ops.example.com. Others are answered with 403.",
             ),
         ],
     ),
@@ -465,7 +465,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "GRAPHRAG_MAX_SPANS_PER_TENANT",
                 "2000000",
-                "Spans remembered, over all tenants, to join children to parents without asking the database, 10000 to 50000000. Older ones are looked up.",
+                "Spans remembered, over all tenants, to join children to parents without asking the database, 10000 to 50000000. Older ones are looked up. A negative number, which sets no bound in the predecessor, warns and takes the default.",
             ),
         ],
     ),
