@@ -50,6 +50,7 @@ pub use self::error::{Bound, Error};
 pub use self::format::{BODY_BYTES_MAX, Prepared};
 pub use self::recovery::{COPIES_MAX, QUARANTINED_MAX, Quarantined, Recovery};
 pub use self::replay::Replay;
+pub use self::space::Left;
 use self::state::Shared;
 use self::writer::{Sealed, Start, Writer};
 use crate::model::batch::Signal;

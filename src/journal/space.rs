@@ -1,11 +1,12 @@
 //! The room that is left on the volume, and when there is too little of it to take more.
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::disk::Disk;
+use super::disk::{Disk, FileSystem};
 
 /// How often the volume is looked at while there is something to write or too little room.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,6 +20,33 @@ pub(super) struct Room {
     pub(super) free: u64,
     /// The whole volume.
     pub(super) whole: u64,
+}
+
+impl Room {
+    /// The least that has to stay free where `free_min` bytes are asked for.
+    fn least(self, free_min: u64) -> u64 {
+        free_min.min(self.whole / SHARE_MAX)
+    }
+}
+
+/// What is left on a volume, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// What this process may still write.
+    pub free: u64,
+    /// The least that has to stay free: below it a journal there takes nothing new.
+    pub least: u64,
+}
+
+impl Left {
+    /// Looks at the volume of `directory`, where a journal is to leave `free_min` bytes free.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn on(directory: &Path, free_min: u64) -> io::Result<Self> {
+        let room = FileSystem.room(directory)?;
+        Ok(Self { free: room.free, least: room.least(free_min) })
+    }
 }
 
 /// Watches that enough room is left for what else the server has to write: a full disk would stop the database that has to
@@ -51,8 +79,8 @@ impl Watch {
             return None;
         }
         self.looked = Some(now);
-        let Room { free, whole } = disk.room(directory).ok()?;
-        let least = self.free_min.min(whole / SHARE_MAX);
+        let room = disk.room(directory).ok()?;
+        let (free, least) = (room.free, room.least(self.free_min));
         let enough = if self.is_short { least + least / 4 } else { least };
         let is_short = free < enough;
         let has_changed = is_short != self.is_short;

@@ -59,6 +59,16 @@ pub enum Error {
         /// The newest schema of this release.
         known: i64,
     },
+    /// Somebody else's tables have the names of those that would be made.
+    #[error(
+        "the table `{table}` is there already, and this program did not make it: name another database, or on Postgres one \
+         with a schema of its own in search_path. The SQLite file of the older program in Go is no place for this one: leave \
+         DB_DSN out, and take over what it holds with `otelcontext import --predecessor FILE`"
+    )]
+    Foreign {
+        /// The first of them.
+        table: String,
+    },
     /// The schema cannot be brought up to date.
     #[error("cannot migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -212,6 +222,7 @@ impl Error {
             | Self::Library { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
+            | Self::Foreign { .. }
             | Self::Migrate(_)
             | Self::Slow { .. }
             | Self::Damaged(_)

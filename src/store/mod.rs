@@ -16,8 +16,9 @@
 //! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
 //! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
 //! [`retire`] (giving up what is old), [`snapshot`] (a copy of the file), [`relocate`] (a move to another database),
-//! `catalog` and [`schema`] (what the database says about itself), `connection`, `pool`, `sql`, `row` and `values`
-//! (either database as one), `sqlite` and `postgres` (what only one of them has), [`error`].
+//! `catalog` and [`schema`] (what the database says about itself), [`examine`] (whether a server could work there),
+//! `connection`, `pool`, `sql`, `row` and `values` (either database as one), `sqlite` and `postgres` (what only one of them
+//! has), [`error`].
 //!
 //! Its one handle is [`Store`].
 
@@ -30,6 +31,7 @@ mod connection;
 pub mod day;
 mod dictionaries;
 pub mod error;
+pub mod examine;
 mod filters;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

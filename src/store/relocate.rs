@@ -182,11 +182,16 @@ fn refused(error: Error) -> Error {
     }
 }
 
-/// Refuses a database that has rows.
-async fn check_empty(target: &mut Connection) -> Result<(), Error> {
+/// The names of all tables; of those that are kept by day, the one that stands for all days.
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
     let of_days = Family::ALL.into_iter().flat_map(|family| family.tables()).map(|kept| kept.parent);
     let whole = WHOLE.iter().map(|moving| moving.table.name);
-    for table in whole.chain(["partitions", "promoted", "applied"]).chain(of_days) {
+    whole.chain(["partitions", "promoted", "applied"]).chain(of_days)
+}
+
+/// Refuses a database that has rows.
+async fn check_empty(target: &mut Connection) -> Result<(), Error> {
+    for table in tables() {
         let sql = target.sql(format!("SELECT 1 FROM {table} LIMIT 1"));
         if target.first(sql, |row| row.get::<i64>(0)).await?.is_some() {
             return Err(Refusal::NotEmpty { table }.into());

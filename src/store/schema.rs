@@ -6,7 +6,7 @@ use super::connection::{Borrowed, Connection};
 use super::error::Error;
 use super::options::{Database, Options};
 use super::sql::Dialect;
-use super::{Store, catalog};
+use super::{Store, catalog, relocate};
 
 static ON_SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static ON_POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -72,6 +72,9 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
     if found > known {
         return Err(Error::Newer { found, known });
     }
+    if found == 0 {
+        check_names(connection).await?;
+    }
     if found < known && !automigrate {
         return Err(Error::Older { found, known });
     }
@@ -88,6 +91,41 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
 /// The number of the newest migration of this release.
 pub(super) fn known(dialect: Dialect) -> i64 {
     of(dialect).iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Refuses a database to which no migration was applied and that has a table by one of our names all the same.
+pub(super) async fn check_names(connection: &mut Connection) -> Result<(), Error> {
+    let names = names();
+    let text = match connection.dialect() {
+        Dialect::Sqlite => {
+            format!("SELECT name FROM sqlite_schema WHERE lower(name) IN ({names}) ORDER BY 1")
+        }
+        // A table is made in the first schema of search_path; those of other schemas are not in its way.
+        Dialect::Postgres => format!(
+            "SELECT class.relname::text FROM pg_class AS class JOIN pg_namespace AS place ON place.oid = class.relnamespace \
+             WHERE place.nspname = current_schema() AND class.relname::text IN ({names}) ORDER BY 1"
+        ),
+    };
+    let table = connection.first(connection.sql(text), |row| row.get::<String>(0)).await?;
+    // Somebody may have migrated it since it was looked at.
+    if let Some(table) = table
+        && highest(connection).await? == 0
+    {
+        return Err(Error::Foreign { table });
+    }
+    Ok(())
+}
+
+/// The names of our tables, as a list in SQL.
+pub(super) fn names() -> String {
+    let quoted: Vec<String> = relocate::tables().map(|name| format!("'{name}'")).collect();
+    quoted.join(", ")
+}
+
+/// How many migrations a database lacks whose newest is `found`.
+pub(super) fn pending(dialect: Dialect, found: i64) -> usize {
+    let known = of(dialect).iter().filter(|migration| migration.migration_type.is_up_migration());
+    known.filter(|migration| migration.version > found).count()
 }
 
 fn migrations(database: &Database) -> &'static Migrator {

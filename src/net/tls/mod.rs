@@ -127,6 +127,21 @@ impl Encryption {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// When the certificate that [`Encryption::open`] would use now ends, in seconds since 1970; none where it would make one.
+    /// Writes nothing.
+    ///
+    /// # Errors
+    /// When one that is there cannot be used now, or the roots of clients cannot.
+    pub fn look(options: &Options, now: i64) -> Result<Option<i64>, Error> {
+        if let Some(pair) = Pair::there(options, now)? {
+            return pair.load(now).map(|(_, expires)| Some(expires));
+        }
+        if let Some(roots) = &options.client_roots {
+            pair::verifier(roots, Arc::new(rustls::crypto::ring::default_provider()))?;
+        }
+        Ok(None)
+    }
+
     /// Looks whether another certificate is there, and renews one of the server's own before it ends.
     pub fn refresh(&self, now: i64) -> Refreshed {
         let shared = &*self.shared;

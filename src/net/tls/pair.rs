@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, crypto};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -39,6 +41,18 @@ impl Pair {
         }
     }
 
+    /// The files that [`Pair::of`] would leave as they are; none where it would make some. Writes nothing.
+    pub(super) fn there(options: &Options, now: i64) -> Result<Option<Self>, Error> {
+        match &options.source {
+            Source::Files { .. } => Self::of(options, now).map(Some),
+            Source::SelfSigned { folder, names } => {
+                let client_roots = options.client_roots.clone();
+                let kept = selfsigned::kept(folder, names, now)?;
+                Ok(kept.map(|(chain, key)| Self { chain, key, client_roots }))
+            }
+        }
+    }
+
     /// The state of the files.
     pub(super) fn stamp(&self) -> Stamp {
         let files = [Some(&self.chain), Some(&self.key), self.client_roots.as_ref()];
@@ -61,19 +75,25 @@ impl Pair {
             .map_err(|error| unusable(&error))?;
         let config = match &self.client_roots {
             None => config.with_no_client_auth(),
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for root in certificates(path)? {
-                    roots.add(root).map_err(|error| content(path, error))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                config.with_client_cert_verifier(verifier.build().map_err(|error| content(path, error))?)
-            }
+            Some(path) => config.with_client_cert_verifier(verifier(path, provider)?),
         };
         let mut config = config.with_single_cert(chain, key).map_err(|error| unusable(&error))?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok((Arc::new(config), expires))
     }
+}
+
+/// What checks the certificates of clients against the roots in the PEM file at `path`.
+pub(super) fn verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(path)? {
+        roots.add(root).map_err(|error| content(path, error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.build().map_err(|error| content(path, error))
 }
 
 #[cfg(unix)]

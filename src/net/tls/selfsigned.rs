@@ -24,28 +24,51 @@ const BEFORE: i64 = 3_600;
 
 /// The files of the certificate and its key in `folder`, made or renewed where that is due. The key stays the same.
 pub(super) fn keep(folder: &Path, names: &[String], now: i64) -> Result<(PathBuf, PathBuf), Error> {
-    let (chain, key) = (folder.join("server.crt"), folder.join("server.key"));
+    let (chain, key) = files(folder);
     if is_good(&chain, names, now) && key.exists() {
         return Ok((chain, key));
     }
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source: io::Error| Error::File { path, source }
-    };
     make_private(folder).map_err(failed(folder))?;
-    let pair = match fs::read_to_string(&key) {
-        Ok(text) => KeyPair::from_pem(&text)
-            .map_err(|error| Error::Content { path: key.clone(), what: error.to_string() })?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+    let pair = match read_key(&key)? {
+        Some(pair) => pair,
+        None => {
             let pair = KeyPair::generate().map_err(unusable)?;
             write(folder, &key, &pair.serialize_pem(), 0o600).map_err(failed(&key))?;
             pair
         }
-        Err(error) => return Err(failed(&key)(error)),
     };
     let text = signed(&pair, names, now)?;
     write(folder, &chain, &text, 0o644).map_err(failed(&chain))?;
     Ok((chain, key))
+}
+
+/// The files that [`keep`] would leave as they are; none where it would make or renew the certificate. Writes nothing.
+pub(super) fn kept(folder: &Path, names: &[String], now: i64) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    let (chain, key) = files(folder);
+    if is_good(&chain, names, now) && key.exists() {
+        return Ok(Some((chain, key)));
+    }
+    read_key(&key).map(|_| None)
+}
+
+fn files(folder: &Path) -> (PathBuf, PathBuf) {
+    (folder.join("server.crt"), folder.join("server.key"))
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
+}
+
+/// The key in a file; none where there is no file.
+fn read_key(path: &Path) -> Result<Option<KeyPair>, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => KeyPair::from_pem(&text)
+            .map(Some)
+            .map_err(|error| Error::Content { path: path.to_owned(), what: error.to_string() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(path)(error)),
+    }
 }
 
 fn unusable(error: rcgen::Error) -> Error {

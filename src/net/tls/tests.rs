@@ -115,6 +115,29 @@ fn h2_what_cannot_be_used_now_is_refused_and_never_replaces_what_can() {
     assert_eq!((encryption.reloads()[0], encryption.reloads()[1]), (1, 7));
 }
 
+#[test]
+fn a_look_tells_what_a_start_would_use_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("tls");
+    let look = |options: &Options| Encryption::look(options, NOW);
+    assert_eq!(look(&own(&folder)).unwrap(), None);
+    assert!(!folder.exists(), "nothing is made");
+    let opened = Encryption::open(own(&folder), NOW).unwrap();
+    assert_eq!(look(&own(&folder)).unwrap(), Some(opened.expires()));
+    let before = fs::read(folder.join("server.crt")).unwrap();
+    assert_eq!(Encryption::look(&own(&folder), opened.expires() - 29 * DAY).unwrap(), None, "due");
+    assert_eq!(fs::read(folder.join("server.crt")).unwrap(), before, "nothing is renewed");
+    fs::write(folder.join("server.key"), "not PEM").unwrap();
+    assert!(Encryption::look(&own(&folder), opened.expires() - 29 * DAY).is_err());
+    let good = made(directory.path(), "good", (NOW - DAY, NOW + 9 * DAY));
+    assert_eq!(look(&good).unwrap(), Some(NOW + 9 * DAY));
+    let stale = made(directory.path(), "stale", (NOW - 9 * DAY, NOW - 1));
+    assert!(look(&stale).unwrap_err().to_string().contains("the certificate ended"));
+    let strangers =
+        Options { client_roots: Some("missing.crt".into()), ..own(&directory.path().join("other")) };
+    assert!(matches!(look(&strangers), Err(Error::File { .. })));
+}
+
 /// Shakes hands with `encryption` as a client that believes `roots` and shows `identity`; true where a byte comes through.
 async fn shakes(encryption: &Encryption, roots: &Path, identity: Option<(&Path, &Path)>) -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -86,6 +86,18 @@ impl File {
         self.reading().connect().await.map_err(self.opening())
     }
 
+    /// Opens a connection to a file that is there, as it is: one that could write, where that is allowed, and has changed nothing.
+    pub(in crate::store) async fn looking(&self) -> Result<SqliteConnection, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .foreign_keys(false)
+            .busy_timeout(LOCK_WAIT)
+            .disable_statement_logging();
+        let mut connection = options.connect().await.map_err(self.opening())?;
+        check_library(&mut connection).await?;
+        Ok(connection)
+    }
+
     /// Readers open the file for writing, as the write-ahead log asks, and are kept from doing so.
     pub(in crate::store) fn reading(&self) -> SqliteConnectOptions {
         self.connection()
