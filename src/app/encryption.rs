@@ -20,18 +20,23 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What encrypts the ports; none where nothing does.
 pub(super) fn open(config: &Config, clock: &Clock) -> Result<Option<Encryption>> {
-    let Some(wanted) = &config.encryption else { return Ok(None) };
+    let Some(options) = options(config) else { return Ok(None) };
+    if let Source::Files { key, .. } = &options.source {
+        warn_of_open_key(key);
+    }
+    Encryption::open(options, clock.now().seconds()).context("TLS").map(Some)
+}
+
+/// Where the certificate comes from; none where there is to be none.
+pub(super) fn options(config: &Config) -> Option<Options> {
+    let wanted = config.encryption.as_ref()?;
     let source = match &wanted.certificate {
-        Certificate::Files(chain, key) => {
-            warn_of_open_key(key);
-            Source::Files { chain: chain.clone(), key: key.clone() }
-        }
+        Certificate::Files(chain, key) => Source::Files { chain: chain.clone(), key: key.clone() },
         Certificate::SelfSigned(folder, names) => {
             Source::SelfSigned { folder: folder.clone(), names: names.clone() }
         }
     };
-    let options = Options { source, client_roots: wanted.client_roots.clone() };
-    Encryption::open(options, clock.now().seconds()).context("TLS").map(Some)
+    Some(Options { source, client_roots: wanted.client_roots.clone() })
 }
 
 /// Keys come from mounts whose modes not everybody chooses, so it is no reason not to start.

@@ -4,6 +4,7 @@
 //! [`Running::stop`] takes no new work, finishes what was accepted, and leaves the rest in the journal.
 
 mod access;
+pub mod checks;
 mod encryption;
 mod exports;
 mod follow;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::access::Access;
 use super::encryption::Encryption;
 use super::given_up::{NOT_YET, NOT_YET_BEGINNINGS};
 use super::intake::Intake;
+use super::letters::DeadLetters;
 use super::nearest;
 use super::origin::{Environment, Origin};
 use super::own_spans::OwnSpans;
@@ -25,16 +26,6 @@ pub enum Acknowledge {
     Durable,
     /// After it was handed to the operating system.
     Buffered,
-}
-
-/// Where dead letters are kept, and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is documented once, at its variable")]
-pub struct DeadLetters {
-    pub folder: PathBuf,
-    pub files_max: u64,
-    pub bytes_max: u64,
-    pub drops_oldest: bool,
 }
 
 /// The whole configuration; see [`variables`] for the meaning, unit and bounds of each value.
@@ -98,6 +89,11 @@ pub struct Loaded {
 /// Requests of the largest size that are held at once at least: as they come, unpacked, and decoded.
 const INFLIGHT_REQUESTS_MIN: usize = 3;
 
+/// The variable that a mistake begins with.
+fn variable_of(mistake: &str) -> &str {
+    mistake.split([':', ' ']).next().unwrap_or_default()
+}
+
 fn default_of(name: &str) -> &'static str {
     variables::all().find(|variable| variable.name == name).map_or("", |variable| variable.default)
 }
@@ -108,6 +104,18 @@ impl Config {
     /// # Errors
     /// All mistakes, one a line, each naming the variable and what would be right.
     pub fn load(environment: &Environment) -> Result<Loaded, Vec<String>> {
+        Self::load_and(environment, |_| Vec::new())
+    }
+
+    /// Reads everything, and has `look` find what else would stop a start. It looks also where there are mistakes: of a variable
+    /// that has one already nothing more is told.
+    ///
+    /// # Errors
+    /// All mistakes and what was found, one a line, each beginning with the name of its variable.
+    pub fn load_and(
+        environment: &Environment,
+        look: impl FnOnce(&Self) -> Vec<String>,
+    ) -> Result<Loaded, Vec<String>> {
         let mut reader = Reader {
             environment,
             mistakes: environment.problems().to_vec(),
@@ -137,6 +145,11 @@ impl Config {
                 warnings.push(format!("{name} has no effect: {what}"));
             } else if let Some(meant) = nearest::meant_by(name) {
                 warnings.push(format!("{name} is not a variable of otelcontext; did you mean {meant}?"));
+            }
+        }
+        for found in config.as_ref().map(look).unwrap_or_default() {
+            if !mistakes.iter().any(|mistake| variable_of(mistake) == variable_of(&found)) {
+                mistakes.push(found);
             }
         }
         match config {
@@ -220,18 +233,6 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
-    fn letters(&mut self, data_dir: &Path) -> DeadLetters {
-        DeadLetters {
-            folder: match self.text("DLQ_PATH").as_str() {
-                "" => data_dir.join("dlq"),
-                path => PathBuf::from(path),
-            },
-            files_max: self.number("DLQ_MAX_FILES", 0, 1_000_000),
-            bytes_max: self.number("DLQ_MAX_DISK_MB", 0, 1 << 20) << 20,
-            drops_oldest: self.one_of("DLQ_WHEN_FULL", &["wait", "drop_oldest"]) == "drop_oldest",
-        }
-    }
-
     /// Requests of one tenant that may wait beside others'.
     fn share(&mut self, queue_requests_max: usize) -> Option<usize> {
         match self.optional_number("INGEST_PIPELINE_PER_TENANT_CAP", 0, 1_000_000) {
@@ -437,6 +438,19 @@ mod tests {
             found.iter().any(|mistake| mistake.starts_with("HTTP_PORT: `80a` is not a port")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_is_found_beside_is_told_with_the_mistakes_and_no_variable_twice() {
+        let found = |pairs: &[(&str, &str)]| {
+            let environment = Environment::of_pairs(pairs.iter().copied());
+            let told = ["DATA_DIR: no", "HTTP_PORT: no", "DATA_DIR: no"].map(str::to_owned).to_vec();
+            Config::load_and(&environment, |_| told).err().unwrap_or_default()
+        };
+        assert_eq!(found(&[]), ["DATA_DIR: no", "HTTP_PORT: no"]);
+        let told = found(&[("HTTP_PORT", "x")]);
+        assert!(told.len() == 2 && told[0].starts_with("HTTP_PORT: `x`"), "{told:?}");
+        assert_eq!(told[1], "DATA_DIR: no");
     }
 
     #[test]

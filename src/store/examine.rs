@@ -59,7 +59,7 @@ pub enum Obstacle {
     /// Partitions of a table cannot be made.
     #[error(
         "the table {table} belongs to another role, and only its owner makes partitions of it: log in as that role, or run \
-             REASSIGN OWNED BY it TO {role}"
+         REASSIGN OWNED BY it TO {role}"
     )]
     Owner {
         /// Who logs in.

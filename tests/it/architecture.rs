@@ -77,7 +77,7 @@ const HOMES: &[(&str, &str)] = &[
     ("prometheus_client", "vitals"),
     ("rcgen", "net"),
     ("reqwest", "cli"),
-    ("rustix", "journal transfer threads"),
+    ("rustix", "journal transfer threads app"),
     ("rmcp", ""),
     ("rustls", "net store"),
     ("serde", "api"),
