@@ -3,18 +3,12 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::app::storage;
-use crate::config::Config;
-
 use super::Ending;
 
-/// Prints every mistake at once, or the effective configuration with the origin of each value.
+/// Prints every mistake at once and what else a start would fail on, or the effective configuration with the origin of each
+/// value.
 pub(super) fn run(as_json: bool) -> Result<Ending> {
-    let outcome = Config::load(&super::environment()).and_then(|loaded| {
-        // What only whoever logs in can tell of the address of the database.
-        let database = storage::database(&loaded.config);
-        database.map(|_| loaded).map_err(|error| vec![format!("{error:#}")])
-    });
+    let outcome = super::of_server(&super::environment());
     if as_json {
         let value = match &outcome {
             Ok(loaded) => json!({

@@ -26,6 +26,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::app::checks;
+use crate::clock::Clock;
 use crate::config::{Config, Driver, Environment, Loaded};
 use crate::store::Store;
 use crate::threads::{self, Rank};
@@ -149,11 +151,18 @@ pub fn run() -> ExitCode {
 
 /// Loads the configuration of this process; prints every mistake where there are any.
 fn loaded(environment: &Environment) -> Result<Loaded, Ending> {
-    Config::load(environment).map_err(|mistakes| {
-        eprintln!("otelcontext: the configuration has {} mistakes:", mistakes.len());
-        mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
-        Ending::CheckFailed
-    })
+    Config::load(environment).map_err(|mistakes| refused(&mistakes))
+}
+
+fn refused(mistakes: &[String]) -> Ending {
+    eprintln!("otelcontext: the configuration has {} mistakes:", mistakes.len());
+    mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
+    Ending::CheckFailed
+}
+
+/// Loads the configuration of a server: errs with every mistake, and with what else its start would fail on.
+fn of_server(environment: &Environment) -> Result<Loaded, Vec<String>> {
+    Config::load_and(environment, |config| checks::problems(config, &Clock::system()))
 }
 
 /// Refuses what copies a database file where the data is on a server.

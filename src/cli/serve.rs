@@ -22,9 +22,9 @@ pub(super) fn run() -> Result<Ending> {
     if let Some((point, _)) = environment.get("OTELCONTEXT_CRASH_AT") {
         fault::crash_at(point);
     }
-    let loaded = match super::loaded(&environment) {
+    let loaded = match super::of_server(&environment) {
         Ok(loaded) => loaded,
-        Err(ending) => return Ok(ending),
+        Err(mistakes) => return Ok(super::refused(&mistakes)),
     };
     log::start(log::Options { level: loaded.config.log_level });
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
