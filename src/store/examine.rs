@@ -77,7 +77,7 @@ impl Store {
     /// When the database is there and cannot be read or written, is of a newer release, or has tables of somebody else by
     /// the names of ours.
     pub async fn examine(database: &Database) -> Result<Examined, Error> {
-        let Some(mut connection) = looking(database).await? else {
+        let Some(mut connection) = schema::looking(database).await? else {
             let pending = schema::pending(Dialect::Sqlite, 0);
             return Ok(Examined { is_there: false, pending, obstacles: Vec::new() });
         };
@@ -85,15 +85,6 @@ impl Store {
         // Best effort: either database also notices when a connection just ends.
         let _ = connection.close().await;
         examined
-    }
-}
-
-/// A connection to a database that is there.
-async fn looking(database: &Database) -> Result<Option<Connection>, Error> {
-    match database {
-        Database::Sqlite(file) if !file.path.exists() => Ok(None),
-        Database::Sqlite(file) => Ok(Some(file.looking().await?.into())),
-        Database::Postgres(_) => database.reader().await.map(Some),
     }
 }
 
@@ -219,6 +210,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         let is_told = |error: Error| matches!(error, Error::Foreign { table } if table == "Spans");
         assert!(is_told(examine(&path).await.unwrap_err()));
+        assert!(is_told(Store::applied_at(&Options::at(&path)).await.unwrap_err()));
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let refused = Store::open(Options::at(&path)).await.unwrap_err();
         assert!(refused.to_string().contains("import --predecessor"), "{refused}");

@@ -29,7 +29,7 @@ impl Store {
     /// # Errors
     /// When the database is there and cannot be read.
     pub async fn migrations(database: &Database) -> Result<Vec<Migration>, Error> {
-        let highest = match reading(database).await? {
+        let highest = match looking(database).await? {
             Some(mut connection) => {
                 let highest = highest(&mut connection).await?;
                 connection.close().await?;
@@ -52,11 +52,14 @@ impl Store {
     /// database yet.
     ///
     /// # Errors
-    /// When the database is there and cannot be read.
+    /// When the database is there and cannot be read, or is somebody else's.
     pub async fn applied_at(options: &Options) -> Result<u64, Error> {
-        let Some(mut connection) = reading(&options.database).await? else { return Ok(0) };
+        let Some(mut connection) = looking(&options.database).await? else { return Ok(0) };
         let applied = match highest(&mut connection).await? {
-            0 => 0,
+            0 => {
+                check_names(&mut connection).await?;
+                0
+            }
             _ => catalog::applied(&mut connection, &options.journal).await?,
         };
         connection.close().await?;
@@ -142,11 +145,12 @@ fn of(dialect: Dialect) -> &'static Migrator {
     }
 }
 
-/// A connection to a database that is there.
-async fn reading(database: &Database) -> Result<Option<Connection>, Error> {
+/// A connection to a database that is there, which may be anybody's: a file is left as it is.
+pub(super) async fn looking(database: &Database) -> Result<Option<Connection>, Error> {
     match database {
         Database::Sqlite(file) if !file.path.exists() => Ok(None),
-        _ => database.reader().await.map(Some),
+        Database::Sqlite(file) => Ok(Some(file.looking().await?.into())),
+        Database::Postgres(_) => database.reader().await.map(Some),
     }
 }
 

@@ -13,6 +13,7 @@ mod clients;
 mod config;
 mod conformance;
 mod crash;
+mod doctor;
 mod door;
 mod graph;
 mod investigations;

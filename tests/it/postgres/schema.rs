@@ -85,3 +85,55 @@ async fn an_address_may_be_written_in_keywords() {
     export(&server, "shop", &request("shop", vec![span(1, 1, None, "work", 2)])).await;
     server.settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_role_may_not_do_is_told_with_its_remedy_before_the_start() {
+    let kept = Kept::on_postgres();
+    let Kept::Postgres(name) = &kept else { unreachable!() };
+    let sql = |text: String| tokio::task::block_in_place(|| Postgres::shared().sql(name, &text));
+    let role = format!("guest_of_{name}");
+    sql(format!("CREATE ROLE {role} LOGIN PASSWORD 'hunter2'"));
+    sql(format!(
+        "REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    ));
+    sql("GRANT CREATE ON SCHEMA public TO otel".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let mut guest = variables(&kept, &[]);
+    for (name, value) in &mut guest {
+        if *name == "DB_DSN" {
+            *value = value.replace("otel:otel@", &format!("{role}:hunter2@"));
+        }
+    }
+    let told = async || program(folder.path(), &guest, &["doctor"]).await;
+    let (ok, said) = told().await;
+    assert!(!ok && said.contains(&format!("GRANT USAGE, CREATE ON SCHEMA public TO {role}")), "{said}");
+    assert!(said.contains(&format!("GRANT TEMPORARY ON DATABASE {name} TO {role}")), "{said}");
+
+    sql(format!("GRANT TEMPORARY ON DATABASE {name} TO {role}; GRANT CREATE ON SCHEMA public TO {role}"));
+    let (ok, said) = told().await;
+    assert!(ok && said.contains("no extension is needed"), "{said}");
+
+    let (ok, said) = program(folder.path(), &variables(&kept, &[]), &["migrate"]).await;
+    assert!(ok, "{said}");
+    sql(format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
+    let (ok, said) = told().await;
+    assert!(!ok && said.contains("belongs to another role"), "{said}");
+    assert!(!said.contains("hunter2"), "the address holds a password: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_somebody_else_are_refused_with_the_remedy() {
+    let kept = Kept::on_postgres();
+    let Kept::Postgres(name) = &kept else { unreachable!() };
+    let sql = |text: &str| tokio::task::block_in_place(|| Postgres::shared().sql(name, text));
+    sql("CREATE SCHEMA theirs; CREATE TABLE theirs.spans (id bigint); CREATE TABLE logs (id bigint)");
+    let said = refused(&kept, &[]).await;
+    assert!(said.contains("`logs`") && said.contains("name another database"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, said) = program(folder.path(), &variables(&kept, &[]), &["doctor"]).await;
+    assert!(!ok && said.contains("FAIL database: the table `logs`"), "{said}");
+    assert!(!folder.path().join("data").exists(), "nothing is made");
+    sql("DROP TABLE logs");
+    let (ok, said) = program(folder.path(), &variables(&kept, &[]), &["migrate"]).await;
+    assert!(ok, "a table in another schema is in nobody's way: {said}");
+}
