@@ -429,12 +429,12 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "MCP_ALLOWED_HOSTS",
                 "",
-                "Names and addresses beyond loopback under which agents reach MCP, and names of the API where no key is required, separated by commas: otel.internal, 10.0.0.7, or otel.internal:8080 for that port alone; `*` for any. Requests under others are answered with 403.",
+                "Names, beside `localhost` and every address, under which MCP may be asked, and the API where no key is required, separated by commas: otel.internal, or otel.internal:8080 for that port alone; `*` for any. Requests under others are answered with 403.",
             ),
             variable(
                 "MCP_ALLOWED_ORIGINS",
                 "",
-                "Origins of browser pages beyond loopback that may ask MCP, and the API where no key is required, separated by commas, such as https://ops.example.com. Others are answered with 403.",
+                "Origins of browser pages beyond loopback that may ask MCP, and the API where no key is required, separated by commas, such as https://ops.example.com, or https://ops.example.com:* for any port. Others are answered with 403.",
             ),
         ],
     ),
