@@ -1,24 +1,26 @@
 //! The templates of one service and the tree that finds them.
 //!
 //! A line walks from the root by its number of tokens and its leading tokens to a leaf, whose templates it is
-//! compared with. Among those that take the line as they are the most specific wins, then the oldest; so the
-//! answer follows from the texts alone, and the memory of recent lines may be dropped at any time.
+//! compared with. Among those that take the line as they are the most specific wins, then the oldest, by id; so the
+//! answer follows from the templates alone, and the memory of recent lines may be dropped at any time.
 //!
 //! Drain compares every token alike and so has to choose between "started" and "stopped" being one message and
 //! "user alice" and "user bob" being two. Here a line joins one template only when the two are much alike, and
 //! plain words weigh more than what may be a value; whether a place holds a value is told by how many templates
 //! differ in that place alone. When they are enough, all of them take any value there.
+//!
+//! Where there are too many, the template that was seen least recently goes for a new one. Its id is remembered with its
+//! text for as long as there is room: when a line has that very text again, it is the same template.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
 
-use super::tokens::{Token, Tokens};
+use super::fit::{Bar, Fit, Pattern};
+use super::tokens::{Token, Tokens, fingerprint};
 use super::{Options, Template, VARIABLE};
 
-/// A plain word that differs counts as much as this many other tokens: it is seldom a value.
-const WORD_WEIGHT: usize = 3;
 /// How many values at one place show that it is a variable, by how many words stand beside it: the less a line
 /// says otherwise, the more it takes.
 const fn values_needed(words: usize) -> usize {
@@ -29,9 +31,15 @@ const fn values_needed(words: usize) -> usize {
     }
 }
 
-/// Masked lines whose template is remembered, and the longest of them.
+/// Masked lines whose template is remembered.
 const RECENT_LINES_MAX: usize = 1_024;
-const RECENT_LINE_BYTES_MAX: usize = 512;
+/// Where a service is full, a new template takes the place of another once in so many lines. Lines that are never alike
+/// would otherwise each leave a row in the store for good.
+const LINES_PER_REPLACEMENT: u64 = 1_000;
+/// The share of a service's templates that may be replaced at once where that was not done for long.
+const SAVED_PART: usize = 4;
+/// Texts of templates that are gone, for each one that a service may have.
+const RETIRED_FOR_EACH: usize = 4;
 
 /// Which template a line belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +56,20 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     templates: Vec<Kept>,
+    /// Indexes whose template is gone.
+    free: Vec<usize>,
     places: HashMap<TemplateId, usize>,
     lengths: HashMap<usize, Node>,
-    /// The template that takes what no other does, once there are too many.
+    /// The template that takes what no other does, once there are too many. It stays.
     overflow: Option<usize>,
-    recent: HashMap<Box<[u8]>, usize>,
+    /// Recent lines, by the hash of their masked text. Texts with one hash would only be grouped together.
+    recent: HashMap<u128, usize>,
+    /// Templates that are gone, by the hash of their text.
+    retired: HashMap<u128, TemplateId>,
+    /// Goes on with every line.
+    now: u64,
+    /// When one more template may be replaced, if none had been saved up.
+    replaces_from: u64,
 }
 
 #[derive(Debug)]
@@ -63,17 +80,8 @@ struct Kept {
     first_text: Box<str>,
     sample: Box<str>,
     first_seen: UnixNanos,
-}
-
-/// What one token of a template takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pattern {
-    /// This token.
-    Word { hash: u64, key: Option<u64>, is_plain: bool },
-    /// Any value of this key.
-    Keyed(u64),
-    /// Anything.
-    Any,
+    /// When a line was last found to belong to it, by [`Group::now`].
+    seen: u64,
 }
 
 #[derive(Debug, Default)]
@@ -87,78 +95,157 @@ struct Node {
 impl Group {
     /// The template of a line; makes templates more general if that is what the line takes.
     pub(super) fn find(&mut self, tokens: &Tokens, options: &Options) -> Found {
-        if let Some(index) = self.recent.get(tokens.text()) {
-            return Found::Same(*index);
+        self.now += 1;
+        let hash = tokens.fingerprint();
+        if let Some(index) = self.recent.get(&hash).copied() {
+            self.see(index);
+            return Found::Same(index);
         }
         let line: Vec<Token> = tokens.texts().map(Token::of).collect();
-        let leaf = self.leaf(&line, options).map_or(&[][..], |leaf| &leaf.templates);
+        let found = self.compare(&line, options);
+        match &found {
+            Found::Same(index) => {
+                self.see(*index);
+                self.remember(hash, *index);
+            }
+            Found::MoreGeneral(wider) => {
+                wider.first().into_iter().for_each(|index| self.see(*index));
+                for index in wider {
+                    let patterns = self.templates[*index].tokens.iter_mut();
+                    patterns.zip(&line).for_each(|(pattern, token)| pattern.widen(token));
+                }
+                self.recent = HashMap::new();
+            }
+            Found::None => {}
+        }
+        found
+    }
+
+    /// Compares a line with the templates of its leaf.
+    fn compare(&self, line: &[Token], options: &Options) -> Found {
+        let leaf = self.leaf(line, options).map_or(&[][..], |leaf| &leaf.templates);
+        let mut bar = Bar { places_max: 1, similarity_min: options.similarity };
         let mut best: Option<(Fit, usize)> = None;
+        let mut near = Vec::new();
         for index in leaf {
-            let fit = Fit::of(&self.templates[*index].tokens, &line);
-            if best.is_none_or(|(other, _)| fit.is_better_than(other)) {
+            let Some(fit) = Fit::of(&self.templates[*index].tokens, line, bar) else { continue };
+            near.extend(fit.only_place().map(|place| (place, *index)));
+            if best.is_none_or(|best| self.is_better((fit, *index), best)) {
                 best = Some((fit, *index));
+                if fit.takes() {
+                    bar = Bar::TAKING;
+                }
             }
         }
-        let wider = match best {
-            Some((fit, index)) if fit.takes() => {
-                self.remember(tokens, index);
-                return Found::Same(index);
-            }
-            Some((fit, index)) if fit.similarity() >= options.similarity => vec![index],
-            _ => self.siblings(leaf, &line),
-        };
-        if !wider.is_empty() {
-            for index in &wider {
-                self.templates[*index]
-                    .tokens
-                    .iter_mut()
-                    .zip(&line)
-                    .for_each(|(pattern, token)| pattern.widen(token));
-            }
-            self.recent = HashMap::new();
-            return Found::MoreGeneral(wider);
-        }
-        match self.overflow.filter(|_| self.templates.len() >= options.templates_max_per_service) {
-            Some(index) => {
-                self.remember(tokens, index);
-                Found::Same(index)
-            }
-            None => Found::None,
+        match best {
+            Some((fit, index)) if fit.takes() => Found::Same(index),
+            Some((fit, index)) if fit.similarity() >= options.similarity => Found::MoreGeneral(vec![index]),
+            _ => match self.siblings(near) {
+                siblings if siblings.is_empty() => Found::None,
+                siblings => Found::MoreGeneral(siblings),
+            },
         }
     }
 
-    /// Adds a template of these tokens, or that of everything when there are too many. Returns its index.
+    fn is_better(&self, (fit, index): (Fit, usize), (other, known): (Fit, usize)) -> bool {
+        fit.is_better_than(other) || !other.is_better_than(fit) && self.id(index) < self.id(known)
+    }
+
+    /// Adds a template of these tokens. Returns its index.
     pub(super) fn add(
         &mut self,
-        tokens: &mut Tokens,
+        tokens: &Tokens,
         options: &Options,
         id: TemplateId,
         (sample, first_seen): (&str, UnixNanos),
     ) -> usize {
-        let index = self.templates.len();
-        if index >= options.templates_max_per_service {
-            tokens.read_template(VARIABLE, 1);
-        }
         let line: Vec<Token> = tokens.texts().map(Token::of).collect();
-        if matches!(line[..], [Token { is_variable: true, .. }]) {
-            self.overflow = Some(index);
-        }
-        self.leaf_or_new(&line, options).templates.push(index);
-        self.places.insert(id, index);
-        self.templates.push(Kept {
+        self.now += 1;
+        let kept = Kept {
             id,
             tokens: line.iter().map(Pattern::of).collect(),
             first_text: String::from_utf8_lossy(tokens.text()).into(),
             sample: sample.into(),
             first_seen,
-        });
+            seen: self.now,
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.templates[index] = kept;
+                index
+            }
+            None => {
+                self.templates.push(kept);
+                self.templates.len() - 1
+            }
+        };
+        if matches!(line[..], [Token { is_variable: true, .. }]) {
+            self.overflow = self.overflow.or(Some(index));
+        }
+        self.leaf_or_new(&line, options).templates.push(index);
+        self.places.insert(id, index);
+        self.retired.remove(&tokens.fingerprint());
         self.recent = HashMap::new();
         index
     }
 
+    /// Whether one more template may go for a new one; counts it as gone then.
+    pub(super) fn may_replace(&mut self, options: &Options) -> bool {
+        let saved = (options.templates_max_per_service / SAVED_PART).max(1) as u64;
+        let next = self.replaces_from.max(self.now).saturating_add(LINES_PER_REPLACEMENT);
+        let may = next <= self.now.saturating_add(saved.saturating_mul(LINES_PER_REPLACEMENT));
+        if may {
+            self.replaces_from = next;
+        }
+        may
+    }
+
+    /// Lets go of the template that was seen least recently. False where there is none but the one that stays.
+    pub(super) fn retire(&mut self, options: &Options) -> bool {
+        let places = self.places.values().copied().filter(|index| Some(*index) != self.overflow);
+        let seen = |index: &usize| (self.templates[*index].seen, self.id(*index));
+        let Some(index) = places.min_by_key(seen) else { return false };
+        let hash = fingerprint(self.text(index).as_bytes());
+        let kept = &mut self.templates[index];
+        let id = kept.id;
+        let (tokens, text) = (std::mem::take(&mut kept.tokens), std::mem::take(&mut kept.first_text));
+        kept.sample = Box::default();
+        let texts = text.split(' ').take(tokens.len());
+        let line: Vec<Token> = texts.map(|token| Token::of(token.as_bytes())).collect();
+        if let Some(leaf) = self.leaf_mut(&line, options) {
+            leaf.templates.retain(|other| *other != index);
+        }
+        self.places.remove(&id);
+        self.free.push(index);
+        if self.retired.len() >= options.templates_max_per_service.saturating_mul(RETIRED_FOR_EACH) {
+            self.retired.clear();
+        }
+        let oldest = self.retired.entry(hash).or_insert(id);
+        *oldest = id.min(*oldest);
+        self.recent = HashMap::new();
+        true
+    }
+
+    /// The id of a template that is gone and had the text of this line.
+    pub(super) fn retired(&self, tokens: &Tokens) -> Option<TemplateId> {
+        self.retired.get(&tokens.fingerprint()).copied()
+    }
+
+    /// The template that takes what no other does, where it is there already.
+    pub(super) const fn overflow(&self) -> Option<usize> {
+        self.overflow
+    }
+
     /// How many templates there are.
     pub(super) fn len(&self) -> usize {
-        self.templates.len()
+        self.places.len()
+    }
+
+    /// Where all templates are, the oldest first.
+    pub(super) fn indexes(&self) -> Vec<usize> {
+        let mut indexes: Vec<usize> = self.places.values().copied().collect();
+        indexes.sort_unstable_by_key(|index| self.id(*index));
+        indexes
     }
 
     /// Where the template with this id is.
@@ -198,31 +285,33 @@ impl Group {
         Template { id: kept.id, tenant, service, text: self.text(index), sample, first_seen: kept.first_seen }
     }
 
-    /// The templates that differ from the line in one place, the same for all, if that place shows enough values.
-    fn siblings(&self, leaf: &[usize], line: &[Token]) -> Vec<usize> {
+    /// Of templates that differ from a line in one place each, those that do in the same one, if that place shows enough
+    /// values; the oldest first.
+    fn siblings(&self, near: Vec<(usize, usize)>) -> Vec<usize> {
         let mut by_place: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
-        for index in leaf {
-            let template = &self.templates[*index].tokens;
-            let mut differing =
-                template.iter().zip(line).enumerate().filter(|(_, (pattern, token))| !pattern.takes(token));
-            if let (Some((place, _)), None) = (differing.next(), differing.next()) {
-                let words = template.iter().filter(|pattern| **pattern != Pattern::Any).count() - 1;
-                let (fewest, siblings) = by_place.entry(place).or_insert((words, Vec::new()));
-                *fewest = words.min(*fewest);
-                siblings.push(*index);
-            }
+        for (place, index) in near {
+            let patterns = self.templates[index].tokens.iter();
+            let words = patterns.filter(|pattern| **pattern != Pattern::Any).count() - 1;
+            let (fewest, siblings) = by_place.entry(place).or_insert((words, Vec::new()));
+            *fewest = words.min(*fewest);
+            siblings.push(index);
         }
         let enough = |(words, siblings): &(usize, Vec<usize>)| siblings.len() + 1 >= values_needed(*words);
-        by_place.into_values().find(enough).map(|(_, siblings)| siblings).unwrap_or_default()
+        let mut siblings =
+            by_place.into_values().find(enough).map(|(_, siblings)| siblings).unwrap_or_default();
+        siblings.sort_unstable_by_key(|index| self.id(*index));
+        siblings
     }
 
-    fn remember(&mut self, tokens: &Tokens, index: usize) {
-        if tokens.text().len() <= RECENT_LINE_BYTES_MAX {
-            if self.recent.len() >= RECENT_LINES_MAX {
-                self.recent.clear();
-            }
-            self.recent.insert(tokens.text().into(), index);
+    fn see(&mut self, index: usize) {
+        self.templates[index].seen = self.now;
+    }
+
+    fn remember(&mut self, hash: u128, index: usize) {
+        if self.recent.len() >= RECENT_LINES_MAX {
+            self.recent.clear();
         }
+        self.recent.insert(hash, index);
     }
 
     fn leaf(&self, line: &[Token], options: &Options) -> Option<&Node> {
@@ -230,6 +319,16 @@ impl Group {
         for token in line.iter().take(options.depth.saturating_sub(3)) {
             let child = node.children.get(&token.hash).filter(|_| token.is_word);
             node = child.or(node.others.as_deref())?;
+        }
+        Some(node)
+    }
+
+    /// The leaf to which [`Group::leaf_or_new`] led: branches are never taken away.
+    fn leaf_mut(&mut self, line: &[Token], options: &Options) -> Option<&mut Node> {
+        let mut node = self.lengths.get_mut(&line.len())?;
+        for token in line.iter().take(options.depth.saturating_sub(3)) {
+            let is_child = token.is_word && node.children.contains_key(&token.hash);
+            node = if is_child { node.children.get_mut(&token.hash)? } else { node.others.as_deref_mut()? };
         }
         Some(node)
     }
@@ -248,73 +347,89 @@ impl Group {
     }
 }
 
-impl Pattern {
-    fn of(token: &Token) -> Self {
-        match token.key {
-            _ if token.is_variable => Self::Any,
-            Some(key) if token.is_keyed_variable => Self::Keyed(key),
-            _ => Self::Word { hash: token.hash, key: token.key, is_plain: token.is_plain },
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 
-    fn takes(self, token: &Token) -> bool {
-        match self {
-            Self::Word { hash, .. } => token.hash == hash,
-            Self::Keyed(key) => token.key == Some(key),
-            Self::Any => true,
-        }
-    }
+    use super::*;
 
-    /// Becomes the least general pattern that also takes `token`.
-    fn widen(&mut self, token: &Token) {
-        if !self.takes(token) {
-            *self = match self {
-                Self::Word { key: Some(key), .. } if token.key == Some(*key) => Self::Keyed(*key),
-                _ => Self::Any,
-            };
-        }
-    }
-}
-
-/// How a line compares with a template. Values that both sides mask say nothing for or against.
-#[derive(Debug, Clone, Copy)]
-struct Fit {
-    /// Tokens that are the same word, or have the same key for any value.
-    same: usize,
-    /// Words that the template takes as a variable.
-    taken: usize,
-    /// What differs, by weight.
-    differing: usize,
-}
-
-impl Fit {
-    fn of(template: &[Pattern], line: &[Token]) -> Self {
-        let mut fit = Self { same: 0, taken: 0, differing: 0 };
-        for (pattern, token) in template.iter().zip(line) {
-            match pattern {
-                Pattern::Any => fit.taken += usize::from(!token.is_variable),
-                _ if pattern.takes(token) => fit.same += 1,
-                Pattern::Word { is_plain: true, .. } if token.is_plain => fit.differing += WORD_WEIGHT,
-                _ => fit.differing += 1,
+    /// Every comparison to its end, and siblings looked for one by one.
+    fn compared_plainly(group: &Group, line: &[Token], options: &Options) -> Found {
+        let leaf = group.leaf(line, options).map_or(&[][..], |leaf| &leaf.templates);
+        let whole = Bar { places_max: usize::MAX, similarity_min: 0.0 };
+        let mut best: Option<(Fit, usize)> = None;
+        for index in leaf {
+            let fit = Fit::of(&group.templates[*index].tokens, line, whole).unwrap();
+            if best.is_none_or(|best| group.is_better((fit, *index), best)) {
+                best = Some((fit, *index));
             }
         }
-        fit
-    }
-
-    fn takes(self) -> bool {
-        self.differing == 0
-    }
-
-    fn similarity(self) -> f64 {
-        self.same as f64 / (self.same + self.taken + self.differing).max(1) as f64
-    }
-
-    fn is_better_than(self, other: Self) -> bool {
-        match (self.takes(), other.takes()) {
-            // Of two that take the line, the one with more words is the more specific.
-            (true, true) => self.same > other.same,
-            (false, false) => self.similarity() > other.similarity(),
-            (takes, _) => takes,
+        match best {
+            Some((fit, index)) if fit.takes() => return Found::Same(index),
+            Some((fit, index)) if fit.similarity() >= options.similarity => {
+                return Found::MoreGeneral(vec![index]);
+            }
+            _ => {}
         }
+        let near = leaf.iter().filter_map(|index| {
+            let patterns = group.templates[*index].tokens.iter().zip(line).enumerate();
+            let mut differing = patterns.filter(|(_, (pattern, token))| !pattern.takes(token));
+            let (first, second) = (differing.next(), differing.next());
+            first.filter(|_| second.is_none()).map(|(place, _)| (place, *index))
+        });
+        match group.siblings(near.collect()) {
+            siblings if siblings.is_empty() => Found::None,
+            siblings => Found::MoreGeneral(siblings),
+        }
+    }
+
+    fn any_line() -> impl Strategy<Value = String> {
+        let rare = proptest::collection::vec(
+            proptest::sample::select(vec!["alice", "bob", "x-1", "a=b", "a=c", "17", "e0", "carol"]),
+            0..5,
+        );
+        // Long lines whose beginnings, or ends, are alike.
+        (rare, proptest::sample::select(vec![0, 1, 4, 30, 140]), proptest::bool::ANY).prop_map(
+            |(rare, length, is_first)| {
+                let words = std::iter::repeat_n("word", length);
+                let words: Vec<&str> = match is_first {
+                    true => rare.into_iter().chain(words).collect(),
+                    false => words.chain(rare).collect(),
+                };
+                words.join(" ")
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn comparing_no_further_than_it_matters_finds_the_same(
+            lines in proptest::collection::vec(any_line(), 1..80),
+            similarity in proptest::sample::select(vec![0.0, 0.3, 0.8, 1.0, f64::NAN]),
+        ) {
+            let options = Options { similarity, ..Options::default() };
+            let (mut group, mut tokens) = (Group::default(), Tokens::default());
+            for (line, id) in lines.iter().zip(1..) {
+                tokens.read(line, options.line_bytes_max, options.tokens_max);
+                let read: Vec<Token> = tokens.texts().map(Token::of).collect();
+                let expected = compared_plainly(&group, &read, &options);
+                prop_assert_eq!(group.compare(&read, &options), expected.clone(), "{}", line);
+                // Also where lines are remembered.
+                prop_assert_eq!(group.find(&tokens, &options), expected.clone(), "{}", line);
+                if expected == Found::None {
+                    group.add(&tokens, &options, TemplateId(id), (line.as_str(), UnixNanos(0)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_lines_are_remembered() {
+        let (options, mut tokens, mut group) = (Options::default(), Tokens::default(), Group::default());
+        tokens.read(&"word-by-word ".repeat(100), options.line_bytes_max, options.tokens_max);
+        assert_eq!(group.find(&tokens, &options), Found::None);
+        group.add(&tokens, &options, TemplateId(1), ("", UnixNanos(0)));
+        assert_eq!(group.find(&tokens, &options), Found::Same(0));
+        assert_eq!(group.recent.len(), 1);
     }
 }

@@ -3,13 +3,19 @@
 //!
 //! Promise: every line gets a template. A template's id never changes, though its text may become more general;
 //! what a line gets depends on the templates of its service alone, so a miner that was given all templates back
-//! with [`Miner::restore`] goes on as if it had never stopped. Memory is bounded by [`Options`] for each service.
+//! with [`Miner::restore`] goes on as if it had never stopped. Memory is bounded by [`Options`] for each service, each
+//! tenant and in all. At a bound the template that was seen least recently goes for a new one: of the service, or, where
+//! its tenant or all have too many, of the service that has most. Which one that is depends on the lines so far and on
+//! nothing else. A template that went keeps its id for as long as that is remembered; otherwise its next line begins
+//! another one with the same text, and who reads takes both for one.
 //!
 //! Never: reads a clock or the store, hands out ids by itself, or panics, whatever a line holds.
 //!
 //! Reading order: this file, `tokens` (a line to masked tokens in one pass), `mask` (which parts of a token are
-//! values), `group` (tree and templates of one service). The one handle is [`Miner`].
+//! values), `fit` (how a line compares with a template), `group` (tree and templates of one service). The one handle is
+//! [`Miner`].
 
+mod fit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod group;
@@ -44,8 +50,13 @@ pub struct Options {
     pub similarity: f64,
     /// Branches of one node by leading token; further tokens share a branch.
     pub children_max: usize,
-    /// Templates of one service; lines that match none of them then share the template `<*>`.
+    /// Templates of one service, beside `<*>`. A line that matches none of them then takes the place of one, once in a
+    /// thousand lines and a quarter of all at once; others share the template `<*>`.
     pub templates_max_per_service: usize,
+    /// The same for all services of one tenant.
+    pub templates_max_per_tenant: usize,
+    /// The same for all tenants.
+    pub templates_max: usize,
     /// Bytes of a line that are looked at.
     pub line_bytes_max: usize,
     /// Tokens of a line that are told apart; what follows is one variable.
@@ -59,6 +70,8 @@ impl Default for Options {
             similarity: 0.8,
             children_max: 100,
             templates_max_per_service: 2_000,
+            templates_max_per_tenant: 100_000,
+            templates_max: 500_000,
             line_bytes_max: 4_096,
             tokens_max: 128,
         }
@@ -99,26 +112,33 @@ pub struct Mined {
     /// What the line changed, empty for almost all lines. One line can make several templates more general at
     /// once, and some may have the same text from then on: lines they take get the oldest one's id.
     pub changes: Vec<Change>,
+    /// The line got `<*>` because there are too many templates.
+    pub overflowed: bool,
 }
 
 /// Mines templates. Used by one task; holds no lock.
 #[derive(Debug)]
 pub struct Miner {
     options: Options,
-    groups: HashMap<(TenantNumber, ServiceId), Group>,
+    groups: HashMap<Whose, Group>,
+    /// Templates of each tenant, and of all.
+    counts: HashMap<TenantNumber, usize>,
+    total: usize,
     /// Reused from line to line.
     tokens: Tokens,
 }
+
+type Whose = (TenantNumber, ServiceId);
 
 impl Miner {
     /// A miner without templates.
     pub fn new(options: Options) -> Self {
         let options = Options { tokens_max: options.tokens_max.max(1), ..options };
-        Self { options, groups: HashMap::new(), tokens: Tokens::default() }
+        Self { options, groups: HashMap::new(), counts: HashMap::new(), total: 0, tokens: Tokens::default() }
     }
 
-    /// Finds or makes the template of `line`, which was written at `at`. `next_id` is asked for an id, unique
-    /// among all that this miner holds, once for each new template and never otherwise.
+    /// Finds or makes the template of `line`, which was written at `at`. `next_id` is asked for an id, greater than those
+    /// of all templates before, once for each new template and never otherwise.
     pub fn mine(
         &mut self,
         tenant: TenantNumber,
@@ -127,34 +147,67 @@ impl Miner {
         at: UnixNanos,
         next_id: &mut impl FnMut() -> TemplateId,
     ) -> Mined {
-        let Self { options, groups, tokens } = self;
+        let Self { options, groups, tokens, .. } = self;
         tokens.read(line, options.line_bytes_max, options.tokens_max);
         let group = groups.entry((tenant, service)).or_default();
-        let (index, changes) = match group.find(tokens, options) {
-            Found::Same(index) => (index, Vec::new()),
+        match group.find(tokens, options) {
+            Found::Same(index) => Mined { template: group.id(index), changes: Vec::new(), overflowed: false },
             Found::MoreGeneral(changed) => {
                 let changes = changed.iter().map(|index| group.template(*index, tenant, service));
-                (changed[0], changes.map(Change::MoreGeneral).collect())
+                let changes = changes.map(Change::MoreGeneral).collect();
+                Mined { template: group.id(changed[0]), changes, overflowed: false }
             }
-            Found::None => {
-                let sample = tokens::cut(line, SAMPLE_BYTES_MAX.min(options.line_bytes_max));
-                let index = group.add(tokens, options, next_id(), (sample, at));
-                (index, vec![Change::New(group.template(index, tenant, service))])
-            }
-        };
-        Mined { template: group.id(index), changes }
+            Found::None => self.begin((tenant, service), line, at, next_id),
+        }
     }
 
-    /// Takes back a template from the store, before lines of its service are mined and in the order of the ids.
-    /// Afterwards the same lines get the same ids. A template whose id the service has already is skipped.
-    pub fn restore(&mut self, template: &Template) {
-        let Self { options, groups, tokens } = self;
-        let group = groups.entry((template.tenant, template.service)).or_default();
-        if group.index(template.id).is_none() {
-            tokens.read_template(&template.text, options.tokens_max);
-            let sample = tokens::cut(&template.sample, SAMPLE_BYTES_MAX);
-            group.add(tokens, options, template.id, (sample, template.first_seen));
+    /// Begins a template with the line whose tokens were read, or lets it have `<*>`.
+    fn begin(
+        &mut self,
+        whose: Whose,
+        line: &str,
+        at: UnixNanos,
+        next_id: &mut impl FnMut() -> TemplateId,
+    ) -> Mined {
+        let overflowed = self.is_full(whose) && !(self.may_replace(whose) && self.make_room(whose));
+        let (group, tokens) = (self.groups.entry(whose).or_default(), &mut self.tokens);
+        if overflowed {
+            if let Some(index) = group.overflow() {
+                return Mined { template: group.id(index), changes: Vec::new(), overflowed };
+            }
+            tokens.read_template(VARIABLE, 1);
         }
+        let known = group.retired(tokens);
+        let id = match known {
+            Some(id) => id,
+            None => next_id(),
+        };
+        let sample = tokens::cut(line, SAMPLE_BYTES_MAX.min(self.options.line_bytes_max));
+        let index = group.add(tokens, &self.options, id, (sample, at));
+        let (tenant, service) = whose;
+        // The store has a template that is found again.
+        let new = known.is_none().then(|| Change::New(group.template(index, tenant, service)));
+        self.count_one(tenant);
+        Mined { template: id, changes: new.into_iter().collect(), overflowed }
+    }
+
+    /// Takes back a template from the store, before lines of its service are mined; the one that was seen last comes last.
+    /// Afterwards the same lines get the same ids, where no more templates come than there may be. A template whose id the
+    /// service has already is skipped.
+    pub fn restore(&mut self, template: &Template) {
+        let whose = (template.tenant, template.service);
+        if self.groups.entry(whose).or_default().index(template.id).is_some() {
+            return;
+        }
+        if self.is_full(whose) && !self.make_room(whose) && template.text != VARIABLE {
+            return;
+        }
+        let Self { options, groups, tokens, .. } = self;
+        let group = groups.entry(whose).or_default();
+        tokens.read_template(&template.text, options.tokens_max);
+        let sample = tokens::cut(&template.sample, SAMPLE_BYTES_MAX);
+        group.add(tokens, options, template.id, (sample, template.first_seen));
+        self.count_one(template.tenant);
     }
 
     /// The text of a template as it is now; none for an unknown one.
@@ -163,11 +216,68 @@ impl Miner {
         Some(group.text(group.index(id)?))
     }
 
-    /// All templates of a service in the order in which they were made.
+    /// The templates of a service that are remembered, by id.
     pub fn templates(&self, tenant: TenantNumber, service: ServiceId) -> Vec<Template> {
         let group = self.groups.get(&(tenant, service));
-        let templates =
-            |group: &Group| (0..group.len()).map(|index| group.template(index, tenant, service)).collect();
+        let templates = |group: &Group| {
+            let indexes = group.indexes().into_iter();
+            indexes.map(|index| group.template(index, tenant, service)).collect()
+        };
         group.map(templates).unwrap_or_default()
+    }
+
+    /// Whether a new template of the service needs the place of another one.
+    fn is_full(&self, whose: Whose) -> bool {
+        self.of_service(whose) >= self.options.templates_max_per_service
+            || self.of_tenant(whose.0) >= self.options.templates_max_per_tenant
+            || self.total >= self.options.templates_max
+    }
+
+    /// Whether the service may replace a template now. One that is found again may always: the store has it.
+    fn may_replace(&mut self, whose: Whose) -> bool {
+        let Self { options, groups, tokens, .. } = self;
+        let group = groups.entry(whose).or_default();
+        group.retired(tokens).is_some() || group.may_replace(options)
+    }
+
+    /// Lets go of the template that was seen least recently: of the service itself where it is full, else of the service
+    /// that has most. False where nothing can go.
+    fn make_room(&mut self, whose: Whose) -> bool {
+        let whose = if self.of_service(whose) >= self.options.templates_max_per_service {
+            whose
+        } else if self.of_tenant(whose.0) >= self.options.templates_max_per_tenant {
+            self.largest_of(whose.0).unwrap_or(whose)
+        } else {
+            let largest = self.counts.iter().max_by_key(|(tenant, count)| (**count, **tenant));
+            largest.and_then(|(tenant, _)| self.largest_of(*tenant)).unwrap_or(whose)
+        };
+        let goes = self.groups.get_mut(&whose).is_some_and(|group| group.retire(&self.options));
+        if goes {
+            self.total -= 1;
+            if let Some(count) = self.counts.get_mut(&whose.0) {
+                *count -= 1;
+            }
+        }
+        goes
+    }
+
+    /// The service of a tenant that has most templates. Looks at all services; asked for new templates alone, and only
+    /// while the tenant, or all, have too many.
+    fn largest_of(&self, tenant: TenantNumber) -> Option<Whose> {
+        let own = self.groups.iter().filter(|(whose, _)| whose.0 == tenant);
+        own.max_by_key(|(whose, group)| (group.len(), **whose)).map(|(whose, _)| *whose)
+    }
+
+    fn of_service(&self, whose: Whose) -> usize {
+        self.groups.get(&whose).map_or(0, Group::len)
+    }
+
+    fn of_tenant(&self, tenant: TenantNumber) -> usize {
+        self.counts.get(&tenant).copied().unwrap_or_default()
+    }
+
+    fn count_one(&mut self, tenant: TenantNumber) {
+        self.total += 1;
+        *self.counts.entry(tenant).or_default() += 1;
     }
 }

@@ -117,20 +117,98 @@ fn hostile_lines_are_bounded() {
     assert!(bench.stored.iter().all(|template| template.text.len() <= 4_096 + 8));
     assert!(bench.stored.iter().all(|template| template.sample.len() <= SAMPLE_BYTES_MAX));
     assert!(bench.stored[1].text.ends_with("x <*>") && bench.stored[1].text.split(' ').count() == 128);
-    for number in 0..500_u32 {
-        // Letters only, so that nothing is masked, and nothing in common.
-        let word: String = number.to_string().bytes().map(|digit| char::from(digit + 50)).collect();
-        bench.mine(&[word.as_str(), &word, &word].join(" "));
+    for number in 0..500 {
+        bench.mine(&strange(number));
     }
     // The first line was one long value, so its template takes what is too much.
-    assert_eq!(bench.stored.len(), 20);
+    assert_eq!(bench.stored.len(), 20 + 5, "a quarter takes the place of others");
+    assert_eq!(bench.miner.templates(TENANT, SERVICE).len(), 20);
     assert_eq!(bench.stored[0].text, "<*>");
-    let mut restarted = bench.restarted(options);
-    assert_eq!(restarted.mine("none like this"), TemplateId(1));
-    assert_eq!(restarted.stored.len(), 20);
+    assert_eq!(bench.mine("none like this"), TemplateId(1));
     let mut other = Bench::new(Options { templates_max_per_service: 1, ..options });
     let ids: Vec<_> = ["one line", "some other line", "", "yet another"].map(|line| other.mine(line)).into();
-    assert_eq!(ids, [1, 2, 2, 2].map(TemplateId));
+    assert_eq!(ids, [1, 2, 3, 3].map(TemplateId));
+    assert_eq!(other.text(""), "<*>");
+}
+
+/// Three words of letters alone, with nothing in common with those of other numbers.
+fn strange(number: usize) -> String {
+    let word: String = number.to_string().bytes().map(|digit| char::from(digit + 50)).collect();
+    [word.as_str(), &word, &word].join(" ")
+}
+
+#[test]
+fn a_full_service_lets_go_of_what_was_seen_least_recently() {
+    let options = Options { templates_max_per_service: 40, ..Options::default() };
+    let mut bench = Bench::new(options);
+    for number in 0..40 {
+        bench.mine(&strange(number));
+    }
+    assert_eq!(bench.mine(&strange(0)), TemplateId(1));
+    let failed = bench.mine("the disk has failed");
+    assert_eq!(failed, TemplateId(41), "a new line has room");
+    let held = bench.miner.templates(TENANT, SERVICE);
+    assert_eq!(held.len(), 40);
+    assert!(
+        held.iter().all(|template| template.id != TemplateId(2)),
+        "the second was seen before all others"
+    );
+    assert_eq!(bench.mine(&strange(0)), TemplateId(1));
+    assert_eq!(bench.mine(&strange(1)), TemplateId(2), "it is found again");
+    assert_eq!(bench.stored.len(), 41, "which makes no other one");
+    assert_eq!(bench.mine(&strange(1)), TemplateId(2));
+    assert_eq!(bench.mine("the disk has failed"), failed);
+}
+
+#[test]
+fn lines_that_are_never_alike_share_a_template_until_there_is_room() {
+    let options = Options { templates_max_per_service: 40, ..Options::default() };
+    let mut bench = Bench::new(options);
+    let mut number = 0;
+    let mut strangers = |bench: &mut Bench, count| {
+        for _ in 0..count {
+            bench.mine(&strange(number));
+            number += 1;
+        }
+    };
+    strangers(&mut bench, 100);
+    // A quarter may go at once; then there is `<*>` beside them.
+    assert_eq!(bench.stored.len(), 40 + 10 + 1);
+    strangers(&mut bench, 900);
+    assert_eq!(bench.stored.len(), 51);
+    strangers(&mut bench, 3_000);
+    let made = bench.stored.len() - 51;
+    assert!((2..=4).contains(&made), "{made} for about three thousand lines");
+    assert_eq!(bench.miner.templates(TENANT, SERVICE).len(), 41);
+}
+
+#[test]
+fn tenants_and_all_have_their_bounds() {
+    let options = Options { templates_max_per_tenant: 30, templates_max: 50, ..Options::default() };
+    let mut miner = Miner::new(options);
+    let mut last = 0;
+    let mut mine = |miner: &mut Miner, tenant, service, number| {
+        let mut next = || {
+            last += 1;
+            TemplateId(last)
+        };
+        miner.mine(TenantNumber(tenant), ServiceId(service), &strange(number), UnixNanos(1), &mut next)
+    };
+    let held =
+        |miner: &Miner, tenant, service| miner.templates(TenantNumber(tenant), ServiceId(service)).len();
+    for number in 0..20 {
+        mine(&mut miner, 1, 1, number);
+    }
+    for number in 0..15 {
+        assert!(!mine(&mut miner, 1, 2, number).overflowed);
+    }
+    assert_eq!((held(&miner, 1, 1), held(&miner, 1, 2)), (15, 15), "the larger one makes room");
+    for number in 0..30 {
+        assert!(!mine(&mut miner, 2, 3, number).overflowed);
+    }
+    let own = [held(&miner, 1, 1) + held(&miner, 1, 2), held(&miner, 2, 3)];
+    assert_eq!(own.iter().sum::<usize>(), 50);
+    assert!(own[0].abs_diff(own[1]) <= 1, "{own:?}: who has most makes room");
 }
 
 #[test]
@@ -140,6 +218,8 @@ fn odd_options_do_no_harm() {
         similarity: f64::NAN,
         children_max: 0,
         templates_max_per_service: 0,
+        templates_max_per_tenant: 0,
+        templates_max: 0,
         line_bytes_max: 0,
         tokens_max: 0,
     };
@@ -169,16 +249,14 @@ proptest! {
         before in proptest::collection::vec(any_line(), 0..120),
         after in proptest::collection::vec(any_line(), 0..60),
         depth in 3..5_usize,
-        templates_max_per_service in 3..60_usize,
         children_max in 1..5_usize,
     ) {
-        let options = Options { depth, templates_max_per_service, children_max, ..Options::default() };
+        let options = Options { depth, children_max, ..Options::default() };
         let mut bench = Bench::new(options);
         for line in &before {
             bench.mine(line);
         }
         prop_assert_eq!(&bench.miner.templates(TENANT, SERVICE), &bench.stored);
-        prop_assert!(bench.stored.len() <= templates_max_per_service + 1);
         let known = bench.stored.clone();
         let mut restarted = bench.restarted(options);
         for line in before.iter().chain(&after) {
@@ -189,6 +267,35 @@ proptest! {
             let now = bench.stored.iter().find(|other| other.id == template.id).unwrap();
             prop_assert_eq!((&now.sample, now.first_seen), (&template.sample, template.first_seen));
         }
+    }
+
+    #[test]
+    fn a_full_service_answers_by_its_lines_alone(
+        lines in proptest::collection::vec(any_line(), 0..200),
+        depth in 3..5_usize,
+        templates_max_per_service in 1..20_usize,
+        templates_max_per_tenant in 1..30_usize,
+    ) {
+        let options = Options { depth, templates_max_per_service, templates_max_per_tenant, ..Options::default() };
+        let (mut bench, mut other) = (Bench::new(options), Bench::new(options));
+        for line in &lines {
+            let id = bench.mine(line);
+            prop_assert_eq!(id, other.mine(line), "{}", line);
+            let held = bench.miner.templates(TENANT, SERVICE);
+            prop_assert!(held.len() <= templates_max_per_service.min(templates_max_per_tenant) + 1);
+            prop_assert!(held.iter().any(|template| template.id == id));
+            for template in held {
+                // Whoever reads the store finds the text, whether or not the template was gone meanwhile.
+                let stored = bench.stored.iter().find(|stored| stored.id == template.id).unwrap();
+                prop_assert_eq!(&stored.text, &template.text);
+            }
+        }
+        let mut restarted = bench.restarted(options);
+        for line in &lines {
+            restarted.mine(line);
+        }
+        let held = restarted.miner.templates(TENANT, SERVICE).len();
+        prop_assert!(held <= templates_max_per_service.min(templates_max_per_tenant) + 1);
     }
 
     #[test]

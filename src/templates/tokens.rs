@@ -1,5 +1,7 @@
 //! A line as masked tokens, in one pass.
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::{VARIABLE, mask};
 
 /// Units that belong to the number before them.
@@ -96,6 +98,11 @@ impl Tokens {
         &self.text
     }
 
+    /// Stands for the masked text.
+    pub(super) fn fingerprint(&self) -> u128 {
+        fingerprint(&self.text)
+    }
+
     /// The bytes of each token, in order.
     pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
         let mut from = 0;
@@ -174,6 +181,11 @@ fn is_plain(text: &[u8]) -> bool {
     let from = text.iter().position(|byte| !b"([{\"'".contains(byte)).unwrap_or(text.len());
     let to = text.iter().rposition(|byte| !b",.;:)]}\"'!?".contains(byte)).map_or(0, |at| at + 1);
     from < to && text[from..to].iter().all(u8::is_ascii_alphabetic)
+}
+
+/// Stands for a masked text, however long it is.
+pub(super) fn fingerprint(text: &[u8]) -> u128 {
+    xxh3_128(text)
 }
 
 /// The start of a text, at most `bytes_max` bytes of whole characters.
