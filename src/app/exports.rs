@@ -319,12 +319,12 @@ fn state_metrics(metrics: &Metrics, parts: &Exported) {
         Kind::Counter,
         move || graph.tenants().into_iter().map(|tenant| graph.counts(tenant).late as f64).sum(),
     );
-    let store = parts.store.clone();
+    let (store, pipeline) = (parts.store.clone(), parts.pipeline.clone());
     metrics.export_one(
         "cardinality_overflow",
-        "Names that went to an overflow entry because their tenant has too many.",
+        "Names, and log records by their template, that went to an overflow entry because there are too many.",
         Kind::Counter,
-        move || store.names().overflows() as f64,
+        move || (store.names().overflows() + pipeline.tally().overflowed_log_lines()) as f64,
     );
     let budget = parts.budget.clone();
     metrics.export_one(

@@ -315,8 +315,18 @@ impl<S: Keep> Applier<S> {
         }
         self.recall(&enriched).await;
         let (outcomes, mut cells) = self.join(&enriched, &requests).await;
-        let Enriched { mut spans, arrivals, logs, points, templates, observations, counted_only, left_out } =
-            enriched;
+        this.tally.overflowed_lines(enriched.overflowed);
+        let Enriched {
+            mut spans,
+            arrivals,
+            logs,
+            points,
+            templates,
+            observations,
+            counted_only,
+            left_out,
+            ..
+        } = enriched;
         this.tally.left_out(counted_only, left_out);
         let all_spans = spans.len();
         let places = fresh(&mut spans, &outcomes);

@@ -34,6 +34,8 @@ pub(super) struct Enriched {
     pub(super) observations: Vec<(TenantNumber, Observation)>,
     /// Log records that count in templates and observations and get no row.
     pub(super) counted_only: u64,
+    /// Log records that follow the template `<*>` because there are too many templates.
+    pub(super) overflowed: u64,
     /// Attributes that the rules left out.
     pub(super) left_out: LeftOut,
 }
@@ -44,6 +46,7 @@ pub(super) struct Lengths {
     rows: [usize; 3],
     observations: usize,
     counted_only: u64,
+    overflowed: u64,
 }
 
 impl Lengths {
@@ -59,6 +62,7 @@ impl Enriched {
             rows: [self.spans.len(), self.logs.len(), self.points.len()],
             observations: self.observations.len(),
             counted_only: self.counted_only,
+            overflowed: self.overflowed,
         }
     }
 
@@ -71,6 +75,7 @@ impl Enriched {
         self.points.truncate(points);
         self.observations.truncate(lengths.observations);
         self.counted_only = lengths.counted_only;
+        self.overflowed = lengths.overflowed;
     }
 }
 
@@ -85,7 +90,8 @@ pub(super) struct Enricher {
 }
 
 impl Enricher {
-    /// Continues from the templates the store has; `template_highest` is the highest id ever given.
+    /// Continues from templates that the store has, those that were seen last at the end; `template_highest` is the highest
+    /// id ever given.
     pub(super) fn new(rules: Rules, templates: Vec<TemplateRow>, template_highest: u32) -> Self {
         let mut miner = Miner::new(crate::templates::Options::default());
         for template in templates {
@@ -130,6 +136,7 @@ impl Enricher {
                 TemplateId(self.template_highest)
             };
             let mined = self.miner.mine(tenant, service, line, record.time, &mut next);
+            enriched.overflowed += u64::from(mined.overflowed);
             for change in mined.changes {
                 let (Change::New(template) | Change::MoreGeneral(template)) = change;
                 enriched.templates.push(TemplateRow {

@@ -29,6 +29,7 @@ pub struct Tally {
     attributes_not_allowed: AtomicU64,
     attributes_shortened: AtomicU64,
     overflowed_points: AtomicU64,
+    overflowed_lines: AtomicU64,
     sampled_out: AtomicU64,
     held: AtomicU64,
 }
@@ -87,6 +88,10 @@ impl Tally {
         self.overflowed_points.fetch_add(points, Ordering::Relaxed);
     }
 
+    pub(super) fn overflowed_lines(&self, records: u64) {
+        self.overflowed_lines.fetch_add(records, Ordering::Relaxed);
+    }
+
     pub(super) fn sampled(&self, held: u64, gone: u64) {
         self.held.store(held, Ordering::Relaxed);
         self.sampled_out.fetch_add(gone, Ordering::Relaxed);
@@ -116,6 +121,11 @@ impl Tally {
     /// Points whose series came after the last that is told apart, and that went to an overflow series.
     pub fn overflowed_points(&self) -> u64 {
         self.overflowed_points.load(Ordering::Relaxed)
+    }
+
+    /// Log records that share the template `<*>` because their service, their tenant or all have too many.
+    pub fn overflowed_log_lines(&self) -> u64 {
+        self.overflowed_lines.load(Ordering::Relaxed)
     }
 
     /// Items acknowledged since start.

@@ -1,43 +1,134 @@
-//! Log templates, for the miner to start from.
+//! Log templates: for the miner to start from, and by their ids for questions.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::NAMED_MAX;
 use super::columns::Columns;
+use super::rollups::RollupKind;
+use crate::fault::Kind;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
-use crate::model::time::UnixNanos;
+use crate::model::rollup::{COARSE_SECONDS, Subject};
+use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::error::Error;
+use crate::store::row::Row;
 use crate::store::rows::TemplateRow;
 
-/// Most templates of one answer: the miner holds fewer.
-pub const TEMPLATES_MAX: usize = 1_000_000;
+/// Templates that are read at a time.
+const TOGETHER: usize = 10_000;
+/// How far back templates count as seen lately.
+const LATELY: Duration = Duration::from_secs(2 * 86_400);
+
+/// The columns of a whole template.
+const WHOLE: &str = "id, tenant_id, service_id, text, sample, first_seen";
+/// Those of one without its sample.
+const TEXT: &str = "id, service_id, text, first_seen";
+
+/// A template without its sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateText {
+    /// Its id.
+    pub id: TemplateId,
+    /// The service whose lines it was mined from.
+    pub service: ServiceId,
+    /// Tokens joined by one space, variables as `<*>`.
+    pub text: String,
+    /// When its first line was seen.
+    pub first_seen: UnixNanos,
+}
 
 impl Store {
-    /// The templates of `tenant`, of all tenants where there is none, by id. Errs when there are more than
-    /// [`TEMPLATES_MAX`].
-    pub async fn templates(&self, tenant: Option<TenantNumber>) -> Result<Vec<TemplateRow>, Error> {
-        let mut reader = self.reader().await?;
-        let mut query =
-            reader.sql("SELECT id, tenant_id, service_id, text, sample, first_seen FROM templates");
-        if let Some(tenant) = tenant {
-            query.push(format_args!(" WHERE tenant_id = {}", tenant.0));
+    /// The newest `max` templates of all tenants, by id. Reads them in parts, so that it takes no longer than each of these
+    /// may; nothing but the miner may write templates meanwhile.
+    pub async fn newest_templates(&self, max: usize) -> Result<Vec<TemplateRow>, Error> {
+        self.newest_templates_by(max, TOGETHER).await
+    }
+
+    pub(super) async fn newest_templates_by(
+        &self,
+        max: usize,
+        together: usize,
+    ) -> Result<Vec<TemplateRow>, Error> {
+        let mut templates: Vec<TemplateRow> = Vec::new();
+        let mut before = i64::from(u32::MAX) + 1;
+        while templates.len() < max {
+            let limit = together.min(max - templates.len());
+            let mut reader = self.reader().await?;
+            let query = reader.sql(format!(
+                "SELECT {WHOLE} FROM templates WHERE id < {before} ORDER BY id DESC LIMIT {limit}"
+            ));
+            let more = reader.all(query, whole).await?;
+            reader.finish().await?;
+            let Some(last) = more.last() else { break };
+            before = last.id.0.into();
+            templates.extend(more);
         }
-        query.push(format_args!(" ORDER BY id LIMIT {}", TEMPLATES_MAX + 1));
-        let templates = reader.all(query, |row| {
-            let columns = Columns { row, what: "template" };
-            Ok(TemplateRow {
-                id: TemplateId(columns.number(0)?),
-                tenant: TenantNumber(columns.number(1)?),
-                service: ServiceId(columns.number(2)?),
-                text: row.get(3)?,
-                sample: row.get(4)?,
-                first_seen: UnixNanos(columns.number(5)?),
-            })
-        });
-        let templates = templates.await?;
-        reader.finish().await?;
-        if templates.len() > TEMPLATES_MAX {
-            return Err(Error::TooMuch { what: "templates", max: TEMPLATES_MAX });
-        }
+        templates.reverse();
         Ok(templates)
+    }
+
+    /// Those of the tenant's templates of which a record was counted in the last two days of what is known; none where so
+    /// much was counted that this cannot be read.
+    pub async fn templates_counted_lately(
+        &self,
+        tenant: TenantNumber,
+    ) -> Result<BTreeSet<TemplateId>, Error> {
+        let Some(known) = self.rollup_range(tenant).await? else { return Ok(BTreeSet::new()) };
+        let window = Window::new(known.to.minus(LATELY), known.to);
+        match self.merged_rollups(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await {
+            Ok(counted) => {
+                let template = |subject: &Subject| match subject {
+                    Subject::Logs(_, template, _) => Some(*template),
+                    _ => None,
+                };
+                Ok(counted.keys().filter_map(template).collect())
+            }
+            Err(error) if matches!(error.kind(), Kind::TooLarge | Kind::TimedOut) => Ok(BTreeSet::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Those of the tenant's templates that have these ids, by id.
+    pub async fn templates_by_id(
+        &self,
+        tenant: TenantNumber,
+        ids: &BTreeSet<TemplateId>,
+    ) -> Result<Vec<TemplateRow>, Error> {
+        self.of_ids(tenant, WHOLE, ids, whole).await
+    }
+
+    /// The same without samples.
+    pub async fn template_texts(
+        &self,
+        tenant: TenantNumber,
+        ids: &BTreeSet<TemplateId>,
+    ) -> Result<Vec<TemplateText>, Error> {
+        self.of_ids(tenant, TEXT, ids, text).await
+    }
+
+    /// The ids of the templates of the same service that have the text of this one, itself among them, by id; of more than
+    /// one question may name the oldest. Empty where the tenant has no such template.
+    pub async fn templates_alike(
+        &self,
+        tenant: TenantNumber,
+        id: TemplateId,
+    ) -> Result<Vec<TemplateId>, Error> {
+        let mut reader = self.reader().await?;
+        let query = reader.sql(format!(
+            "SELECT o.id FROM templates t JOIN templates o ON o.service_id = t.service_id AND o.text = t.text \
+             WHERE t.tenant_id = {} AND t.id = {} ORDER BY o.id LIMIT {NAMED_MAX}",
+            tenant.0, id.0
+        ));
+        let alike = reader.all(query, |row| Ok(TemplateId(Columns { row, what: "template" }.number(0)?)));
+        let mut alike = alike.await?;
+        reader.finish().await?;
+        if !alike.contains(&id)
+            && let Some(last) = alike.last_mut()
+        {
+            *last = id;
+        }
+        Ok(alike)
     }
 
     /// The highest id of a template of any tenant; 0 where there is none.
@@ -49,4 +140,49 @@ impl Store {
         reader.finish().await?;
         Ok(highest)
     }
+
+    async fn of_ids<T: Send + Unpin>(
+        &self,
+        tenant: TenantNumber,
+        columns: &str,
+        ids: &BTreeSet<TemplateId>,
+        read: impl Fn(Row<'_>) -> Result<T, Error> + Send + Sync,
+    ) -> Result<Vec<T>, Error> {
+        let ids: Vec<i64> = ids.iter().map(|id| i64::from(id.0)).collect();
+        let mut found = Vec::new();
+        if ids.is_empty() {
+            return Ok(found);
+        }
+        let mut reader = self.reader().await?;
+        for part in ids.chunks(NAMED_MAX) {
+            let mut query =
+                reader.sql(format!("SELECT {columns} FROM templates WHERE tenant_id = {} AND id", tenant.0));
+            query.push(reader.dialect().is_one_of(part.iter().copied())).push(" ORDER BY id");
+            found.extend(reader.all(query, &read).await?);
+        }
+        reader.finish().await?;
+        Ok(found)
+    }
+}
+
+fn whole(row: Row<'_>) -> Result<TemplateRow, Error> {
+    let columns = Columns { row, what: "template" };
+    Ok(TemplateRow {
+        id: TemplateId(columns.number(0)?),
+        tenant: TenantNumber(columns.number(1)?),
+        service: ServiceId(columns.number(2)?),
+        text: row.get(3)?,
+        sample: row.get(4)?,
+        first_seen: UnixNanos(columns.number(5)?),
+    })
+}
+
+fn text(row: Row<'_>) -> Result<TemplateText, Error> {
+    let columns = Columns { row, what: "template" };
+    Ok(TemplateText {
+        id: TemplateId(columns.number(0)?),
+        service: ServiceId(columns.number(1)?),
+        text: row.get(2)?,
+        first_seen: UnixNanos(columns.number(3)?),
+    })
 }

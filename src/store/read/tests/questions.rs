@@ -18,6 +18,7 @@ use crate::store::read::counts::Counts;
 use crate::store::read::minutes::Minutes;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
+use crate::store::read::templates::TemplateText;
 use crate::store::rows::Commit;
 
 const KINDS: [RollupKind; 4] =
@@ -178,13 +179,61 @@ fn counts_are_those_of_the_lists() {
 
 #[test]
 fn templates_are_read_back() {
-    let all = WORLD.ask(async |store| store.templates(None).await);
     let mut expected: Vec<_> = WORLD.tenants.iter().flat_map(super::templates).collect();
     expected.sort_by_key(|template| template.id);
-    assert_eq!(all, expected);
-    expected.retain(|template| template.tenant == WORLD.tenants[1].number);
-    assert_eq!(WORLD.ask(async |store| store.templates(Some(WORLD.tenants[1].number)).await), expected);
-    assert_eq!(WORLD.ask(async |store| store.template_highest().await), all.last().unwrap().id.0);
+    let count = expected.len();
+    for together in [1, 7, count, 10_000] {
+        let all = WORLD.ask(async |store| store.newest_templates_by(10_000, together).await);
+        assert_eq!(all, expected);
+        let newest = WORLD.ask(async |store| store.newest_templates_by(10, together).await);
+        assert_eq!(newest, expected[count - 10..]);
+    }
+    assert_eq!(WORLD.ask(async |store| store.newest_templates(count).await), expected);
+    assert_eq!(WORLD.ask(async |store| store.template_highest().await), expected[count - 1].id.0);
+}
+
+#[test]
+fn templates_are_found_by_id_and_by_their_text() {
+    let [tenant, other] = &WORLD.tenants[..] else { panic!("two tenants") };
+    let own = super::templates(tenant);
+    let foreign = super::templates(other)[0].id;
+    let wanted: BTreeSet<TemplateId> = [own[3].id, own[8].id, foreign, TemplateId(u32::MAX)].into();
+    let mut expected = [own[3].clone(), own[8].clone()];
+    expected.sort_by_key(|template| template.id);
+    assert_eq!(WORLD.ask(async |store| store.templates_by_id(tenant.number, &wanted).await), expected);
+    let texts = expected.map(|template| TemplateText {
+        id: template.id,
+        service: template.service,
+        text: template.text,
+        first_seen: template.first_seen,
+    });
+    assert_eq!(WORLD.ask(async |store| store.template_texts(tenant.number, &wanted).await), texts);
+    let none = WORLD.ask(async |store| store.template_texts(tenant.number, &BTreeSet::new()).await);
+    assert_eq!(none, []);
+    // All of a service have one text.
+    let alike = WORLD.ask(async |store| store.templates_alike(tenant.number, own[2].id).await);
+    let of_service = own.iter().filter(|template| template.service == own[2].service);
+    assert_eq!(alike, of_service.map(|template| template.id).collect::<Vec<_>>());
+    assert_eq!(WORLD.ask(async |store| store.templates_alike(tenant.number, foreign).await), []);
+    // The world has no roll-ups.
+    assert!(WORLD.ask(async |store| store.templates_counted_lately(tenant.number).await).is_empty());
+}
+
+#[test]
+fn templates_that_were_counted_lately_are_told() {
+    let mut world = World::empty();
+    let tenant = world.tenants[0].number;
+    let mut cells = crate::model::rollup::Folded::default();
+    for (template, at) in [(1, 0), (2, 86_400), (3, 4 * 86_400)] {
+        let subject = Subject::Logs(ServiceId(1), TemplateId(template), Severity(9));
+        let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: false };
+        cells.add(tenant, &Observation { subject, at: seconds(at), seen });
+    }
+    world.commit(Commit { lsn: 1, cells, ..Commit::default() });
+    let lately = world.ask(async |store| store.templates_counted_lately(tenant).await);
+    assert_eq!(lately, BTreeSet::from([TemplateId(3)]));
+    let nobody = world.ask(async |store| store.templates_counted_lately(TenantNumber(9)).await);
+    assert!(nobody.is_empty());
 }
 
 #[test]
