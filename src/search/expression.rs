@@ -45,6 +45,20 @@ pub(super) enum Expression {
     Or(Vec<Expression>),
 }
 
+impl Expression {
+    /// Adds the templates that it names to `named`.
+    pub(super) fn name_templates(&self, named: &mut Vec<TemplateId>) {
+        match self {
+            Self::Template(template) => named.push(*template),
+            Self::Not(part) => part.name_templates(named),
+            Self::And(parts) | Self::Or(parts) => {
+                parts.iter().for_each(|part| part.name_templates(named));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Reads a query text; text without anything in it asks for every line.
 ///
 /// [`Error::Query`] with the position and a remedy where it cannot be understood.

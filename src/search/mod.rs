@@ -161,6 +161,23 @@ pub struct Stats {
 pub trait Names {
     /// The tenant's services whose names are `wanted`.
     fn services(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ServiceId>;
+
+    /// The templates that a template stands for in a query text; asked about those that [`templates_named`] tells.
+    fn templates(&self, template: TemplateId) -> Vec<TemplateId> {
+        vec![template]
+    }
+}
+
+/// The templates that a query text names; none where it cannot be understood.
+pub fn templates_named(text: &str) -> Vec<TemplateId> {
+    let mut named = Vec::new();
+    let may_name = text.to_ascii_lowercase().contains(schema::TEMPLATE);
+    if let Ok(expression) = expression::parse(text)
+        && may_name
+    {
+        expression.name_templates(&mut named);
+    }
+    named
 }
 
 /// Knows no names: `service:` in a query text is then refused.

@@ -116,7 +116,10 @@ impl Fields {
                 }
                 self.services(&services)
             }
-            Expression::Template(template) => self.number(self.template, u64::from(template.0)),
+            Expression::Template(template) => match &names.templates(*template)[..] {
+                [only] => self.number(self.template, u64::from(only.0)),
+                all => self.any_of(self.template, all.iter().map(|id| u64::from(id.0))),
+            },
             Expression::Not(part) => Box::new(BooleanQuery::new(vec![
                 (Occur::Must, Box::new(AllQuery)),
                 (Occur::MustNot, self.excluded(part, names)?),

@@ -52,13 +52,17 @@ fn ask(text: &str) -> Ask {
     }
 }
 
-/// Knows two services.
+/// Knows two services, and a template that stands for two.
 struct Shop;
 
 impl Names for Shop {
     fn services(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ServiceId> {
         let services = [("Payment", ServiceId(7)), ("cart", ServiceId(8))];
         services.into_iter().filter(|(name, _)| wanted(name)).map(|(_, id)| id).collect()
+    }
+
+    fn templates(&self, template: TemplateId) -> Vec<TemplateId> {
+        if template == TemplateId(40) { vec![TemplateId(4), TemplateId(40)] } else { vec![template] }
     }
 }
 
@@ -183,6 +187,8 @@ fn fields_ranges_sets_and_pasted_lines_find_their_lines() {
         ("-service:pay*", &[4]),
         ("service:*", &[5, 4, 3, 2, 1]),
         ("template:4", &[5]),
+        ("template:40", &[5]),
+        ("-template:40", &[4, 3, 2, 1]),
         ("template:IN [4 17]", &[5]),
         ("http.route:(/api/pay OR /api/cart)", &[4, 3]),
         ("http.route:IN [/api/pay \"/api/cart\" other]", &[4, 3]),
@@ -203,6 +209,20 @@ fn fields_ranges_sets_and_pasted_lines_find_their_lines() {
     ];
     for (text, wanted) in cases {
         assert_eq!(found(&index, text), *wanted, "{text}");
+    }
+}
+
+#[test]
+fn templates_that_a_text_names_are_told() {
+    let named = |text| {
+        let mut named: Vec<u32> = templates_named(text).into_iter().map(|id| id.0).collect();
+        named.sort_unstable();
+        named
+    };
+    assert_eq!(named("template:4"), [4]);
+    assert_eq!(named("reset -template:7 (template:4 OR by) template:IN [5 6]"), [4, 5, 6, 7]);
+    for none in ["", "reset", "template:none", "template:*"] {
+        assert!(named(none).is_empty(), "{none}");
     }
 }
 
