@@ -1,11 +1,12 @@
 //! `/api/v1/log-templates`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Right;
+use crate::model::id::TemplateId;
 use crate::query::log_templates::CountedTemplate;
 
 use super::answer::{Answer, Page, counted, laid_out};
@@ -56,6 +57,9 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
     let after = counted(resumed.after.as_ref())?;
     let wanted = (call.text(&SERVICE), severity_min(&call));
     let found = call.query().log_templates(&call.scope, resumed.window, wanted).await?;
+    let shown = found.templates.iter().skip(after).take(resumed.limit);
+    let shown: BTreeSet<TemplateId> = shown.map(|counted| counted.template.id).collect();
+    let samples = call.query().samples(&call.scope, &shown).await?;
     laid_out(move || {
         let query = call.query();
         let view = |counted: &CountedTemplate| {
@@ -68,7 +72,7 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
                 template: template.id.0,
                 service: query.service_name(template.service),
                 text: template.text.clone(),
-                sample: template.sample.clone(),
+                sample: samples.get(&template.id).cloned().unwrap_or_default(),
                 first_seen: rfc3339(template.first_seen),
                 count: counted.count,
                 by_severity,

@@ -17,6 +17,7 @@ use crate::store::rows::SpanRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::patterns;
 use super::sums::Sums;
 use super::window;
 
@@ -47,6 +48,13 @@ pub struct AggregateQuestion {
     pub window: Window,
     /// Length of a step; none for no steps. Widened to what is counted: ten seconds for spans, a minute for log records.
     pub step: Option<Duration>,
+}
+
+impl AggregateQuestion {
+    /// Whether log records are grouped by their templates.
+    fn by_template(&self) -> bool {
+        self.of_logs && self.group_by.iter().any(|key| key == "template")
+    }
 }
 
 /// Sums by group.
@@ -129,10 +137,15 @@ impl Query {
             return Ok(Aggregated { windows: vec![question.window], ..Aggregated::default() });
         };
         let windows = windows(known, question.step, width.max(self.kept_width(known.from)));
-        let sums = match question.of_logs {
+        let mut sums = match question.of_logs {
             true => self.logs_of(tenant, &windows).await?,
             false => self.sums_of(tenant, &windows).await?,
         };
+        if question.by_template() {
+            let ids = patterns::named(sums.iter().flat_map(|sums| sums.keys()));
+            let patterns = self.patterns(tenant, &ids).await?;
+            sums = sums.into_iter().map(|sums| patterns.added_up(sums)).collect();
+        }
         let mut found = Aggregated { windows, of_requests: by_instance, ..Aggregated::default() };
         for (at, sums) in sums.into_iter().enumerate() {
             self.add_sums(&mut found, at, sums, (question, wanted, by_instance));
@@ -214,7 +227,12 @@ impl Query {
             with_detail: true,
             ..LogAsk::newest(question.window, LOGS_MAX)
         };
-        let logs = self.store.logs(tenant, &ask).await?.items;
+        let mut logs = self.store.logs(tenant, &ask).await?.items;
+        if question.by_template() {
+            let ids = logs.iter().map(|log| log.row.template).collect();
+            let patterns = self.patterns(tenant, &ids).await?;
+            logs.iter_mut().for_each(|log| log.row.template = patterns.oldest(log.row.template));
+        }
         found.looked((logs.len(), LOGS_MAX), logs.last().map(|log| log.row.time));
         for log in &logs {
             let labels = question.group_by.iter().map(|key| self.value_of_log(log, key)).collect();

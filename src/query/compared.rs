@@ -9,7 +9,6 @@ use crate::diagnose::evidence::{ChangeEvidence, Evidence, Slice};
 use crate::diagnose::observed::{Observed, observed};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::time::{UnixNanos, Window};
-use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
@@ -27,8 +26,6 @@ pub(super) struct Sides<'a> {
     /// The time around the window, bucket by bucket.
     pub(super) slices: &'a Arc<[Slice]>,
     pub(super) readings: &'a Readings,
-    /// The tenant's log templates.
-    pub(super) patterns: &'a [TemplateRow],
     /// What was read ahead, if anything was.
     pub(super) ahead: Option<&'a Ahead>,
     /// The log records around the window, where they were read.
@@ -136,13 +133,14 @@ impl Query {
                 None => self.changes(tenant, changed).await,
             }
         };
-        let (mut all, templates, traces, changes, steps) = tokio::try_join!(
+        let (mut all, (templates, patterns), traces, changes, newest) = tokio::try_join!(
             Box::pin(self.counted(tenant, &cut)),
-            Box::pin(self.templates(tenant, &told, (asked.patterns, asked.logs))),
+            Box::pin(self.templates(tenant, &told, asked.logs)),
             Box::pin(self.exemplars(tenant, (&windows, asked.slices), asked.symptom.as_slice())),
             Box::pin(changes),
-            Box::pin(self.steps(tenant, &cut, asked.patterns, asked.ahead.map(|ahead| &ahead.newest))),
+            Box::pin(self.newest_of(tenant, &cut, asked.ahead.map(|ahead| &ahead.newest))),
         )?;
+        let steps = Box::pin(self.steps(tenant, &cut, newest, &patterns)).await?;
         let read = told.into_iter().zip(templates).zip(traces).zip(steps);
         for (evidence, (((told, templates), traces), steps)) in all.iter_mut().zip(read) {
             let since = since(&told);

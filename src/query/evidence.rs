@@ -1,22 +1,23 @@
 //! Everything known about a window, in the form `diagnose` reads.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use crate::diagnose::evidence::{
     EdgeEvidence, Evidence, InstanceEvidence, Node, OperationEvidence, Slice, TemplateEvidence,
 };
 use crate::diagnose::split::Track;
-use crate::model::id::{ServiceId, TemplateId, TenantNumber};
+use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::span::SpanKind;
 use crate::model::time::Window;
 use crate::store::read::rollups::RollupKind;
-use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
 use super::log_minutes::LogMinutes;
+use super::patterns::{self, Patterns};
 use super::sums::Sums;
 use super::window::{self, Comparison};
 
@@ -179,13 +180,14 @@ impl Query {
     }
 
     /// The patterns of the log records of windows and of their baselines. They are counted a minute at a time: the minute in
-    /// which a window begins is the window's. `read` is what is known of the records already.
+    /// which a window begins is the window's. `read` is what is known of the records already. Answers the texts beside them,
+    /// also those of templates that others stand for.
     pub(super) async fn templates(
         &self,
         tenant: TenantNumber,
         told: &[(Window, Option<Window>)],
-        (known, read): (&[TemplateRow], Option<&LogMinutes>),
-    ) -> Result<Vec<Vec<TemplateEvidence>>, Error> {
+        read: Option<&LogMinutes>,
+    ) -> Result<(Vec<Vec<TemplateEvidence>>, Arc<Patterns>), Error> {
         let minutes = |(told, baseline): &(Window, Option<Window>)| {
             let now = window::whole_buckets(*told, COARSE_SECONDS);
             let before = baseline.filter(|baseline| baseline.from < now.from);
@@ -195,32 +197,35 @@ impl Query {
         let minutes: Vec<(Window, Option<Window>)> = told.iter().map(minutes).collect();
         let windows: Vec<Window> =
             minutes.iter().flat_map(|(now, before)| [Some(*now), *before]).flatten().collect();
-        let sums = match read.and_then(|read| read.sums(&windows)) {
-            Some(sums) => sums,
-            None => self.logs_of(tenant, &windows).await?,
+        let (sums, patterns) = match read.and_then(|read| Some((read.sums(&windows)?, read.patterns()))) {
+            Some(known) => known,
+            None => {
+                let sums = self.logs_of(tenant, &windows).await?;
+                let ids = patterns::named(sums.iter().flat_map(|sums| sums.keys()));
+                let patterns = Arc::new(self.patterns(tenant, &ids).await?);
+                (sums.into_iter().map(|sums| patterns.added_up(sums)).collect(), patterns)
+            }
         };
         let mut sums = sums.into_iter();
-        let texts: HashMap<TemplateId, &TemplateRow> =
-            known.iter().map(|template| (template.id, template)).collect();
         let mut all = Vec::new();
         for (_, before) in minutes {
             let now = sums.next().unwrap_or_default();
             let before = before.and_then(|_| sums.next()).unwrap_or_default();
-            all.push(described(&now, &before, &texts));
+            all.push(described(&now, &before, &patterns));
         }
-        Ok(all)
+        Ok((all, patterns))
     }
 }
 
-/// The patterns of log records that were counted.
-fn described(now: &Sums, before: &Sums, texts: &HashMap<TemplateId, &TemplateRow>) -> Vec<TemplateEvidence> {
+/// The patterns of log records that were counted, and added up.
+pub(super) fn described(now: &Sums, before: &Sums, patterns: &Patterns) -> Vec<TemplateEvidence> {
     let subjects: BTreeSet<Subject> = now.keys().chain(before.keys()).copied().collect();
     let count = |sums: &Sums, subject| sums.get(subject).map_or(0, |cell| cell.count);
     let mut templates: Vec<TemplateEvidence> = subjects
         .iter()
         .filter_map(|subject| {
             let Subject::Logs(service, id, severity) = *subject else { return None };
-            let template = texts.get(&id)?;
+            let template = patterns.get(id)?;
             Some(TemplateEvidence {
                 id,
                 service,

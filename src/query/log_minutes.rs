@@ -1,6 +1,7 @@
 //! How many log records of each template came, minute by minute: read once, and added up for each window in question.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::diagnose::split::Track;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
@@ -10,6 +11,7 @@ use crate::store::read::rollups::RollupKind;
 
 use super::error::Error;
 use super::handle::Query;
+use super::patterns::{self, Patterns};
 use super::sums::Sums;
 use super::window;
 
@@ -19,8 +21,9 @@ pub(super) struct LogMinutes {
     window: Window,
     /// Whether they are all there is: of long ago only hours are known.
     is_whole: bool,
-    /// Minutes, by their beginning in seconds; what was counted; and how often.
+    /// Minutes, by their beginning in seconds; what was counted, templates with one text for the oldest; and how often.
     counts: Vec<(i64, Subject, u64)>,
+    patterns: Arc<Patterns>,
 }
 
 impl Query {
@@ -40,13 +43,26 @@ impl Query {
                 cells.into_iter().map(counted).collect()
             });
             let counts = work.await.map_err(|_| Error::Abandoned)?;
-            return Ok(LogMinutes { window, is_whole: true, counts });
+            return self
+                .with_patterns(
+                    tenant,
+                    LogMinutes { window, is_whole: true, counts, patterns: Arc::default() },
+                )
+                .await;
         }
         let cells = self.store.timeline(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await?;
         let counts = cells.into_iter().map(counted).collect();
         // Asked afterwards: what is still kept was there before.
         let is_whole = self.store.keeps_minutes(window).await?;
-        Ok(LogMinutes { window, is_whole, counts })
+        self.with_patterns(tenant, LogMinutes { window, is_whole, counts, patterns: Arc::default() }).await
+    }
+
+    async fn with_patterns(&self, tenant: TenantNumber, mut read: LogMinutes) -> Result<LogMinutes, Error> {
+        let ids = patterns::named(read.counts.iter().map(|(_, subject, _)| subject));
+        let patterns = self.patterns(tenant, &ids).await?;
+        read.counts.iter_mut().for_each(|(_, subject, _)| *subject = patterns.subject(*subject));
+        read.patterns = Arc::new(patterns);
+        Ok(read)
     }
 }
 
@@ -69,6 +85,11 @@ impl LogMinutes {
             )
         };
         own.iter().map(track).collect()
+    }
+
+    /// The templates that were counted, also those that others stand for.
+    pub(super) fn patterns(&self) -> Arc<Patterns> {
+        Arc::clone(&self.patterns)
     }
 
     /// How many there were in each of `windows`, which are whole minutes; none where minutes do not
@@ -108,7 +129,7 @@ mod tests {
         let subject = |template| Subject::Logs(ServiceId(1), TemplateId(template), Severity::ERROR);
         let counts =
             vec![(60, subject(1), 2), (120, subject(1), 3), (120, subject(2), 5), (180, subject(1), 7)];
-        LogMinutes { window: window(60, 240), is_whole, counts }
+        LogMinutes { window: window(60, 240), is_whole, counts, patterns: Arc::default() }
     }
 
     #[test]

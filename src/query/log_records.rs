@@ -72,7 +72,7 @@ impl Query {
             window: question.window,
             severity_min: question.severity_min,
             services: service.map(|info| info.id).into_iter().collect(),
-            templates: question.template.into_iter().collect(),
+            templates: self.alike(tenant, question.template).await?,
             trace: question.trace,
             span: question.span,
             attributes: question.attributes,

@@ -9,18 +9,20 @@ use crate::model::log::Severity;
 use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
+use crate::store::read::NAMED_MAX;
 use crate::store::read::logs::LogAsk;
-use crate::store::rows::TemplateRow;
+use crate::store::read::templates::TemplateText;
 
 use super::error::Error;
 use super::handle::Query;
+use super::patterns;
 use super::window;
 
 /// A template with its records in a window.
 #[derive(Debug, Clone)]
 pub struct CountedTemplate {
-    /// The template.
-    pub template: TemplateRow,
+    /// The template, the oldest of those with its text.
+    pub template: TemplateText,
     /// Its records.
     pub count: u64,
     /// Its records by severity.
@@ -39,8 +41,10 @@ pub struct TemplatesFound {
 /// A template with its records in a window and in as long a time before it.
 #[derive(Debug, Clone)]
 pub struct LogPattern {
-    /// The template.
-    pub template: TemplateRow,
+    /// The template, the oldest of those with its text.
+    pub template: TemplateText,
+    /// The ids of all of those, by id.
+    pub ids: Vec<TemplateId>,
     /// The gravest severity of its records.
     pub severity: Severity,
     /// Its records in the window.
@@ -83,25 +87,20 @@ impl Query {
         let Some(tenant) = self.tenant(scope) else {
             return Ok(TemplatesFound { templates: Vec::new(), window });
         };
-        let cells = self.logs_of(tenant, &[window]).await?.into_iter().flatten();
+        let mut sums = self.logs_of(tenant, &[window]).await?.pop().unwrap_or_default();
+        sums.retain(|subject, _| is_wanted(subject, wanted, severity_min));
+        let patterns = self.patterns(tenant, &patterns::named(sums.keys())).await?;
         let mut counts: HashMap<TemplateId, BTreeMap<Severity, u64>> = HashMap::new();
-        for (subject, cell) in cells {
-            let Subject::Logs(service, template, severity) = subject else { continue };
-            if severity >= severity_min && wanted.is_none_or(|wanted| wanted == service) {
-                *counts.entry(template).or_default().entry(severity).or_default() += cell.count;
-            }
+        for (subject, cell) in patterns.added_up(sums) {
+            let Subject::Logs(_, template, severity) = subject else { continue };
+            *counts.entry(template).or_default().entry(severity).or_default() += cell.count;
         }
-        let mut templates: Vec<CountedTemplate> = self
-            .store
-            .templates(Some(tenant))
-            .await?
-            .into_iter()
-            .filter_map(|template| {
-                let by_severity = counts.remove(&template.id)?;
-                let count = by_severity.values().sum();
-                Some(CountedTemplate { template, count, by_severity })
-            })
-            .collect();
+        let counted = |(id, by_severity): (TemplateId, BTreeMap<Severity, u64>)| {
+            let template = patterns.get(id)?.clone();
+            let count = by_severity.values().sum();
+            Some(CountedTemplate { template, count, by_severity })
+        };
+        let mut templates: Vec<CountedTemplate> = counts.into_iter().filter_map(counted).collect();
         templates.sort_by_key(|counted| (std::cmp::Reverse(counted.count), counted.template.id));
         Ok(TemplatesFound { templates, window })
     }
@@ -125,33 +124,38 @@ impl Query {
         let known = self.known(tenant).await?.and_then(|known| window::clipped(before, known));
         let baseline = known.map(|known| window::whole_buckets(known, COARSE_SECONDS));
         let windows: Vec<Window> = [Some(window), baseline].into_iter().flatten().collect();
-        let mut sums = self.logs_of(tenant, &windows).await?.into_iter();
+        let mut sums = self.logs_of(tenant, &windows).await?;
+        sums.iter_mut().for_each(|sums| sums.retain(|subject, _| is_wanted(subject, wanted, severity_min)));
+        let ids = patterns::named(sums.iter().flat_map(|sums| sums.keys()));
+        let known = self.patterns(tenant, &ids).await?;
         let mut counts: HashMap<TemplateId, (u64, u64, Severity)> = HashMap::new();
+        let mut sums = sums.into_iter().map(|sums| known.added_up(sums));
         for is_now in [true, false] {
             for (subject, cell) in sums.next().unwrap_or_default() {
-                let Subject::Logs(service, template, severity) = subject else { continue };
-                if severity < severity_min || wanted.is_some_and(|wanted| wanted != service) {
-                    continue;
-                }
+                let Subject::Logs(_, template, severity) = subject else { continue };
                 let (now, before, gravest) = counts.entry(template).or_default();
                 *(if is_now { now } else { before }) += cell.count;
                 *gravest = severity.max(*gravest);
             }
         }
+        let mut with_one_text: HashMap<TemplateId, Vec<TemplateId>> = HashMap::new();
+        for id in ids {
+            with_one_text.entry(known.oldest(id)).or_default().push(id);
+        }
         // The last minute may not be over.
         let seconds =
             |window: Window| Window::new(window.from, window.to.min(asked.to)).length().as_secs_f64();
-        let pattern = |template: TemplateRow| {
-            let (now, before, severity) = counts.get(&template.id).copied()?;
+        let pattern = |(id, (now, before, severity)): (TemplateId, (u64, u64, Severity))| {
+            let template = known.get(id)?.clone();
+            let ids = with_one_text.remove(&id).unwrap_or_default();
             let is_first = before == 0 && window.contains(template.first_seen);
             let moved = baseline.map(|it| match is_first {
                 true => appeared((now, seconds(window)), seconds(it)),
                 false => moved((now, seconds(window)), (before, seconds(it))),
             });
-            Some(LogPattern { template, severity, now, before: baseline.map(|_| before), moved })
+            Some(LogPattern { template, ids, severity, now, before: baseline.map(|_| before), moved })
         };
-        let templates = self.store.templates(Some(tenant)).await?;
-        let mut patterns: Vec<LogPattern> = templates.into_iter().filter_map(pattern).collect();
+        let mut patterns: Vec<LogPattern> = counts.into_iter().filter_map(pattern).collect();
         patterns.sort_by_key(|pattern| pattern.template.id);
         Ok(PatternsFound { patterns, window, baseline })
     }
@@ -169,30 +173,40 @@ impl Query {
     ) -> Result<HashMap<TemplateId, TraceId>, Error> {
         let mut traces = HashMap::new();
         let Some(tenant) = self.tenant(scope) else { return Ok(traces) };
+        let own =
+            patterns.iter().flat_map(|pattern| pattern.ids.iter().map(move |id| (*id, pattern.template.id)));
+        let own: HashMap<TemplateId, TemplateId> = own.collect();
         for log in self.store.logs(tenant, &LogAsk::newest(window, LOOKED_AT_MAX)).await?.items {
             if let Some(trace) = log.row.trace_id {
-                traces.entry(log.row.template).or_insert(trace);
+                let template = log.row.template;
+                traces.entry(own.get(&template).copied().unwrap_or(template)).or_insert(trace);
             }
         }
         let missing = patterns.iter().filter(|pattern| pattern.now > 0);
-        let missing: Vec<(TemplateId, ServiceId, Window)> = missing
+        let missing: Vec<&LogPattern> = missing
             .filter(|pattern| !traces.contains_key(&pattern.template.id))
-            .map(|pattern| &pattern.template)
-            .filter(|template| window.contains(template.first_seen))
+            .filter(|pattern| window.contains(pattern.template.first_seen))
             .take(FIRST_RECORDS_MAX)
-            .map(|template| {
-                let first = template.first_seen;
-                (template.id, template.service, Window::new(first, first.plus(Duration::from_secs(1))))
-            })
             .collect();
-        for (template, service, window) in missing {
-            let services = vec![service];
-            let ask = LogAsk { services, templates: vec![template], ..LogAsk::newest(window, 10) };
+        for pattern in missing {
+            let (template, first) = (pattern.template.id, pattern.template.first_seen);
+            let window = Window::new(first, first.plus(Duration::from_secs(1)));
+            let services = vec![pattern.template.service];
+            let templates = pattern.ids.iter().copied().take(NAMED_MAX).collect();
+            let ask = LogAsk { services, templates, ..LogAsk::newest(window, 10) };
             let records = self.store.logs(tenant, &ask).await?.items;
             if let Some(trace) = records.iter().find_map(|log| log.row.trace_id) {
                 traces.insert(template, trace);
             }
         }
         Ok(traces)
+    }
+}
+
+/// Whether records of a template and severity are asked for.
+fn is_wanted(subject: &Subject, service: Option<ServiceId>, severity_min: Severity) -> bool {
+    match *subject {
+        Subject::Logs(own, _, severity) => severity >= severity_min && service.is_none_or(|it| it == own),
+        _ => false,
     }
 }

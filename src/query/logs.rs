@@ -1,12 +1,13 @@
 //! Log records by words, severity, service, trace, template and time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber, TraceId};
 use crate::model::log::Severity;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
-use crate::search::{Ask, Index, Names};
+use crate::search::{Ask, Index, Names, templates_named};
 use crate::store::Store;
 use crate::store::read::logs::{LogAsk, LogPlace, StoredLog};
 
@@ -20,6 +21,9 @@ const LIMIT_MAX: usize = 500;
 const HITS_PER_ROUND: usize = 1_000;
 /// Rounds of them before the page is given as it is, with where to go on.
 const ROUNDS_MAX: usize = 10;
+
+/// Templates in a text that are found with those that have their texts; others are found alone.
+const ALIKE_MAX: usize = 20;
 
 /// What to look for. Everything given must hold.
 #[derive(Debug, Clone)]
@@ -78,7 +82,7 @@ impl Query {
             window: question.window,
             severity_min: question.severity_min,
             services,
-            templates: question.template.into_iter().collect(),
+            templates: self.alike(tenant, question.template).await?,
             trace: question.trace,
             span: None,
             attributes: question.attributes,
@@ -128,6 +132,12 @@ impl Query {
         let narrowed = question.trace.is_some() || !question.attributes.is_empty();
         // Before searching: what is indexed meanwhile was perhaps not found.
         let not_indexed = self.not_indexed(tenant, &index).await?;
+        let templates = self.alike(tenant, question.template).await?;
+        let mut alike = HashMap::new();
+        for template in templates_named(&question.text).into_iter().take(ALIKE_MAX) {
+            alike.insert(template, self.alike(tenant, Some(template)).await?);
+        }
+        let names = Arc::new(ServiceNames { store: self.store.clone(), tenant, alike });
         let mut found = LogsFound { next: question.before, next_matches: !narrowed, ..LogsFound::default() };
         // Dropped with this question: whoever leaves leaves no search behind.
         let waiting = Arc::new(());
@@ -136,15 +146,14 @@ impl Query {
                 text: question.text.clone(),
                 window: question.window,
                 services: services.clone(),
-                templates: question.template.into_iter().collect(),
+                templates: templates.clone(),
                 severity_min: question.severity_min,
                 before: found.next,
                 limit: if narrowed { HITS_PER_ROUND } else { limit },
                 waiting: Some(Arc::downgrade(&waiting)),
             };
-            let searching = Arc::clone(&index);
-            let names = ServiceNames { store: self.store.clone(), tenant };
-            let work = tokio::task::spawn_blocking(move || searching.search(tenant, &ask, &names));
+            let (searching, names) = (Arc::clone(&index), Arc::clone(&names));
+            let work = tokio::task::spawn_blocking(move || searching.search(tenant, &ask, &*names));
             let hits = work.await.map_err(|_| Error::Abandoned)??;
             if round == 0 && !narrowed {
                 found.total = hits.total;
@@ -185,15 +194,20 @@ impl Query {
     }
 }
 
-/// The services that a query text may name.
+/// The services that a query text may name, and what the templates in it stand for.
 struct ServiceNames {
     store: Store,
     tenant: TenantNumber,
+    alike: HashMap<TemplateId, Vec<TemplateId>>,
 }
 
 impl Names for ServiceNames {
     fn services(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ServiceId> {
         let services = self.store.names().services_of(self.tenant).into_iter();
         services.filter(|service| wanted(&service.name)).map(|service| service.id).collect()
+    }
+
+    fn templates(&self, template: TemplateId) -> Vec<TemplateId> {
+        self.alike.get(&template).cloned().unwrap_or_else(|| vec![template])
     }
 }

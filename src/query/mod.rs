@@ -9,8 +9,8 @@
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
 //! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`],
 //! [`anomalies`] (with [`usual`]: what is none at its time of day, and `changes`: who is told of them), [`trace`],
-//! [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`], [`names`], [`metrics`], [`holdings`]; [`sql`], in
-//! which the operator asks; [`cache`] remembers answers for a few seconds.
+//! [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`] (with `patterns`: which templates are one), [`names`],
+//! [`metrics`], [`holdings`]; [`sql`], in which the operator asks; [`cache`] remembers answers for a few seconds.
 
 pub mod aggregate;
 pub mod anomalies;
@@ -36,6 +36,7 @@ mod measured;
 pub mod metrics;
 pub mod names;
 mod passing;
+mod patterns;
 pub mod reopened;
 pub mod root_cause;
 pub mod service_health;

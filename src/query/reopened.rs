@@ -6,6 +6,7 @@ use crate::diagnose::evidence::Evidence;
 use crate::diagnose::observed::{Observed, observed};
 use crate::diagnose::verdict::{Reference, Summary};
 use crate::model::id::{OperationId, SeriesId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId};
+use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::NAMED_MAX;
@@ -14,7 +15,10 @@ use crate::store::read::trace::TRACE_SPANS_MAX;
 use crate::store::rows::SpanRow;
 
 use super::error::Error;
+use super::evidence::described;
 use super::handle::Query;
+use super::patterns::Patterns;
+use super::sums::Sums;
 use super::window;
 
 /// Between the ends of a call.
@@ -93,14 +97,20 @@ impl Query {
         window: Window,
         digest: Option<u16>,
     ) -> Result<Reopened, Error> {
-        let references = self.references(tenant, named).await?;
+        let patterns = self.patterns_of(tenant, named).await?;
+        let references = match patterns.iter().next() {
+            // It stands for all that have its text.
+            Some(oldest) => vec![(Reference::Template(oldest.id), oldest.text.clone())],
+            None => self.references(tenant, named).await?,
+        };
         if references.is_empty() {
             return Ok(Reopened::Nothing);
         }
         let before = window::plain(window).before;
         let (now, earlier) = match named {
             Named::Template(_) => {
-                (self.records_in(tenant, window).await?, self.records_in(tenant, before).await?)
+                let now = self.records_in(tenant, window, &patterns).await?;
+                (now, self.records_in(tenant, before, &patterns).await?)
             }
             Named::Series(id) => {
                 let earlier = (before, window::plain(before).before);
@@ -129,11 +139,24 @@ impl Query {
         Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
     }
 
-    /// The log records of a window.
-    async fn records_in(&self, tenant: TenantNumber, window: Window) -> Result<Evidence, Error> {
-        let patterns = self.store.templates(Some(tenant)).await?;
-        let found = self.templates(tenant, &[(window, None)], (&patterns, None)).await?;
-        let templates = found.into_iter().flatten().collect();
+    /// The templates that have the text of the one that is named.
+    async fn patterns_of(&self, tenant: TenantNumber, named: &Named) -> Result<Patterns, Error> {
+        let Named::Template(id) = named else { return Ok(Patterns::default()) };
+        let alike = self.alike(tenant, Some(*id)).await?;
+        self.patterns(tenant, &alike.into_iter().collect()).await
+    }
+
+    /// The log records of these templates in a window, which are counted a minute at a time.
+    async fn records_in(
+        &self,
+        tenant: TenantNumber,
+        window: Window,
+        patterns: &Patterns,
+    ) -> Result<Evidence, Error> {
+        let minutes = window::whole_buckets(window, COARSE_SECONDS);
+        let mut sums = self.logs_of(tenant, &[minutes]).await?.pop().unwrap_or_default();
+        sums.retain(|subject, _| matches!(subject, Subject::Logs(_, id, _) if patterns.get(*id).is_some()));
+        let templates = described(&patterns.added_up(sums), &Sums::default(), patterns);
         Ok(Evidence { templates, ..Evidence::empty(window) })
     }
 
@@ -150,7 +173,7 @@ impl Query {
         Ok(Evidence { series, ..Evidence::empty(window) })
     }
 
-    /// Everything that has the name of a handle, with what it is.
+    /// Everything that has the name of a handle, with what it is; templates are found by their texts.
     async fn references(
         &self,
         tenant: TenantNumber,
@@ -176,11 +199,6 @@ impl Query {
                 pairs.into_iter().map(told).collect()
             }
             Named::Instance(path) => self.instances_at(tenant, path),
-            Named::Template(id) => {
-                let templates = self.store.templates(Some(tenant)).await?;
-                let own = templates.into_iter().find(|template| template.id == *id);
-                own.map(|template| (Reference::Template(template.id), template.text)).into_iter().collect()
-            }
             Named::Series(id) => {
                 let ask = SeriesAsk { id: Some(*id), limit: 1, ..SeriesAsk::default() };
                 let own = self.store.series(tenant, &ask).await?.into_iter().next();
@@ -189,7 +207,7 @@ impl Query {
                     own.map(|series| format!("{} of {}", series.definition.name, name(series.service)));
                 told.map(|told| (Reference::Series(*id), told)).into_iter().collect()
             }
-            Named::Change(_) | Named::Trace(_) | Named::Span(..) => Vec::new(),
+            Named::Template(_) | Named::Change(_) | Named::Trace(_) | Named::Span(..) => Vec::new(),
         })
     }
 

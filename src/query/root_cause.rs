@@ -202,12 +202,10 @@ impl Query {
                 (first, moment)
             }
         };
-        let patterns = self.store.templates(Some(tenant)).await?;
         let ends = (asked.to, asked.to);
         let sides = Sides {
             slices: &slices,
             readings: &readings,
-            patterns: &patterns,
             ahead: ahead.as_ref(),
             logs: logs.as_ref(),
             symptom: service,
@@ -226,11 +224,9 @@ impl Query {
     ) -> Result<Explanation, Error> {
         let (Comparisons { likely, last, logs }, ahead) =
             Box::pin(self.likely(tenant, (asked, until), trouble, (&slices, readings))).await?;
-        let patterns = self.store.templates(Some(tenant)).await?;
         let asked_for = Sides {
             slices: &slices,
             readings,
-            patterns: &patterns,
             ahead: ahead.as_ref(),
             logs: logs.as_ref(),
             symptom,

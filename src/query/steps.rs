@@ -12,10 +12,10 @@ use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::read::logs::{LogAsk, StoredLog};
 use crate::store::read::outlines::SpanOutline;
-use crate::store::rows::TemplateRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::patterns::Patterns;
 
 /// Spans, and log records, of each window that are looked at: the newest.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -50,18 +50,17 @@ struct Known {
 }
 
 impl Query {
-    /// What operations did step by step in windows that end at the same instant, each compared with its baseline; nothing
-    /// where it has none. `known` is what was read of them already.
-    pub(super) async fn steps(
+    /// The newest spans and log records of windows that end at the same instant: of the longest one that has a baseline,
+    /// then of each baseline. `known` is what was read of them already.
+    pub(super) async fn newest_of(
         &self,
         tenant: TenantNumber,
         compared: &[(Window, Option<Window>)],
-        templates: &[TemplateRow],
         known: Option<&Newest>,
-    ) -> Result<Vec<Vec<StepEvidence>>, Error> {
+    ) -> Result<Vec<Newest>, Error> {
         let comparable = || compared.iter().filter_map(|(window, baseline)| Some((*window, (*baseline)?)));
         let longest = comparable().map(|(window, _)| window).min_by_key(|window| window.from);
-        let Some(longest) = longest else { return Ok(vec![Vec::new(); compared.len()]) };
+        let Some(longest) = longest else { return Ok(Vec::new()) };
         let now = known.and_then(|known| known.end_of(longest));
         let windows: Vec<Window> = now
             .is_none()
@@ -75,14 +74,24 @@ impl Query {
             Box::pin(self.newest_of_each(tenant, first)),
             Box::pin(self.newest_of_each(tenant, second)),
         )?;
-        let read: Vec<Newest> = now.into_iter().chain(more).chain(rest).collect();
+        Ok(now.into_iter().chain(more).chain(rest).collect())
+    }
+
+    /// What operations did step by step in these windows, each compared with its baseline; nothing where it has none.
+    pub(super) async fn steps(
+        &self,
+        tenant: TenantNumber,
+        compared: &[(Window, Option<Window>)],
+        read: Vec<Newest>,
+        patterns: &Patterns,
+    ) -> Result<Vec<Vec<StepEvidence>>, Error> {
         let operations: BTreeSet<OperationId> =
             read.iter().flat_map(|newest| &newest.spans).map(|span| span.operation).collect();
         let info = |operation| self.names().operation_info(operation);
         let owners = operations.into_iter().filter_map(|id| Some((id, info(id)?)));
         let owners = owners.map(|(id, info)| (id, (info.service, info.kind))).collect();
         let (known, compared) =
-            (Known { tenant, owners, statements: statements(templates) }, compared.to_vec());
+            (Known { tenant, owners, statements: statements(patterns) }, compared.to_vec());
         let work = tokio::task::spawn_blocking(move || {
             let mut read = read.into_iter();
             let Some(now) = read.next() else { return vec![Vec::new(); compared.len()] };
@@ -148,12 +157,12 @@ impl Newest {
     }
 }
 
-/// The first of the templates of one service that differ in nothing but the values that they name: most likely they are
+/// The oldest of the templates of one service that differ in nothing but the values that they name: most likely they are
 /// written by one statement, and another value is no other way.
-fn statements(templates: &[TemplateRow]) -> Statements {
+fn statements(patterns: &Patterns) -> Statements {
     let mut first: HashMap<(ServiceId, String), TemplateId> = HashMap::new();
     let mut statements = Statements::new();
-    for template in templates {
+    for template in patterns.iter() {
         let key = (template.service, without_values(&template.text));
         statements.insert(template.id, *first.entry(key).or_insert(template.id));
     }

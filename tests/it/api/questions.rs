@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     CALL, ROOT, TRACE, WORK, ask, column, export, fill, items, logs_of, now, searchable, span, spans_of,
 };
+use crate::client;
 use crate::server::Server;
 
 async fn shop() -> (Server, u64) {
@@ -324,6 +325,42 @@ async fn templates_and_metrics_are_listed() {
     for path in ["/metrics?prefix=cart", "/metrics?from=7d&to=6d"] {
         assert_eq!(items(&ask(&server, "shop", path).await).len(), 0, "{path}");
     }
+}
+
+#[tokio::test]
+async fn templates_that_became_one_are_counted_and_found_as_one() {
+    let server = Server::start(&[]).await;
+    let start = now() - 2_000_000_000;
+    let names = ["alice", "bob", "carol", "dave", "erin"];
+    let record = |(index, name): (u64, &str)| {
+        json!({"timeUnixNano": (start + index).to_string(), "severityNumber": 9,
+               "body": {"stringValue": format!("login of {name}")}})
+    };
+    // The fifth shows that a name is a value: four templates have one text from then on.
+    let records: Vec<Value> = (0..).zip(names).map(record).collect();
+    export(&server, "shop", "logs", &logs_of("front", &records)).await;
+    searchable(&server, "shop").await;
+    let answer = ask(&server, "shop", "/log-templates").await;
+    let [only] = &items(&answer)[..] else { panic!("{answer}") };
+    assert_eq!((&only["text"], &only["count"]), (&json!("login of <*>"), &json!(5)), "{answer}");
+    assert_eq!(only["sample"], "login of alice", "{answer}");
+    let all = ask(&server, "shop", "/logs").await;
+    let ids: Vec<&Value> = items(&all).iter().map(|log| &log["template"]).collect();
+    let mut different = ids.clone();
+    different.sort_by_key(|id| id.as_u64());
+    different.dedup();
+    assert_eq!((different.len(), different[0]), (4, &only["template"]), "{all}");
+    for id in different {
+        for path in [format!("/logs?template={id}"), format!("/logs?q=template:{id}")] {
+            assert_eq!(items(&ask(&server, "shop", &path).await).len(), 5, "{path}");
+        }
+    }
+    let patterns = client::ask(&server, "shop", "get_log_patterns", json!({"since": "10m"})).await;
+    let patterns = client::rows(&patterns, "patterns");
+    assert_eq!((patterns.len(), &patterns[0]["count"]), (1, &json!(5)), "{patterns:?}");
+    let by_template = json!({"source": "logs", "group_by": "template", "since": "10m"});
+    let groups = client::ask(&server, "shop", "aggregate", by_template).await;
+    assert_eq!(client::rows(&groups, "groups").len(), 1, "{groups}");
 }
 
 #[tokio::test]
