@@ -174,6 +174,13 @@ impl Flow<'_, '_> {
         if operation.node_kind == NodeKind::Service { Blame::Operation(at) } else { Blame::Dependency(at) }
     }
 
+    /// Failures that no callee takes over. A queue that is asked for messages answers for what it answers, unless it says
+    /// that it was asked wrongly.
+    pub(super) fn failure_of(&self, at: usize) -> Blame {
+        let queue = self.view.asked_queue(at).filter(|_| self.hints.of(at) != Hint::Rejected);
+        queue.map_or_else(|| self.rest_of(at), Blame::Dependency)
+    }
+
     fn split_errors(&self, at: usize) -> Vec<(Part, f64)> {
         let operation = &self.view.operations[at];
         let mut rest = excess_errors(&operation.now, &operation.before);
@@ -197,7 +204,7 @@ impl Flow<'_, '_> {
             rest = self.split_unanswered(at, rest, &mut parts);
         }
         if rest > 0.0 {
-            parts.push((Part::Stays(self.rest_of(at)), rest));
+            parts.push((Part::Stays(self.failure_of(at)), rest));
         }
         parts
     }

@@ -149,7 +149,8 @@ pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, 
 /// Operations that others or users call, of services; a service's inner and outgoing spans repeat their share.
 fn speaks_for_service(view: &View<'_>, at: usize) -> bool {
     let operation = &view.operations[at];
-    operation.node_kind == NodeKind::Service && (operation.kind.is_inbound() || view.is_entry(at))
+    let takes_work = operation.kind.is_inbound() || view.is_entry(at) || view.asked_queue(at).is_some();
+    operation.node_kind == NodeKind::Service && takes_work
 }
 
 /// How many calls below each operation's request go wrong, at most `most`: with 1, the share of its requests.

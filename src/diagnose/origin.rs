@@ -172,6 +172,7 @@ impl Flow<'_, '_> {
         let remote = self.calls_of(position).find(|edge| edge.way == Way::Remote);
         let blame = match remote.filter(|_| answered) {
             Some(edge) => Blame::Way(position, edge.to),
+            None if self.view.asked_queue(position).is_some() => self.failure_of(position),
             None => Blame::Operation(position),
         };
         *ledger.shares.entry(blame).or_default() += weight;

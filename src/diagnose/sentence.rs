@@ -291,7 +291,7 @@ fn of_dependency(view: &View<'_>, kind: SymptomKind, at: usize) -> Diagnosis {
     let dead =
         operation.now.count >= 5 && operation.now.error_ratio() > 0.9 && operation.before.error_ratio() < 0.5;
     let (fault, sentence) = if dead {
-        let text = errors_text(&operation.now, &operation.before);
+        let text = failures_text(view, at);
         (Fault::Unreachable, format!("The {label} is unreachable: {text}."))
     } else if kind == SymptomKind::Latency {
         let text = format!(
@@ -301,7 +301,7 @@ fn of_dependency(view: &View<'_>, kind: SymptomKind, at: usize) -> Diagnosis {
         );
         (Fault::Latency, format!("The {label} is slow: {text}."))
     } else {
-        let text = errors_text(&operation.now, &operation.before);
+        let text = failures_text(view, at);
         (Fault::Errors, format!("The {label} fails: {text}."))
     };
     Diagnosis { level: Level::Dependency, fault, operation: Some(at), sentence, proof: Vec::new() }
@@ -326,7 +326,7 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
     let operation = &view.operations[at];
     let reference = reference_of(operation);
     let text = match kind {
-        SymptomKind::Errors => errors_text(&operation.now, &operation.before),
+        SymptomKind::Errors => failures_text(view, at),
         SymptomKind::Latency => format!(
             "{} on average, {} before",
             time_text(operation.now.mean_ns()),
@@ -405,6 +405,18 @@ pub(super) fn dismissed(
         b.1.0.total_cmp(&a.1.0).then_with(|| view.node_name(a.0).cmp(view.node_name(b.0))).then(a.0.cmp(&b.0))
     });
     list.into_iter().take(max).map(|(service, (_, reason))| RuledOut { service, reason }).collect()
+}
+
+/// How many calls to an operation fail, those included that ask it for messages in vain.
+fn failures_text(view: &View<'_>, at: usize) -> String {
+    let operation = &view.operations[at];
+    let (mut now, mut before) = (operation.now.clone().into_owned(), operation.before.clone().into_owned());
+    let callees = operation.callees.iter().map(|edge| &view.edges[*edge]);
+    for edge in callees.filter(|edge| view.is_asking(edge)) {
+        now.merge_totals(edge.now);
+        before.merge_totals(edge.before);
+    }
+    errors_text(&now, &before)
 }
 
 fn errors_text(now: &Cell, before: &Cell) -> String {

@@ -74,6 +74,7 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     if edge.way == Way::Answered
         || inside
         || deferred
+        || flow.view.is_asking(edge)
         // What waits comes late.
         || grown(flow.view, edge).is_some()
         || edge.before.count < COUNT_MIN
@@ -112,7 +113,8 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
 /// Calls that nobody answered beyond those of the baseline.
 fn more_unanswered(flow: &Flow<'_, '_>, at: usize, way: Way) -> f64 {
     let caller = &flow.view.operations[at];
-    let edges = caller.callees.iter().map(|edge| &flow.view.edges[*edge]).filter(|edge| edge.way == way);
+    let edges = caller.callees.iter().map(|edge| &flow.view.edges[*edge]);
+    let edges = edges.filter(|edge| edge.way == way && !flow.view.is_asking(edge));
     let (mut now, mut before) = (caller.now.count as f64, caller.before.count as f64);
     let grown = now / before.max(1.0);
     for edge in edges {

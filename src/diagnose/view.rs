@@ -139,6 +139,19 @@ impl<'a> View<'a> {
             && operation.callers.iter().all(|edge| self.edges[*edge].from == position)
     }
 
+    /// Whether an edge leads to an operation that asks a queue for messages, and waits until there are any. How often it
+    /// asks says nothing: one answer may hold many messages, or none.
+    pub(super) fn is_asking(&self, edge: &Edge<'_>) -> bool {
+        self.operations[edge.from].node_kind == NodeKind::Queue && self.operations[edge.to].kind.is_outbound()
+    }
+
+    /// The queue that an operation asks for messages: the one where most of that fails.
+    pub(super) fn asked_queue(&self, position: usize) -> Option<usize> {
+        let callers = self.operations[position].callers.iter().map(|edge| &self.edges[*edge]);
+        let asking = callers.filter(|edge| self.is_asking(edge));
+        asking.max_by_key(|edge| (edge.now.errors, std::cmp::Reverse(edge.from))).map(|edge| edge.from)
+    }
+
     /// The nodes that each node calls, by operations and by service graph metrics; itself left out.
     pub(super) fn callees_by_service(&self) -> BTreeMap<ServiceId, BTreeSet<ServiceId>> {
         let mut callees: BTreeMap<ServiceId, BTreeSet<ServiceId>> = BTreeMap::new();

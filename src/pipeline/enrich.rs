@@ -188,6 +188,7 @@ impl Enricher {
                 (node, Dependency { kind: peer.kind, operation })
             });
             let entry = span.is_entry(traits.flags());
+            let (part, worked_ns) = traits.part(&span);
             let http_status = traits.http_status();
             let links = match traits.has_links() {
                 true => span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
@@ -201,11 +202,11 @@ impl Enricher {
                 service,
                 resource,
                 operation,
-                kind: span.kind,
+                kind: part,
                 error: status == Status::Error,
                 entry,
                 start: span.start,
-                duration_ns: span.duration_ns,
+                duration_ns: worked_ns,
                 dependency: peer.as_ref().map(|(_, dependency)| *dependency),
                 links,
             });

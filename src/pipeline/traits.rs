@@ -17,6 +17,9 @@ pub(super) struct Traits<'a> {
     database: &'a str,
     namespace: &'a str,
     messaging: &'a str,
+    messaging_operation: &'a str,
+    rpc_service: &'a str,
+    rpc_method: &'a str,
     destination: &'a str,
     destination_template: &'a str,
     destination_temporary: bool,
@@ -24,6 +27,19 @@ pub(super) struct Traits<'a> {
     address: &'a str,
     port: i64,
     url: &'a str,
+}
+
+/// What a span has to do with messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handling {
+    /// Puts some into a queue.
+    Puts,
+    /// Works on some that were taken from it.
+    Works,
+    /// Asks for some, and waits until there are any.
+    Asks,
+    /// Says that some are done with: no message goes either way.
+    Settles,
 }
 
 /// A node that a span talked to and that sends no telemetry of its own.
@@ -64,6 +80,12 @@ impl<'a> Traits<'a> {
             b"db.namespace" => self.namespace = value.text(),
             b"db.name" if self.namespace.is_empty() => self.namespace = value.text(),
             b"messaging.system" => self.messaging = value.text(),
+            b"messaging.operation.type" => self.messaging_operation = value.text(),
+            b"messaging.operation" if self.messaging_operation.is_empty() => {
+                self.messaging_operation = value.text();
+            }
+            b"rpc.service" => self.rpc_service = value.text(),
+            b"rpc.method" => self.rpc_method = value.text(),
             b"messaging.destination.name" => self.destination = value.text(),
             b"messaging.destination" if self.destination.is_empty() => self.destination = value.text(),
             b"messaging.destination.template" => self.destination_template = value.text(),
@@ -113,11 +135,15 @@ impl<'a> Traits<'a> {
         'a: 'p,
     {
         name.clear();
-        let (kind, operation, operation_kind) = if self.is_message(span) {
+        let handling = self.handling(span);
+        let is_message = !self.messaging.is_empty() && handling.is_some_and(|it| it != Handling::Settles);
+        let (kind, operation, operation_kind) = if is_message {
             let destination = self.destination();
             name.extend([self.messaging, "/", destination]);
             // One operation a queue: what goes in comes out, and walks through the graph must find their way.
             (NodeKind::Queue, destination, SpanKind::PRODUCER)
+        } else if handling.is_some() {
+            return None;
         } else if !self.database.is_empty() && !span.kind.is_inbound() {
             self.put_database(name);
             (NodeKind::Database, span.name.as_str(), SpanKind::CLIENT)
@@ -129,8 +155,49 @@ impl<'a> Traits<'a> {
         Some(Peer { kind, name, operation, operation_kind })
     }
 
-    fn is_message(&self, span: &Span) -> bool {
-        !self.messaging.is_empty() && (span.kind.is_outbound() || span.kind == SpanKind::CONSUMER)
+    /// What part the span plays in a call, and how long it was at work. Who asks for messages takes them from the queue, as
+    /// a consumer does, and is idle until there are any.
+    pub(super) fn part(&self, span: &Span) -> (SpanKind, u64) {
+        match self.handling(span) {
+            Some(Handling::Asks) if !self.messaging.is_empty() => (SpanKind::CONSUMER, 0),
+            Some(Handling::Asks) => (span.kind, 0),
+            Some(Handling::Works) => (SpanKind::CONSUMER, span.duration_ns),
+            _ => (span.kind, span.duration_ns),
+        }
+    }
+
+    /// What the span has to do with messages, if anything. Consumers are told by their kind: some instruments call the
+    /// work on a message `receive`.
+    fn handling(&self, span: &Span) -> Option<Handling> {
+        let is_known = !self.messaging.is_empty();
+        match self.messaging_operation {
+            _ if !span.kind.is_outbound() && span.kind != SpanKind::CONSUMER => None,
+            "settle" if is_known => Some(Handling::Settles),
+            _ if span.kind == SpanKind::CONSUMER => is_known.then_some(Handling::Works),
+            "receive" if is_known => Some(Handling::Asks),
+            "process" | "deliver" if is_known => Some(Handling::Works),
+            "" => self.handling_by_method(),
+            _ => is_known.then_some(Handling::Puts),
+        }
+    }
+
+    /// The same of a call that does not say which operation it is: Amazon's client names the method.
+    fn handling_by_method(&self) -> Option<Handling> {
+        let is_known = !self.messaging.is_empty();
+        let method = self.rpc_method.rsplit(['/', '.']).next().unwrap_or_default();
+        let is_amazon = self.rpc_service.eq_ignore_ascii_case("sqs") || is_known;
+        match method {
+            "ReceiveMessage" if is_amazon => Some(Handling::Asks),
+            "DeleteMessage"
+            | "DeleteMessageBatch"
+            | "ChangeMessageVisibility"
+            | "ChangeMessageVisibilityBatch"
+                if is_amazon =>
+            {
+                Some(Handling::Settles)
+            }
+            _ => is_known.then_some(Handling::Puts),
+        }
     }
 
     fn destination(&self) -> &'a str {
@@ -260,6 +327,48 @@ mod tests {
         );
         assert_eq!(peer(SpanKind::SERVER, &[("server.address", "me")]), None);
         assert_eq!(peer(client, &[]), None);
+    }
+
+    #[test]
+    fn messages_are_put_asked_for_worked_on_and_settled() {
+        let queue = Some((NodeKind::Queue, "kafka/orders".to_owned()));
+        let check =
+            |kind, operation: &[(&'static str, &'static str)], found: &Option<(NodeKind, String)>, part| {
+                let to = [("messaging.system", "kafka"), ("messaging.destination.name", "orders")];
+                let attributes = [&to[..], operation, &[("server.address", "broker")][..]].concat();
+                let span = Span { duration_ns: 9, ..span(kind, &attributes) };
+                assert_eq!(peer(kind, &attributes), *found, "{attributes:?}");
+                assert_eq!(Traits::of(&span).part(&span), part, "{attributes:?}");
+            };
+        let (client, consumer) = (SpanKind::CLIENT, SpanKind::CONSUMER);
+        for key in ["messaging.operation.type", "messaging.operation"] {
+            check(client, &[(key, "send")], &queue, (client, 9));
+            check(SpanKind::PRODUCER, &[(key, "create")], &queue, (SpanKind::PRODUCER, 9));
+            check(SpanKind::PRODUCER, &[(key, "publish")], &queue, (SpanKind::PRODUCER, 9));
+            // Who asks is idle until there is a message.
+            check(client, &[(key, "receive")], &queue, (consumer, 0));
+            check(consumer, &[(key, "receive")], &queue, (consumer, 9));
+            check(consumer, &[(key, "process")], &queue, (consumer, 9));
+            check(client, &[(key, "settle")], &None, (client, 9));
+        }
+        check(client, &[], &queue, (client, 9));
+        check(client, &[("rpc.method", "SendMessage")], &queue, (client, 9));
+        check(client, &[("rpc.method", "ReceiveMessage")], &queue, (consumer, 0));
+        check(client, &[("rpc.method", "SQS/ReceiveMessage")], &queue, (consumer, 0));
+        check(client, &[("rpc.method", "DeleteMessage")], &None, (client, 9));
+    }
+
+    #[test]
+    fn methods_alone_tell_of_messages_where_the_service_is_known() {
+        let part = |attributes: &[(&str, &str)]| {
+            let span = Span { duration_ns: 9, ..span(SpanKind::CLIENT, attributes) };
+            (Traits::of(&span).part(&span).1, peer(SpanKind::CLIENT, attributes).map(|it| it.1))
+        };
+        let (address, method) = (("server.address", "host"), ("rpc.method", "ReceiveMessage"));
+        assert_eq!(part(&[("rpc.service", "SQS"), method, address]), (0, None));
+        assert_eq!(part(&[("rpc.service", "Mailbox"), method, address]), (9, Some("host".to_owned())));
+        let list = ("rpc.method", "ListQueues");
+        assert_eq!(part(&[("rpc.service", "SQS"), list, address]), (9, Some("host".to_owned())));
     }
 
     #[test]

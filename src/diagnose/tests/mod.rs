@@ -2,6 +2,7 @@
 
 mod faults;
 mod laws;
+mod queues;
 mod shop;
 mod simulation;
 mod what_if;
