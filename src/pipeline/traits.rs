@@ -2,6 +2,7 @@
 //! and RPC spans; the older names are read too).
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use crate::model::node::NodeKind;
 use crate::model::packed::value::Value;
@@ -25,6 +26,9 @@ pub(super) struct Traits<'a> {
     destination_temporary: bool,
     peer_service: &'a str,
     address: &'a str,
+    peer_name: &'a str,
+    /// The address on the network, which is mostly a number.
+    peer_address: &'a str,
     port: i64,
     url: &'a str,
 }
@@ -94,8 +98,10 @@ impl<'a> Traits<'a> {
             }
             b"peer.service" | b"service.peer.name" => self.peer_service = value.text(),
             b"server.address" => self.address = value.text(),
-            b"net.peer.name" | b"net.peer.ip" | b"network.peer.address" if self.address.is_empty() => {
-                self.address = value.text();
+            b"net.peer.name" => self.peer_name = value.text(),
+            b"network.peer.address" => self.peer_address = value.text(),
+            b"net.peer.ip" | b"net.sock.peer.addr" if self.peer_address.is_empty() => {
+                self.peer_address = value.text();
             }
             b"server.port" => self.port = integer().unwrap_or(0),
             b"net.peer.port" if self.port == 0 => self.port = integer().unwrap_or(0),
@@ -227,24 +233,40 @@ impl<'a> Traits<'a> {
         }
     }
 
-    /// Appends the host; false, and nothing appended, where the span tells of none.
+    /// Appends the host; false, and nothing appended, where the span tells of none. What has a name goes by it: addresses
+    /// change with each pod.
     fn put_host(&self, name: &mut String) -> bool {
         if !self.peer_service.is_empty() {
             name.push_str(self.peer_service);
-        } else if !self.address.is_empty() {
-            name.push_str(self.address);
-            if !matches!(self.port, 0 | 80 | 443) {
-                // Writing to a text cannot fail.
-                let _ = write!(name, ":{}", self.port);
-            }
+            return true;
+        }
+        let is_name = |host: &&str| !host.is_empty() && host.parse::<IpAddr>().is_err();
+        let by_url = self.authority();
+        if let Some(host) = [self.address, self.peer_name].into_iter().find(is_name) {
+            self.put_address(host, name);
+        } else if !by_url.is_empty() {
+            name.push_str(by_url);
         } else {
-            let place = self.url.split_once("://").map_or("", |(_, place)| place);
-            let authority = place.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            name.push_str(host);
-            return !host.is_empty();
+            let hosts = [self.address, self.peer_name, self.peer_address];
+            let Some(host) = hosts.into_iter().find(|host| !host.is_empty()) else { return false };
+            self.put_address(host, name);
         }
         true
+    }
+
+    fn put_address(&self, host: &str, name: &mut String) {
+        name.push_str(host);
+        if !matches!(self.port, 0 | 80 | 443) {
+            // Writing to a text cannot fail.
+            let _ = write!(name, ":{}", self.port);
+        }
+    }
+
+    /// The host and port of the URL, without user and password; empty where there is no URL.
+    fn authority(&self) -> &'a str {
+        let place = self.url.split_once("://").map_or("", |(_, place)| place);
+        let authority = place.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.rsplit('@').next().unwrap_or_default()
     }
 }
 
@@ -327,6 +349,25 @@ mod tests {
         );
         assert_eq!(peer(SpanKind::SERVER, &[("server.address", "me")]), None);
         assert_eq!(peer(client, &[]), None);
+    }
+
+    #[test]
+    fn names_come_before_addresses_in_any_order() {
+        let named = Some((NodeKind::External, "bank".to_owned()));
+        for key in ["net.peer.ip", "network.peer.address", "net.sock.peer.addr"] {
+            let (name, address) = (("net.peer.name", "bank"), (key, "10.0.0.7"));
+            assert_eq!(peer(SpanKind::CLIENT, &[name, address]), named, "{key}");
+            assert_eq!(peer(SpanKind::CLIENT, &[address, name]), named, "{key}");
+            assert_eq!(peer(SpanKind::CLIENT, &[address, ("url.full", "https://bank/pay")]), named, "{key}");
+            let unnamed = Some((NodeKind::External, "10.0.0.7".to_owned()));
+            assert_eq!(peer(SpanKind::CLIENT, &[address]), unnamed, "{key}");
+        }
+        for attributes in [
+            [("server.address", "10.0.0.7"), ("net.peer.name", "bank")],
+            [("net.peer.name", "other"), ("server.address", "bank")],
+        ] {
+            assert_eq!(peer(SpanKind::CLIENT, &attributes), named, "{attributes:?}");
+        }
     }
 
     #[test]
