@@ -168,8 +168,12 @@ pub struct SeriesEvidence {
     pub id: SeriesId,
     /// The service it describes.
     pub service: ServiceId,
-    /// The metric's name, with the attributes that tell its series apart.
+    /// How it is shown: the metric's name, with the attributes that tell its series apart.
     pub name: String,
+    /// The metric's name alone.
+    pub metric: String,
+    /// The attributes that tell its series apart, by key.
+    pub attributes: Vec<(String, String)>,
     /// The metric's unit; may be empty.
     pub unit: String,
     /// The window. Counters come as rates.

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
-//! `template`, `steps`, `series` and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
+//! `template`, `steps`, `series` (with `meaning`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
 //! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
@@ -30,6 +30,7 @@ pub mod evidence;
 pub mod health;
 pub mod hypothesis;
 pub mod impact;
+mod meaning;
 mod message;
 pub mod moved;
 pub mod observed;
@@ -79,12 +80,12 @@ impl Default for Options {
 
 /// Whether a metric of this name says something about a service's health or its traffic.
 pub fn is_telling(name: &str) -> bool {
-    series::is_telling(name)
+    meaning::meaning_of(name) != meaning::Meaning::Neutral
 }
 
 /// Whether a metric of this name tells how much has piled up, such as messages in a queue.
 pub fn piles_up(name: &str) -> bool {
-    series::piles_up(name)
+    meaning::piles_up(name)
 }
 
 /// Explains what deviates at `symptom`, or the window's worst symptom where no service is given.

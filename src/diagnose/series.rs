@@ -1,7 +1,7 @@
 //! Measured series that left their baseline.
 //!
-//! A series is read by the words of its name: a resource that fills up is a cause, latency and failures are symptoms,
-//! anything else says nothing. The spread of the baseline is the unit; bounded measures (shares and percentages) must
+//! A series is read by what [`super::meaning`] makes of it: a resource that fills up is a cause, latency and failures are
+//! symptoms, anything else says nothing. The spread of the baseline is the unit; bounded measures (shares and percentages) must
 //! also move by a part of their range that matters.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::id::{SeriesId, ServiceId};
 
 use super::evidence::SeriesEvidence;
+use super::meaning::{Meaning, Words};
 use super::signal::{OneKind, Signal, Source, keep_strongest, short};
 use super::spoken::Names;
 use super::stats::{saturate, share_surprise};
@@ -31,21 +32,6 @@ const SHARED: f64 = 0.3;
 const COUNTED: f64 = 0.3;
 /// Part of a bounded resource from which on it is used up.
 const USED_UP: f64 = 0.8;
-
-/// What a series is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// Rising is bad, and no callee can cause it.
-    Resource,
-    /// Rising is bad, and callees may cause it.
-    Worse(SymptomKind),
-    /// A share of success: falling is bad, and callees may cause it.
-    Better,
-    /// Calls in some time.
-    Traffic,
-    /// Says nothing about faults.
-    Neutral,
-}
 
 /// Resources that left their baseline, the strongest of each service.
 pub(super) fn resources(view: &View<'_>) -> OneKind {
@@ -75,66 +61,12 @@ pub(super) fn parts_of_traffic(view: &View<'_>) -> BTreeMap<ServiceId, f64> {
     found
 }
 
-/// Whether a series of this name is read at all.
-pub(super) fn is_telling(name: &str) -> bool {
-    meaning_of(name) != Meaning::Neutral
-}
-
-/// Whether a series of this name tells how much has piled up: it rises for as long as its trouble lasts.
-pub(super) fn piles_up(name: &str) -> bool {
-    const PILES: [&str; 8] = ["queue", "lag", "backlog", "memory", "heap", "disk", "connections", "threads"];
-    let name = name.to_ascii_lowercase();
-    PILES.iter().any(|word| name.contains(word)) && !name.contains("utilization")
-}
-
-/// What a series of this name says.
-pub(super) fn meaning_of(name: &str) -> Meaning {
-    const RESOURCES: [&str; 15] = [
-        "cpu",
-        "memory",
-        "throttl",
-        "heap",
-        "gc.",
-        "gc_",
-        "disk",
-        "pressure",
-        "queue",
-        "lag",
-        "saturation",
-        "utilization",
-        "connections",
-        "threads",
-        "restart",
-    ];
-    let name = name.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    if says(&["availability", "success", "apdex"]) {
-        Meaning::Better
-    } else if says(&["error", "fault", "failure", "failed"]) {
-        Meaning::Worse(SymptomKind::Errors)
-    } else if says(&["latency", "duration", "response_time", "response.time"]) {
-        // What a client waits for is another's time.
-        if says(&["client", "outbound", "upstream"]) {
-            Meaning::Neutral
-        } else {
-            Meaning::Worse(SymptomKind::Latency)
-        }
-    } else if says(&RESOURCES) && !says(&["available", "free", "idle", "limit_bytes", "request_bytes"]) {
-        Meaning::Resource
-    } else if says(&["requests", "calls", "request_count", "request.count"]) {
-        Meaning::Traffic
-    } else {
-        Meaning::Neutral
-    }
-}
-
 /// A percentile far out, a maximum, or a measure of a machine is worth less.
 fn trust_of(name: &str) -> f64 {
-    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let says = |known: &[&str]| words.iter().any(|word| known.contains(word));
-    let extreme = if says(&["p95", "p99", "p999", "max"]) { EXTREME } else { 1.0 };
-    let of_machine =
-        says(&["node", "host", "system"]) && says(&["cpu", "memory", "disk", "filesystem", "network"]);
+    let words = Words::of(name);
+    let extreme = if words.any(&["p95", "p99", "p999", "max"]) { EXTREME } else { 1.0 };
+    let of_machine = words.any(&["node", "host", "system"])
+        && words.any(&["cpu", "memory", "disk", "filesystem", "network"]);
     extreme * if of_machine { SHARED } else { 1.0 }
 }
 
@@ -161,7 +93,7 @@ fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)
 /// Whether nothing is left of a resource at `level`; of those whose bound is not known, always.
 pub(super) fn is_used_up(view: &View<'_>, id: SeriesId, level: f64) -> bool {
     let series = view.evidence.series.iter().find(|series| series.id == id);
-    series.is_none_or(|series| match (series.unit.as_str(), series.name.contains("utilization")) {
+    series.is_none_or(|series| match (series.unit.as_str(), Words::of(&series.metric).is_utilization()) {
         ("%", _) => level >= 100.0 * USED_UP,
         (_, true) => level >= USED_UP,
         _ => true,
@@ -171,13 +103,11 @@ pub(super) fn is_used_up(view: &View<'_>, id: SeriesId, level: f64) -> bool {
 /// How much of a bounded measure's range the move covers; unbounded measures are judged by their growth.
 fn weight_of_move(series: &SeriesEvidence, meaning: Meaning, relative: f64) -> f64 {
     let moved = (relative * series.before.median.abs()).abs();
-    let name = series.name.to_ascii_lowercase();
+    let is_part = Words::of(&series.metric).is_utilization();
     match meaning {
         Meaning::Better => saturate(relative, 0.05),
         Meaning::Resource if series.unit == "%" => saturate(moved, 20.0),
-        Meaning::Resource if name.contains("utilization") || series.unit.contains("cpu") => {
-            saturate(moved, 0.2)
-        }
+        Meaning::Resource if is_part || series.unit.contains("cpu") => saturate(moved, 0.2),
         _ => saturate(relative, 0.3),
     }
 }
@@ -210,7 +140,7 @@ fn failures(series: &SeriesEvidence, requests: Option<&SeriesEvidence>) -> Optio
 
 /// How many seconds the unit of a series is, by the unit or by how the name ends.
 fn seconds_of(series: &SeriesEvidence) -> Option<f64> {
-    let name = series.name.split('{').next().unwrap_or_default();
+    let name = &series.metric;
     let ends = |word: &str| {
         series.unit == word || name.ends_with(&format!("_{word}")) || name.ends_with(&format!(".{word}"))
     };
@@ -259,7 +189,7 @@ fn moved(
         };
         let spans_tell = kind.is_some() && !view.operations.is_empty();
         let strength = strength
-            * trust_of(&series.name)
+            * trust_of(&series.metric)
             * if kind.is_some() { weight_of_traffic(&parts, series.service) } else { 1.0 }
             * if spans_tell { COUNTED } else { 1.0 };
         let unit = if series.unit == "1" { "" } else { &series.unit };
@@ -284,15 +214,6 @@ fn moved(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_have_meanings() {
-        assert_eq!(meaning_of("k8s.pod.cpu_limit_utilization"), Meaning::Resource);
-        assert_eq!(meaning_of("node.latency.p95"), Meaning::Worse(SymptomKind::Latency));
-        assert_eq!(meaning_of("node.availability"), Meaning::Better);
-        assert_eq!(meaning_of("process.memory.available"), Meaning::Neutral);
-        assert_eq!(meaning_of("orders.sold"), Meaning::Neutral);
-    }
 
     #[test]
     fn extremes_and_machines_are_trusted_less() {

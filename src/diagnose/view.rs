@@ -9,7 +9,7 @@ use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::evidence::{Evidence, ExemplarTrace, Node, SeriesEvidence};
-use super::series::{Meaning, meaning_of};
+use super::meaning::{Meaning, meaning_of_series};
 
 /// Ordered evidence. Operations and edges are named by their position.
 pub(super) struct View<'a> {
@@ -17,7 +17,7 @@ pub(super) struct View<'a> {
     pub(super) nodes: BTreeMap<ServiceId, &'a Node>,
     pub(super) operations: Vec<Operation<'a>>,
     pub(super) edges: Vec<Edge<'a>>,
-    /// What was measured, and what each says by its name.
+    /// What was measured, and what each says.
     pub(super) series: Vec<(Meaning, &'a SeriesEvidence)>,
     /// By trace id.
     pub(super) traces: Vec<&'a ExemplarTrace>,
@@ -98,7 +98,11 @@ impl<'a> View<'a> {
             nodes,
             operations: operations.into_values().collect(),
             edges: Vec::new(),
-            series: evidence.series.iter().map(|series| (meaning_of(&series.name), series)).collect(),
+            series: evidence
+                .series
+                .iter()
+                .map(|series| (meaning_of_series(&series.metric, &series.attributes), series))
+                .collect(),
             traces,
             window_s: evidence.window.length().as_secs_f64(),
             baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),

@@ -188,10 +188,14 @@ impl Query {
             if now.count == 0 && before.count == 0 {
                 continue;
             }
+            let metric = series.definition.name.to_string();
+            let attributes = attributes_of(series);
             measured.series.push(SeriesEvidence {
                 id: series.id,
                 service: series.service,
-                name: named(series),
+                name: named(&metric, &attributes),
+                metric,
+                attributes,
                 unit: series.definition.unit.to_string(),
                 now,
                 before,
@@ -320,12 +324,15 @@ fn level_of(nature: Nature) -> Function {
     }
 }
 
+/// The attributes that tell a series apart from the others of its metric, by key.
+fn attributes_of(series: &StoredSeries) -> Vec<(String, String)> {
+    series.attributes.iter().map(|(key, value)| (key.to_owned(), value.render().into_owned())).collect()
+}
+
 /// The name of the metric, and the attributes that tell its series apart.
-fn named(series: &StoredSeries) -> String {
-    let name = &series.definition.name;
-    let attributes: Vec<String> =
-        series.attributes.iter().map(|(key, value)| format!("{key}={}", value.render())).collect();
-    if attributes.is_empty() { name.to_string() } else { format!("{name}{{{}}}", attributes.join(", ")) }
+fn named(metric: &str, attributes: &[(String, String)]) -> String {
+    let told: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if told.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", told.join(", ")) }
 }
 
 /// Steps that cover `window`.

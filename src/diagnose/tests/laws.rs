@@ -189,6 +189,8 @@ fn metrics_and_logs_alone_give_candidates() {
         evidence.series.push(SeriesEvidence {
             id: SeriesId(id),
             service,
+            metric: name.clone(),
+            attributes: Vec::new(),
             name,
             unit: "s".to_owned(),
             now,

@@ -1,0 +1,270 @@
+//! What a measured series is about: by the whole words of its metric's name, and by a few attributes that are known by their
+//! keys.
+//!
+//! What a sender calls a namespace, a host or a flag says nothing about the measure, so that no other value is looked at.
+
+use super::verdict::SymptomKind;
+
+/// What a series is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Rising is bad, and no callee can cause it.
+    Resource,
+    /// Rising is bad, and callees may cause it.
+    Worse(SymptomKind),
+    /// A share of success: falling is bad, and callees may cause it.
+    Better,
+    /// Calls in some time.
+    Traffic,
+    /// Says nothing about faults.
+    Neutral,
+}
+
+/// What the metric of this name says, all of its series together.
+pub(super) fn meaning_of(name: &str) -> Meaning {
+    let words = Words::of(name);
+    if words.any(&["gc"]) {
+        // How long a collection takes is no request's time.
+        Meaning::Resource
+    } else if words.any(&["latency", "latencies", "duration", "durations", "responsetime"])
+        || words.pair("response", "time")
+    {
+        // What a client waits for is another's time.
+        let is_other = words.any(&["client", "clients", "outbound", "upstream"]);
+        if is_other { Meaning::Neutral } else { Meaning::Worse(SymptomKind::Latency) }
+    } else if words.any(&["availability", "apdex"]) || words.begins(&["success"]) {
+        // So many successes rise and fall with the requests.
+        if words.any(&["total", "count"]) { Meaning::Traffic } else { Meaning::Better }
+    } else if words.says_failing() {
+        Meaning::Worse(SymptomKind::Errors)
+    } else if words.says_resource() && !words.says_unused() {
+        Meaning::Resource
+    } else if words.any(&["requests", "calls"]) || words.pair("request", "count") {
+        Meaning::Traffic
+    } else {
+        Meaning::Neutral
+    }
+}
+
+/// What a series of the metric `name` with these attributes says.
+pub(super) fn meaning_of_series(name: &str, attributes: &[(String, String)]) -> Meaning {
+    let meaning = meaning_of(name);
+    let any = |says: fn(&str, &str) -> bool| attributes.iter().any(|(key, value)| says(key, value));
+    match meaning {
+        Meaning::Traffic if any(says_failed) => Meaning::Worse(SymptomKind::Errors),
+        // The way between two is told by the spans at its ends.
+        Meaning::Worse(SymptomKind::Latency) if any(|key, _| key == "client") => Meaning::Neutral,
+        Meaning::Resource if any(says_unused) => Meaning::Neutral,
+        _ => meaning,
+    }
+}
+
+/// Whether a series of this name tells how much has piled up: it rises for as long as its trouble lasts.
+pub(super) fn piles_up(name: &str) -> bool {
+    let words = Words::of(name);
+    let piles = words.begins(&["queue", "backlog", "memory", "heap", "disk"])
+        || words.any(&LAGS)
+        || words.any(&["connections", "threads", "nonheap"]);
+    piles && !words.is_utilization()
+}
+
+/// Words for how far somebody is behind.
+const LAGS: [&str; 5] = ["lag", "lags", "consumerlag", "replicationlag", "replicalag"];
+
+/// The words of a name, in lower case: the parts between anything that is neither letter nor digit, and, within them, what
+/// begins with a capital letter.
+pub(super) struct Words(Vec<String>);
+
+impl Words {
+    /// The words of `name`.
+    pub(super) fn of(name: &str) -> Self {
+        let mut words = vec![String::new()];
+        let mut before = None;
+        let mut rest = name.chars().peekable();
+        while let Some(letter) = rest.next() {
+            let begins = letter.is_uppercase()
+                && before.is_some_and(|before: char| {
+                    before.is_lowercase() || rest.peek().is_some_and(|next| next.is_lowercase())
+                });
+            if begins || !letter.is_alphanumeric() {
+                words.push(String::new());
+            }
+            before = letter.is_alphanumeric().then_some(letter);
+            if let Some(word) = words.last_mut().filter(|_| letter.is_alphanumeric()) {
+                word.extend(letter.to_lowercase());
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        Self(words)
+    }
+
+    /// Whether one of them is among `known`.
+    pub(super) fn any(&self, known: &[&str]) -> bool {
+        self.0.iter().any(|word| known.contains(&word.as_str()))
+    }
+
+    /// Whether it is about a part of something bounded, 0 to 1.
+    pub(super) fn is_utilization(&self) -> bool {
+        self.any(&["utilization", "utilisation"])
+    }
+
+    /// Whether one of them begins with one of `known`.
+    fn begins(&self, known: &[&str]) -> bool {
+        self.0.iter().any(|word| known.iter().any(|known| word.starts_with(*known)))
+    }
+
+    /// Whether `first` stands right before `second`.
+    fn pair(&self, first: &str, second: &str) -> bool {
+        self.0.iter().zip(self.0.iter().skip(1)).any(|(one, other)| one == first && other == second)
+    }
+
+    fn ends_with(&self, known: &[&str]) -> bool {
+        let skipped = self.0.len().saturating_sub(known.len());
+        self.0.len() >= known.len()
+            && self.0.iter().skip(skipped).zip(known).all(|(word, known)| word == known)
+    }
+
+    fn says_failing(&self) -> bool {
+        let failing = ["failure", "failures", "failed", "fails", "fail", "unsuccessful"];
+        // A page that has to be fetched is no failure.
+        let is_fault = self.any(&["fault", "faults"]) && !self.any(&["page", "pages", "paging"]);
+        self.begins(&["error"]) || self.any(&failing) || is_fault
+    }
+
+    fn says_resource(&self) -> bool {
+        let whole =
+            ["vcpu", "vcpus", "nonheap", "pressure", "backpressure", "saturation", "connections", "threads"];
+        self.begins(&["cpu", "memory", "throttl", "heap", "disk", "queue", "restart"])
+            || self.any(&whole)
+            || self.any(&LAGS)
+            || self.is_utilization()
+    }
+
+    /// Whether it is about what is left, or about what may be had.
+    fn says_unused(&self) -> bool {
+        self.any(&["available", "free", "freeable", "freed"])
+            || self.0.iter().any(|word| word.ends_with("idle"))
+            || self.pair("limit", "bytes")
+            || self.pair("request", "bytes")
+    }
+}
+
+/// Whether an attribute says that what is counted failed: an error's type, an outcome, or a status of HTTP from 500 on.
+fn says_failed(key: &str, value: &str) -> bool {
+    let key = Words::of(key);
+    if key.ends_with(&["error", "type"]) {
+        return !value.is_empty() && !value.eq_ignore_ascii_case("none");
+    }
+    let is_status = key.ends_with(&["status"]);
+    if is_status || key.ends_with(&["status", "code"]) || key.0 == ["code"] {
+        let is_code = value.parse::<u16>().is_ok_and(|code| (500..600).contains(&code));
+        if is_code || value.eq_ignore_ascii_case("5xx") {
+            return true;
+        }
+    }
+    (is_status || key.ends_with(&["outcome"]) || key.ends_with(&["state"])) && Words::of(value).says_failing()
+}
+
+/// Whether an attribute says that what is measured is what is left of a resource.
+fn says_unused(key: &str, value: &str) -> bool {
+    let key = Words::of(key);
+    (key.ends_with(&["state"]) || key.ends_with(&["mode"])) && Words::of(value).says_unused()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERRORS: Meaning = Meaning::Worse(SymptomKind::Errors);
+    const LATENCY: Meaning = Meaning::Worse(SymptomKind::Latency);
+
+    #[test]
+    fn names_are_divided_into_words() {
+        let words = |name| Words::of(name).0.join(" ");
+        assert_eq!(words("k8s.pod.cpu_limit-utilization"), "k8s pod cpu limit utilization");
+        assert_eq!(words("CpuUsageRate"), "cpu usage rate");
+        assert_eq!(words("HTTPServer_5XXErrors/P99Latency:max"), "http server 5xx errors p99 latency max");
+        assert_eq!(words("__"), "");
+    }
+
+    #[test]
+    fn names_have_meanings() {
+        for (name, meaning) in [
+            ("k8s.pod.cpu_limit_utilization", Meaning::Resource),
+            ("CpuUsageRate", Meaning::Resource),
+            ("container_memory_usage_bytes", Meaning::Resource),
+            ("MemoryUsage", Meaning::Resource),
+            ("kafka.consumer.lag", Meaning::Resource),
+            ("kafka_consumergroup_lag", Meaning::Resource),
+            ("container_cpu_cfs_throttled_periods_total", Meaning::Resource),
+            ("jvm.gc.duration", Meaning::Resource),
+            ("go_gc_duration_seconds", Meaning::Resource),
+            ("QueueDepth", Meaning::Resource),
+            ("DatabaseConnections", Meaning::Resource),
+            ("pod_restart_total", Meaning::Resource),
+            ("node.latency.p95", LATENCY),
+            ("http_server_duration_p99_ms", LATENCY),
+            ("TargetResponseTime", LATENCY),
+            ("SuccessfulRequestLatency", LATENCY),
+            ("http.client.request.duration", Meaning::Neutral),
+            ("node.availability", Meaning::Better),
+            ("SuccessRate", Meaning::Better),
+            ("frontend.success_ratio", Meaning::Better),
+            ("logins_success_total", Meaning::Traffic),
+            ("ErrorRate", ERRORS),
+            ("HTTPCode_Target_5XX_Errors", ERRORS),
+            ("coredns_forward_healthcheck_failures", ERRORS),
+            ("pipeline-transformer_endpoint_error_ratio", ERRORS),
+            ("UnsuccessfulLogins", ERRORS),
+            ("system.paging.faults", Meaning::Neutral),
+            ("http_requests_total", Meaning::Traffic),
+            ("RequestCount", Meaning::Traffic),
+            ("feature_flag.evaluation", Meaning::Neutral),
+            ("flagd.impression", Meaning::Neutral),
+            ("default_pool_size", Meaning::Neutral),
+            ("process.memory.available", Meaning::Neutral),
+            ("FreeableMemory", Meaning::Neutral),
+            ("orders.sold", Meaning::Neutral),
+        ] {
+            assert_eq!(meaning_of(name), meaning, "{name}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_read_by_their_keys() {
+        for (name, key, value, meaning) in [
+            ("http_requests_total", "namespace", "default", Meaning::Traffic),
+            ("http_requests_total", "service", "error-reporter", Meaning::Traffic),
+            ("http_requests_total", "status", "503", ERRORS),
+            ("http_requests_total", "status", "404", Meaning::Traffic),
+            ("http_requests_total", "code", "5xx", ERRORS),
+            ("http.server.requests", "http.response.status_code", "500", ERRORS),
+            ("http.server.requests", "outcome", "SUCCESS", Meaning::Traffic),
+            ("http.server.requests", "outcome", "SERVER_ERROR", ERRORS),
+            ("app.requests", "outcome", "error", ERRORS),
+            ("app.requests", "error.type", "java.io.IOException", ERRORS),
+            ("app.requests", "error.type", "none", Meaning::Traffic),
+            ("jobs.calls", "state", "failed", ERRORS),
+            ("http.server.request.duration", "outcome", "SUCCESS", LATENCY),
+            ("http.server.request.duration", "client_id", "7", LATENCY),
+            ("service.edge.duration", "client", "front", Meaning::Neutral),
+            ("system.cpu.utilization", "cpu.mode", "idle", Meaning::Neutral),
+            ("system.cpu.utilization", "cpu.mode", "user", Meaning::Resource),
+            ("system.memory.usage", "state", "free", Meaning::Neutral),
+            ("system.memory.usage", "host", "free-1", Meaning::Resource),
+        ] {
+            let attributes = [(key.to_owned(), value.to_owned())];
+            assert_eq!(meaning_of_series(name, &attributes), meaning, "{name} {key}={value}");
+        }
+    }
+
+    #[test]
+    fn what_piles_up_is_told_by_its_name() {
+        for name in ["shop.queue", "kafka.consumer.lag", "process.memory.usage", "jvm.threads.live"] {
+            assert!(piles_up(name), "{name}");
+        }
+        for name in ["feature_flag.evaluation", "k8s.pod.memory_limit_utilization", "orders.sold"] {
+            assert!(!piles_up(name), "{name}");
+        }
+    }
+}
