@@ -52,7 +52,8 @@ struct CauseView {
     /// How far down the fault could be located: `service`, `operation`, `instance`, `version`, `dependency`, `edge` or
     /// `resource`.
     level: &'static str,
-    /// `errors`, `latency`, `unreachable`, `silence`, `bad_version`, `bad_instance`, `surge` or `saturation`.
+    /// `errors`, `latency`, `unreachable`, `silence`, `bad_version`, `bad_instance`, `surge`, `saturation`, or `change` where
+    /// nothing measured tells that what is other than before is bad.
     fault: &'static str,
     /// When it began, where a timeline tells.
     #[schema(format = DateTime)]
@@ -81,7 +82,7 @@ struct EvidenceView {
 struct VerdictView {
     /// `cause_found`, `candidates` or `insufficient_evidence`.
     verdict: &'static str,
-    /// What was explained; null when nothing deviates.
+    /// What was explained; null where nothing that was measured fails, slows down or falls silent.
     symptom: Option<SymptomView>,
     /// What the window was compared with.
     baseline: WindowView,

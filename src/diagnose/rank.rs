@@ -103,7 +103,7 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     order.retain(|(service, suspect)| {
         suspect.score >= HEIR_SCORE_MIN * best || !inherits(&accounts, **service)
     });
-    let shown = symptom_of(view, &accounts, &signals, &order);
+    let shown = symptom_of(view, &accounts, &signals);
     if accounts.is_empty() {
         coverage.push(match symptom {
             Some(service) => format!(
@@ -115,7 +115,7 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     }
     let certainty = certainty(view, &accounts);
     let target = shown.as_ref().map(|symptom| symptom.service);
-    let paths = path::Paths::new(view, &accounts, target);
+    let paths = path::Paths::new(view, &accounts, target.or(symptom));
     let causes: Vec<_> = order
         .iter()
         .enumerate()
@@ -342,21 +342,12 @@ pub(super) fn outcome_by(confidence: f64, is_clear: bool) -> Outcome {
     }
 }
 
-/// The symptom to show: that of the worst account, else the measured one, else the first suspect itself.
-fn symptom_of(
-    view: &View<'_>,
-    accounts: &[Account],
-    signals: &Signals,
-    order: &[(&ServiceId, &Suspect)],
-) -> Option<Symptom> {
+/// The symptom to show: that of the worst account, else the measured one. What was logged, changed or done otherwise is none.
+fn symptom_of(view: &View<'_>, accounts: &[Account], signals: &Signals) -> Option<Symptom> {
     let Some(account) = accounts.first() else {
-        let first = **order.first().map(|(service, _)| service)?;
-        let (service, kind, (before, now)) = match signals.symptom() {
-            Some((service, signal)) => (service, signal.kind, signal.levels),
-            None => (first, None, (0.0, 0.0)),
-        };
-        let kind = kind.unwrap_or(SymptomKind::Errors);
-        return Some(Symptom { service, operation: None, kind, before, now, onset: None });
+        let (service, signal) = signals.symptom()?;
+        let (before, now) = signal.levels;
+        return Some(Symptom { service, operation: None, kind: signal.kind?, before, now, onset: None });
     };
     let operation = &view.operations[account.deviation.worst];
     let kind = account.deviation.kind;

@@ -113,9 +113,11 @@ fn of_signals(view: &View<'_>, finding: &Finding<'_>) -> Diagnosis {
         Some(Source::Performance(_)) if signal.is_some_and(|it| it.kind == Some(SymptomKind::Latency)) => {
             (Level::Service, Fault::Latency)
         }
+        Some(source) if !source.complains(view) => (Level::Service, Fault::Change),
         _ => (Level::Service, Fault::Errors),
     };
     let sentence = match signal {
+        Some(signal) if fault == Fault::Change => format!("{name} changed: {}.", signal.text),
         Some(signal) => format!("{name} stands out: {}.", signal.text),
         None => format!("{name} takes part in what deviates."),
     };

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::{OperationId, SeriesId, ServiceId, TemplateId};
+use crate::model::log::Severity;
 use crate::model::time::UnixNanos;
 
 use super::message::cut;
@@ -55,6 +56,19 @@ pub(super) enum Source {
     Change(UnixNanos),
     /// An operation that takes another way.
     Step(OperationId),
+}
+
+impl Source {
+    /// Whether it tells that something is wrong, and not only that it is other than before.
+    pub(super) fn complains(self, view: &View<'_>) -> bool {
+        match self {
+            Self::Step(_) | Self::Change(_) => false,
+            Self::Template(id) => {
+                view.evidence.templates.iter().any(|it| it.id == id && it.severity >= Severity::WARN)
+            }
+            Self::Resource(_) | Self::Performance(_) => true,
+        }
+    }
 }
 
 /// All signals.

@@ -11,7 +11,7 @@ use super::observed::Observed;
 pub struct Verdict {
     /// How far the answer goes.
     pub outcome: Outcome,
-    /// What was explained; none when nothing deviates.
+    /// What was explained; none where nothing that was measured fails, slows down or falls silent.
     pub symptom: Option<Symptom>,
     /// Causes, most probable first; with [`Outcome::InsufficientEvidence`] weak leads or nothing.
     pub causes: Vec<Cause>,
@@ -149,13 +149,24 @@ pub enum Fault {
     Surge,
     /// A measured resource is used up.
     Saturation,
+    /// It does otherwise than before, and nothing measured tells that this is bad.
+    Change,
 }
 
 impl Fault {
     /// The lower-case name used in answers.
     pub const fn name(self) -> &'static str {
-        ["errors", "latency", "unreachable", "silence", "bad_version", "bad_instance", "surge", "saturation"]
-            [self as usize]
+        [
+            "errors",
+            "latency",
+            "unreachable",
+            "silence",
+            "bad_version",
+            "bad_instance",
+            "surge",
+            "saturation",
+            "change",
+        ][self as usize]
     }
 }
 

@@ -15,6 +15,8 @@ use super::{cells, fault, page, proof};
 const PROOFS_MAX: usize = 6;
 /// Pieces of evidence that are offered to be opened again.
 const EVIDENCE_MAX: usize = 3;
+/// What is said where causes are told of no symptom.
+const CALM: &str = " Nothing that was measured fails, slows down or falls silent.";
 /// Suspects shown as ruled out.
 const RULED_OUT_MAX: usize = 8;
 
@@ -109,7 +111,8 @@ fn summary(query: &Query, found: &Explanation) -> String {
             symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
         format!(" Symptom: {} of {}{operation}.", symptom.kind.name(), query.service_name(symptom.service))
     });
-    let symptom = symptom.unwrap_or_default();
+    let calm = if verdict.outcome == Outcome::InsufficientEvidence { "" } else { CALM };
+    let symptom = symptom.unwrap_or_else(|| calm.to_owned());
     match (verdict.outcome, verdict.causes.first()) {
         (Outcome::InsufficientEvidence, _) | (_, None) => {
             format!("Insufficient evidence for a root cause in this window.{symptom}")

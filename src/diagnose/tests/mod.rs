@@ -2,6 +2,7 @@
 
 mod faults;
 mod laws;
+mod measured;
 mod queues;
 mod shop;
 mod simulation;

@@ -1,0 +1,103 @@
+//! What is measured, logged and done otherwise beside spans that are well: what of it is a symptom.
+
+use crate::diagnose::evidence::{Evidence, SeriesEvidence, Spread, Step, StepEvidence, TemplateEvidence};
+use crate::diagnose::verdict::{self, SymptomKind, Verdict};
+use crate::diagnose::{Options, root_cause};
+use crate::model::id::{OperationId, SeriesId, ServiceId, TemplateId};
+use crate::model::log::Severity;
+
+use super::shop::{CHECKOUT, Fault, ORDERS};
+use super::simulation::simulate;
+
+/// A shop in which spans show nothing.
+fn calm() -> Evidence {
+    let evidence = simulate(1, 60, Fault::Quiet);
+    assert_eq!(explained(&evidence).symptom, None);
+    evidence
+}
+
+fn explained(evidence: &Evidence) -> Verdict {
+    root_cause(evidence, None, &Options::default())
+}
+
+/// A series of the checkout that went from one level to another.
+fn series(metric: &str, attribute: (&str, &str), (before, now): (f64, f64)) -> SeriesEvidence {
+    let spread =
+        |level: f64| Spread::of((0..40).map(|at| level * (1.0 + f64::from(at % 5) / 100.0)).collect());
+    let (key, value) = attribute;
+    SeriesEvidence {
+        id: SeriesId(1),
+        service: ServiceId(CHECKOUT),
+        name: format!("{metric}{{{key}={value}}}"),
+        metric: metric.to_owned(),
+        attributes: vec![(key.to_owned(), value.to_owned())],
+        unit: String::new(),
+        now: spread(now),
+        before: spread(before),
+        above: if now > before { 40 } else { 0 },
+        below: if now < before { 40 } else { 0 },
+    }
+}
+
+#[test]
+fn a_symptom_is_what_was_measured_to_be_wrong() {
+    let evidence = calm();
+    for (metric, attribute, levels, kind) in [
+        ("app.requests", ("outcome", "error"), (1.0, 20.0), Some(SymptomKind::Errors)),
+        ("app.requests", ("namespace", "default"), (10.0, 90.0), None),
+        ("app.request.duration", ("outcome", "SUCCESS"), (0.9, 0.1), None),
+        ("app.request.duration", ("outcome", "SUCCESS"), (0.1, 0.9), Some(SymptomKind::Latency)),
+        ("feature_flag.evaluation.count", ("key", "new"), (1.0, 20.0), None),
+        ("jvm.gc.duration", ("action", "major"), (0.1, 0.9), None),
+        ("process.cpu.utilization", ("host", "a"), (0.1, 0.9), None),
+    ] {
+        let measured = Evidence { series: vec![series(metric, attribute, levels)], ..evidence.clone() };
+        let symptom = explained(&measured).symptom;
+        assert_eq!(symptom.as_ref().map(|it| it.kind), kind, "{metric} {attribute:?} {levels:?}");
+        assert!(symptom.is_none_or(|it| it.service == ServiceId(CHECKOUT) && it.before != it.now));
+    }
+}
+
+#[test]
+fn a_shown_name_keeps_its_attributes() {
+    let mut evidence = calm();
+    evidence.series.push(series("app.requests", ("outcome", "error"), (1.0, 20.0)));
+    let verdict = explained(&evidence);
+    let mut texts = verdict.causes.iter().flat_map(|cause| &cause.proof).map(|proof| proof.text.as_str());
+    assert!(texts.any(|text| text.contains("app.requests{outcome=error} went from")), "{verdict:?}");
+}
+
+#[test]
+fn what_is_done_otherwise_is_a_change_and_no_symptom() {
+    let evidence = calm();
+    let step = StepEvidence {
+        service: ServiceId(ORDERS),
+        operation: OperationId(23),
+        after: Step::Begin,
+        then: Step::Call(OperationId(57)),
+        now: (60, 60),
+        before: (0, 120),
+    };
+    let line = TemplateEvidence {
+        id: TemplateId(99),
+        service: ServiceId(ORDERS),
+        severity: Severity(9),
+        text: "priced anew".to_owned(),
+        first_seen: evidence.window.from,
+        now: 90,
+        before: 0,
+    };
+    let complaint = TemplateEvidence { severity: Severity::ERROR, ..line.clone() };
+    for (steps, templates, fault) in [
+        (vec![step], Vec::new(), verdict::Fault::Change),
+        (Vec::new(), vec![line], verdict::Fault::Change),
+        (Vec::new(), vec![complaint], verdict::Fault::Errors),
+    ] {
+        let verdict = explained(&Evidence { steps, templates, ..evidence.clone() });
+        assert_eq!(verdict.symptom, None);
+        let cause = &verdict.causes[0];
+        assert_eq!((cause.service, cause.fault), (ServiceId(ORDERS), fault), "{}", cause.sentence);
+        let says = cause.sentence.starts_with("orders changed: ");
+        assert_eq!(says, fault == verdict::Fault::Change, "{}", cause.sentence);
+    }
+}
