@@ -9,7 +9,7 @@
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
 //! `template`, `steps`, `series` (with `meaning`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
-//! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] and [`anomaly`], which answer
+//! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer
 //! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
 //! gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
 //! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
@@ -25,6 +25,7 @@ mod blame;
 mod change;
 mod concentration;
 pub mod difference;
+mod due;
 pub mod episode;
 pub mod evidence;
 pub mod health;

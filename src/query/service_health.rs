@@ -1,13 +1,14 @@
 //! How services fare against their own past.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::diagnose::evidence::{Evidence, OperationEvidence};
-use crate::diagnose::health::{self, Lengths};
-use crate::diagnose::verdict::Health;
-use crate::model::id::{OperationId, ServiceId};
+use crate::diagnose::evidence::Evidence;
+use crate::diagnose::health;
+use crate::diagnose::verdict::{AnomalyKind, Health};
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
-use crate::model::rollup::Cell;
+use crate::model::rollup::{Cell, Subject};
 use crate::model::span::SpanKind;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
@@ -76,12 +77,13 @@ impl Query {
         };
         let plain = window::plain(asked);
         let mut evidence = self.evidence(tenant, plain).await?;
-        let mut services = self.healths(&evidence, |_| true);
+        let usual = self.before_peaks(tenant, &evidence).await?;
+        let mut services = self.healths(&evidence, &usual, |_| true);
         // Who has trouble since before the window is compared with the time before that.
         if let Some((before, troubled)) = self.before_trouble(tenant, asked).await? {
             let older = self.evidence(tenant, Comparison { before, ..plain }).await?;
             services.retain(|it| !troubled.contains(&it.info.id));
-            services.extend(self.healths(&older, |id| troubled.contains(&id)));
+            services.extend(self.healths(&older, &usual, |id| troubled.contains(&id)));
             if wanted.as_ref().is_some_and(|wanted| troubled.contains(&wanted.id)) {
                 evidence = older;
             }
@@ -113,14 +115,39 @@ impl Query {
 }
 
 impl Query {
+    /// How often operations were called before a peak of traffic that is over and that the baseline knows, in calls per
+    /// second: they are called as often again.
+    async fn before_peaks(
+        &self,
+        tenant: TenantNumber,
+        evidence: &Evidence,
+    ) -> Result<BTreeMap<OperationId, f64>, Error> {
+        let mut usual: BTreeMap<OperationId, f64> = BTreeMap::new();
+        let Some(baseline) = evidence.baseline else { return Ok(usual) };
+        let reach = Window::new(baseline.from, evidence.window.to);
+        for anomaly in self.known_episodes(tenant, reach).await?.into_iter().map(|known| known.anomaly) {
+            let is_peak = anomaly.kind == AnomalyKind::Traffic && anomaly.peak > anomaly.before;
+            let is_past = anomaly.end.is_some() && anomaly.onset < evidence.window.from;
+            if let Subject::Operation(operation) = anomaly.subject
+                && is_peak
+                && is_past
+            {
+                let known = usual.entry(operation).or_insert(anomaly.before);
+                *known = known.min(anomaly.before);
+            }
+        }
+        Ok(usual)
+    }
+
     /// The health of the services that are wanted, by what `evidence` tells of them.
-    fn healths(&self, evidence: &Evidence, is_wanted: impl Fn(ServiceId) -> bool) -> Vec<ServiceHealth> {
-        let all: Vec<&OperationEvidence> = evidence.operations.iter().collect();
-        let lengths = Lengths {
-            window_s: evidence.window.length().as_secs_f64(),
-            baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
-        };
-        let healths = health::health(&all, lengths).into_iter().filter(|health| is_wanted(health.service));
+    fn healths(
+        &self,
+        evidence: &Evidence,
+        usual_per_s: &BTreeMap<OperationId, f64>,
+        is_wanted: impl Fn(ServiceId) -> bool,
+    ) -> Vec<ServiceHealth> {
+        let healths = health::health(evidence, usual_per_s);
+        let healths = healths.into_iter().filter(|health| is_wanted(health.service));
         let healths = healths.filter_map(|health| {
             let info = self.names().service_info(health.service)?;
             let (now, before) = requests(evidence, &info);

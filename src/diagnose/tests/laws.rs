@@ -12,7 +12,7 @@ use crate::diagnose::evidence::{
     CallEvidence, ChangeEvidence, Evidence, Node, OperationEvidence, SeriesEvidence, Slice, Spread, Step,
     StepEvidence, TemplateEvidence,
 };
-use crate::diagnose::health::{Lengths, health};
+use crate::diagnose::health::health;
 use crate::diagnose::impact::{Supposed, impact};
 use crate::diagnose::verdict::{self, AnomalyKind, Health, Outcome, Reference, Status, SymptomKind};
 use crate::diagnose::{Options, root_cause};
@@ -335,9 +335,7 @@ fn cycles_end() {
 }
 
 fn health_by_service(evidence: &Evidence) -> Vec<Health> {
-    let operations: Vec<&OperationEvidence> =
-        evidence.operations.iter().filter(|it| it.service.0 < BANK).collect();
-    health(&operations, Lengths { window_s: 300.0, baseline_s: 600.0 })
+    health(evidence, &BTreeMap::new()).into_iter().filter(|it| it.service.0 < BANK).collect()
 }
 
 #[test]
@@ -357,15 +355,16 @@ fn health_compares_with_the_past() {
     let silent = status(Fault::Stops { operation: 41, callee: 62 }, PAYMENTS);
     assert_eq!(silent.status, Status::Critical, "{silent:?}");
     assert!(!silent.reasons.is_empty());
-    let few = OperationEvidence {
+    let mut few = Evidence::empty(Window::new(UnixNanos(0), UnixNanos::from_seconds(60)));
+    few.operations.push(OperationEvidence {
         id: OperationId(1),
         service: ServiceId(1),
         name: "GET".to_owned(),
         kind: SpanKind::SERVER,
         now: Cell::default(),
         before: Cell::default(),
-    };
-    assert_eq!(health(&[&few], Lengths { window_s: 60.0, baseline_s: 0.0 })[0].status, Status::Unknown);
+    });
+    assert_eq!(health_by_service(&few)[0].status, Status::Unknown);
 }
 
 fn slice(minute: i64, count: u64, errors: u64, mean_ns: u64) -> Slice {

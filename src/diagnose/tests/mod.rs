@@ -3,6 +3,7 @@
 mod faults;
 mod laws;
 mod measured;
+mod peaks;
 mod queues;
 mod shop;
 mod simulation;
