@@ -2,10 +2,13 @@
 //!
 //! The share of an operation's requests that pass through the failing service is the sum over its calls of
 //! calls per request times the callee's own share, at most 1. Shares are raised from nothing round by round
-//! until they stand, so cycles are harmless. Calls per request are the larger of window and baseline: a dead
-//! service gets no calls now, and its callers suffer all the same. Who reads from a queue is not waited for.
+//! until they stand, so cycles are harmless. Calls per request are those of window and baseline together, and where chance
+//! does not explain how these differ, the larger: a dead service gets no calls now, and its callers suffer all the same. Who
+//! reads from a queue is not waited for.
 //!
-//! Of operations of which enough requests were read whole, those tell the share instead.
+//! Of operations of which enough requests were read whole, those tell the share instead. That none of them passes through does
+//! not mean that none ever does: roll-ups tell the share then, up to three in as many requests as were read (more would have
+//! shown in 95 of 100 cases). Where they tell more than that, and calls under one name may be those of others, nothing does.
 //!
 //! What may be supposed: that a node fails, or one operation of it; that only the calls of one caller to it do; or that
 //! these calls take longer instead. What a request then takes longer is the number of such calls below it times what each
@@ -17,6 +20,7 @@ use crate::model::id::{OperationId, ServiceId};
 use crate::model::node::NodeKind;
 
 use super::evidence::Evidence;
+use super::stats::rate_surprise;
 use super::verdict::{Affected, Impact};
 use super::view::{Edge, View, Way};
 
@@ -26,6 +30,10 @@ const ROUNDS_MAX: usize = 64;
 const SHARE_MIN: f64 = 0.001;
 /// Requests of an operation that must have been read whole to tell its share.
 const REQUESTS_MIN: u64 = 20;
+/// How many in all that were read are at most so, where none of them was: the rule of three.
+const UNSEEN_MAX: f64 = 3.0;
+/// Standard deviations by which calls per request must differ for the larger to count, and the requests that it rests on.
+const DIFFERENT_MIN: (f64, u64) = (5.0, 10);
 
 /// Calls below one request at most, should calls go in a circle.
 const CALLS_MAX: f64 = 10_000.0;
@@ -78,6 +86,14 @@ pub struct Passing {
     pub calls: u64,
 }
 
+impl Passing {
+    /// The share that passes through, and calls for each request.
+    fn per_request(&self) -> (f64, f64) {
+        let requests = self.requests.max(1) as f64;
+        (self.through as f64 / requests, self.calls as f64 / requests)
+    }
+}
+
 /// Operations affected by what is supposed: entry points first, then by falling share.
 ///
 /// The failing service's own operations are listed only where users call them directly. Services that only a
@@ -91,16 +107,17 @@ pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, 
     }
     let shares = below(&view, what, 1.0);
     let calls = what.added_ns.map(|_| below(&view, what, CALLS_MAX));
+    let least = least_shares(&view, what);
     let distances = distances(&view, what);
     let mut affected = Vec::new();
     for (at, it) in view.operations.iter().enumerate() {
         let entry = view.is_entry(at);
         let seen = seen.get(&it.id).filter(|seen| seen.requests >= REQUESTS_MIN);
-        let share = seen.map_or(shares[at], |seen| seen.through as f64 / seen.requests as f64);
-        let called = match (&calls, seen) {
-            (None, _) => 0.0,
-            (Some(_), Some(seen)) => seen.calls as f64 / seen.requests as f64,
-            (Some(calls), None) => calls[at],
+        let counted = (shares[at], calls.as_ref().map_or(0.0, |calls| calls[at]));
+        let (share, called) = match seen {
+            None => counted,
+            Some(seen) if seen.through > 0 => seen.per_request(),
+            Some(seen) => unseen(counted, seen.requests, least[at]),
         };
         if share < SHARE_MIN || it.service == failing && !entry || !speaks_for_service(&view, at) {
             continue;
@@ -144,6 +161,49 @@ pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, 
         );
     }
     Impact { affected, coverage }
+}
+
+/// The share and the calls that roll-ups tell of an operation of which so many requests were read and none passed through. Its
+/// calls surely pass through with the share `least`.
+fn unseen((share, called): (f64, f64), requests: u64, least: f64) -> (f64, f64) {
+    let most = UNSEEN_MAX / requests.max(1) as f64;
+    if share <= most {
+        (share, called)
+    } else if least >= SHARE_MIN {
+        (most, called * most / share)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
+/// The share of each operation's requests that passes through for sure: where others make calls under the same name too, what
+/// goes wrong below may be on their behalf.
+fn least_shares(view: &View<'_>, what: Supposed) -> Vec<f64> {
+    let own = |at: usize| if what.is_source(view, at) { 1.0 } else { 0.0 };
+    let mut shares: Vec<f64> = (0..view.operations.len()).map(own).collect();
+    let requests = |at: usize| view.operations[at].now.count + view.operations[at].before.count;
+    for _ in 0..ROUNDS_MAX {
+        let mut moved = 0.0_f64;
+        for at in (0..shares.len()).filter(|at| !what.is_source(view, *at) && requests(*at) > 0) {
+            let calls = view.operations[at].callees.iter().map(|edge| &view.edges[*edge]);
+            let waited =
+                calls.filter(|edge| edge.to != at && !matches!(edge.way, Way::Deferred | Way::Answered));
+            let sure = |edge: &Edge<'_>| {
+                let made = (edge.now.count + edge.before.count) as f64;
+                let each = if what.is_cut(view, edge) { 1.0 } else { shares[edge.to] };
+                let elsewhere =
+                    (1.0 - each) * requests(edge.to).max(edge.now.count + edge.before.count) as f64;
+                (made - elsewhere).max(0.0) / requests(at) as f64
+            };
+            let raised = waited.map(sure).fold(0.0, f64::max).min(1.0);
+            moved = moved.max(raised - shares[at]);
+            shares[at] = shares[at].max(raised);
+        }
+        if moved < 1e-6 {
+            break;
+        }
+    }
+    shares
 }
 
 /// Operations that others or users call, of services; a service's inner and outgoing spans repeat their share.
@@ -222,7 +282,15 @@ fn calls_per_request(view: &View<'_>, edge: &Edge<'_>) -> f64 {
     } else {
         (caller.now.count, caller.before.count)
     };
-    ratio(edge.now.count, now).max(ratio(edge.before.count, before))
+    let (made, made_before) = (edge.now.count, edge.before.count);
+    let (ratio_now, ratio_before) = (ratio(made, now), ratio(made_before, before));
+    let surprise = rate_surprise(made as f64, now as f64, made_before as f64, before as f64);
+    let larger_rests_on = if ratio_now > ratio_before { now } else { before };
+    if surprise.abs() > DIFFERENT_MIN.0 && larger_rests_on >= DIFFERENT_MIN.1 {
+        ratio_now.max(ratio_before)
+    } else {
+        ratio(made + made_before, now + before)
+    }
 }
 
 /// Calls between services on the shortest way from each operation to the failing service.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnose::evidence::{EdgeEvidence, Evidence};
 use crate::diagnose::impact::{Passing, Supposed, impact};
 use crate::model::id::{OperationId, ServiceId};
+use crate::model::rollup::{Cell, Seen};
 
 use super::shop::{CART, CATALOG, CHECKOUT, DATABASE, EVENTS, Fault, GATEWAY, ORDERS, SHIPPING};
 use super::simulation::simulate;
@@ -48,4 +50,59 @@ fn what_if_each_call_took_longer() {
     let read = impact(&evidence, what, &seen);
     let read = read.affected.iter().find(|it| it.operation == Some(OperationId(12))).unwrap();
     assert_eq!((read.share, read.added_ns), (0.4, 300_000_000.0));
+}
+
+/// The share of an operation's requests that is hurt where the orders are down; none where it is not told.
+fn share(evidence: &Evidence, operation: u32, read: Option<u64>) -> Option<f64> {
+    let read = read.map(|requests| (OperationId(operation), Passing { requests, through: 0, calls: 0 }));
+    let found = impact(evidence, Supposed::down(ServiceId(ORDERS)), &read.into_iter().collect());
+    found.affected.iter().find(|it| it.operation == Some(OperationId(operation))).map(|it| it.share)
+}
+
+fn calls(count: u64) -> Cell {
+    let mut cell = Cell::default();
+    (0..count).for_each(|_| cell.add(&Seen::Call { duration_ns: 1_000, caller_ns: 1_000, error: false }));
+    cell
+}
+
+#[test]
+fn requests_that_were_read_do_not_show_what_is_seldom() {
+    let mut evidence = simulate(1, 60, Fault::Quiet);
+    // Nobody else calls under this name, so that it is known to be called; only not how often.
+    assert!(share(&evidence, 12, None).unwrap() > 0.9);
+    assert_eq!(share(&evidence, 12, Some(30)), Some(0.1));
+    // Two calls of hundreds of requests: none of thirty shows them.
+    assert_eq!(share(&evidence, 10, None), None);
+    let seldom =
+        EdgeEvidence { from: OperationId(10), to: OperationId(24), now: Cell::default(), before: calls(2) };
+    evidence.edges.push(seldom);
+    let told = share(&evidence, 10, None).unwrap();
+    assert!((0.002..0.02).contains(&told), "{told}");
+    assert_eq!(share(&evidence, 10, Some(30)), Some(told));
+}
+
+#[test]
+fn calls_under_the_name_of_others_are_told_by_requests_that_were_read() {
+    let mut evidence = simulate(1, 60, Fault::Quiet);
+    let edge = evidence.edges.iter().find(|edge| edge.from == OperationId(10)).unwrap().clone();
+    for operation in evidence.operations.iter_mut().filter(|it| it.id == OperationId(52)) {
+        operation.now.merge(&edge.now);
+        operation.before.merge(&edge.before);
+    }
+    evidence.edges.push(EdgeEvidence { to: OperationId(52), ..edge });
+    assert!(share(&evidence, 10, None).unwrap() > 0.2);
+    assert_eq!(share(&evidence, 10, Some(30)), None);
+}
+
+#[test]
+fn one_call_of_one_request_is_not_every_request() {
+    let mut evidence = simulate(1, 60, Fault::Quiet);
+    for operation in evidence.operations.iter_mut().filter(|it| it.id == OperationId(10)) {
+        operation.now = calls(1);
+    }
+    let once =
+        EdgeEvidence { from: OperationId(10), to: OperationId(24), now: calls(1), before: Cell::default() };
+    evidence.edges.push(once);
+    let told = share(&evidence, 10, None).unwrap();
+    assert!((0.001..0.02).contains(&told), "{told}");
 }
