@@ -1,18 +1,24 @@
 //! Whether one node can be what another one suffers from: six questions, each answered by evidence for, against, or neither.
 //!
+//! A node deviates by its own spans, by calls to it that do not arrive (those that do may be well), or by what is no longer called.
+//!
 //! One answer against is enough to refute where it leaves no way: nothing leads from one to the other, the suspect does as it
 //! always did, has its trouble from somebody else, began later, or is missing where the sufferer fails. For support the way,
 //! the deviation and at least one of order, dose and examples must speak for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::id::{OperationId, ServiceId};
+use crate::model::id::{OperationId, ServiceId, SpanId};
 use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::time::UnixNanos;
 
+use super::absent::{Absence, silent, unanswered};
+use super::blame::Flow;
+use super::correlation::rank_correlation;
 use super::difference::{Difference, DifferenceKind, differences};
 use super::evidence::{Evidence, ExemplarTrace};
+use super::message::Hints;
 use super::moved::{Move, moved};
 use super::onset::onset_of;
 use super::stats::{error_surprise, excess_errors, latency_shift};
@@ -125,9 +131,12 @@ pub struct Tested {
 /// Tests whether `cause` can be what `effect` suffers from.
 pub fn test(evidence: &Evidence, cause: ServiceId, effect: ServiceId) -> Tested {
     let view = View::new(evidence);
-    let trial = Trial { view: &view, cause, effect };
+    let hints = Hints::new(&view);
+    let flow = Flow { view: &view, hints: &hints };
+    let trial = Trial { view: &view, flow: &flow, cause, effect };
     let path = trial.path();
-    let (suspect, sufferer) = (trial.worst(&trial.measured(cause)), trial.worst(&trial.measured(effect)));
+    let (suspect, sufferer) = (trial.worst(cause), trial.worst(effect));
+    let (suspect, sufferer) = (suspect.as_ref(), sufferer.as_ref());
     let findings = vec![
         trial.is_led_to(&path),
         trial.deviates(suspect, &path),
@@ -154,11 +163,20 @@ fn judged(findings: &[Finding]) -> Judgement {
     }
 }
 
-/// An operation's deviation: its position, its kind, and standard deviations.
-type Deviation = (usize, SymptomKind, f64);
+/// How a node deviates.
+struct Deviation {
+    /// The position of the operation that shows it.
+    at: usize,
+    kind: SymptomKind,
+    /// Standard deviations.
+    surprise: f64,
+    /// Why its own spans do not show it, where they do not.
+    absence: Option<Absence>,
+}
 
 struct Trial<'a> {
     view: &'a View<'a>,
+    flow: &'a Flow<'a, 'a>,
     cause: ServiceId,
     effect: ServiceId,
 }
@@ -185,20 +203,29 @@ impl Trial<'_> {
         own.iter().chain(&calls).map(|at| view.operations[*at].id).collect()
     }
 
-    /// The operation that deviates most, and how.
-    fn worst(&self, operations: &[usize]) -> Option<Deviation> {
-        let of = |at: &usize| {
-            let operation = &self.view.operations[*at];
+    /// How a node deviates most: by its own spans or by calls to it that do not arrive, else by what is no longer called.
+    fn worst(&self, service: ServiceId) -> Option<Deviation> {
+        let of = |at: usize| {
+            let operation = &self.view.operations[at];
             let (now, before) = (&operation.now, &operation.before);
             let more = now.error_ratio() - before.error_ratio() > ERRORS_MIN;
             let shift = latency_shift(now, before);
-            let errors = (*at, SymptomKind::Errors, if more { error_surprise(now, before) } else { 0.0 });
-            let latency =
-                (*at, SymptomKind::Latency, if shift.growth > LATENCY_MIN { shift.surprise } else { 0.0 });
-            [errors, latency]
+            let own = |kind, surprise| Deviation { at, kind, surprise, absence: None };
+            let errors = own(SymptomKind::Errors, if more { error_surprise(now, before) } else { 0.0 });
+            let slower = if shift.growth > LATENCY_MIN { shift.surprise } else { 0.0 };
+            [errors, own(SymptomKind::Latency, slower)]
         };
-        let all = operations.iter().flat_map(of).filter(|(.., surprise)| *surprise > SURPRISE_MIN);
-        all.max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)))
+        let absent = |absence: Absence| Deviation {
+            at: absence.at,
+            kind: absence.kind,
+            surprise: absence.surprise,
+            absence: Some(absence),
+        };
+        let own = self.measured(service).into_iter().flat_map(of);
+        let all = own.chain(unanswered(self.flow, service).map(absent));
+        all.filter(|it| it.surprise > SURPRISE_MIN)
+            .max_by(|a, b| a.surprise.total_cmp(&b.surprise).then(b.at.cmp(&a.at)))
+            .or_else(|| silent(self.flow, service).map(absent))
     }
 
     /// The nodes from the sufferer to the suspect along calls; empty where none lead there.
@@ -257,13 +284,14 @@ impl Trial<'_> {
         }
     }
 
-    fn deviates(&self, suspect: Option<Deviation>, path: &[ServiceId]) -> Finding {
+    fn deviates(&self, suspect: Option<&Deviation>, path: &[ServiceId]) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Deviation, speaks, value, text };
-        if let Some((at, kind, surprise)) = suspect {
-            let operation = &self.view.operations[at];
+        if let Some(Deviation { at, kind, surprise, absence }) = suspect {
+            let operation = &self.view.operations[*at];
             let (now, before) = (&operation.now, &operation.before);
-            let text = match kind {
-                SymptomKind::Errors => format!(
+            let text = match (absence, kind) {
+                (Some(absence), _) => absence.text.clone(),
+                (None, SymptomKind::Errors) => format!(
                     "{} fails {:.1} % of the time, {:.1} % before",
                     operation.name,
                     100.0 * now.error_ratio(),
@@ -276,7 +304,7 @@ impl Trial<'_> {
                     before.mean_ns() / 1e6
                 ),
             };
-            return found(Speaks::For, Some(surprise), text);
+            return found(Speaks::For, Some(*surprise), text);
         }
         if !self.view.has_baseline() {
             return found(Speaks::Neither, None, "nothing is known of the time before".to_owned());
@@ -306,12 +334,24 @@ impl Trial<'_> {
     }
 
     /// How much of the suspect's trouble is not that of those whom it calls.
-    fn is_own(&self, suspect: Option<Deviation>) -> Finding {
+    fn is_own(&self, suspect: Option<&Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Own, speaks, value, text };
-        let Some((at, kind, _)) = suspect else {
+        let Some(Deviation { at, kind, absence, .. }) = suspect else {
             return found(Speaks::Neither, None, "no operation of it deviates".to_owned());
         };
-        let operation = &self.view.operations[at];
+        if let Some(absence) = absence {
+            let text = "calls that do not arrive reach nobody that it calls";
+            return if absence.is_unanswered {
+                found(Speaks::For, Some(1.0), text.to_owned())
+            } else {
+                found(
+                    Speaks::Neither,
+                    None,
+                    "that calls are missing does not tell whose doing it is".to_owned(),
+                )
+            };
+        }
+        let operation = &self.view.operations[*at];
         let (now, before) = (&*operation.now, &*operation.before);
         let waits = |edge: &&usize| {
             matches!(self.view.edges[**edge].way, Way::Remote | Way::Dependency | Way::Within)
@@ -338,14 +378,14 @@ impl Trial<'_> {
         found(Speaks::between(part, OWN_PARTS), Some(part), text)
     }
 
-    fn is_first(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+    fn is_first(&self, suspect: Option<&Deviation>, sufferer: Option<&Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Order, speaks, value, text };
         if self.cause == self.effect {
             return found(Speaks::Neither, None, "it is the same service".to_owned());
         }
-        let onset = |of: Option<Deviation>| -> Option<UnixNanos> {
-            let (at, kind, _) = of?;
-            onset_of(self.view, at, kind)
+        let onset = |of: Option<&Deviation>| -> Option<UnixNanos> {
+            let Deviation { at, kind, .. } = of?;
+            onset_of(self.view, *at, *kind)
         };
         let (Some(first), Some(second)) = (onset(suspect), onset(sufferer)) else {
             return found(Speaks::Neither, None, "no timeline tells when both began".to_owned());
@@ -366,15 +406,15 @@ impl Trial<'_> {
         found(speaks, Some(earlier), text)
     }
 
-    fn has_dose(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+    fn has_dose(&self, suspect: Option<&Deviation>, sufferer: Option<&Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Dose, speaks, value, text };
         if self.cause == self.effect {
             return found(Speaks::Neither, None, "it is the same service".to_owned());
         }
-        let (Some((suspect, of_suspect, _)), Some((sufferer, of_sufferer, _))) = (suspect, sufferer) else {
+        let (Some(suspect), Some(sufferer)) = (suspect, sufferer) else {
             return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
         };
-        let (suspect, sufferer) = (self.course(suspect, of_suspect), self.course(sufferer, of_sufferer));
+        let (suspect, sufferer) = (self.course(suspect), self.course(sufferer));
         let pairs: Vec<(f64, f64)> =
             suspect.iter().filter_map(|(bucket, one)| Some((*one, *sufferer.get(bucket)?))).collect();
         if pairs.len() < BUCKETS_MIN {
@@ -385,39 +425,48 @@ impl Trial<'_> {
         found(Speaks::between(dose, DOSES), Some(dose), text)
     }
 
-    /// How bad an operation was, bucket by bucket.
-    fn course(&self, at: usize, kind: SymptomKind) -> BTreeMap<i64, f64> {
-        let subject = Subject::Operation(self.view.operations[at].id);
-        let own =
-            self.view.evidence.timeline.iter().filter(|slice| slice.subject == subject && slice.count > 0);
+    /// How bad a deviation was, bucket by bucket; what is missing is the worse the less there is.
+    fn course(&self, of: &Deviation) -> BTreeMap<i64, f64> {
+        let subject = Subject::Operation(self.view.operations[of.at].id);
+        let timeline = self.view.evidence.timeline.iter();
+        let is_missing = of.kind == SymptomKind::Silence;
+        let empty = timeline.clone().filter(|_| is_missing).map(|slice| (slice.bucket_s, 0.0));
+        let mut course: BTreeMap<i64, f64> = empty.collect();
         let bad = |sum: f64, count: u64| sum / count as f64;
-        own.map(|slice| {
-            let value = match kind {
+        let own = timeline.filter(|slice| slice.subject == subject && slice.count > 0);
+        course.extend(own.map(|slice| {
+            let value = match of.kind {
                 SymptomKind::Errors => bad(slice.errors as f64, slice.count),
-                _ => bad(slice.sum_ns as f64, slice.count),
+                SymptomKind::Latency => bad(slice.sum_ns as f64, slice.count),
+                SymptomKind::Silence => -(slice.count as f64),
             };
             (slice.bucket_s, value)
-        })
-        .collect()
+        }));
+        course
     }
 
-    fn has_examples(&self, suspect: Option<Deviation>, sufferer: Option<Deviation>) -> Finding {
+    fn has_examples(&self, suspect: Option<&Deviation>, sufferer: Option<&Deviation>) -> Finding {
         let found = |speaks, value, text| Finding { question: Question::Examples, speaks, value, text };
-        let (Some((_, of_suspect, _)), Some((of, kind, _))) = (suspect, sufferer) else {
+        let (Some(suspect), Some(sufferer)) = (suspect, sufferer) else {
             return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
         };
-        let (suffering, suspected) = (self.view.operations[of].id, self.seen(self.cause));
+        if [suspect, sufferer].iter().any(|it| it.absence.as_ref().is_some_and(|it| !it.is_unanswered)) {
+            return found(Speaks::Neither, None, "what is not called shows in no trace".to_owned());
+        }
+        let (suffering, suspected) = (self.view.operations[sufferer.at].id, self.seen(self.cause));
+        let unanswering = self.unanswering();
         let shows = |trace: &&ExemplarTrace| -> Option<bool> {
             let bad = trace.spans.iter().filter(|span| span.operation == suffering);
-            let bad = bad.filter(|span| span.error == (kind == SymptomKind::Errors));
+            let bad = bad.filter(|span| span.error == (sufferer.kind != SymptomKind::Latency));
             let worst = bad.max_by_key(|span| span.duration_ns)?;
             let is_part = |duration_ns: u64| duration_ns as f64 >= SLOW_PART * worst.duration_ns as f64;
             // What is slow below may fail above, by whose patience ends.
             let mut own = trace.spans.iter().filter(|span| suspected.contains(&span.operation));
-            Some(own.any(|span| match of_suspect {
-                SymptomKind::Errors => span.error,
-                _ => is_part(span.duration_ns),
-            }))
+            let shows = own.any(|span| match suspect.kind {
+                SymptomKind::Latency => is_part(span.duration_ns),
+                SymptomKind::Errors | SymptomKind::Silence => span.error,
+            });
+            Some(shows || self.is_unanswered(trace, &unanswering))
         };
         let answers: Vec<bool> = self.view.traces.iter().filter_map(shows).collect();
         let (all, shown) = (answers.len(), answers.iter().filter(|shows| **shows).count());
@@ -428,43 +477,23 @@ impl Trial<'_> {
         let part = shown as f64 / all as f64;
         found(Speaks::between(part, EXAMPLES), Some(part), text)
     }
-}
 
-/// Spearman's rank correlation; 0 where one side does not vary.
-fn rank_correlation(pairs: &[(f64, f64)]) -> f64 {
-    let (one, other) = (ranks(pairs.iter().map(|pair| pair.0)), ranks(pairs.iter().map(|pair| pair.1)));
-    let mean = (pairs.len() as f64 + 1.0) / 2.0;
-    let sum = |of: &dyn Fn(usize) -> f64| (0..pairs.len()).map(of).sum::<f64>();
-    let both = sum(&|at| (one[at] - mean) * (other[at] - mean));
-    let spreads = (sum(&|at| (one[at] - mean).powi(2)) * sum(&|at| (other[at] - mean).powi(2))).sqrt();
-    if spreads <= 0.0 { 0.0 } else { both / spreads }
-}
-
-/// The place of each value in their order, from 1; equal ones share the middle of their places.
-fn ranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut ordered: Vec<(usize, f64)> = values.enumerate().collect();
-    ordered.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let mut ranks = vec![0.0; ordered.len()];
-    let mut before = 0;
-    for same in ordered.chunk_by(|a, b| a.1 == b.1) {
-        let middle = before as f64 + (same.len() as f64 + 1.0) / 2.0;
-        same.iter().for_each(|(at, _)| ranks[*at] = middle);
-        before += same.len();
+    /// The operations that call the suspect and wait for it, where calls to it do not arrive; none where they do.
+    fn unanswering(&self) -> BTreeSet<OperationId> {
+        let view = self.view;
+        let lost = unanswered(self.flow, self.cause).filter(|it| it.surprise > SURPRISE_MIN);
+        let calls = view.edges.iter().filter(|edge| {
+            lost.is_some() && edge.way == Way::Remote && view.operations[edge.to].service == self.cause
+        });
+        let from = calls.map(|edge| &view.operations[edge.from]).filter(|from| from.kind.is_outbound());
+        from.map(|from| from.id).collect()
     }
-    ranks
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranks_correlate() {
-        let rising: Vec<(f64, f64)> = (0..9).map(|at| (f64::from(at), f64::from(at * at))).collect();
-        assert!((rank_correlation(&rising) - 1.0).abs() < 1e-9);
-        let falling: Vec<(f64, f64)> = rising.iter().map(|(a, b)| (*a, -b)).collect();
-        assert!((rank_correlation(&falling) + 1.0).abs() < 1e-9);
-        assert!(rank_correlation(&[(1.0, 2.0), (1.0, 3.0)]).abs() < 1e-9);
-        assert_eq!(ranks([5.0, 1.0, 5.0].into_iter()), [2.5, 1.0, 2.5]);
+    /// Whether a call to the suspect fails in a trace without a span of the suspect below it.
+    fn is_unanswered(&self, trace: &ExemplarTrace, calls: &BTreeSet<OperationId>) -> bool {
+        let answers = trace.spans.iter().filter(|span| span.service == self.cause);
+        let answered: BTreeSet<SpanId> = answers.filter_map(|span| span.parent_id).collect();
+        let mut failing = trace.spans.iter().filter(|span| span.error && calls.contains(&span.operation));
+        failing.any(|span| !answered.contains(&span.span_id))
     }
 }

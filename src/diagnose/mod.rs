@@ -12,18 +12,20 @@
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer
 //! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
 //! gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
-//! with [`averaged`], which makes one verdict of several windows. [`difference`] lists what differs between two windows and
+//! with [`averaged`], which makes one verdict of several windows. [`hypothesis`] tries a suspicion, with `absent` and `correlation`. [`difference`] lists what differs between two windows and
 //! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes,
 //! [`observed`] says what can be observed again.
 //!
 //! The handle is seven functions: [`root_cause`], [`hypothesis::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
 
+mod absent;
 pub mod anomaly;
 pub mod averaged;
 mod blame;
 mod change;
 mod concentration;
+mod correlation;
 pub mod difference;
 mod due;
 pub mod episode;

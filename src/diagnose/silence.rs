@@ -64,7 +64,7 @@ pub(super) fn missing_calls(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> 
 }
 
 /// Missing calls, expected calls and standard deviations of an edge whose caller still runs.
-fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
+pub(super) fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
     let caller = &flow.view.operations[edge.from];
     let deferred = edge.way == Way::Deferred && caller.kind != SpanKind::PRODUCER;
     let callee = &flow.view.operations[edge.to];
@@ -111,7 +111,7 @@ fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64, f64)> {
 }
 
 /// Calls that nobody answered beyond those of the baseline.
-fn more_unanswered(flow: &Flow<'_, '_>, at: usize, way: Way) -> f64 {
+pub(super) fn more_unanswered(flow: &Flow<'_, '_>, at: usize, way: Way) -> f64 {
     let caller = &flow.view.operations[at];
     let edges = caller.callees.iter().map(|edge| &flow.view.edges[*edge]);
     let edges = edges.filter(|edge| edge.way == way && !flow.view.is_asking(edge));

@@ -7,4 +7,5 @@ mod peaks;
 mod queues;
 mod shop;
 mod simulation;
+mod suspected;
 mod what_if;

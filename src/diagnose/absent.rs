@@ -1,0 +1,113 @@
+//! Trouble of a node that its own spans do not show: calls to it that do not arrive, calls that are no longer made, and silence.
+
+use crate::model::id::ServiceId;
+
+use super::blame::Flow;
+use super::message::Hint;
+use super::silence::{missing, more_unanswered};
+use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
+use super::symptom::deviates;
+use super::verdict::SymptomKind;
+use super::view::{Edge, Way};
+
+/// Failures that calls must have that nobody answers, where as many arrive as before.
+const FAILED_MIN: f64 = 4.0;
+/// Standard deviations that the failures of a caller must leave behind to show where its calls do not arrive.
+const SURPRISE_MIN: f64 = 4.0;
+
+/// What is not there of a node.
+#[derive(Debug, Clone)]
+pub(super) struct Absence {
+    /// The position of the operation that shows it: that of a caller that fails, or the one that is called less.
+    pub(super) at: usize,
+    /// What that operation shows.
+    pub(super) kind: SymptomKind,
+    /// Standard deviations.
+    pub(super) surprise: f64,
+    /// Whether it is called and does not answer.
+    pub(super) is_unanswered: bool,
+    /// What is not there, in one sentence.
+    pub(super) text: String,
+}
+
+/// The calls to a node that most surely do not arrive: it is called, and does not know of it. The few that do may be well.
+pub(super) fn unanswered(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
+    let view = flow.view;
+    let into = view.edges.iter().filter(|edge| {
+        let (from, to) = (&view.operations[edge.from], &view.operations[edge.to]);
+        edge.way == Way::Remote && to.service == service && from.kind.is_outbound()
+    });
+    most(into.filter_map(|edge| of_calls(flow, edge)))
+}
+
+/// What of a node is no longer called, or no longer calls, though those who did are at work; or that users no longer call.
+pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
+    let view = flow.view;
+    let calls = view.edges.iter().filter(|edge| edge.from != edge.to).filter_map(|edge| {
+        let (lost, expected, surprise) = missing(flow, edge)?;
+        let (from, to) = (&view.operations[edge.from], &view.operations[edge.to]);
+        // Calls that go out and do not arrive are missed where they go, others where they come from.
+        let goes_out = edge.way == Way::Remote && from.kind.is_outbound();
+        let text = format!(
+            "{lost:.0} of {expected:.0} calls of {} by {} of {} are missing",
+            to.name,
+            from.name,
+            view.node_name(from.service)
+        );
+        let owner = if goes_out { to.service } else { from.service };
+        let (at, kind) = (edge.to, SymptomKind::Silence);
+        (owner == service).then_some(Absence { at, kind, surprise, is_unanswered: false, text })
+    });
+    let own = (0..view.operations.len()).filter(|at| view.operations[*at].service == service);
+    let ceased = own.filter(|at| view.is_entry(*at) && deviates(view, SymptomKind::Silence, *at));
+    let entries = ceased.map(|at| {
+        let operation = &view.operations[at];
+        let (now, before) = (operation.now.count, operation.before.count);
+        let expected = expected_calls(&operation.before, view.window_s, view.baseline_s);
+        let text = format!("{} took {now} calls where {expected:.0} were expected", operation.name);
+        let surprise = -rate_surprise(now as f64, view.window_s, before as f64, view.baseline_s);
+        Absence { at, kind: SymptomKind::Silence, surprise, is_unanswered: false, text }
+    });
+    most(calls.chain(entries))
+}
+
+/// How many of the calls of an edge do not arrive; none where chance explains it.
+fn of_calls(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<Absence> {
+    let (from, to) = (&flow.view.operations[edge.from], &flow.view.operations[edge.to]);
+    let failing = error_surprise(&from.now, &from.before);
+    // Calls that went elsewhere under the same name are not lost.
+    let lost = flow.lost_calls(edge).min(more_unanswered(flow, edge.from, edge.way));
+    let (lost, surprise) = if lost > 0.0 {
+        let (count, known) = (edge.now.count as f64, edge.before.count as f64);
+        (lost, -rate_surprise(count, count + lost, known, known))
+    } else {
+        // Failures that the one who is called knows nothing of; where others are called by the same name, they may be theirs.
+        let remote = from.callees.iter().map(|edge| &flow.view.edges[*edge]);
+        let remote = remote.filter(|edge| edge.way == Way::Remote);
+        let known: f64 = remote.clone().map(|edge| excess_errors(edge.now, edge.before)).sum();
+        let unknown = excess_errors(&from.now, &from.before) - known;
+        let is_only = remote.map(|edge| flow.view.operations[edge.to].service).all(|it| it == to.service);
+        let is_unreachable = is_only && flow.hints.of(edge.from) == Hint::Unreachable;
+        if !is_unreachable || unknown < FAILED_MIN {
+            return None;
+        }
+        (unknown, failing)
+    };
+    let text = format!(
+        "{lost:.0} of {} calls by {} of {} do not arrive at {}",
+        from.now.count,
+        from.name,
+        flow.view.node_name(from.service),
+        to.name
+    );
+    let fails = failing > SURPRISE_MIN;
+    let (at, kind) = if fails { (edge.from, SymptomKind::Errors) } else { (edge.to, SymptomKind::Silence) };
+    Some(Absence { at, kind, surprise, is_unanswered: true, text })
+}
+
+/// The one that chance explains least; of equal ones the first by position.
+fn most(all: impl Iterator<Item = Absence>) -> Option<Absence> {
+    all.max_by(|a, b| {
+        a.surprise.total_cmp(&b.surprise).then(b.at.cmp(&a.at)).then_with(|| b.text.cmp(&a.text))
+    })
+}
