@@ -107,6 +107,19 @@ impl Graph {
         *tenant.nodes.entry(service).or_insert(0) += 1;
     }
 
+    /// Forgets to which nodes operations belong, which will not come again under these ids.
+    pub fn forget(&self, operations: &[(TenantNumber, OperationId)]) {
+        for operations in operations.chunk_by(|(one, _), (other, _)| one == other) {
+            let Some(tenant) = operations.first().and_then(|(tenant, _)| self.tenant(*tenant)) else {
+                continue;
+            };
+            let mut tenant = write(&tenant);
+            let owners = Arc::make_mut(&mut tenant.owners);
+            let left: Vec<ServiceId> = operations.iter().filter_map(|(_, id)| owners.remove(id)).collect();
+            left.into_iter().for_each(|service| tenant.leave(service));
+        }
+    }
+
     /// Takes cells from the store, at start and before anything is recorded for the tenant: buckets of
     /// [`FINE_SECONDS`] and [`COARSE_SECONDS`] in two calls, cells of any other width are ignored. Only whole
     /// buckets may be given, in any order: all of those that begin at `since` or later, in seconds, or all that there are.

@@ -148,6 +148,19 @@ fn what_was_left_out_is_not_covered() {
 }
 
 #[test]
+fn what_will_not_come_again_is_forgotten() {
+    let graph = Graph::new();
+    for (operation, service) in [(1, 1), (2, 1), (3, 2)] {
+        graph.declare(TENANT, OperationId(operation), ServiceId(service));
+    }
+    let gone = [1, 3, 9].map(|operation| (TENANT, OperationId(operation)));
+    graph.forget(&gone);
+    graph.forget(&[(TenantNumber(4), OperationId(2))]);
+    assert_eq!(graph.counts(TENANT), Counts { nodes: 1, operations: 1, ..Counts::default() });
+    assert_eq!(graph.owners(TENANT).get(&OperationId(2)), Some(&ServiceId(1)));
+}
+
+#[test]
 fn idle_tenants_give_their_cells_back() {
     let graph = Graph::new();
     graph.declare(TENANT, OperationId(1), ServiceId(1));
