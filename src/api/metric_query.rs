@@ -313,7 +313,8 @@ mod tests {
                 schema_url: Text::default(),
             };
             let resource = names.resource(tenant, number, &Arc::new(resource), UnixNanos(1));
-            let instrumentation = names.instrumentation(tenant, &Arc::new(Instrumentation::default()));
+            let instrumentation =
+                names.instrumentation(tenant, &Arc::new(Instrumentation::default()), UnixNanos(1));
             let series = Arc::new(SeriesDefinition {
                 name: "load".into(),
                 unit: "1".into(),

@@ -15,6 +15,7 @@ use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::rules::{LeftOut, Rules};
+use crate::store::day::Day;
 use crate::store::names::{NAME_BYTES_MAX, Names, cut};
 use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use crate::templates::{Change, Miner, Template};
@@ -124,8 +125,8 @@ impl Enricher {
         group: Group<LogRecord>,
         enriched: &mut Enriched,
     ) {
-        let Some(first) = group.items.first().map(|record| record.time) else { return };
-        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let Some(times) = Times::of(group.items.iter().map(|record| record.time)) else { return };
+        let sender = self.sender(names, tenant, &group, (times, &mut enriched.left_out));
         let Sender { service, resource, instrumentation } = sender;
         for record in group.items {
             let detail = self.rules.unfold(record.detail, &mut enriched.left_out);
@@ -172,8 +173,8 @@ impl Enricher {
     }
 
     fn spans(&mut self, names: &Names, tenant: TenantNumber, group: Group<Span>, enriched: &mut Enriched) {
-        let Some(first) = group.items.first().map(|span| span.start) else { return };
-        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let Some(times) = Times::of(group.items.iter().map(|span| span.start)) else { return };
+        let sender = self.sender(names, tenant, &group, (times, &mut enriched.left_out));
         let Sender { service, resource, instrumentation } = sender;
         enriched.spans.reserve(group.items.len());
         enriched.arrivals.reserve(group.items.len());
@@ -234,11 +235,9 @@ impl Enricher {
     }
 
     fn points(&self, names: &Names, tenant: TenantNumber, group: Group<Metric>, enriched: &mut Enriched) {
-        let Some(first) = group.items.iter().find_map(|metric| metric.points.first()).map(|point| point.time)
-        else {
-            return;
-        };
-        let sender = self.sender(names, tenant, &group, (first, &mut enriched.left_out));
+        let points = group.items.iter().flat_map(|metric| &metric.points);
+        let Some(times) = Times::of(points.map(|point| point.time)) else { return };
+        let sender = self.sender(names, tenant, &group, (times, &mut enriched.left_out));
         let Sender { service, resource, instrumentation } = sender;
         for metric in group.items {
             let Metric { name, unit, description, metadata, kind, temporality, monotonic, points } = metric;
@@ -269,16 +268,35 @@ impl Enricher {
         names: &Names,
         tenant: TenantNumber,
         group: &Group<T>,
-        (first, left_out): (UnixNanos, &mut LeftOut),
+        (times, left_out): (Times, &mut LeftOut),
     ) -> Sender {
-        let service = names.service(tenant, NodeKind::Service, &group.resource.service, first);
         let resource = self.rules.resource(&group.resource, left_out);
         let instrumentation = self.rules.instrumentation(&group.instrumentation, left_out);
-        Sender {
-            service,
-            resource: names.resource(tenant, service, &resource, first),
-            instrumentation: names.instrumentation(tenant, &instrumentation),
-        }
+        let sender = |at| {
+            let service = names.service(tenant, NodeKind::Service, &group.resource.service, at);
+            Sender {
+                service,
+                resource: names.resource(tenant, service, &resource, at),
+                instrumentation: names.instrumentation(tenant, &instrumentation, at),
+            }
+        };
+        let found = sender(times.first);
+        // What is old is named as long as its newest item: that of a group that comes late may be days after the first.
+        if Day::of(times.last) > Day::of(times.first) { sender(times.last) } else { found }
+    }
+}
+
+/// The time of the first item of a group, and of the newest.
+#[derive(Clone, Copy)]
+struct Times {
+    first: UnixNanos,
+    last: UnixNanos,
+}
+
+impl Times {
+    fn of(mut times: impl Iterator<Item = UnixNanos>) -> Option<Self> {
+        let first = times.next()?;
+        Some(Self { first, last: times.fold(first, UnixNanos::max) })
     }
 }
 

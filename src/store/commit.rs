@@ -17,7 +17,7 @@ use super::catalog::{self, Making};
 use super::connection::Connection;
 use super::day::Day;
 use super::error::Error;
-use super::names::Names;
+use super::names::{Names, Oldest};
 use super::options::{Database, Options};
 use super::partition::{Kept, Partition, Partitions};
 use super::rollups::{self, Rollups};
@@ -151,6 +151,7 @@ impl Inner {
         {
             writer.shorten_log().await;
         }
+        self.names.counted(&commit.cells);
         let ended = match writer.transaction((&commit, shape), &self.names, &self.options.journal).await {
             Ok(written) => {
                 // Should this end in a panic from here on, nobody knows what became of the commit.
@@ -162,6 +163,9 @@ impl Inner {
         match ended {
             Ok(written) => {
                 self.names.written(&written.pending);
+                if commit.lsn > applied {
+                    self.names.moved_on();
+                }
                 let committed = writer.take(written).await;
                 self.applied.store(commit.lsn, Ordering::Release);
                 *slot = Slot::Ready(writer);
@@ -288,8 +292,11 @@ impl Writer {
         let promoted = catalog::promoted(&mut connection).await?;
         let partitions = catalog::partitions(&mut connection).await?;
         let rollups = Rollups::start(&mut connection, &partitions, rollups::OPEN_CELLS_MAX).await?;
-        let series =
+        let mut series =
             SeriesTable::start(&mut connection, (options.series_per_tenant_max, options.series_max)).await?;
+        if let Some(oldest) = Oldest::of(&partitions) {
+            series.rest(oldest);
+        }
         let rollups = Arc::new(RwLock::new(rollups));
         let (next, shortened_at) = (HashMap::new(), None);
         Ok(Self { connection, making, promoted, partitions, next, rollups, series, shortened_at })

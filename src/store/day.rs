@@ -1,6 +1,7 @@
 //! Days: what the store is partitioned by.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::civil::{Date, date};
 use jiff::{SignedDuration, ToSpan};
@@ -91,6 +92,15 @@ impl fmt::Display for Day {
     }
 }
 
+/// The day on which entry `id` of a dictionary counts as seen at `at`: that of `at`, or the next one. Each 64 entries, whose rows
+/// lie side by side, have a midnight of their own, so that not all of them are written at once.
+pub(super) fn seen_on(id: u32, at: UnixNanos) -> Day {
+    // Fibonacci hashing: entries that follow each other get midnights far apart.
+    let share = u64::from(id / 64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let seconds = share.wrapping_mul(DAY_SECONDS.unsigned_abs()) >> 32;
+    Day::of(at.plus(Duration::from_secs(seconds)))
+}
+
 /// The days that rows of `window` lie in, both ends included.
 pub(super) fn days_of(window: Window) -> (Day, Day) {
     // The window ends before its end, and an empty one has no row on any day.
@@ -124,6 +134,22 @@ mod tests {
         for at in [UnixNanos(i64::MAX), UnixNanos(day.start().0 - 1), day.end()] {
             assert_eq!(day.after(day.since(at)), at);
         }
+    }
+
+    #[test]
+    fn entries_are_seen_on_the_day_or_the_next() {
+        let day = Day(20_000);
+        let (mut early, mut late) = (0, 0);
+        for id in 0..64_000 {
+            assert_eq!(seen_on(id, day.start()), day);
+            let last = seen_on(id, UnixNanos(day.end().0 - 1));
+            assert!(last == day || last == day.plus(1), "{id}");
+            let noon = seen_on(id, day.start().plus(Duration::from_secs(43_200)));
+            *(if noon == day { &mut early } else { &mut late }) += 1;
+            assert_eq!(noon, seen_on(id / 64 * 64, day.start().plus(Duration::from_secs(43_200))));
+        }
+        assert!(early > 25_000 && late > 25_000, "{early} before noon, {late} after it");
+        assert_eq!(seen_on(63, UnixNanos(day.end().0 - 1)), day);
     }
 
     #[test]

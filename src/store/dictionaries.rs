@@ -1,14 +1,16 @@
 //! The dictionaries on disk: read whole when the store opens, written by the commits.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::day::Day;
 use super::error::Error;
-use super::names::Pending;
 use super::names::info::{
     InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo, instrumentation_hash, resource_hash,
 };
+use super::names::{Dated, Dictionary, Key, Pending};
 use super::row::Row;
 use super::table;
 use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TenantNumber};
@@ -21,6 +23,9 @@ use crate::model::text::Text;
 use crate::model::time::UnixNanos;
 use bytes::Bytes;
 
+/// Ids that one statement names.
+const IDS_PER_STATEMENT: usize = 1_000;
+
 /// Everything that was handed out and written.
 pub(super) async fn read(connection: &mut Connection) -> Result<Pending, Error> {
     let statement = connection.sql("SELECT id, name FROM tenants ORDER BY id");
@@ -30,27 +35,88 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Pending, Error> 
         Ok((TenantNumber(row.get(0)?), tenant))
     });
     let tenants = tenants.await?;
-    let statement = connection.sql("SELECT id, tenant_id, kind, name, first_seen FROM services ORDER BY id");
-    let services = connection.rows(statement, |row| Ok(Arc::new(service(row)?))).await?;
-    let statement = connection
-        .sql("SELECT id, tenant_id, service_id, kind, name, first_seen FROM operations ORDER BY id");
-    let operations = connection.rows(statement, |row| Ok(Arc::new(operation(row)?))).await?;
+    let statement =
+        connection.sql("SELECT id, tenant_id, kind, name, first_seen, last_day FROM services ORDER BY id");
+    let services = connection.rows(statement, |row| dated(service(row)?, row, 5)).await?;
+    let statement = connection.sql(
+        "SELECT id, tenant_id, service_id, kind, name, first_seen, last_day FROM operations ORDER BY id",
+    );
+    let operations = connection.rows(statement, |row| dated(operation(row)?, row, 6)).await?;
     let statement = connection.sql(
         "SELECT r.id, r.tenant_id, r.service_id, r.version, r.instance, r.attributes, r.dropped_attributes, \
-         r.schema_url, r.first_seen, s.name FROM resources r JOIN services s ON s.id = r.service_id ORDER BY r.id",
+         r.schema_url, r.first_seen, s.name, r.last_day FROM resources r JOIN services s ON s.id = r.service_id \
+         ORDER BY r.id",
     );
-    let resources = connection.rows(statement, |row| Ok(Arc::new(resource(row)?))).await?;
+    let resources = connection.rows(statement, |row| dated(resource(row)?, row, 10)).await?;
     let statement = connection.sql(
-        "SELECT id, tenant_id, name, version, attributes, dropped_attributes, schema_url FROM instrumentations \
-         ORDER BY id",
+        "SELECT id, tenant_id, name, version, attributes, dropped_attributes, schema_url, last_day \
+         FROM instrumentations ORDER BY id",
     );
-    let instrumentations = connection.rows(statement, |row| Ok(Arc::new(instrumentation(row)?))).await?;
-    Ok(Pending { tenants, services, operations, resources, instrumentations })
+    let instrumentations = connection.rows(statement, |row| dated(instrumentation(row)?, row, 7)).await?;
+    Ok(Pending { tenants, services, operations, resources, instrumentations, ..Pending::default() })
 }
 
-/// Writes entries that were handed out. An id that is stored already, because a commit that seemed to fail did
-/// not, is left as it is.
+/// Writes what was handed out, named on a later day or forgotten. An id that is stored already, because a commit that
+/// seemed to fail did not, is left as it is; one that is gone already as well.
 pub(super) async fn write(connection: &mut Connection, pending: &Pending) -> Result<(), Error> {
+    // First: their names may be among those that were handed out since.
+    remove_gone(connection, &pending.gone).await?;
+    add(connection, pending).await?;
+    let mut last_days: BTreeMap<(Dictionary, Day), Vec<u32>> = BTreeMap::new();
+    for (key, day) in &pending.seen {
+        last_days.entry((key.dictionary, *day)).or_default().push(key.id);
+    }
+    for ((dictionary, day), ids) in last_days {
+        set_last_day(connection, dictionary.table(), day, &ids).await?;
+    }
+    Ok(())
+}
+
+/// Moves the last day of rows of `table` on to `day`.
+pub(super) async fn set_last_day(
+    connection: &mut Connection,
+    table: &str,
+    day: Day,
+    ids: &[u32],
+) -> Result<(), Error> {
+    let day = day.0;
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        let are_meant = connection.dialect().is_one_of(ids.iter().map(|id| i64::from(*id)));
+        let sql = format!("UPDATE {table} SET last_day = {day} WHERE last_day < {day} AND id{are_meant}");
+        connection.execute(connection.sql(sql)).await?;
+    }
+    Ok(())
+}
+
+/// Removes rows of `table`.
+pub(super) async fn remove(connection: &mut Connection, table: &str, ids: &[u32]) -> Result<(), Error> {
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        let are_meant = connection.dialect().is_one_of(ids.iter().map(|id| i64::from(*id)));
+        connection.execute(connection.sql(format!("DELETE FROM {table} WHERE id{are_meant}"))).await?;
+    }
+    Ok(())
+}
+
+/// Removes entries, and with services their templates: but for the last one, whose number is the highest that was given.
+async fn remove_gone(connection: &mut Connection, gone: &[Key]) -> Result<(), Error> {
+    let of = |dictionary: Dictionary| -> Vec<u32> {
+        gone.iter().filter(|key| key.dictionary == dictionary).map(|key| key.id).collect()
+    };
+    for dictionary in Dictionary::ALL {
+        remove(connection, dictionary.table(), &of(dictionary)).await?;
+    }
+    for ids in of(Dictionary::Services).chunks(IDS_PER_STATEMENT) {
+        let are_meant = connection.dialect().is_one_of(ids.iter().map(|id| i64::from(*id)));
+        let sql = format!(
+            "DELETE FROM templates WHERE service_id{are_meant} AND id < (SELECT max(id) FROM templates)"
+        );
+        connection.execute(connection.sql(sql)).await?;
+    }
+    Ok(())
+}
+
+/// Writes entries that were handed out.
+async fn add(connection: &mut Connection, pending: &Pending) -> Result<(), Error> {
     connection
         .insert(&table::TENANTS.whole(), &pending.tenants, |values, (number, tenant)| {
             values.int(number.0);
@@ -58,26 +124,32 @@ pub(super) async fn write(connection: &mut Connection, pending: &Pending) -> Res
         })
         .await?;
     connection
-        .insert(&table::SERVICES.whole(), &pending.services, |values, service| {
+        .insert(&table::SERVICES.whole(), &pending.services, |values, Dated { entry: service, last }| {
             values.int(service.id.0);
             values.int(service.tenant.0);
             values.int(service.kind as u8);
             values.shared_text(&service.name);
             values.int(service.first_seen.0);
+            values.int(last.0);
         })
         .await?;
     connection
-        .insert(&table::OPERATIONS.whole(), &pending.operations, |values, operation| {
-            values.int(operation.id.0);
-            values.int(operation.tenant.0);
-            values.int(operation.service.0);
-            values.int(operation.kind.0);
-            values.shared_text(&operation.name);
-            values.int(operation.first_seen.0);
-        })
+        .insert(
+            &table::OPERATIONS.whole(),
+            &pending.operations,
+            |values, Dated { entry: operation, last }| {
+                values.int(operation.id.0);
+                values.int(operation.tenant.0);
+                values.int(operation.service.0);
+                values.int(operation.kind.0);
+                values.shared_text(&operation.name);
+                values.int(operation.first_seen.0);
+                values.int(last.0);
+            },
+        )
         .await?;
     connection
-        .insert(&table::RESOURCES.whole(), &pending.resources, |values, info| {
+        .insert(&table::RESOURCES.whole(), &pending.resources, |values, Dated { entry: info, last }| {
             values.int(info.id.0);
             values.int(info.tenant.0);
             values.blob(&resource_hash(&info.resource).to_be_bytes());
@@ -88,21 +160,32 @@ pub(super) async fn write(connection: &mut Connection, pending: &Pending) -> Res
             values.int(info.resource.dropped_attributes);
             values.text(info.resource.schema_url.as_str());
             values.int(info.first_seen.0);
+            values.int(last.0);
         })
         .await?;
     connection
-        .insert(&table::INSTRUMENTATIONS.whole(), &pending.instrumentations, |values, info| {
-            let instrumentation = &info.instrumentation;
-            values.int(info.id.0);
-            values.int(info.tenant.0);
-            values.blob(&instrumentation_hash(instrumentation).to_be_bytes());
-            values.text(instrumentation.name.as_str());
-            values.text(instrumentation.version.as_str());
-            values.blob(instrumentation.attributes.as_bytes());
-            values.int(instrumentation.dropped_attributes);
-            values.text(instrumentation.schema_url.as_str());
-        })
+        .insert(
+            &table::INSTRUMENTATIONS.whole(),
+            &pending.instrumentations,
+            |values, Dated { entry: info, last }| {
+                let instrumentation = &info.instrumentation;
+                values.int(info.id.0);
+                values.int(info.tenant.0);
+                values.blob(&instrumentation_hash(instrumentation).to_be_bytes());
+                values.text(instrumentation.name.as_str());
+                values.text(instrumentation.version.as_str());
+                values.blob(instrumentation.attributes.as_bytes());
+                values.int(instrumentation.dropped_attributes);
+                values.text(instrumentation.schema_url.as_str());
+                values.int(last.0);
+            },
+        )
         .await
+}
+
+/// An entry with its last day, which is in `column`.
+fn dated<T>(entry: T, row: Row<'_>, column: usize) -> Result<Dated<T>, Error> {
+    Ok(Dated { entry: Arc::new(entry), last: Day(row.get(column)?) })
 }
 
 fn service(row: Row<'_>) -> Result<ServiceInfo, Error> {

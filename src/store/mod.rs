@@ -15,10 +15,10 @@
 //! (its threads) and `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
 //! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
 //! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
-//! [`retire`] (giving up what is old), [`snapshot`] (a copy of the file), [`relocate`] (a move to another database),
-//! `catalog` and [`schema`] (what the database says about itself), [`examine`] (whether a server could work there),
-//! `connection`, `pool`, `sql`, `row` and `values` (either database as one), `sqlite` and `postgres` (what only one of them
-//! has), [`error`].
+//! [`retire`] (giving up what is old), [`forget`] (names that nothing has any more), [`snapshot`] (a copy of the file),
+//! [`relocate`] (a move to another database), `catalog` and [`schema`] (what the database says about itself), [`examine`]
+//! (whether a server could work there), `connection`, `pool`, `sql`, `row` and `values` (either database as one), `sqlite`
+//! and `postgres` (what only one of them has), [`error`].
 //!
 //! Its one handle is [`Store`].
 
@@ -33,6 +33,7 @@ mod dictionaries;
 pub mod error;
 pub mod examine;
 mod filters;
+pub mod forget;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod hours;

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::commit::{Slot, Writer};
 use super::connection::Connection;
 use super::error::Error;
-use super::names::Names;
+use super::names::{Names, Oldest};
 use super::options::{Database, Options};
 use super::pool::Pool;
 use super::sql::Dialect;
@@ -38,8 +38,11 @@ impl Store {
             }
             None => migrating.await?,
         }
-        let names = Names::default();
+        let names = Names::with_limits(options.names);
         names.load(dictionaries::read(&mut connection).await?);
+        if let Some(oldest) = Oldest::of(&catalog::partitions(&mut connection).await?) {
+            names.rest(oldest);
+        }
         let applied = catalog::applied(&mut connection, &options.journal).await?;
         let others = catalog::others(&mut connection, &options.journal).await?;
         let writer = Writer::start(connection, &options).await?;

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::ahead;
 use super::connection::Connection;
 use super::error::Error;
+use super::names::Limits;
 use super::postgres::lead;
 use super::postgres::login::Login;
 pub use super::sqlite::file::File;
@@ -45,6 +46,8 @@ pub struct Options {
     pub automigrate: bool,
     /// How long bringing the schema up to date may take; none sets no bound.
     pub migrate_timeout: Option<Duration>,
+    /// How many names and contents of one tenant are told apart.
+    pub names: Limits,
     /// Metric series of one tenant that are told apart; the points of further ones share one series for each service
     /// and kind.
     pub series_per_tenant_max: usize,
@@ -72,6 +75,7 @@ impl Options {
             connection_lifetime_max: Some(Duration::from_secs(3_600)),
             automigrate: true,
             migrate_timeout: None,
+            names: Limits::default(),
             series_per_tenant_max: 500_000,
             series_max: 2_000_000,
             promoted: Arc::default(),

@@ -4,21 +4,22 @@
 //! of ([`Writers`]). Points are ordered by series and time; points
 //! of one series and instant, a retried request for example, are all kept and told apart by `seq`: each commit takes
 //! the next numbers of the day, so that nothing need be looked up.
+//!
+//! Series *rest* and are forgotten as names are, see [`names`](super::names); but their ids are given within a commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::day::Day;
+use super::day::{Day, seen_on};
 use super::error::Error;
 use super::hours::{self, Touched};
-use super::names::OVERFLOW;
 use super::names::info::hash;
-use super::partition;
+use super::names::{OVERFLOW, Oldest};
 use super::rows::{PointRow, SeriesDefinition};
-use super::table;
 use super::values::Values;
 use super::writers::{self, Writers};
+use super::{dictionaries, partition, table};
 use crate::model::id::{SeriesId, ServiceId, TenantNumber};
 use crate::model::metric::PointValue;
 use crate::model::rollup::HOUR_SECONDS;
@@ -28,25 +29,45 @@ const FLAG_GAP: i64 = 1;
 /// `points.flags`: the value is one that SQLite cannot hold, a NaN or minus zero, kept as its bits in `int_value`.
 const FLAG_BITS: i64 = 2;
 
-/// The series in memory: 40 bytes each.
+/// Identity of a series.
+type Identity = (TenantNumber, u128);
+
+/// The series in memory: 48 bytes each.
 #[derive(Debug)]
 pub(super) struct SeriesTable {
-    known: HashMap<(TenantNumber, u128), SeriesId>,
+    known: HashMap<Identity, Known>,
+    /// How many series of each tenant take room.
     counts: HashMap<TenantNumber, usize>,
     next: u32,
-    /// Most series of one tenant, and of all together. Past it, points of new series go to one series for each service
-    /// and kind, whose name is [`OVERFLOW`].
+    /// Most series of one tenant, and of all together, that do not rest; and how many more that do. Past it, points of new
+    /// series go to one series for each service and kind, whose name is [`OVERFLOW`].
     limits: (usize, usize),
     writers: Writers,
     /// Hours that are noted as not reckoned.
     pub(super) touched: Touched,
+    /// What series rest by.
+    oldest: Option<Oldest>,
+    /// Series that are to be forgotten if nothing comes of them before.
+    unseen: Vec<Identity>,
+}
+
+/// What memory holds of a series.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    id: SeriesId,
+    /// The last day of its points.
+    last: Day,
+    /// Whether it takes room; those that others share do not.
+    counts: bool,
 }
 
 /// What a commit changes in memory once it succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    new: HashMap<(TenantNumber, u128), SeriesId>,
+    new: HashMap<Identity, Known>,
     added: HashMap<TenantNumber, usize>,
+    /// Series of which points of a later day came, and that day.
+    seen: HashMap<Identity, Day>,
     /// Points that went to an overflow series.
     pub(super) overflowed: u64,
     /// The first free `seq` of each day that got points.
@@ -54,6 +75,13 @@ pub(super) struct Staged {
     writers: writers::Staged,
     /// The hours that got points.
     hours: BTreeSet<i64>,
+}
+
+/// A series that nothing which is kept has points of, or of which there are too many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unseen {
+    identity: Identity,
+    pub(super) id: SeriesId,
 }
 
 /// A point with its place in the table.
@@ -70,6 +98,7 @@ struct NewSeries<'a> {
     id: SeriesId,
     hash: u128,
     overflow: bool,
+    last: Day,
     row: &'a PointRow,
 }
 
@@ -83,18 +112,23 @@ impl SeriesTable {
             limits,
             writers: Writers::default(),
             touched: Touched::new(),
+            oldest: None,
+            unseen: Vec::new(),
         };
-        let rows = connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}' FROM series"));
+        let rows =
+            connection.sql(format!("SELECT id, tenant_id, hash, name = '{OVERFLOW}', last_day FROM series"));
         let rows = connection.rows(rows, |row| {
             let hash: [u8; 16] =
                 row.get::<&[u8]>(2)?.try_into().map_err(|_| Error::Unreadable { what: "series hash" })?;
             let tenant = TenantNumber(row.get(1)?);
-            Ok((SeriesId(row.get(0)?), (tenant, u128::from_be_bytes(hash)), row.get::<bool>(3)?))
+            let known =
+                Known { id: SeriesId(row.get(0)?), last: Day(row.get(4)?), counts: !row.get::<bool>(3)? };
+            Ok(((tenant, u128::from_be_bytes(hash)), known))
         });
-        for (id, key, overflow) in rows.await? {
-            table.known.insert(key, id);
-            *table.counts.entry(key.0).or_default() += usize::from(!overflow);
-            table.next = table.next.max(id.0 + 1);
+        for (identity, known) in rows.await? {
+            table.known.insert(identity, known);
+            *table.counts.entry(identity.0).or_default() += usize::from(known.counts);
+            table.next = table.next.max(known.id.0 + 1);
         }
         Ok(table)
     }
@@ -118,7 +152,12 @@ impl SeriesTable {
         }
         let fresh = staged.hours.iter().copied().filter(|hour| !self.touched.has(*hour));
         hours::note(connection, "unreckoned", fresh).await?;
+        for series in &mut new {
+            let opened = staged.new.get(&(series.row.tenant, series.hash));
+            series.last = opened.map_or(series.last, |opened| opened.last);
+        }
         connection.insert(&table::SERIES.whole(), &new, bind_series).await?;
+        self.write_last_days(connection, &staged).await?;
         for (day, mut placed) in placed {
             placed.sort_by_key(|placed| (placed.series, placed.row.point.time));
             let first = seq(day);
@@ -137,10 +176,32 @@ impl SeriesTable {
         Ok(staged)
     }
 
+    async fn write_last_days(&self, connection: &mut Connection, staged: &Staged) -> Result<(), Error> {
+        let mut last_days: BTreeMap<Day, Vec<u32>> = BTreeMap::new();
+        for (identity, day) in &staged.seen {
+            if let Some(known) = self.known.get(identity) {
+                last_days.entry(*day).or_default().push(known.id.0);
+            }
+        }
+        for (day, mut ids) in last_days {
+            ids.sort_unstable();
+            dictionaries::set_last_day(connection, table::SERIES.name, day, &ids).await?;
+        }
+        Ok(())
+    }
+
     /// Takes over what [`SeriesTable::write`] wrote.
     pub(super) fn take(&mut self, staged: Staged) {
-        for id in staged.new.values() {
-            self.next = self.next.max(id.0 + 1);
+        for known in staged.new.values() {
+            self.next = self.next.max(known.id.0 + 1);
+        }
+        for (identity, last) in staged.seen {
+            let Some(known) = self.known.get_mut(&identity) else { continue };
+            let rested = self.oldest.is_some_and(|oldest| known.last < oldest.raw && last >= oldest.raw);
+            known.last = known.last.max(last);
+            if rested && known.counts {
+                *self.counts.entry(identity.0).or_default() += 1;
+            }
         }
         self.touched.touch(staged.hours);
         self.known.extend(staged.new);
@@ -178,7 +239,7 @@ impl SeriesTable {
         new: &mut Vec<NewSeries<'a>>,
     ) -> Option<SeriesId> {
         let key = (row.tenant, hash);
-        if let Some(id) = self.find(key, staged) {
+        if let Some(id) = self.find(key, row, staged) {
             return Some(id);
         }
         let count = |counts: &HashMap<_, usize>| counts.get(&row.tenant).copied().unwrap_or(0);
@@ -196,25 +257,101 @@ impl SeriesTable {
     fn overflow<'a>(&self, row: &'a PointRow, staged: &mut Staged, new: &mut Vec<NewSeries<'a>>) -> SeriesId {
         staged.overflowed += 1;
         let key = (row.tenant, overflow_hash(row));
-        self.find(key, staged).unwrap_or_else(|| self.open(key, row, true, (staged, new)))
+        match self.find(key, row, staged) {
+            Some(id) => id,
+            None => self.open(key, row, true, (staged, new)),
+        }
     }
 
-    fn find(&self, key: (TenantNumber, u128), staged: &Staged) -> Option<SeriesId> {
-        self.known.get(&key).or_else(|| staged.new.get(&key)).copied()
+    /// A series that is there; notes the day of the point.
+    fn find(&self, key: Identity, row: &PointRow, staged: &mut Staged) -> Option<SeriesId> {
+        if let Some(known) = self.known.get(&key) {
+            let day = seen_on(known.id.0, row.point.time);
+            if known.last < day {
+                let last = staged.seen.entry(key).or_insert(day);
+                *last = day.max(*last);
+            }
+            return Some(known.id);
+        }
+        let opened = staged.new.get_mut(&key)?;
+        opened.last = opened.last.max(seen_on(opened.id.0, row.point.time));
+        Some(opened.id)
     }
 
     fn open<'a>(
         &self,
-        key: (TenantNumber, u128),
+        key: Identity,
         row: &'a PointRow,
         overflow: bool,
         (staged, new): (&mut Staged, &mut Vec<NewSeries<'a>>),
     ) -> SeriesId {
         let offset = u32::try_from(new.len()).expect("a commit has fewer than four billion points");
         let id = SeriesId(self.next + offset);
-        staged.new.insert(key, id);
-        new.push(NewSeries { id, hash: key.1, overflow, row });
+        let last = seen_on(id.0, row.point.time);
+        staged.new.insert(key, Known { id, last, counts: !overflow });
+        new.push(NewSeries { id, hash: key.1, overflow, last, row });
         id
+    }
+}
+
+impl SeriesTable {
+    /// Has series rest that have no points of a day from `oldest.raw` on. Of those that have none of anything kept, and of
+    /// the others while there are more of them than there is room for, it remembers that they are to be forgotten, those
+    /// whose points are newer for last. Where `oldest` is as in the last call, it does nothing; else it takes some dozen
+    /// milliseconds for each million series.
+    pub(super) fn rest(&mut self, oldest: Oldest) {
+        if self.oldest == Some(oldest) {
+            return;
+        }
+        self.oldest = Some(oldest);
+        self.counts.clear();
+        let mut resting = Vec::new();
+        for (identity, known) in &self.known {
+            if known.last < oldest.raw {
+                resting.push((known.last, known.id, *identity));
+            } else {
+                *self.counts.entry(identity.0).or_default() += usize::from(known.counts);
+            }
+        }
+        resting.sort_unstable();
+        let (mut kept, mut of_tenants) = (0, HashMap::new());
+        self.unseen.clear();
+        for (last, _, identity) in resting.into_iter().rev() {
+            let of_tenant: &mut usize = of_tenants.entry(identity.0).or_default();
+            if last >= oldest.any && kept < self.limits.1 && *of_tenant < self.limits.0 {
+                kept += 1;
+                *of_tenant += 1;
+            } else {
+                self.unseen.push(identity);
+            }
+        }
+    }
+
+    /// The next `most` series that are to be forgotten: remove them from the table, and say so by [`SeriesTable::forget`].
+    pub(super) fn unseen(&self, most: usize) -> Vec<Unseen> {
+        self.unseen.iter().rev().filter_map(|identity| self.leaving(*identity)).take(most).collect()
+    }
+
+    /// Forgets series that were removed from the table.
+    pub(super) fn forget(&mut self, unseen: &[Unseen]) {
+        for Unseen { identity, id } in unseen {
+            self.known.remove(identity);
+            self.writers.forget(*id);
+        }
+        while let Some(identity) = self.unseen.last().copied()
+            && self.leaving(identity).is_none()
+        {
+            self.unseen.pop();
+        }
+    }
+
+    /// A series that is to be forgotten, unless points of it came, or it is the one with the highest id: that one stays, so that
+    /// after a restart too its id is not given again.
+    fn leaving(&self, identity: Identity) -> Option<Unseen> {
+        let known = self.known.get(&identity)?;
+        let is_last = known.id.0 + 1 == self.next;
+        let rests = self.oldest.is_some_and(|oldest| known.last < oldest.raw);
+        (rests && !is_last).then_some(Unseen { identity, id: known.id })
     }
 }
 
@@ -279,6 +416,7 @@ fn bind_series(values: &mut Values, series: &NewSeries<'_>) {
     values.int(row.instrumentation.0);
     values.blob(if series.overflow { &[] } else { row.point.attributes.as_bytes() });
     values.int(row.point.time.0);
+    values.int(series.last.0);
 }
 
 fn bind_point(values: &mut Values, placed: &Placed<'_>) {

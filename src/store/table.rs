@@ -84,7 +84,14 @@ pub(super) static TENANTS: Table =
 
 pub(super) static SERVICES: Table = Table {
     name: "services",
-    columns: &[("id", Int), ("tenant_id", Int), ("kind", Small), ("name", Text), ("first_seen", Big)],
+    columns: &[
+        ("id", Int),
+        ("tenant_id", Int),
+        ("kind", Small),
+        ("name", Text),
+        ("first_seen", Big),
+        ("last_day", Int),
+    ],
     clash: BY_ID,
 };
 
@@ -97,6 +104,7 @@ pub(super) static OPERATIONS: Table = Table {
         ("kind", Small),
         ("name", Text),
         ("first_seen", Big),
+        ("last_day", Int),
     ],
     clash: BY_ID,
 };
@@ -114,6 +122,7 @@ pub(super) static RESOURCES: Table = Table {
         ("dropped_attributes", Big),
         ("schema_url", Text),
         ("first_seen", Big),
+        ("last_day", Int),
     ],
     clash: BY_ID,
 };
@@ -129,6 +138,7 @@ pub(super) static INSTRUMENTATIONS: Table = Table {
         ("attributes", Bytes),
         ("dropped_attributes", Big),
         ("schema_url", Text),
+        ("last_day", Int),
     ],
     clash: BY_ID,
 };
@@ -168,6 +178,7 @@ pub(super) static SERIES: Table = Table {
         ("instrumentation_id", Int),
         ("attributes", Bytes),
         ("first_seen", Big),
+        ("last_day", Int),
     ],
     clash: Clash::Never,
 };

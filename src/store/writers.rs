@@ -80,6 +80,14 @@ impl Writers {
     pub(super) fn take(&mut self, staged: Staged) {
         self.newest.extend(staged);
     }
+
+    /// Forgets the writers of a series.
+    pub(super) fn forget(&mut self, series: SeriesId) {
+        let writers = self.newest.get(&(series, 0)).map_or(0, |first| first.writers);
+        for writer in 0..writers {
+            self.newest.remove(&(series, writer));
+        }
+    }
 }
 
 impl Sequence {

@@ -5,33 +5,46 @@
 //! one hash probe. What one tenant may fill is limited: past a limit new names share one entry called
 //! [`OVERFLOW`], so that a client that puts an id into every span name costs accuracy, not memory.
 //!
-//! Files: `mod.rs` (the handle), `state` (what is behind the lock), [`info`] (what is known about an id).
+//! Each entry has the last day of telemetry that named it. One that nothing of spans, log records and points that are kept
+//! can name any more *rests*: it takes no room, and as many that rest are kept as may take room, for roll-ups that go
+//! further back. What comes again is as it was, or, where it was forgotten, has another id: none is given twice.
+//!
+//! Files: `mod.rs` (the handle), `state` (what is behind the lock), `table` (entries by id), `pending` (what is to be
+//! written), `forgetting` (what rests and what goes), `key` (which entry), [`info`] (what is known about an id).
 
+mod forgetting;
 pub mod info;
+mod key;
+mod pending;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::info::{InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
-use self::state::{Found, State};
+use self::state::{Found, Seen, State};
 use crate::model::id::{InstrumentationId, OperationId, ResourceId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::resource::{Instrumentation, Resource};
+use crate::model::rollup::Folded;
 use crate::model::span::SpanKind;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 
-pub(super) use self::state::Pending;
+pub(super) use self::forgetting::Oldest;
+pub(super) use self::key::{Dictionary, Key};
+pub(super) use self::pending::{Dated, Pending};
 
 /// The name of the entry that new names go to past a limit.
 pub const OVERFLOW: &str = "__overflow__";
 /// Longest name that is kept, in bytes; longer ones are cut at a character.
 pub const NAME_BYTES_MAX: usize = 1_024;
 
-/// How many entries one tenant may have.
+/// How many entries one tenant may have that do not rest, and how many more that do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Nodes of all kinds. Past it, new ones share one entry for each kind of node.
@@ -50,6 +63,17 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    const fn of(&self, dictionary: Dictionary) -> usize {
+        match dictionary {
+            Dictionary::Services => self.services,
+            Dictionary::Operations => self.operations,
+            Dictionary::Resources => self.resources,
+            Dictionary::Instrumentations => self.instrumentations,
+        }
+    }
+}
+
 /// The dictionaries of all tenants.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -59,7 +83,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Empty dictionaries with limits of one's own; the store opens with the default ones.
+    /// Empty dictionaries with limits of one's own.
     pub fn with_limits(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
     }
@@ -80,57 +104,50 @@ impl Names {
         self.read().tenants()
     }
 
-    /// The id of a node; hands one out for a new node.
-    pub fn service(
-        &self,
-        tenant: TenantNumber,
-        kind: NodeKind,
-        name: &str,
-        first_seen: UnixNanos,
-    ) -> ServiceId {
-        let name = cut(name);
-        let found = self.read().find_service(tenant, kind, name, &self.limits);
-        self.settle(found, || self.write().service(tenant, kind, name, first_seen, &self.limits))
+    /// The id of a node that telemetry of `at` names; hands one out for a new node.
+    pub fn service(&self, tenant: TenantNumber, kind: NodeKind, name: &str, at: UnixNanos) -> ServiceId {
+        let (seen, name) = (Seen { tenant, at }, cut(name));
+        let found = self.read().find_service(seen, kind, name, &self.limits);
+        self.settle(found, || self.write().service(seen, kind, name, &self.limits))
     }
 
-    /// The id of an operation of a node; hands one out for a new operation.
+    /// The id of an operation of a node that telemetry of `at` names; hands one out for a new operation.
     pub fn operation(
         &self,
         tenant: TenantNumber,
         service: ServiceId,
         kind: SpanKind,
         name: &str,
-        first_seen: UnixNanos,
+        at: UnixNanos,
     ) -> OperationId {
-        let name = cut(name);
-        let found = self.read().find_operation(tenant, service, kind, name, &self.limits);
-        let seen = state::Seen { tenant, first_seen };
+        let (seen, name) = (Seen { tenant, at }, cut(name));
+        let found = self.read().find_operation(seen, service, kind, name, &self.limits);
         self.settle(found, || self.write().operation(seen, service, kind, name, &self.limits))
     }
 
-    /// The id of a resource by its content; hands one out for a new resource.
+    /// The id of a resource, by its content, that sent telemetry of `at`; hands one out for a new resource.
     pub fn resource(
         &self,
         tenant: TenantNumber,
         service: ServiceId,
         resource: &Arc<Resource>,
-        first_seen: UnixNanos,
+        at: UnixNanos,
     ) -> ResourceId {
-        let hash = info::resource_hash(resource);
-        let found = self.read().find_resource(tenant, service, hash, &self.limits);
-        let seen = state::Seen { tenant, first_seen };
+        let (seen, hash) = (Seen { tenant, at }, info::resource_hash(resource));
+        let found = self.read().find_resource(seen, service, hash, &self.limits);
         self.settle(found, || self.write().resource(seen, service, resource, hash, &self.limits))
     }
 
-    /// The id of an instrumentation scope by its content; hands one out for a new scope.
+    /// The id of an instrumentation scope, by its content, that made telemetry of `at`; hands one out for a new scope.
     pub fn instrumentation(
         &self,
         tenant: TenantNumber,
         instrumentation: &Arc<Instrumentation>,
+        at: UnixNanos,
     ) -> InstrumentationId {
-        let hash = info::instrumentation_hash(instrumentation);
-        let found = self.read().find_instrumentation(tenant, hash, &self.limits);
-        self.settle(found, || self.write().instrumentation(tenant, instrumentation, hash, &self.limits))
+        let (seen, hash) = (Seen { tenant, at }, info::instrumentation_hash(instrumentation));
+        let found = self.read().find_instrumentation(seen, hash, &self.limits);
+        self.settle(found, || self.write().instrumentation(seen, instrumentation, hash, &self.limits))
     }
 
     /// What is known about a node.
@@ -184,14 +201,65 @@ impl Names {
         self.overflows.load(Ordering::Relaxed)
     }
 
-    /// What was handed out and is not written yet.
+    /// What was handed out, named on a later day or forgotten, and is not written yet.
     pub(super) fn pending(&self) -> Pending {
-        self.read().pending()
+        self.read().pending.clone()
     }
 
     /// Takes note that `pending` is written. Only the one writer calls it, with what it got last.
     pub(super) fn written(&self, pending: &Pending) {
-        self.write().written(pending);
+        self.write().pending.drain(pending);
+    }
+
+    /// Takes note that a commit moved the position.
+    pub(super) fn moved_on(&self) {
+        self.write().pass.moved_on();
+    }
+
+    /// Notes on which days a commit counts something about entries: whoever joins spans remembers some of them without
+    /// asking again.
+    pub(super) fn counted(&self, cells: &Folded) {
+        let behind = self.read().behind(cells);
+        if !behind.is_empty() {
+            let mut state = self.write();
+            behind.into_iter().for_each(|(tenant, key, at)| state.see(tenant, key, at));
+        }
+    }
+
+    /// Has entries rest that were last named before what is kept of spans, log records and points. Answers whether there may
+    /// be some to forget. Where `oldest` is as in the last call, that is all that it does; else it holds the lock for about a
+    /// millisecond for each hundred thousand entries of a tenant.
+    pub(super) fn rest(&self, oldest: Oldest) -> bool {
+        if self.write().pass.begin(oldest) {
+            for (tenant, _) in self.tenants() {
+                self.write().rest(tenant, oldest.raw);
+            }
+        }
+        self.read().pass.may_forget()
+    }
+
+    /// Forgets entries that rest, `most` or a few more: those that nothing that is kept can name, and of the others those
+    /// named longest ago while there are more of them than there is room for. Never those in `referred`. Call
+    /// [`Names::rest`] before, and write what is pending afterwards.
+    pub(super) fn forget(
+        &self,
+        oldest: Oldest,
+        referred: &HashSet<Key>,
+        most: usize,
+    ) -> Vec<(TenantNumber, Key)> {
+        let mut forgotten = Vec::new();
+        for (tenant, _) in self.tenants() {
+            let left = most.saturating_sub(forgotten.len());
+            if left == 0 {
+                return forgotten;
+            }
+            let gone = self.write().forget(tenant, (oldest, &self.limits), referred, left);
+            forgotten.extend(gone.into_iter().map(|key| (tenant, key)));
+        }
+        if forgotten.len() < most {
+            self.write().pass.end();
+        }
+        forgotten
     }
 
     /// Takes over what the database holds; called once, before anything else.

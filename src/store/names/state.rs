@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::forgetting::Pass;
 use super::info::{self, InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
+use super::key::{Dictionary, Key};
+use super::pending::{Dated, Pending};
+use super::table::{Mark, Slot, Table};
 use super::{Limits, OVERFLOW};
 use foldhash::quality::RandomState;
 
@@ -16,6 +20,7 @@ use crate::model::span::SpanKind;
 use crate::model::tenant::TenantId;
 use crate::model::text::Text;
 use crate::model::time::UnixNanos;
+use crate::store::day::Day;
 
 /// Where a name leads.
 pub(super) enum Found<T> {
@@ -23,91 +28,79 @@ pub(super) enum Found<T> {
     Known(T),
     /// To the shared entry, for lack of room.
     Overflow(T),
-    /// To an entry that is still to be made.
+    /// To an entry that is still to be made, or whose last day is to be moved on.
     New,
+}
+
+impl<T: Copy> Found<T> {
+    fn id(&self) -> Option<T> {
+        match self {
+            Self::Known(id) | Self::Overflow(id) => Some(*id),
+            Self::New => None,
+        }
+    }
+
+    fn unless(self, is_behind: impl FnOnce(T) -> bool) -> Self {
+        if self.id().is_some_and(is_behind) { Self::New } else { self }
+    }
 }
 
 /// Who names something, and when.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     pub(super) tenant: TenantNumber,
-    pub(super) first_seen: UnixNanos,
-}
-
-/// Entries as rows: those not written yet, or those read from the database.
-#[derive(Debug, Default)]
-pub(in crate::store) struct Pending {
-    pub(in crate::store) tenants: Vec<(TenantNumber, TenantId)>,
-    pub(in crate::store) services: Vec<Arc<ServiceInfo>>,
-    pub(in crate::store) operations: Vec<Arc<OperationInfo>>,
-    pub(in crate::store) resources: Vec<Arc<ResourceInfo>>,
-    pub(in crate::store) instrumentations: Vec<Arc<InstrumentationInfo>>,
+    pub(super) at: UnixNanos,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     numbers: HashMap<TenantId, TenantNumber>,
     last_tenant: u32,
-    tenants: HashMap<TenantNumber, Tenant, RandomState>,
-    services: Table<Service>,
-    operations: Table<Arc<OperationInfo>>,
-    resources: Table<Arc<ResourceInfo>>,
-    instrumentations: Table<Arc<InstrumentationInfo>>,
-    pending: Pending,
+    pub(super) tenants: HashMap<TenantNumber, Tenant, RandomState>,
+    pub(super) services: Table<Box<Service>>,
+    pub(super) operations: Table<Arc<OperationInfo>>,
+    pub(super) resources: Table<Arc<ResourceInfo>>,
+    pub(super) instrumentations: Table<Arc<InstrumentationInfo>>,
+    pub(super) pending: Pending,
+    pub(super) pass: Pass,
 }
 
-/// One tenant's way from names to ids. The counts leave the shared entries out.
+/// One tenant's way from names to ids.
 #[derive(Debug, Default)]
-struct Tenant {
-    services: [HashMap<Arc<str>, ServiceId, RandomState>; NodeKind::ALL.len()],
-    resources: HashMap<u128, ResourceId>,
-    instrumentations: HashMap<u128, InstrumentationId>,
-    service_count: usize,
-    operation_count: usize,
-    resource_count: usize,
-    instrumentation_count: usize,
+pub(super) struct Tenant {
+    pub(super) services: [HashMap<Arc<str>, ServiceId, RandomState>; NodeKind::ALL.len()],
+    pub(super) resources: HashMap<u128, ResourceId>,
+    pub(super) instrumentations: HashMap<u128, InstrumentationId>,
+    /// How many entries of each dictionary take room: not the shared ones, and not those that rest.
+    pub(super) counts: [usize; Dictionary::ALL.len()],
+    /// Entries that were last named before this day rest.
+    pub(super) rests_before: Option<Day>,
+}
+
+impl Tenant {
+    fn is_full(&self, dictionary: Dictionary, limits: &Limits) -> bool {
+        self.counts[dictionary as usize] >= limits.of(dictionary)
+    }
+
+    fn rests(&self, last: Day) -> bool {
+        self.rests_before.is_some_and(|before| last < before)
+    }
+
+    fn count(&mut self, dictionary: Dictionary, entry: Mark) {
+        if entry.counts && !self.rests(entry.last) {
+            self.counts[dictionary as usize] += 1;
+        }
+    }
 }
 
 #[derive(Debug)]
-struct Service {
-    info: Arc<ServiceInfo>,
+pub(super) struct Service {
+    pub(super) info: Arc<ServiceInfo>,
     /// Few names come with more than one kind.
-    operations: HashMap<Arc<str>, Vec<(SpanKind, OperationId)>, RandomState>,
-    resources: Vec<ResourceId>,
+    pub(super) operations: HashMap<Arc<str>, Vec<(SpanKind, OperationId)>, RandomState>,
+    pub(super) resources: Vec<ResourceId>,
     /// Stands for the resources past the limit.
     overflow_resource: Arc<Resource>,
-}
-
-/// Entries by id. Ids count up from 1, so a vector serves.
-#[derive(Debug)]
-struct Table<T>(Vec<Option<T>>);
-
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self(vec![None])
-    }
-}
-
-impl<T> Table<T> {
-    fn next(&self) -> u32 {
-        u32::try_from(self.0.len()).expect("four billion entries do not fit in memory")
-    }
-
-    fn get(&self, id: u32) -> Option<&T> {
-        self.0.get(id as usize)?.as_ref()
-    }
-
-    fn get_mut(&mut self, id: u32) -> Option<&mut T> {
-        self.0.get_mut(id as usize)?.as_mut()
-    }
-
-    fn put(&mut self, id: u32, entry: T) {
-        let index = id as usize;
-        if self.0.len() <= index {
-            self.0.resize_with(index + 1, || None);
-        }
-        self.0[index] = Some(entry);
-    }
 }
 
 impl State {
@@ -138,7 +131,18 @@ impl State {
         tenants
     }
 
+    /// The entry of a name, where it is there and was named as late before.
     pub(super) fn find_service(
+        &self,
+        seen: Seen,
+        kind: NodeKind,
+        name: &str,
+        limits: &Limits,
+    ) -> Found<ServiceId> {
+        self.service_named(seen.tenant, kind, name, limits).unless(|id| self.is_behind(id.into(), seen.at))
+    }
+
+    fn service_named(
         &self,
         tenant: TenantNumber,
         kind: NodeKind,
@@ -147,43 +151,57 @@ impl State {
     ) -> Found<ServiceId> {
         let Some(known) = self.tenants.get(&tenant) else { return Found::New };
         let services = &known.services[kind as usize];
-        let full = known.service_count >= limits.services;
+        let full = known.is_full(Dictionary::Services, limits);
         find(services.get(name).copied(), full, || services.get(OVERFLOW).copied())
     }
 
     pub(super) fn service(
         &mut self,
-        tenant: TenantNumber,
+        seen: Seen,
         kind: NodeKind,
         name: &str,
-        first_seen: UnixNanos,
         limits: &Limits,
     ) -> Found<ServiceId> {
-        match self.find_service(tenant, kind, name, limits) {
-            Found::New => {}
-            found => return found,
+        let Seen { tenant, at } = seen;
+        let found = self.service_named(tenant, kind, name, limits);
+        if let Some(id) = found.id() {
+            self.see(tenant, id.into(), at);
+            return found;
         }
-        let full = self.tenants.entry(tenant).or_default().service_count >= limits.services;
+        let full = self.tenants.entry(tenant).or_default().is_full(Dictionary::Services, limits);
         let name = if full { OVERFLOW } else { name };
         let id = ServiceId(self.services.next());
-        let info = Arc::new(ServiceInfo { id, tenant, kind, name: name.into(), first_seen });
-        self.pending.services.push(Arc::clone(&info));
-        self.put_service(info);
+        let entry = Arc::new(ServiceInfo { id, tenant, kind, name: name.into(), first_seen: at });
+        let dated = Dated { entry, last: self.pass.day(id.0, at) };
+        self.pending.services.push(dated.clone());
+        self.put_service(dated);
         added(id, full)
     }
 
-    fn put_service(&mut self, info: Arc<ServiceInfo>) {
+    fn put_service(&mut self, Dated { entry: info, last }: Dated<ServiceInfo>) {
+        let (id, counts) = (info.id, &*info.name != OVERFLOW);
         let tenant = self.tenants.entry(info.tenant).or_default();
-        tenant.services[info.kind as usize].insert(Arc::clone(&info.name), info.id);
-        tenant.service_count += usize::from(&*info.name != OVERFLOW);
+        tenant.services[info.kind as usize].insert(Arc::clone(&info.name), id);
+        tenant.count(Dictionary::Services, Mark { last, counts });
         let overflow_resource = overflow_resource(&info.name);
-        self.services.put(
-            info.id.0,
-            Service { info, operations: HashMap::default(), resources: Vec::new(), overflow_resource },
-        );
+        let service =
+            Service { info, operations: HashMap::default(), resources: Vec::new(), overflow_resource };
+        self.services.put(id.0, Slot { entry: Box::new(service), last, counts });
     }
 
     pub(super) fn find_operation(
+        &self,
+        seen: Seen,
+        service: ServiceId,
+        kind: SpanKind,
+        name: &str,
+        limits: &Limits,
+    ) -> Found<OperationId> {
+        let found = self.operation_named(seen.tenant, service, kind, name, limits);
+        found.unless(|id| self.is_behind(id.into(), seen.at))
+    }
+
+    fn operation_named(
         &self,
         tenant: TenantNumber,
         service: ServiceId,
@@ -199,8 +217,8 @@ impl State {
         if let Some(id) = named(name, kind) {
             return Found::Known(id);
         }
-        let full =
-            self.tenants.get(&tenant).is_some_and(|tenant| tenant.operation_count >= limits.operations);
+        let tenant = self.tenants.get(&tenant);
+        let full = tenant.is_some_and(|tenant| tenant.is_full(Dictionary::Operations, limits));
         find(None, full, || named(OVERFLOW, SpanKind::INTERNAL))
     }
 
@@ -212,30 +230,44 @@ impl State {
         name: &str,
         limits: &Limits,
     ) -> Found<OperationId> {
-        let Seen { tenant, first_seen } = seen;
-        match self.find_operation(tenant, service, kind, name, limits) {
-            Found::New => {}
-            found => return found,
+        let Seen { tenant, at } = seen;
+        let found = self.operation_named(tenant, service, kind, name, limits);
+        if let Some(id) = found.id() {
+            self.see(tenant, id.into(), at);
+            return found;
         }
-        let full = self.tenants.entry(tenant).or_default().operation_count >= limits.operations;
+        let full = self.tenants.entry(tenant).or_default().is_full(Dictionary::Operations, limits);
         let (name, kind) = if full { (OVERFLOW, SpanKind::INTERNAL) } else { (name, kind) };
         let id = OperationId(self.operations.next());
-        let info = Arc::new(OperationInfo { id, tenant, service, kind, name: name.into(), first_seen });
-        self.pending.operations.push(Arc::clone(&info));
-        self.put_operation(info);
+        let entry = Arc::new(OperationInfo { id, tenant, service, kind, name: name.into(), first_seen: at });
+        let dated = Dated { entry, last: self.pass.day(id.0, at) };
+        self.pending.operations.push(dated.clone());
+        self.put_operation(dated);
         added(id, full)
     }
 
-    fn put_operation(&mut self, info: Arc<OperationInfo>) {
+    fn put_operation(&mut self, Dated { entry: info, last }: Dated<OperationInfo>) {
+        let counts = &*info.name != OVERFLOW;
         let tenant = self.tenants.entry(info.tenant).or_default();
-        tenant.operation_count += usize::from(&*info.name != OVERFLOW);
+        tenant.count(Dictionary::Operations, Mark { last, counts });
         if let Some(service) = self.services.get_mut(info.service.0) {
             service.operations.entry(Arc::clone(&info.name)).or_default().push((info.kind, info.id));
         }
-        self.operations.put(info.id.0, info);
+        self.operations.put(info.id.0, Slot { entry: info, last, counts });
     }
 
     pub(super) fn find_resource(
+        &self,
+        seen: Seen,
+        service: ServiceId,
+        hash: u128,
+        limits: &Limits,
+    ) -> Found<ResourceId> {
+        let found = self.resource_with(seen.tenant, service, hash, limits);
+        found.unless(|id| self.is_behind(id.into(), seen.at))
+    }
+
+    fn resource_with(
         &self,
         tenant: TenantNumber,
         service: ServiceId,
@@ -243,7 +275,7 @@ impl State {
         limits: &Limits,
     ) -> Found<ResourceId> {
         let Some(known) = self.tenants.get(&tenant) else { return Found::New };
-        let full = known.resource_count >= limits.resources;
+        let full = known.is_full(Dictionary::Resources, limits);
         find(known.resources.get(&hash).copied(), full, || {
             let stand_in = &self.services.get(service.0)?.overflow_resource;
             known.resources.get(&info::resource_hash(stand_in)).copied()
@@ -258,49 +290,62 @@ impl State {
         hash: u128,
         limits: &Limits,
     ) -> Found<ResourceId> {
-        let Seen { tenant, first_seen } = seen;
-        match self.find_resource(tenant, service, hash, limits) {
-            Found::New => {}
-            found => return found,
+        let Seen { tenant, at } = seen;
+        let found = self.resource_with(tenant, service, hash, limits);
+        if let Some(id) = found.id() {
+            self.see(tenant, id.into(), at);
+            return found;
         }
-        let full = self.tenants.entry(tenant).or_default().resource_count >= limits.resources;
+        let full = self.tenants.entry(tenant).or_default().is_full(Dictionary::Resources, limits);
         let stand_in = self.services.get(service.0).map(|service| Arc::clone(&service.overflow_resource));
-        // Kept for good, so without the request that it came in.
+        // Kept for long, so without the request that it came in.
         let kept = || Arc::new(resource.detached());
         let resource = if full { stand_in } else { None }.unwrap_or_else(kept);
         let id = ResourceId(self.resources.next());
-        let info = Arc::new(ResourceInfo {
+        let entry = Arc::new(ResourceInfo {
             id,
             tenant,
             service,
             version: resource.version().unwrap_or_default().into(),
             instance: resource.instance().unwrap_or_default().into(),
             resource,
-            first_seen,
+            first_seen: at,
         });
-        self.pending.resources.push(Arc::clone(&info));
-        self.put_resource(info);
+        let dated = Dated { entry, last: self.pass.day(id.0, at) };
+        self.pending.resources.push(dated.clone());
+        self.put_resource(dated);
         added(id, full)
     }
 
-    fn put_resource(&mut self, info: Arc<ResourceInfo>) {
+    fn put_resource(&mut self, Dated { entry: info, last }: Dated<ResourceInfo>) {
+        let counts = &*info.instance != OVERFLOW;
         let tenant = self.tenants.entry(info.tenant).or_default();
         tenant.resources.insert(info::resource_hash(&info.resource), info.id);
-        tenant.resource_count += usize::from(&*info.instance != OVERFLOW);
+        tenant.count(Dictionary::Resources, Mark { last, counts });
         if let Some(service) = self.services.get_mut(info.service.0) {
             service.resources.push(info.id);
         }
-        self.resources.put(info.id.0, info);
+        self.resources.put(info.id.0, Slot { entry: info, last, counts });
     }
 
     pub(super) fn find_instrumentation(
+        &self,
+        seen: Seen,
+        hash: u128,
+        limits: &Limits,
+    ) -> Found<InstrumentationId> {
+        let found = self.instrumentation_with(seen.tenant, hash, limits);
+        found.unless(|id| self.is_behind(id.into(), seen.at))
+    }
+
+    fn instrumentation_with(
         &self,
         tenant: TenantNumber,
         hash: u128,
         limits: &Limits,
     ) -> Found<InstrumentationId> {
         let Some(known) = self.tenants.get(&tenant) else { return Found::New };
-        let full = known.instrumentation_count >= limits.instrumentations;
+        let full = known.is_full(Dictionary::Instrumentations, limits);
         find(known.instrumentations.get(&hash).copied(), full, || {
             known.instrumentations.get(&info::instrumentation_hash(&overflow_instrumentation())).copied()
         })
@@ -308,30 +353,67 @@ impl State {
 
     pub(super) fn instrumentation(
         &mut self,
-        tenant: TenantNumber,
+        seen: Seen,
         instrumentation: &Arc<Instrumentation>,
         hash: u128,
         limits: &Limits,
     ) -> Found<InstrumentationId> {
-        match self.find_instrumentation(tenant, hash, limits) {
-            Found::New => {}
-            found => return found,
+        let Seen { tenant, at } = seen;
+        let found = self.instrumentation_with(tenant, hash, limits);
+        if let Some(id) = found.id() {
+            self.see(tenant, id.into(), at);
+            return found;
         }
-        let full = self.tenants.entry(tenant).or_default().instrumentation_count >= limits.instrumentations;
+        let full = self.tenants.entry(tenant).or_default().is_full(Dictionary::Instrumentations, limits);
         let instrumentation =
             if full { Arc::new(overflow_instrumentation()) } else { Arc::new(instrumentation.detached()) };
         let id = InstrumentationId(self.instrumentations.next());
-        let info = Arc::new(InstrumentationInfo { id, tenant, instrumentation });
-        self.pending.instrumentations.push(Arc::clone(&info));
-        self.put_instrumentation(info);
+        let entry = Arc::new(InstrumentationInfo { id, tenant, instrumentation });
+        let dated = Dated { entry, last: self.pass.day(id.0, at) };
+        self.pending.instrumentations.push(dated.clone());
+        self.put_instrumentation(dated);
         added(id, full)
     }
 
-    fn put_instrumentation(&mut self, info: Arc<InstrumentationInfo>) {
+    fn put_instrumentation(&mut self, Dated { entry: info, last }: Dated<InstrumentationInfo>) {
+        let counts = info.instrumentation.name.as_str() != OVERFLOW;
         let tenant = self.tenants.entry(info.tenant).or_default();
         tenant.instrumentations.insert(info::instrumentation_hash(&info.instrumentation), info.id);
-        tenant.instrumentation_count += usize::from(info.instrumentation.name.as_str() != OVERFLOW);
-        self.instrumentations.put(info.id.0, info);
+        tenant.count(Dictionary::Instrumentations, Mark { last, counts });
+        self.instrumentations.put(info.id.0, Slot { entry: info, last, counts });
+    }
+
+    /// Whether an entry was last named on an earlier day than that of `at`; an entry that is not there was not.
+    pub(super) fn is_behind(&self, key: Key, at: UnixNanos) -> bool {
+        self.mark(key).is_some_and(|entry| entry.last < self.pass.day(key.id, at))
+    }
+
+    /// When an entry was named last.
+    pub(super) fn mark(&self, key: Key) -> Option<Mark> {
+        match key.dictionary {
+            Dictionary::Services => self.services.mark(key.id),
+            Dictionary::Operations => self.operations.mark(key.id),
+            Dictionary::Resources => self.resources.mark(key.id),
+            Dictionary::Instrumentations => self.instrumentations.mark(key.id),
+        }
+    }
+
+    /// Notes that an entry was named at `at`. One that rested takes room again.
+    pub(super) fn see(&mut self, tenant: TenantNumber, key: Key, at: UnixNanos) {
+        let day = self.pass.day(key.id, at);
+        let raised = match key.dictionary {
+            Dictionary::Services => self.services.raise(key.id, day),
+            Dictionary::Operations => self.operations.raise(key.id, day),
+            Dictionary::Resources => self.resources.raise(key.id, day),
+            Dictionary::Instrumentations => self.instrumentations.raise(key.id, day),
+        };
+        let Some(before) = raised else { return };
+        self.pending.seen.push((key, day));
+        if let Some(tenant) = self.tenants.get_mut(&tenant)
+            && tenant.rests(before.last)
+        {
+            tenant.count(key.dictionary, Mark { last: day, ..before });
+        }
     }
 
     pub(super) fn service_info(&self, id: ServiceId) -> Option<Arc<ServiceInfo>> {
@@ -370,32 +452,13 @@ impl State {
         service.resources.iter().filter_map(|id| self.resource_info(*id)).collect()
     }
 
-    pub(super) fn pending(&self) -> Pending {
-        Pending {
-            tenants: self.pending.tenants.clone(),
-            services: self.pending.services.clone(),
-            operations: self.pending.operations.clone(),
-            resources: self.pending.resources.clone(),
-            instrumentations: self.pending.instrumentations.clone(),
-        }
-    }
-
-    /// New entries only ever queue up behind those that were taken, so the taken ones are the first.
-    pub(super) fn written(&mut self, taken: &Pending) {
-        self.pending.tenants.drain(..taken.tenants.len());
-        self.pending.services.drain(..taken.services.len());
-        self.pending.operations.drain(..taken.operations.len());
-        self.pending.resources.drain(..taken.resources.len());
-        self.pending.instrumentations.drain(..taken.instrumentations.len());
-    }
-
     /// Services come before what refers to them.
     pub(super) fn load(&mut self, rows: Pending) {
         rows.tenants.into_iter().for_each(|(number, tenant)| self.put_tenant(number, tenant));
-        rows.services.into_iter().for_each(|info| self.put_service(info));
-        rows.operations.into_iter().for_each(|info| self.put_operation(info));
-        rows.resources.into_iter().for_each(|info| self.put_resource(info));
-        rows.instrumentations.into_iter().for_each(|info| self.put_instrumentation(info));
+        rows.services.into_iter().for_each(|dated| self.put_service(dated));
+        rows.operations.into_iter().for_each(|dated| self.put_operation(dated));
+        rows.resources.into_iter().for_each(|dated| self.put_resource(dated));
+        rows.instrumentations.into_iter().for_each(|dated| self.put_instrumentation(dated));
     }
 }
 

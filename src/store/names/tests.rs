@@ -1,8 +1,9 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Limits, NAME_BYTES_MAX, Names, OVERFLOW};
+use super::{Key, Limits, NAME_BYTES_MAX, Names, OVERFLOW, Oldest};
 use crate::model::id::{ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::packed::Attributes;
@@ -12,6 +13,7 @@ use crate::model::span::SpanKind;
 use crate::model::tenant::TenantId;
 use crate::model::text::Text;
 use crate::model::time::UnixNanos;
+use crate::store::day::Day;
 
 const AT: UnixNanos = UnixNanos(7);
 
@@ -86,9 +88,9 @@ fn resources_and_scopes_are_known_by_content() {
     let order: Vec<_> = names.resources_of(shop).iter().map(|resource| resource.id).collect();
     assert_eq!(order, [two, one]);
     let scope = |name: &str| Arc::new(Instrumentation { name: name.into(), ..Instrumentation::default() });
-    let http = names.instrumentation(tenant, &scope("http"));
-    assert_eq!(names.instrumentation(tenant, &scope("http")), http);
-    assert_ne!(names.instrumentation(tenant, &scope("sql")), http);
+    let http = names.instrumentation(tenant, &scope("http"), AT);
+    assert_eq!(names.instrumentation(tenant, &scope("http"), AT), http);
+    assert_ne!(names.instrumentation(tenant, &scope("sql"), AT), http);
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn what_is_known_for_good_does_not_hold_the_request_that_it_came_in() {
         attributes: attributes(),
         ..Instrumentation::default()
     };
-    names.instrumentation(tenant, &Arc::new(scope));
+    names.instrumentation(tenant, &Arc::new(scope), AT);
     assert_eq!(names.resource_info(id).unwrap().resource.attributes, known.attributes);
     assert!(body.is_unique(), "the request is still held");
 }
@@ -151,7 +153,7 @@ fn past_a_limit_operations_stay_with_their_service() {
     assert_eq!(resources[2].id, resources[3].id);
     assert_eq!((resources[3].service, &*resources[3].instance), (a, OVERFLOW));
     let scope = |name: &str| Arc::new(Instrumentation { name: name.into(), ..Instrumentation::default() });
-    let scopes = ["1", "2", "3", "4"].map(|name| names.instrumentation(tenant, &scope(name)));
+    let scopes = ["1", "2", "3", "4"].map(|name| names.instrumentation(tenant, &scope(name), AT));
     assert_eq!(scopes[2], scopes[3]);
     assert_ne!(scopes[1], scopes[3]);
     assert_eq!(names.overflows(), 3 + 2 + 2);
@@ -177,5 +179,113 @@ fn what_is_pending_leaves_once_it_is_written() {
     names.written(&first);
     let second = names.pending();
     assert_eq!((second.tenants.len(), second.services.len()), (0, 1));
-    assert_eq!(second.services[0].id, late);
+    assert_eq!(second.services[0].entry.id, late);
+}
+
+/// The first instant of a day.
+fn on(day: i32) -> UnixNanos {
+    Day(day).start()
+}
+
+/// As many commits as may be under way.
+fn commits(names: &Names) {
+    for _ in 0..3 {
+        names.written(&names.pending());
+        names.moved_on();
+    }
+}
+
+#[test]
+fn what_rests_takes_no_room_and_comes_back_as_it_was() {
+    let (names, tenant) = small();
+    let service = |name: &str, day| names.service(tenant, NodeKind::Service, name, on(day));
+    let old = [service("a", 1), service("b", 1)];
+    let shared = service("c", 5);
+    assert_eq!(&*names.service_info(shared).unwrap().name, OVERFLOW);
+    names.rest(Oldest { raw: Day(3), any: Day(0) });
+    for name in ["c", "d"] {
+        assert_eq!(&*names.service_info(service(name, 5)).unwrap().name, name);
+    }
+    assert_eq!(service("a", 5), old[0]);
+    assert_eq!(service("e", 5), shared);
+    let seen = names.pending().seen;
+    assert_eq!(seen, [(Key::from(old[0]), Day(5))]);
+    // It is noted once a day.
+    assert_eq!((service("a", 5), service("b", 0)), (old[0], old[1]));
+    assert_eq!(names.pending().seen[1..], [(Key::from(old[1]), Day(3))]);
+}
+
+#[test]
+fn what_is_named_no_more_is_forgotten_with_what_it_has() {
+    let (names, tenant) = small();
+    let scope = |name: &str| Arc::new(Instrumentation { name: name.into(), ..Instrumentation::default() });
+    let named = |service: &str, day| {
+        let id = names.service(tenant, NodeKind::Service, service, on(day));
+        let operation = names.operation(tenant, id, SpanKind::SERVER, "pay", on(day));
+        let resource = names.resource(tenant, id, &resource(service, "1"), on(day));
+        (id, operation, resource, names.instrumentation(tenant, &scope(service), on(day)))
+    };
+    let old = named("old", 1);
+    let new = named("new", 9);
+    let oldest = Oldest { raw: Day(5), any: Day(3) };
+    assert!(!names.rest(oldest), "commits may be under way");
+    commits(&names);
+    assert!(names.rest(oldest));
+    let referred = HashSet::from([Key::from(old.1)]);
+    let first = names.forget(oldest, &referred, 100);
+    assert_eq!(first, [(tenant, Key::from(old.2)), (tenant, Key::from(old.3))]);
+    assert!(!names.rest(oldest), "nothing is left");
+    let second = names.forget(oldest, &HashSet::new(), 100);
+    assert_eq!(second, [(tenant, Key::from(old.0)), (tenant, Key::from(old.1))]);
+    assert_eq!((names.service_info(old.0), names.operation_info(old.1)), (None, None));
+    assert_eq!((names.resource_info(old.2), names.instrumentation_info(old.3)), (None, None));
+    assert!(names.find_services(tenant, "old").is_empty());
+    assert_eq!(names.pending().gone.len(), 4);
+    let again = named("old", 9);
+    assert_eq!(again.0.0, new.0.0 + 1);
+    assert_eq!(names.service_info(again.0).unwrap().first_seen, on(9));
+    assert_eq!(named("new", 9), new);
+}
+
+#[test]
+fn what_is_handed_out_is_not_forgotten_before_it_is_written() {
+    let (names, tenant) = small();
+    let scope = |name: &str, day| {
+        let scope = Instrumentation { name: name.into(), ..Instrumentation::default() };
+        names.instrumentation(tenant, &Arc::new(scope), on(day))
+    };
+    let [late, old, _] = ["late", "old", "shared"].map(|name| scope(name, 1));
+    let oldest = Oldest { raw: Day(5), any: Day(5) };
+    names.rest(oldest);
+    commits(&names);
+    // Some telemetry comes late, and is not written yet.
+    assert_eq!(scope("late", 1), late);
+    let pending = scope("pending", 1);
+    let gone = names.forget(oldest, &HashSet::new(), 100);
+    assert_eq!(gone, [(tenant, Key::from(old))]);
+    for id in [late, pending] {
+        assert!(names.instrumentation_info(id).is_some());
+    }
+}
+
+#[test]
+fn as_many_as_may_take_room_are_kept_while_they_rest() {
+    let (names, tenant) = small();
+    let service = |name: &str, day| names.service(tenant, NodeKind::Service, name, on(day));
+    let [a, b] = [service("a", 1), service("b", 2)];
+    names.rest(Oldest { raw: Day(5), any: Day(0) });
+    let [c, d] = [service("c", 6), service("d", 7)];
+    let oldest = Oldest { raw: Day(10), any: Day(0) };
+    names.rest(oldest);
+    let e = service("e", 20);
+    commits(&names);
+    assert!(names.rest(oldest));
+    let mut gone = HashSet::new();
+    while names.rest(oldest) {
+        gone.extend(names.forget(oldest, &HashSet::new(), 1).into_iter().map(|(_, key)| key));
+    }
+    assert_eq!(gone, HashSet::from([a, b].map(Key::from)));
+    for id in [c, d, e] {
+        assert!(names.service_info(id).is_some());
+    }
 }

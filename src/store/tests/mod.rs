@@ -3,6 +3,7 @@
 mod anomalies;
 mod flushing;
 mod folds;
+mod forgetting;
 pub(in crate::store) mod home;
 mod investigations;
 mod keys;

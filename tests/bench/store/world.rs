@@ -75,7 +75,7 @@ impl World {
     pub(crate) fn new(names: &Names, at: UnixNanos) -> Result<Self> {
         let tenant = names.tenant(&TenantId::try_from("bench")?);
         let instrumentation = Instrumentation { name: "bench.http".into(), ..Instrumentation::default() };
-        let instrumentation = names.instrumentation(tenant, &Arc::new(instrumentation));
+        let instrumentation = names.instrumentation(tenant, &Arc::new(instrumentation), at);
         let mut random = Random::new(3);
         let databases: Vec<(ServiceId, OperationId)> = (0..DATABASES)
             .map(|number| {

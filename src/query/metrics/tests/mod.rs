@@ -93,7 +93,7 @@ impl Shop {
             schema_url: Text::default(),
         });
         let resource = names.resource(tenant, number, &resource, at(0));
-        let instrumentation = names.instrumentation(tenant, &Arc::new(Instrumentation::default()));
+        let instrumentation = names.instrumentation(tenant, &Arc::new(Instrumentation::default()), at(0));
         for point in points {
             let point = Point { attributes: attributes(labels), ..point };
             let series = Arc::clone(series);

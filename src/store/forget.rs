@@ -1,0 +1,91 @@
+//! Forgetting names, contents and metric series that nothing which is kept has any more, so that what is new has room.
+//!
+//! Once memory forgot them, nothing is told under their ids; their rows go with the same call, or with the next commit that
+//! succeeds. Spans, log records and points are not looked at: each entry has the last day of what named it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::commit::Slot;
+use super::connection::Connection;
+use super::error::Error;
+use super::names::{Dictionary, Key, Oldest};
+use super::{Inner, Store, ahead, dictionaries, table};
+use crate::model::id::{OperationId, TenantNumber};
+
+/// Names and contents, and as many series, that one call forgets, or a few more: some dozen milliseconds of work.
+const FORGOTTEN_MAX: usize = 2_000;
+
+/// What was forgotten.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Operations, each with its tenant.
+    pub operations: Vec<(TenantNumber, OperationId)>,
+    /// How many names and contents, these operations among them.
+    pub names: usize,
+    /// How many metric series.
+    pub series: usize,
+}
+
+impl Forgotten {
+    /// Whether nothing was left to forget.
+    pub const fn is_empty(&self) -> bool {
+        self.names == 0 && self.series == 0
+    }
+}
+
+impl Store {
+    /// Forgets a few thousand names, contents and series that were last seen before the oldest day of which anything is kept;
+    /// and of those last seen before the oldest span, log record and point, of which as many are kept as may take room,
+    /// those beyond that. Nodes and operations that anomalies are about stay. What was handed out by
+    /// [`Store::names`] and is not committed yet stays as well, so after a start, and when a day was given up, some commits
+    /// must come first. Call it until there is nothing left.
+    ///
+    /// # Errors
+    /// When the database cannot be written: what was forgotten then is removed from it by the next commit.
+    pub async fn forget_unseen(&self) -> Result<Forgotten, Error> {
+        let inner = Arc::clone(&self.inner);
+        ahead::handle().spawn(async move { inner.forget_unseen().await }).await.map_err(Error::Lost)?
+    }
+}
+
+impl Inner {
+    async fn forget_unseen(&self) -> Result<Forgotten, Error> {
+        let mut slot = self.writing().await?;
+        let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+        let Some(oldest) = Oldest::of(&writer.partitions) else { return Ok(Forgotten::default()) };
+        let mut names = Vec::new();
+        if self.names.rest(oldest) {
+            let referred = referred(&mut writer.connection).await?;
+            names = self.names.forget(oldest, &referred, FORGOTTEN_MAX);
+        }
+        writer.series.rest(oldest);
+        let series = writer.series.unseen(FORGOTTEN_MAX);
+        if names.is_empty() && series.is_empty() {
+            return Ok(Forgotten::default());
+        }
+        let pending = self.names.pending();
+        let ids: Vec<u32> = series.iter().map(|unseen| unseen.id.0).collect();
+        let work = async |connection: &mut Connection| {
+            dictionaries::write(connection, &pending).await?;
+            dictionaries::remove(connection, table::SERIES.name, &ids).await
+        };
+        writer.connection.in_transaction(work).await?;
+        self.names.written(&pending);
+        writer.series.forget(&series);
+        let operations = names.iter().filter(|(_, key)| key.dictionary == Dictionary::Operations);
+        let operations = operations.map(|(tenant, key)| (*tenant, OperationId(key.id))).collect();
+        Ok(Forgotten { operations, names: names.len(), series: series.len() })
+    }
+}
+
+/// What anomalies are about: operations, and the nodes of instances.
+async fn referred(connection: &mut Connection) -> Result<HashSet<Key>, Error> {
+    let sql = connection.sql("SELECT DISTINCT kind, a FROM anomalies WHERE kind IN (0, 1)");
+    let rows = connection.rows(sql, |row| {
+        let is_operation = row.get::<i64>(0)? == 0;
+        let dictionary = if is_operation { Dictionary::Operations } else { Dictionary::Services };
+        Ok(Key { dictionary, id: row.get(1)? })
+    });
+    Ok(rows.await?.into_iter().collect())
+}

@@ -1,0 +1,257 @@
+//! Names, contents and series are forgotten once nothing that is kept has them, and then there is room again.
+
+use std::sync::Arc;
+
+use super::home::{Home, on_both};
+use super::{TENANT, anomalies, at, count, gauge, point, span, table, trace};
+use crate::model::id::{OperationId, ResourceId, SeriesId};
+use crate::model::metric::PointValue;
+use crate::model::node::NodeKind;
+use crate::model::packed::Attributes;
+use crate::model::packed::write::Packer;
+use crate::model::resource::{Instrumentation, Resource};
+use crate::model::span::SpanKind;
+use crate::model::tenant::TenantId;
+use crate::model::text::Text;
+use crate::model::trace_key::TraceKey;
+use crate::store::Store;
+use crate::store::day::Day;
+use crate::store::names::{Limits, OVERFLOW};
+use crate::store::options::Options;
+use crate::store::rows::{Commit, SpanRow};
+use crate::store::series_hours::SeriesHour;
+
+const DAY: i64 = 86_400;
+
+async fn open(options: &Options) -> Store {
+    let store = Store::open(options.clone()).await.unwrap();
+    assert_eq!(store.names().tenant(&TenantId::try_from("acme").unwrap()), TENANT);
+    store
+}
+
+/// A span that an instance sends on a day after the start, and what it is known as.
+fn sent(store: &Store, (service, instance): (&str, &str), day: i64) -> SpanRow {
+    let (names, at) = (store.names(), at(day * DAY));
+    let mut packer = Packer::default();
+    packer.attribute_text(1, "service.name", service);
+    packer.attribute_text(1, "service.instance.id", instance);
+    let resource = Resource {
+        service: service.into(),
+        attributes: Attributes::from_checked(packer.finish()),
+        dropped_attributes: 0,
+        schema_url: Text::default(),
+    };
+    let service = names.service(TENANT, NodeKind::Service, service, at);
+    SpanRow {
+        service,
+        operation: names.operation(TENANT, service, SpanKind::SERVER, "pay", at),
+        resource: names.resource(TENANT, service, &Arc::new(resource), at),
+        instrumentation: names.instrumentation(TENANT, &Arc::new(Instrumentation::default()), at),
+        start: at,
+        trace_key: TraceKey::new(at, TENANT, trace(1)),
+        ..span(1, 1)
+    }
+}
+
+async fn commit(store: &Store, lsn: u64, spans: Vec<SpanRow>) {
+    store.commit(Commit { lsn, spans, ..Commit::default() }).await.unwrap();
+}
+
+/// Gives up all days before `day` after the start.
+async fn give_up(store: &Store, day: i64) {
+    let first = Day::of(at(day * DAY));
+    let mut old = store.partitions().await.unwrap();
+    old.retain(|partition| partition.end() <= first);
+    store.retire(&old, at(day * DAY)).await.unwrap();
+}
+
+/// How many names and series are forgotten.
+async fn forgotten(store: &Store) -> (usize, usize) {
+    let (mut names, mut series) = (0, 0);
+    loop {
+        let forgotten = store.forget_unseen().await.unwrap();
+        if forgotten.is_empty() {
+            return (names, series);
+        }
+        (names, series) = (names + forgotten.names, series + forgotten.series);
+    }
+}
+
+fn instance(store: &Store, id: ResourceId) -> Option<String> {
+    store.names().resource_info(id).map(|info| info.instance.to_string())
+}
+
+#[test]
+fn what_nothing_kept_has_makes_room_at_once_and_is_forgotten_later() {
+    on_both(async |home: Home| {
+        let names = Limits { resources: 2, ..Limits::default() };
+        let options = Options { names, ..home.options() };
+        let store = open(&options).await;
+        let old = ["1", "2"].map(|pod| sent(&store, ("shop", pod), 0));
+        commit(&store, 1, old.to_vec()).await;
+        let third = sent(&store, ("shop", "3"), 10);
+        assert_eq!(instance(&store, third.resource).unwrap(), OVERFLOW);
+        commit(&store, 2, vec![third.clone()]).await;
+        give_up(&store, 10).await;
+        // What is under way may have it: it stays, and takes no room.
+        assert_eq!(forgotten(&store).await, (0, 0));
+        let fourth = sent(&store, ("shop", "4"), 10);
+        assert_eq!(instance(&store, fourth.resource).unwrap(), "4");
+        assert_eq!(instance(&store, old[0].resource).unwrap(), "1");
+        commit(&store, 3, vec![fourth.clone()]).await;
+        commit(&store, 4, Vec::new()).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        commit(&store, 5, Vec::new()).await;
+        assert_eq!(forgotten(&store).await, (2, 0));
+        assert_eq!(instance(&store, old[0].resource), None);
+        assert_eq!(table(&store, "SELECT instance FROM resources").await, ["4", OVERFLOW]);
+        // Its service went on and is the same one. What comes again has another id, also after a restart.
+        let again = sent(&store, ("shop", "1"), 10);
+        assert_eq!((again.service, again.operation), (old[0].service, old[0].operation));
+        assert_eq!(again.resource.0, fourth.resource.0 + 1);
+        assert_eq!(store.names().resource_info(again.resource).unwrap().first_seen, at(10 * DAY));
+        commit(&store, 6, vec![again.clone()]).await;
+        store.stop().await;
+        let store = open(&options).await;
+        assert_eq!(sent(&store, ("shop", "1"), 10).resource, again.resource);
+        let fifth = sent(&store, ("shop", "5"), 10);
+        assert_eq!(fifth.resource, third.resource, "there is no room for a third one");
+        assert_eq!(store.names().resources_of(again.service).len(), 3);
+    });
+}
+
+#[test]
+fn what_was_seen_yesterday_stays_however_old_it_is() {
+    on_both(async |home: Home| {
+        let options = home.options();
+        let store = open(&options).await;
+        let old = [("gone", "1"), ("shop", "1"), ("shop", "2")].map(|sender| sent(&store, sender, 0));
+        commit(&store, 1, old.to_vec()).await;
+        commit(&store, 2, vec![sent(&store, ("shop", "2"), 9)]).await;
+        commit(&store, 3, vec![sent(&store, ("shop", "3"), 10)]).await;
+        store.stop().await;
+        let store = open(&options).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        for lsn in 4..7 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        // A service with its operation and its instance, and an instance of another one.
+        assert_eq!(forgotten(&store).await, (4, 0));
+        assert_eq!(table(&store, "SELECT name FROM services").await, ["shop"]);
+        assert_eq!(table(&store, "SELECT instance FROM resources").await, ["2", "3"]);
+        assert_eq!(store.names().services_of(TENANT).len(), 1);
+        assert_eq!(store.names().operation_info(old[0].operation), None);
+        let again = sent(&store, ("shop", "2"), 10);
+        assert_eq!(again.resource, old[2].resource);
+        let info = store.names().resource_info(again.resource).unwrap();
+        assert_eq!(info.first_seen, at(0));
+        let last = count(&store, "SELECT max(last_day) FROM services").await;
+        assert_eq!(last, i64::from(Day::of(at(10 * DAY)).0));
+    });
+}
+
+#[test]
+fn the_highest_id_is_not_given_again_after_a_restart() {
+    on_both(async |home: Home| {
+        let options = home.options();
+        let store = open(&options).await;
+        let old = ["1", "2"].map(|pod| sent(&store, ("shop", pod), 0));
+        commit(&store, 1, old.to_vec()).await;
+        commit(&store, 2, vec![sent(&store, ("shop", "1"), 10)]).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        // One that is handed out and never written protects nothing.
+        assert_eq!(sent(&store, ("shop", "3"), 10).resource, ResourceId(3));
+        store.names().service(TENANT, NodeKind::Queue, "orders", at(10 * DAY));
+        let store = home.crash(store).await;
+        for lsn in 3..6 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        assert_eq!(forgotten(&store).await, (0, 0), "the one with the highest id stays");
+        let store = home.crash(store).await;
+        assert_eq!(sent(&store, ("shop", "4"), 10).resource, ResourceId(3));
+        assert_eq!(sent(&store, ("shop", "2"), 10).resource, old[1].resource);
+    });
+}
+
+#[test]
+fn what_anomalies_are_about_stays() {
+    on_both(async |home: Home| {
+        let options = home.options();
+        let store = open(&options).await;
+        let old = [("told", "1"), ("gone", "1")].map(|sender| sent(&store, sender, 0));
+        commit(&store, 1, old.to_vec()).await;
+        store.put_episodes(TENANT, &[anomalies::episode(1, 60, None)]).await.unwrap();
+        assert_eq!(old[0].operation, OperationId(1));
+        commit(&store, 2, vec![sent(&store, ("shop", "1"), 10)]).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        for lsn in 3..6 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        // Of what is told its instance alone goes.
+        assert_eq!(forgotten(&store).await, (4, 0));
+        assert_eq!(table(&store, "SELECT name FROM services").await, ["shop", "told"]);
+        assert_eq!(count(&store, "SELECT count(*) FROM operations").await, 2);
+        assert_eq!(count(&store, "SELECT count(*) FROM resources").await, 1);
+    });
+}
+
+#[test]
+fn series_go_with_their_points_and_make_room() {
+    on_both(async |home: Home| {
+        let options = Options { series_per_tenant_max: 2, ..home.options() };
+        let store = open(&options).await;
+        let commit = async |store: &Store, lsn, names: &[&str], day: i64| {
+            let points =
+                names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect();
+            let committed = store.commit(Commit { lsn, points, ..Commit::default() }).await;
+            committed.unwrap().overflowed_points
+        };
+        assert_eq!(commit(&store, 1, &["a", "b"], 0).await, 0);
+        assert_eq!(commit(&store, 2, &["b", "c"], 10).await, 1);
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 1));
+        assert_eq!(table(&store, "SELECT name FROM series").await, [OVERFLOW, "b"]);
+        assert_eq!(commit(&store, 3, &["b", "c"], 10).await, 0);
+        assert_eq!(commit(&store, 4, &["a"], 10).await, 1, "another one has its room");
+        assert_eq!(count(&store, "SELECT max(id) FROM series").await, 4);
+        store.stop().await;
+        let store = open(&options).await;
+        assert_eq!(commit(&store, 5, &["a", "c"], 10).await, 1);
+        let stored = table(&store, "SELECT concat_ws(' ', id, name) FROM series").await;
+        assert_eq!(stored, ["2 b", &format!("3 {OVERFLOW}"), "4 c"]);
+    });
+}
+
+#[test]
+fn series_whose_hours_are_kept_rest() {
+    on_both(async |home: Home| {
+        let options = Options { series_per_tenant_max: 2, ..home.options() };
+        let store = open(&options).await;
+        let commit = async |store: &Store, lsn, names: &[&str], day: i64| {
+            let points =
+                names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect();
+            let committed = store.commit(Commit { lsn, points, ..Commit::default() }).await;
+            committed.unwrap().overflowed_points
+        };
+        assert_eq!(commit(&store, 1, &["a", "b"], 0).await, 0);
+        let rollup = SeriesHour { series: SeriesId(1), points: 1, rollup: b"one".to_vec() };
+        store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
+        assert_eq!(commit(&store, 2, &["c"], 10).await, 1);
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        // They take no room, and one that comes again is as it was.
+        assert_eq!(commit(&store, 3, &["c"], 10).await, 0);
+        assert_eq!(commit(&store, 4, &["a"], 10).await, 0);
+        assert_eq!(commit(&store, 5, &["d"], 10).await, 1);
+        assert_eq!(commit(&store, 6, &["b", "c"], 20).await, 0);
+        assert_eq!(commit(&store, 7, &["e"], 30).await, 1);
+        give_up(&store, 30).await;
+        // Of those that rest as many are kept as may take room: not the one of which nothing was heard for longest.
+        assert_eq!(forgotten(&store).await, (0, 1));
+        assert_eq!(table(&store, "SELECT name FROM series").await, [OVERFLOW, "b", "c"]);
+        assert_eq!(commit(&store, 8, &["e"], 30).await, 0);
+    });
+}
