@@ -261,7 +261,8 @@ fn look_after(
     let State { store, journal, index, graph } = state;
     let (retention, keeping) = upkeep::retention::start(
         storage::retention_options(config),
-        (store.clone(), clock.clone(), health.clone()),
+        (store.clone(), graph.clone()),
+        (clock.clone(), health.clone()),
         exports::beside(config),
         stop.clone(),
     );

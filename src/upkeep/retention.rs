@@ -4,7 +4,8 @@
 //! are kept longest.
 //!
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
-//! are made ahead, so that no commit has to. On Postgres all of this is done by the server that leads.
+//! are made ahead, so that no commit has to. Names and metric series that nothing which is kept has any more are forgotten, a
+//! few thousand at a time. On Postgres all of this is done by the server that leads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use super::reckoning;
 use super::rounds::Rounds;
 use crate::clock::Clock;
 use crate::fault::{self, chain};
+use crate::graph::Graph;
 use crate::model::time::UnixNanos;
 use crate::store::Store;
 use crate::store::day::Day;
@@ -106,19 +108,29 @@ pub type Beside = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Starts looking; ends when `stop` is cancelled.
 pub fn start(
     options: Options,
-    (store, clock, health): (Store, Clock, Health),
+    (store, graph): (Store, Graph),
+    (clock, health): (Clock, Health),
     beside: Beside,
     stop: CancellationToken,
 ) -> (Arc<Tally>, JoinHandle<()>) {
     let tally = Arc::new(Tally::default());
-    let keeper =
-        Keeper { options, store, clock, beside, tally: Arc::clone(&tally), stop, leaps: Leaps::default() };
+    let keeper = Keeper {
+        options,
+        store,
+        graph,
+        clock,
+        beside,
+        tally: Arc::clone(&tally),
+        stop,
+        leaps: Leaps::default(),
+    };
     (tally, tokio::spawn(keeper.run(Rounds::new("retention", health))))
 }
 
 struct Keeper {
     options: Options,
     store: Store,
+    graph: Graph,
     clock: Clock,
     beside: Beside,
     tally: Arc<Tally>,
@@ -170,7 +182,8 @@ impl Keeper {
         self.give_up(&old, "age").await?;
         self.store.forget_notes(believed.minus(self.options.hour)).await?;
         self.reclaim().await?;
-        self.make_room(believed).await
+        self.make_room(believed).await?;
+        self.forget().await
     }
 
     async fn prepare(&self, now: UnixNanos) -> Result<(), Error> {
@@ -215,6 +228,27 @@ impl Keeper {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(TURN_PAUSE) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Forgets names and series that nothing which is kept has any more.
+    async fn forget(&self) -> Result<(), Error> {
+        let (mut names, mut series) = (0, 0);
+        loop {
+            let forgotten = self.store.forget_unseen().await?;
+            self.graph.forget(&forgotten.operations);
+            (names, series) = (names + forgotten.names, series + forgotten.series);
+            if forgotten.is_empty() || self.stop.is_cancelled() {
+                break;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep(TURN_PAUSE) => {}
+            }
+        }
+        if names + series > 0 {
+            info!(names, series, "forgot names and metric series that nothing which is kept has any more");
         }
         Ok(())
     }
