@@ -109,9 +109,12 @@ impl<T: Triage> Server<T> {
         let caller = caller::<T>(context)?;
         let question = Question::parse(tool, arguments)?;
         let tokens_max = question.max_tokens();
-        let triage = Arc::clone(&self.triage);
-        let mut answer =
-            self.gated(context, async move { question.put(triage.as_ref(), &caller).await }).await?;
+        let (turn, triage) = (self.triage.turn(&caller)?, Arc::clone(&self.triage));
+        let work = async move {
+            let _turn = turn;
+            question.put(triage.as_ref(), &caller).await
+        };
+        let mut answer = self.gated(context, work).await?;
         answer.next.retain(|next| match Question::parse(&next.tool, next.arguments.clone()) {
             Ok(_) => true,
             Err(fault) => {
@@ -126,8 +129,12 @@ impl<T: Triage> Server<T> {
         let asked = Asked::new(COMPLETE, COMPLETIONS, context);
         let result = async {
             let caller = caller::<T>(context)?;
-            let triage = Arc::clone(&self.triage);
-            self.gated(context, async move { triage.services(&caller).await }).await
+            let (turn, triage) = (self.triage.turn(&caller)?, Arc::clone(&self.triage));
+            let work = async move {
+                let _turn = turn;
+                triage.services(&caller).await
+            };
+            self.gated(context, work).await
         }
         .await;
         self.ended(asked, &result, 0);

@@ -37,6 +37,11 @@ pub trait Triage: Send + Sync + 'static {
     type Caller: Clone + Send + Sync + 'static;
     /// A caller that hears of its anomalies.
     type Listener: Listener;
+    /// What a question holds for as long as it is worked on.
+    type Turn: Send + 'static;
+
+    /// Lets a question of a caller in; errs with [`Fault::Overloaded`] where the caller has as many as it may.
+    fn turn(&self, caller: &Self::Caller) -> Result<Self::Turn, Fault>;
 
     /// Who calls whom.
     fn get_service_map(

@@ -7,16 +7,20 @@
 //!
 //! [`Recent`] tells whether others send, here and wherever else a share holds beside others alone.
 //!
+//! [`Turns`] are the same for questions: so many are worked on at once, and beside others one tenant has half of them.
+//!
 //! The size of one request is the other limit: a permit that would grow beyond it is refused for good.
 
 mod recent;
 mod shares;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use self::recent::Recent;
 use self::shares::Shares;
+pub use self::turns::{Turn, Turns};
 use crate::fault::Kind;
 use crate::model::tenant::TenantId;
 

@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
+use crate::admit::{Turn, Turns};
 use crate::auth::{Policy, Principal, Right};
 use crate::fault::{self, chain};
 use crate::model::tenant::{Scope, TenantId};
@@ -102,7 +103,7 @@ pub(super) struct Parts {
     pub(super) started: Instant,
     /// Statements in SQL that run at once: each may sort for as long as a question may take.
     pub(super) sql_turns: Semaphore,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// An answer that is being worked on. Dropping it ends the work.
@@ -134,7 +135,7 @@ pub(super) struct Route {
 
 /// The routes under `/api/v1`. The gate that inserts the caller's `Scope` must stand in front of them.
 pub fn router(options: Options, query: Query, health: Health, tally: &Arc<Tally>) -> Router {
-    let turns = Arc::new(Semaphore::new(options.at_once_max));
+    let turns = Turns::new(options.at_once_max);
     let parts = Arc::new(Parts {
         query,
         health,
@@ -202,7 +203,7 @@ async fn respond(route: &'static Route, parts: Arc<Parts>, request: Request) -> 
 /// The body of an answer, whose turn ends when it is taken or given up.
 struct Taken {
     body: Body,
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl HttpBody for Taken {
@@ -225,11 +226,7 @@ impl HttpBody for Taken {
     }
 }
 
-async fn work(
-    route: &'static Route,
-    parts: Arc<Parts>,
-    request: Request,
-) -> Result<(Answer, OwnedSemaphorePermit), Problem> {
+async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Result<(Answer, Turn), Problem> {
     fault::point("api.asked");
     let (mut head, body) = request.into_parts();
     let scope = head.extensions.get::<Scope>().cloned();
@@ -250,11 +247,11 @@ async fn work(
     let path = RawPathParams::from_request_parts(&mut head, &()).await;
     let path = path.map_err(|error| Problem::unreadable(error.body_text()))?;
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
+    let tenant = scope.tenant().clone();
     let mut call = Call::new((route, Arc::clone(&parts)), (scope, is_admin), path, given)?;
     call.wants_csv = wants_csv;
-    let turn = Arc::clone(&parts.turns).acquire_owned();
-    let turn = tokio::time::timeout(parts.options.turn_wait, turn).await;
-    let turn = turn.ok().and_then(Result::ok).ok_or_else(Problem::overloaded)?;
+    let turn = parts.turns.wait(&tenant, parts.options.turn_wait).await;
+    let turn = turn.ok_or_else(Problem::overloaded)?;
     Ok((within(parts.options.time_max, (route.answer)(call)).await?, turn))
 }
 

@@ -24,6 +24,8 @@ const FAILURES_MIN: f64 = 3.0;
 const IDLE: f64 = 0.2;
 /// Least spread of a share of success, as part of its level: one in a thousand.
 const SUCCESS_SPREAD: f64 = 0.001;
+/// Part of the requests from which on new failures weigh much.
+const NEW_FAILURES: f64 = 0.02;
 /// What an extreme (a maximum or a far percentile) is worth: few requests move it.
 const EXTREME: f64 = 0.6;
 /// What a measure of the machine is worth: services share it.
@@ -112,6 +114,13 @@ fn weight_of_move(series: &SeriesEvidence, meaning: Meaning, relative: f64) -> f
     }
 }
 
+/// How much failures weigh that there were none of before: by their part of the requests, where these are measured.
+fn part_of_requests(series: &SeriesEvidence, meaning: Meaning, requests: Option<&SeriesEvidence>) -> f64 {
+    let is_new = series.before.max <= 0.0 && meaning == Meaning::Worse(SymptomKind::Errors);
+    let requests = requests.filter(|requests| is_new && requests.id != series.id && requests.now.mean > 0.0);
+    requests.map_or(1.0, |requests| saturate(series.now.mean / requests.now.mean, NEW_FAILURES))
+}
+
 /// How much a service's measured troubles weigh by its part of the traffic.
 fn weight_of_traffic(parts: &BTreeMap<ServiceId, f64>, service: ServiceId) -> f64 {
     if parts.is_empty() {
@@ -184,7 +193,8 @@ fn moved(
             let lasting = share_surprise(beyond as f64, series.now.count as f64, 0.05 * tries, tries);
             let strength = saturate(spreads - 2.0, 6.0)
                 * saturate(lasting - 1.0, 1.0)
-                * weight_of_move(series, meaning, relative);
+                * weight_of_move(series, meaning, relative)
+                * part_of_requests(series, meaning, requests.get(&series.service).copied());
             (strength, reached)
         };
         let spans_tell = kind.is_some() && !view.operations.is_empty();

@@ -56,6 +56,7 @@ use mcp_tools::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::{Turn, Turns};
 use crate::model::tenant::Scope;
 use crate::query::Query;
 
@@ -98,7 +99,8 @@ pub fn router(options: Options, query: Query, tally: Arc<Tally>, stop: Cancellat
         ..Limits::default()
     };
     let body_bytes_max = limits.body_bytes_max;
-    let service = mcp_tools::service(Arc::new(Tools { query, tally, stop }), limits);
+    let turns = Turns::new(if options.concurrent_max == 0 { usize::MAX } else { options.concurrent_max });
+    let service = mcp_tools::service(Arc::new(Tools { query, tally, turns, stop }), limits);
     let in_time = middleware::from_fn(move |request, next| in_time(request, next, body_bytes_max));
     Router::new().route_service(&options.path, service).layer(in_time)
 }
@@ -129,6 +131,7 @@ async fn in_time(request: Request, next: Next, bytes_max: usize) -> Response {
 struct Tools {
     query: Query,
     tally: Arc<Tally>,
+    turns: Turns,
     stop: CancellationToken,
 }
 
@@ -146,6 +149,11 @@ impl Tools {
 impl Triage for Tools {
     type Caller = Caller;
     type Listener = Listener;
+    type Turn = Turn;
+
+    fn turn(&self, Caller { scope, .. }: &Caller) -> Result<Turn, Fault> {
+        self.turns.take(scope.tenant()).ok_or(Fault::Overloaded)
+    }
 
     async fn get_service_map(
         &self,

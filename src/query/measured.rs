@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::diagnose;
 use crate::diagnose::evidence::{CallEvidence, ChangeEvidence, Evidence, Node, SeriesEvidence, Spread};
 use crate::diagnose::split::Track;
-use crate::model::id::{SeriesId, ServiceId, TenantNumber};
+use crate::model::id::{ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
 use crate::reckon::gather::Gathered;
 use crate::reckon::nature::Accrual;
@@ -178,8 +178,19 @@ impl Query {
         let long_before = window.from.minus(SERIES_BASELINE).max(readings.since.unwrap_or(before));
         let [start, split, end] =
             [before.min(long_before), window.from, window.to].map(|at| readings.step(at));
+        // In how many steps before the window a resource is heard of.
+        let mut heard: BTreeMap<ResourceId, usize> = BTreeMap::new();
         for (series, values) in &readings.series {
-            let before = spread(part(values, start, split));
+            let steps = part(values, start, split).iter().flatten().count();
+            let most = heard.entry(series.resource).or_default();
+            *most = steps.max(*most);
+        }
+        for (series, values) in &readings.series {
+            let mut before = spread(part(values, start, split));
+            if before.count == 0 && counts_events(nature(series)) {
+                // Many counters begin with the first event: who told others before had none of these.
+                before = Spread::of(vec![0.0; heard.get(&series.resource).copied().unwrap_or_default()]);
+            }
             let now = since_it_left(part(values, split, end), &before, readings.plan.step_ns);
             let (points, now) = (now.iter().flatten(), spread(now));
             let (above, below) =
@@ -327,6 +338,11 @@ fn level_of(nature: Nature) -> Function {
 /// The attributes that tell a series apart from the others of its metric, by key.
 fn attributes_of(series: &StoredSeries) -> Vec<(String, String)> {
     series.attributes.iter().map(|(key, value)| (key.to_owned(), value.render().into_owned())).collect()
+}
+
+/// Whether a series counts from zero what happens.
+const fn counts_events(nature: Nature) -> bool {
+    matches!(nature.accrual(), Accrual::Total | Accrual::Delta) && nature.is_number()
 }
 
 /// The name of the metric, and the attributes that tell its series apart.

@@ -39,8 +39,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // Surfaces.
     ("receive", "model fault clock auth admit decode rules pipeline"),
     // `api` and `mcp` name evidence and stored rows in the forms that questions answer with.
-    ("api", "model fault vitals auth diagnose reckon store query"),
-    ("mcp", "model fault diagnose query store"),
+    ("api", "model fault vitals admit auth diagnose reckon store query"),
+    ("mcp", "model fault admit diagnose query store"),
     // Composition.
     ("config", "model"),
     (

@@ -60,3 +60,47 @@ async fn failures_that_are_always_there_do_not_crowd_out_examples_of_new_ones() 
     let is_example = |id: &Value| id.as_str().is_some_and(|id| id.starts_with("span:02"));
     assert!(first["evidence"].as_array().unwrap().iter().any(is_example), "{cause}");
 }
+
+/// Points of a counter as OTLP/JSON, one each ten seconds between two seconds, that grows by so many each.
+fn counter(name: &str, begun: u64, until: u64, each: u64) -> Value {
+    let points: Vec<Value> = (begun..until)
+        .step_by(10)
+        .zip(1..)
+        .map(|(second, number)| {
+            json!({"startTimeUnixNano": format!("{}000000000", begun - 10),
+                "timeUnixNano": format!("{second}000000000"), "asInt": (number * each).to_string()})
+        })
+        .collect();
+    json!({"name": name, "unit": "1", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": points}})
+}
+
+#[tokio::test]
+async fn failures_that_a_counter_tells_from_the_first_one_on_are_seen() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (begun, failing) = (now - TOLD, now - REFUSING);
+    for service in ["web", "payments", "orders"] {
+        let mut metrics = vec![counter("app_requests_total", begun, now, 100)];
+        if service == "payments" {
+            metrics.push(counter("app_errors_total", failing, now, 30));
+        }
+        let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]});
+        let sent =
+            json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]});
+        let answer = reqwest::Client::new()
+            .post(format!("http://{}/v1/metrics", server.otlp_http))
+            .header("content-type", "application/json")
+            .header("x-tenant-id", "shop")
+            .body(sent.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    server.settled().await;
+    let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "5m"})).await;
+    assert_ne!(cause["verdict"], "insufficient_evidence", "{cause}");
+    let first = &rows(&cause, "causes")[0];
+    assert_eq!(first["service"], "payments", "{cause}");
+    assert!(first["cause"].as_str().unwrap().contains("app_errors_total"), "{cause}");
+}

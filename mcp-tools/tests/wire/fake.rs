@@ -16,6 +16,9 @@ use tokio::sync::{Notify, watch};
 /// Most who listen at once.
 pub(crate) const LISTENERS_MAX: usize = 2;
 
+/// A caller that has as many questions as it may.
+pub(crate) const GREEDY: &str = "greedy";
+
 const SERVICES: [&str; 3] = ["checkout", "cart", "payments"];
 
 /// Who the fake believes is asking.
@@ -118,6 +121,11 @@ impl Fake {
 impl Triage for Fake {
     type Caller = Caller;
     type Listener = Ear;
+    type Turn = ();
+
+    fn turn(&self, caller: &Caller) -> Result<(), Fault> {
+        if caller.0 == GREEDY { Err(Fault::Overloaded) } else { Ok(()) }
+    }
 
     async fn get_service_map(&self, caller: &Caller, ask: ServiceMapAsk) -> Result<Answer, Fault> {
         Self::known(ask.service.as_ref())?;

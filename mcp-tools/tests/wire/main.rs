@@ -264,6 +264,19 @@ async fn of_every_question_is_told_how_it_came_and_in_whose_trace() {
 }
 
 #[tokio::test]
+async fn a_caller_with_its_share_is_refused_and_others_are_not() {
+    let served = Served::start(Limits::default()).await;
+    for era in ERAS {
+        let params = json!({"name": "get_service_map", "arguments": {}});
+        let greedy = [("x-caller", fake::GREEDY)];
+        let (_, refused) = served.request_with(era, "tools/call", params.clone(), &greedy).await;
+        assert_eq!(refused["error"]["code"], -32_000, "{refused}");
+        let (_, answered) = served.request_with(era, "tools/call", params, &[("x-caller", "other")]).await;
+        assert_eq!(answered["result"]["isError"], false, "{answered}");
+    }
+}
+
+#[tokio::test]
 async fn past_the_limit_questions_are_refused_and_leavers_make_room() {
     let limits = Limits { max_concurrent: 1, call_timeout: Duration::ZERO, ..Limits::default() };
     let served = std::sync::Arc::new(Served::start(limits).await);
