@@ -7,8 +7,9 @@ use crate::diagnose::evidence::{
     EdgeEvidence, Evidence, InstanceEvidence, Node, OperationEvidence, Slice, TemplateEvidence,
 };
 use crate::diagnose::split::Track;
-use crate::model::id::{ServiceId, TenantNumber};
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
 use crate::model::log::Severity;
+use crate::model::node::NodeKind;
 use crate::model::rollup::{COARSE_SECONDS, Cell, Subject};
 use crate::model::span::SpanKind;
 use crate::model::time::Window;
@@ -170,6 +171,19 @@ impl Query {
                 }
                 Subject::Logs(..) => {}
             }
+        }
+        let told: HashSet<OperationId> = evidence.operations.iter().map(|operation| operation.id).collect();
+        let ends: BTreeSet<OperationId> =
+            evidence.edges.iter().flat_map(|edge| [edge.from, edge.to]).collect();
+        // Nothing is counted about a queue that messages are only taken from: it is known by its edges.
+        for id in ends.into_iter().filter(|id| !told.contains(id)) {
+            let Some(info) = self.names().operation_info(id) else { continue };
+            let service = self.names().service_info(info.service).filter(|it| it.kind == NodeKind::Queue);
+            let Some(service) = service.map(|service| service.id) else { continue };
+            nodes.insert(service);
+            let (name, kind) = (info.name.to_string(), info.kind);
+            let (now, before) = (Cell::default(), Cell::default());
+            evidence.operations.push(OperationEvidence { id, service, name, kind, now, before });
         }
         evidence.nodes = nodes
             .into_iter()

@@ -55,6 +55,7 @@ pub(super) fn pair(parent: &mut Remembered, child: &Known, emit: &mut impl FnMut
         };
         emit(Subject::Edge(caller.operation, child.operation), child.start, seen);
     }
+    route(caller, queue, child.start, emit);
     let handed_over = is_handed_over(caller, child.kind);
     if handed_over {
         let edge = Subject::Edge(queue.unwrap_or(caller.operation), child.operation);
@@ -85,6 +86,7 @@ pub(super) fn link(linked: &Known, link: &PendingLink, emit: &mut impl FnMut(Sub
             Seen::Call { duration_ns: link.duration_ns, caller_ns: link.duration_ns, error: link.error };
         emit(Subject::Edge(linked.operation, link.operation), link.start, seen);
     }
+    route(linked, queue, link.start, emit);
     if is_handed_over(linked, link.kind) {
         let edge = Subject::Edge(queue.unwrap_or(linked.operation), link.operation);
         // Past the queue each link is a call of its own; out of it a span that takes many messages is one.
@@ -100,9 +102,26 @@ pub(super) fn queue_of(span: &Known) -> Option<OperationId> {
         .map(|dependency| dependency.operation)
 }
 
-/// The operation of the queue that stands between the two: its own edges tell the way, so there is no edge past it.
+/// The operation of the queue that stands before the one that takes, where the one that sends names a queue too: edges of
+/// queues tell the way, so there is no edge past them.
 fn queue_between(from: &Known, to_queue: Option<OperationId>, to_kind: SpanKind) -> Option<OperationId> {
     to_queue.filter(|_| to_kind == SpanKind::CONSUMER && queue_of(from).is_some())
+}
+
+/// A message that is taken from another queue than it was put into found its way there: an exchange puts messages into queues,
+/// a topic into subscriptions. That costs nobody any time that is known.
+fn route(
+    sender: &Known,
+    taken_from: Option<OperationId>,
+    taken: UnixNanos,
+    emit: &mut impl FnMut(Subject, UnixNanos, Seen),
+) {
+    if let (Some(put_into), Some(taken_from)) = (queue_of(sender), taken_from)
+        && put_into != taken_from
+    {
+        let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: false };
+        emit(Subject::Edge(put_into, taken_from), taken, seen);
+    }
 }
 
 fn is_handed_over(sender: &Known, taker: SpanKind) -> bool {

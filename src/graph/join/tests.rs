@@ -137,6 +137,26 @@ fn a_queue_stands_between_producer_and_consumer() {
 }
 
 #[test]
+fn a_message_finds_its_way_from_queue_to_queue() {
+    let sent = on(NodeKind::Queue, arrival(0, None, 1, SpanKind::PRODUCER));
+    let other = Dependency { kind: NodeKind::Queue, operation: OperationId(950) };
+    let taken = Arrival { dependency: Some(other), ..arrival(150, Some(0), 2, SpanKind::CONSUMER) };
+    for order in [[&sent, &taken], [&taken, &sent]] {
+        let sums = sums_of(&order.map(Clone::clone));
+        assert!(!sums.contains_key(&edge(10, 20)));
+        let way = &sums[&edge(902, 950)];
+        assert_eq!((way.count, way.errors, way.sum_ns, way.other_ns), (1, 0, 0, 0));
+        assert_eq!((sums[&edge(10, 902)].count, sums[&edge(950, 20)].count), (1, 1));
+        assert_eq!(sums[&edge(950, 20)].other_ns, 150, "it waited before the one that took it");
+    }
+    // The same over a link.
+    let target = Arrival { trace_id: trace(2), ..sent };
+    let links = vec![(trace(2), span_id(0))];
+    let taken = Arrival { links, parent_id: None, ..taken };
+    assert_eq!(sums_of(&[taken, target])[&edge(902, 950)].count, 1);
+}
+
+#[test]
 fn links_join_other_traces_in_any_order() {
     let target = Arrival { trace_id: trace(2), ..arrival(0, None, 1, SpanKind::INTERNAL) };
     let links = vec![(trace(2), span_id(0)), (trace(2), span_id(0)), (trace(1), span_id(9))];
