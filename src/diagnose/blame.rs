@@ -10,6 +10,7 @@ use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
 use crate::model::span::SpanKind;
 
+use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
 use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise};
 use super::view::{Edge, Operation, View, Way};
@@ -211,7 +212,8 @@ impl Flow<'_, '_> {
 
     /// Which part of the failures of calls the called operation knows of. A call counts as failed where either end says so.
     /// What one caller alone says is left to it: it gave up, or asked for what is not there. What several services say of one
-    /// operation is that one's.
+    /// operation is that one's, and so is that it has no room, and what is said of a version that is new where the caller's is
+    /// not.
     fn shared_failures(&self, edge: &Edge<'_>) -> f64 {
         if edge.way != Way::Remote {
             return 1.0;
@@ -226,7 +228,12 @@ impl Flow<'_, '_> {
             }
         }
         let known = excess_errors(&callee.now, &callee.before);
-        if failing.len() > 1 || told <= 0.0 { 1.0 } else { (known / told).min(1.0) }
+        let is_new = |at: usize| has_fresh_version(self.view, self.view.operations[at].service);
+        let is_callees = failing.len() > 1
+            || told <= known
+            || self.hints.of(edge.from) == Hint::Full
+            || is_new(edge.to) && !is_new(edge.from);
+        if is_callees { 1.0 } else { known / told }
     }
 
     /// Failures of a call that the called service does not know of: lost on the way, timed out, or the caller's.
@@ -292,7 +299,7 @@ impl Flow<'_, '_> {
         }
         let most = 2 * errors >= calls;
         match self.hints.of(edge.from) {
-            Hint::Unreachable => true,
+            Hint::Unreachable | Hint::Full => true,
             Hint::Rejected => most && failing.len() > 1,
             Hint::Silent => {
                 most || failing.len() > 1 || self.view.operations[edge.to].node_kind == NodeKind::External

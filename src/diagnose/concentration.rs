@@ -72,6 +72,17 @@ pub(super) fn rolled_out(
     (first_seen >= baseline.from).then(|| (version.to_owned(), first_seen, resources))
 }
 
+/// Whether a version of the service began beside or after others that were there before.
+pub(super) fn has_fresh_version(view: &View<'_>, service: ServiceId) -> bool {
+    let Some(baseline) = view.evidence.baseline else { return false };
+    let instances: Vec<&InstanceEvidence> = view.evidence.instances.iter().collect();
+    let told: Vec<&InstanceEvidence> =
+        instances.into_iter().filter(|it| it.service == service && !it.version.is_empty()).collect();
+    let began = told.iter().filter(|it| it.now.count >= COUNT_MIN).map(|it| it.version.as_str());
+    let mut began = began.filter(|version| is_fresh(&told, version, baseline.from));
+    began.any(|version| told.iter().any(|it| it.version != version && it.before.count > 0))
+}
+
 /// True when no instance of the version was seen before `since`, and it took hardly any requests in the baseline: an
 /// onset is known to a bucket or two, and the first requests of a bad version come before it is noticed.
 fn is_fresh(instances: &[&InstanceEvidence], version: &str, since: UnixNanos) -> bool {

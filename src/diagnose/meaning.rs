@@ -155,14 +155,18 @@ fn says_failed(key: &str, value: &str) -> bool {
     if key.ends_with(&["error", "type"]) {
         return !value.is_empty() && !value.eq_ignore_ascii_case("none");
     }
-    let is_status = key.ends_with(&["status"]);
-    if is_status || key.ends_with(&["status", "code"]) || key.0 == ["code"] {
+    let is_status = key.ends_with(&["status"]) || key.ends_with(&["status", "code"]);
+    if is_status || key.ends_with(&["code"]) {
         let is_code = value.parse::<u16>().is_ok_and(|code| (500..600).contains(&code));
         if is_code || value.eq_ignore_ascii_case("5xx") {
             return true;
         }
     }
-    (is_status || key.ends_with(&["outcome"]) || key.ends_with(&["state"])) && Words::of(value).says_failing()
+    if key.0 == ["error"] {
+        return value.eq_ignore_ascii_case("true");
+    }
+    let ends = ["outcome", "state", "result", "classification"];
+    (is_status || ends.iter().any(|end| key.ends_with(&[*end]))) && Words::of(value).says_failing()
 }
 
 /// Whether an attribute says that what is measured is what is left of a resource.
@@ -242,6 +246,12 @@ mod tests {
             ("http.server.requests", "outcome", "SUCCESS", Meaning::Traffic),
             ("http.server.requests", "outcome", "SERVER_ERROR", ERRORS),
             ("app.requests", "outcome", "error", ERRORS),
+            ("traces_span_metrics_calls_total", "status_code", "STATUS_CODE_ERROR", ERRORS),
+            ("traces_span_metrics_calls_total", "status_code", "STATUS_CODE_UNSET", Meaning::Traffic),
+            ("istio_requests_total", "response_code", "503", ERRORS),
+            ("app.requests", "result", "error", ERRORS),
+            ("app.requests", "error", "true", ERRORS),
+            ("app.requests", "error", "false", Meaning::Traffic),
             ("app.requests", "error.type", "java.io.IOException", ERRORS),
             ("app.requests", "error.type", "none", Meaning::Traffic),
             ("jobs.calls", "state", "failed", ERRORS),

@@ -42,6 +42,17 @@ const UNREACHABLE: [&str; 33] = [
     "clusterdown",
 ];
 
+/// Words of failures in which the called side had no room for more.
+const FULL: [&str; 7] = [
+    "too many requests",
+    "rate limit",
+    "ratelimit",
+    "resource exhausted",
+    "resource_exhausted",
+    "resourceexhausted",
+    "overloaded",
+];
+
 /// Words of failures that the caller brought about.
 const REJECTED: [&str; 14] = [
     "bad request",
@@ -67,6 +78,8 @@ pub(super) enum Hint {
     Unreachable,
     /// The called side refused what it was asked.
     Rejected,
+    /// The called side had no room for more.
+    Full,
     /// Nothing.
     Silent,
 }
@@ -81,14 +94,15 @@ pub(super) fn hint_of(span: &ExemplarSpan) -> Hint {
         text.push_str(&exception.message.to_ascii_lowercase());
     }
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let status = |class: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
-            word.len() == 3 && word.starts_with(class) && word.bytes().all(|b| b.is_ascii_digit())
-        })
+    let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_status = |word: &str, class: &str| {
+        word.len() == 3 && word.starts_with(class) && word.bytes().all(|b| b.is_ascii_digit())
     };
-    if says(&UNREACHABLE) || says(&["503", "504"]) {
+    if says(&UNREACHABLE) || words().any(|word| ["503", "504"].contains(&word)) {
         Hint::Unreachable
-    } else if says(&REJECTED) || status("4") {
+    } else if says(&FULL) || words().any(|word| word == "429") {
+        Hint::Full
+    } else if says(&REJECTED) || words().any(|word| is_status(word, "4")) {
         Hint::Rejected
     } else {
         Hint::Silent
@@ -102,12 +116,12 @@ pub(super) fn is_unreachable(text: &str) -> bool {
 }
 
 /// The prevailing hint of each operation's failing spans, by the operation's position.
-pub(super) struct Hints(BTreeMap<usize, [u32; 3]>);
+pub(super) struct Hints(BTreeMap<usize, [u32; 4]>);
 
 impl Hints {
     /// Reads all exemplars.
     pub(super) fn new(view: &View<'_>) -> Self {
-        let mut counts: BTreeMap<usize, [u32; 3]> = BTreeMap::new();
+        let mut counts: BTreeMap<usize, [u32; 4]> = BTreeMap::new();
         for span in view.traces.iter().flat_map(|trace| &trace.spans).filter(|span| span.error) {
             if let Some(position) = view.position(span.operation) {
                 counts.entry(position).or_default()[hint_of(span) as usize] += 1;
@@ -118,16 +132,15 @@ impl Hints {
 
     /// What at least half of the operation's failing exemplars say; silent where there are none.
     pub(super) fn of(&self, position: usize) -> Hint {
-        let Some([unreachable, rejected, silent]) = self.0.get(&position).copied() else {
-            return Hint::Silent;
-        };
-        if unreachable >= rejected && unreachable >= silent && unreachable > 0 {
-            Hint::Unreachable
-        } else if rejected >= silent && rejected > 0 {
-            Hint::Rejected
-        } else {
-            Hint::Silent
+        let Some(counts) = self.0.get(&position) else { return Hint::Silent };
+        // Of those that are told as often the first.
+        let mut found = Hint::Silent;
+        for hint in [Hint::Rejected, Hint::Full, Hint::Unreachable] {
+            if counts[hint as usize] > 0 && counts[hint as usize] >= counts[found as usize] {
+                found = hint;
+            }
         }
+        found
     }
 }
 
@@ -178,6 +191,8 @@ mod tests {
         assert_eq!(hint("FATAL: sorry, too many clients already"), Hint::Unreachable);
         assert_eq!(hint("ERROR: syntax error at or near FROM"), Hint::Rejected);
         assert_eq!(hint("HTTP 422 for /orders"), Hint::Rejected);
+        assert_eq!(hint("HTTP 429"), Hint::Full);
+        assert_eq!(hint("rpc error: code = ResourceExhausted"), Hint::Full);
         assert_eq!(hint("boom"), Hint::Silent);
         assert_eq!(cut("a\nbcd", 3), "a b…");
     }

@@ -74,8 +74,7 @@ impl Query {
         };
         let mut traces = read(&keys).await?;
         // Failures that are there all the time must not crowd out those that are new.
-        let without =
-            if services.is_empty() { self.without_example(windows, slices, &traces) } else { Vec::new() };
+        let without = self.without_example((windows, services), slices, &traces);
         let more = self.failures_of(tenant, last_failures(longest, slices), without).await?;
         let unread: Vec<_> =
             more.iter().map(|(key, _)| *key).filter(|key| keys.binary_search(key).is_err()).collect();
@@ -98,9 +97,14 @@ impl Query {
         Ok(chosen.into_iter().map(of).collect())
     }
 
-    /// The operations of services that fail more than before one of the windows and of which no span fails in `traces`: those
+    /// The operations of services (of `asked`, where there are any) that fail more than before one of the windows and of which no span fails in `traces`: those
     /// with most of such failures.
-    fn without_example(&self, windows: &[Window], slices: &[Slice], traces: &[Exemplar]) -> Vec<OperationId> {
+    fn without_example(
+        &self,
+        (windows, asked): (&[Window], &[ServiceId]),
+        slices: &[Slice],
+        traces: &[Exemplar],
+    ) -> Vec<OperationId> {
         let failed = |row: &&SpanRow| row.status == Status::Error;
         let shown: HashSet<OperationId> = traces
             .iter()
@@ -116,7 +120,8 @@ impl Query {
         }
         let is_of_service = |operation: OperationId| {
             let service = self.names().operation_info(operation)?.service;
-            Some(self.names().service_info(service)?.kind == NodeKind::Service)
+            let is_asked = asked.is_empty() || asked.contains(&service);
+            Some(is_asked && self.names().service_info(service)?.kind == NodeKind::Service)
         };
         failing.retain(|operation, _| !shown.contains(operation) && is_of_service(*operation) == Some(true));
         let mut failing: Vec<(OperationId, f64)> = failing.into_iter().collect();
@@ -131,17 +136,23 @@ impl Query {
         window: Window,
         operations: Vec<OperationId>,
     ) -> Result<Vec<((TraceKey, TraceId), UnixNanos)>, Error> {
-        if operations.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ask = SpanAsk { operations, failed: true, ..SpanAsk::newest(window, FAILED_SPANS_MAX) };
         let mut counts: HashMap<OperationId, usize> = HashMap::new();
         let mut found = Vec::new();
-        for row in self.store.spans(tenant, &ask).await? {
-            let count = counts.entry(row.operation).or_default();
-            *count += 1;
-            if *count <= EXAMPLES_OF_ONE_MAX && found.len() < EXEMPLARS_MAX {
-                found.push(((row.trace_key, row.trace_id), row.start));
+        // Once more for those that louder ones left no room for.
+        for _ in 0..2 {
+            let unseen: Vec<OperationId> =
+                operations.iter().copied().filter(|operation| !counts.contains_key(operation)).collect();
+            if unseen.is_empty() {
+                break;
+            }
+            let ask =
+                SpanAsk { operations: unseen, failed: true, ..SpanAsk::newest(window, FAILED_SPANS_MAX) };
+            for row in self.store.spans(tenant, &ask).await? {
+                let count = counts.entry(row.operation).or_default();
+                *count += 1;
+                if *count <= EXAMPLES_OF_ONE_MAX {
+                    found.push(((row.trace_key, row.trace_id), row.start));
+                }
             }
         }
         found.sort_unstable();

@@ -48,17 +48,24 @@ async fn failures_that_are_always_there_do_not_crowd_out_examples_of_new_ones() 
                 .extend(both.map(|span| if refused { failed(span, "too many connections") } else { span }));
         }
     }
+    // The named service has such failures too.
+    for second in now - TOLD..now {
+        let probe = |request| failed(at(3, second, request, (1, None), "GET /probe", SERVER), "not found");
+        charges.extend((0..USUAL).map(probe));
+    }
     for (service, spans) in [("web", usual), ("payments", charges)] {
         for part in spans.chunks(5_000) {
             export(&server, "shop", &request(service, part.to_vec())).await;
         }
     }
     server.settled().await;
-    let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "5m"})).await;
-    let first = &rows(&cause, "causes")[0];
-    assert_eq!(first["service"], "postgresql/cards", "{cause}");
-    let is_example = |id: &Value| id.as_str().is_some_and(|id| id.starts_with("span:02"));
-    assert!(first["evidence"].as_array().unwrap().iter().any(is_example), "{cause}");
+    for asked in [json!({"since": "5m"}), json!({"since": "5m", "service": "payments"})] {
+        let cause = ask(&server, "shop", "root_cause_analysis", asked).await;
+        let first = &rows(&cause, "causes")[0];
+        assert_eq!(first["service"], "postgresql/cards", "{cause}");
+        let is_example = |id: &Value| id.as_str().is_some_and(|id| id.starts_with("span:02"));
+        assert!(first["evidence"].as_array().unwrap().iter().any(is_example), "{cause}");
+    }
 }
 
 /// Points of a counter as OTLP/JSON, one each ten seconds between two seconds, that grows by so many each.
