@@ -7,6 +7,7 @@
 //!
 //! Series *rest* and are forgotten as names are, see [`names`](super::names); but their ids are given within a commit.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -146,7 +147,7 @@ impl SeriesTable {
         let mut definitions = Definitions::default();
         let mut placed: BTreeMap<Day, Vec<Placed<'_>>> = BTreeMap::new();
         for row in points {
-            let series = self.settle(definitions.series_hash(row), row, &mut staged, &mut new);
+            let series = self.settle(self.identity(&mut definitions, row), row, &mut staged, &mut new);
             staged.hours.insert(row.point.time.bucket_seconds(HOUR_SECONDS));
             placed.entry(Day::of(row.point.time)).or_default().push(Placed { series, seq: 0, row });
         }
@@ -209,6 +210,19 @@ impl SeriesTable {
         for (tenant, added) in staged.added {
             *self.counts.entry(tenant).or_default() += added;
         }
+    }
+
+    /// What the series of a point is told apart by. One that is known from when attributes went by the order in which they came
+    /// goes on.
+    fn identity<'a>(&self, definitions: &mut Definitions<'a>, row: &'a PointRow) -> u128 {
+        let attributes = row.point.attributes.identity();
+        if let Cow::Owned(_) = attributes {
+            let as_they_came = definitions.series_hash(row, row.point.attributes.as_bytes());
+            if self.known.contains_key(&(row.tenant, as_they_came)) {
+                return as_they_came;
+            }
+        }
+        definitions.series_hash(row, &attributes)
     }
 
     /// The series that a point goes to.
@@ -362,7 +376,7 @@ struct Definitions<'a> {
 }
 
 impl<'a> Definitions<'a> {
-    fn series_hash(&mut self, row: &'a PointRow) -> u128 {
+    fn series_hash(&mut self, row: &'a PointRow, attributes: &[u8]) -> u128 {
         let definition = match self.last {
             Some((definition, hash)) if Arc::ptr_eq(definition, &row.series) => hash,
             _ => definition_hash(&row.series),
@@ -373,7 +387,7 @@ impl<'a> Definitions<'a> {
             &row.service.0.to_le_bytes(),
             &row.resource.0.to_le_bytes(),
             &row.instrumentation.0.to_le_bytes(),
-            &row.point.attributes.identity(),
+            attributes,
         ])
     }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::rows::{PointRow, SeriesDefinition};
 use crate::model::id::SeriesId;
 use crate::model::metric::{MetricKind, PointValue, START_WANDER_NS, Temporality};
@@ -14,15 +16,18 @@ use crate::model::metric::{MetricKind, PointValue, START_WANDER_NS, Temporality}
 /// Most writers of one identity that are told apart; the points of more go to its first series.
 const WRITERS_MAX: u8 = 64;
 
+/// How far apart two starts of one sequence may lie whose value may fall, so that it does not tell senders apart.
+const LEVEL_WANDER_NS: u64 = 50_000_000;
+
 /// The newest sequence of each writer, since the server started. Writers of a series are numbered from zero, the number
 /// of one that has stopped goes to the next sequence that begins after that.
 #[derive(Debug, Default)]
 pub(super) struct Writers {
-    newest: HashMap<(SeriesId, u8), Sequence>,
+    newest: HashMap<(SeriesId, u8), Sequence, RandomState>,
 }
 
 /// What a commit changes in [`Writers`] once it succeeded.
-pub(super) type Staged = HashMap<(SeriesId, u8), Sequence>;
+pub(super) type Staged = HashMap<(SeriesId, u8), Sequence, RandomState>;
 
 /// A cumulative sequence as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,10 +35,22 @@ pub(super) struct Sequence {
     start_ns: i64,
     /// The latest time of its points.
     time_ns: i64,
+    /// How far apart its last points lie; zero where there was one alone.
+    every_ns: i64,
     /// How much the point that came last has counted.
     size: f64,
     /// Of the first writer: how many writers the series has.
     writers: u8,
+}
+
+/// Where a point belongs.
+enum Place {
+    /// To the sequence of this writer, or after it.
+    Writer(u8),
+    /// Before the sequence of this writer: it comes late.
+    Before(u8),
+    /// To none that is known.
+    Beside,
 }
 
 impl Writers {
@@ -46,25 +63,26 @@ impl Writers {
         };
         let first = newest(0, staged);
         let count = first.map_or(0, |first| first.writers);
-        let writer = match first {
-            None => Some(0),
-            Some(first) if first.start_ns == now.start_ns => Some(0),
+        let place = match first {
+            None => Place::Writer(0),
+            Some(first) if first.start_ns == now.start_ns => Place::Writer(0),
             Some(_) => {
                 let known: Vec<Sequence> = (0..count).filter_map(|writer| newest(writer, staged)).collect();
-                now.among(&known, only_grows(&row.series))
+                now.place_among(&known, only_grows(&row.series))
             }
+        };
+        let writer = match place {
+            Place::Writer(writer) => writer,
+            Place::Before(writer) => return writer,
+            Place::Beside if count < WRITERS_MAX => count,
+            Place::Beside => return 0,
         };
         if matches!(row.point.value, PointValue::Gap) {
             // The end of a sequence says nothing about others.
-            return writer.unwrap_or(0);
+            return if writer < count { writer } else { 0 };
         }
-        let writer = match writer {
-            Some(writer) => writer,
-            None if count < WRITERS_MAX => count,
-            None => return 0,
-        };
         if let Some(known) = newest(writer, staged) {
-            now.time_ns = now.time_ns.max(known.time_ns);
+            now.follow(&known);
         }
         now.writers = count.max(1);
         staged.insert((series, writer), now);
@@ -104,25 +122,47 @@ impl Sequence {
             PointValue::Double(value) => value,
             PointValue::Distribution { count, .. } => count as f64,
         };
-        (start_ns != 0 && start_ns <= time_ns).then_some(Self { start_ns, time_ns, size, writers: 1 })
+        // A point that names its own time says only that the true start is not known.
+        let told = start_ns != 0 && start_ns < time_ns;
+        told.then_some(Self { start_ns, time_ns, every_ns: 0, size, writers: 1 })
     }
 
-    /// Which of the `known` sequences this one goes on or follows; none when it runs beside them.
-    fn among(&self, known: &[Self], only_grows: bool) -> Option<u8> {
-        let same = known.iter().position(|it| it.start_ns == self.start_ns);
-        // It begins after the last point of another one: of those that stopped the one that has been silent for longest.
-        let stopped = || {
-            let stopped = known.iter().enumerate().filter(|(_, it)| it.time_ns <= self.start_ns);
-            stopped.min_by_key(|(_, it)| it.time_ns).map(|(place, _)| place)
-        };
+    /// Takes over what is known of the same writer.
+    fn follow(&mut self, known: &Self) {
+        let apart_ns = self.time_ns.saturating_sub(known.time_ns);
+        let is_next = apart_ns > 0 && self.start_ns.abs_diff(known.start_ns) <= START_WANDER_NS;
+        self.every_ns = if is_next { apart_ns } else { known.every_ns };
+        self.time_ns = self.time_ns.max(known.time_ns);
+    }
+
+    /// Where this one belongs among the `known` sequences.
+    fn place_among(&self, known: &[Self], only_grows: bool) -> Place {
+        let numbered = || (0_u8..).zip(known);
+        let same = numbered().find(|(_, it)| it.start_ns == self.start_ns);
+        // After one that has stopped: of several the one that has been silent for longest.
+        let stopped =
+            || numbered().filter(|(_, it)| it.has_stopped_before(self)).min_by_key(|(_, it)| it.time_ns);
         // One sender's start that wanders with its clock.
+        let wander_ns = if only_grows { START_WANDER_NS } else { LEVEL_WANDER_NS };
         let wandered = || {
             let grew = |it: &Self| !only_grows || it.size <= self.size;
-            let near = |it: &Self| it.start_ns.abs_diff(self.start_ns) <= START_WANDER_NS;
-            known.iter().position(|it| near(it) && grew(it))
+            numbered().find(|(_, it)| it.start_ns.abs_diff(self.start_ns) <= wander_ns && grew(it))
         };
-        let place = same.or_else(stopped).or_else(wandered)?;
-        u8::try_from(place).ok()
+        if let Some((writer, _)) = same.or_else(stopped).or_else(wandered) {
+            return Place::Writer(writer);
+        }
+        let after =
+            numbered().filter(|(_, it)| self.time_ns <= it.start_ns).min_by_key(|(_, it)| it.start_ns);
+        after.map_or(Place::Beside, |(writer, _)| Place::Before(writer))
+    }
+
+    /// Whether it was over before `other` began: nothing of it came when its next point was due, and a little later. A sender
+    /// between two of its points has not stopped.
+    const fn has_stopped_before(&self, other: &Self) -> bool {
+        let every_ns =
+            if self.every_ns > 0 { self.every_ns } else { self.time_ns.saturating_sub(self.start_ns) };
+        let due_ns = self.time_ns.saturating_add(every_ns).saturating_add(every_ns / 8);
+        self.time_ns <= other.start_ns && due_ns <= other.time_ns
     }
 }
 

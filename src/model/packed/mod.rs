@@ -50,24 +50,27 @@ impl Attributes {
     /// What attributes are told apart by: they are a set with unique keys, in whatever order a sender puts them (common
     /// specification, "Attribute Collections"). By key, and of a key that comes twice the last.
     pub fn identity(&self) -> Cow<'_, [u8]> {
-        let mut fields = Fields::new(&self.0);
-        let mut from = 0;
-        let entries = std::iter::from_fn(|| {
+        if self.entries().map(|(key, _)| key).is_sorted_by(|a, b| a < b) {
+            return Cow::Borrowed(&self.0);
+        }
+        let mut entries: Vec<(&[u8], &[u8])> = self.entries().collect();
+        // Sorting keeps the order of those with one key, of which the last stays.
+        entries.sort_by_key(|(key, _)| *key);
+        let last = entries.chunk_by(|(a, _), (b, _)| a == b).filter_map(|same| same.last());
+        Cow::Owned(last.flat_map(|(_, whole)| whole.iter().copied()).collect())
+    }
+
+    /// The key of each attribute, and the bytes of all of it.
+    fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (mut fields, mut from) = (Fields::new(&self.0), 0);
+        std::iter::from_fn(move || {
             let (_, field) = fields.next()?;
             let to = self.0.len() - fields.remaining();
             let key = if let Field::Bytes(entry) = field { unread(entry).0 } else { &[] };
             let whole = self.0.get(from..to)?;
             from = to;
             Some((key, whole))
-        });
-        let mut entries: Vec<(&[u8], &[u8])> = entries.collect();
-        if entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            return Cow::Borrowed(&self.0);
-        }
-        // Sorting keeps the order of those with one key, of which the last stays.
-        entries.sort_by_key(|(key, _)| *key);
-        let last = entries.chunk_by(|(a, _), (b, _)| a == b).filter_map(|same| same.last());
-        Cow::Owned(last.flat_map(|(_, whole)| whole.iter().copied()).collect())
+        })
     }
 
     /// True when there are none.

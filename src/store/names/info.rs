@@ -72,19 +72,20 @@ pub struct InstrumentationInfo {
     pub instrumentation: Arc<Instrumentation>,
 }
 
-/// Stands where it once was told how many attributes the sender left out, which tells nobody apart.
-const DROPPED: [u8; 4] = 0_u32.to_le_bytes();
+/// Tells hashes over attributes in the order of their keys from those that rows have from before, which went by the order in
+/// which they came: no row of one kind takes the place of one of the other.
+const BY_KEY: &[u8] = b"by key";
 
 /// XXH3-128 over the parts of a resource, each after its length. The service follows from the attributes.
 pub(in crate::store) fn resource_hash(resource: &Resource) -> u128 {
-    hash(&[&resource.attributes.identity(), &DROPPED, resource.schema_url.as_str().as_bytes()])
+    hash(&[&resource.attributes.identity(), BY_KEY, resource.schema_url.as_str().as_bytes()])
 }
 
 /// XXH3-128 over the parts of a scope, each after its length.
 pub(in crate::store) fn instrumentation_hash(instrumentation: &Instrumentation) -> u128 {
     hash(&[
         &instrumentation.attributes.identity(),
-        &DROPPED,
+        BY_KEY,
         instrumentation.schema_url.as_str().as_bytes(),
         instrumentation.name.as_str().as_bytes(),
         instrumentation.version.as_str().as_bytes(),

@@ -125,12 +125,17 @@ fn senders_that_share_an_identity_get_a_series_each() {
         let restarted = [since(50, &[(126, 910)]), since(125, &[(135, 2)]), since(50, &[(136, 911)])];
         store.commit(commit(3, restarted.into())).await.unwrap();
         assert_eq!(values(&store).await, ["7,8,9,2", "900,905,910,911"]);
-        // After a restart of the server they come the other way round: still two series, and no third one.
+        // A short job between two points of the first sender does not take its place, and what comes late of one that has
+        // stopped belongs before the one that followed it.
+        let job = vec![since(138, &[(141, 5)]), since(125, &[(145, 3)]), since(10, &[(121, 9)])];
+        store.commit(commit(4, job)).await.unwrap();
+        assert_eq!(values(&store).await, ["5", "7,8,9,9,2,3", "900,905,910,911"]);
+        // After a restart of the server they come the other way round: still the same series.
         let store = home.reopen(store).await;
         let second = [since(50, &[(146, 912)]), since(125, &[(147, 3)]), since(50, &[(156, 913)])];
-        store.commit(commit(4, second.into())).await.unwrap();
-        assert_eq!(values(&store).await, ["7,8,9,2,912,913", "900,905,910,911,3"]);
-        assert_eq!(count(&store, "SELECT count(DISTINCT hash) FROM series").await, 2);
+        store.commit(commit(5, second.into())).await.unwrap();
+        assert_eq!(values(&store).await, ["5", "7,8,9,9,2,3,912,913", "900,905,910,911,3"]);
+        assert_eq!(count(&store, "SELECT count(DISTINCT hash) FROM series").await, 3);
         assert_eq!(count(&store, "SELECT count(DISTINCT attributes) FROM series").await, 1);
     });
 }
@@ -141,9 +146,9 @@ fn one_sender_keeps_one_series() {
         let store = home.open().await;
         // Restarts, a start that wanders by a second, points that come late, the end of a sequence, no start at all.
         let mut points =
-            vec![since(10, &[(100, 7), (110, 9)]), since(115, &[(120, 1)]), since(116, &[(130, 2)])];
+            vec![since(10, &[(100, 7), (110, 9)]), since(115, &[(125, 1)]), since(116, &[(130, 2)])];
         points.push(since(115, &[(140, 4)]));
-        points.push(since(115, &[(125, 2)]));
+        points.push(since(115, &[(127, 2)]));
         points.push(since(0, &[(150, 3)]));
         let mut end = since(100, &[(151, 0)]);
         end[0].point.value = PointValue::Gap;
