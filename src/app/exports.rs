@@ -1,7 +1,6 @@
 //! Which numbers of which part are shown on `/metrics`, and under which name.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admit::Budget;
@@ -17,11 +16,11 @@ use crate::pipeline;
 use crate::receive::Receive;
 use crate::search::Index;
 use crate::store::Store;
-use crate::upkeep::retention::Beside;
 use crate::vitals::metrics::{Kind, Labels, Metrics};
 use crate::vitals::process;
 
 use super::State;
+use super::disk::{self, Disk};
 use super::routes::Behind;
 
 /// The parts whose numbers are shown.
@@ -72,7 +71,7 @@ pub(super) fn register(metrics: &Metrics, parts: &Exported) {
     rules_metrics(metrics, &parts.pipeline, &parts.receive);
     journal_metrics(metrics, &parts.journal);
     state_metrics(metrics, parts);
-    disk_metrics(metrics, &parts.disk);
+    disk::register(metrics, &parts.disk);
     let receive = parts.receive.clone();
     counters(metrics, move || receive.samples().collect());
     let (authenticator, keys) = (parts.authenticator.clone(), parts.authenticator.clone());
@@ -368,12 +367,6 @@ pub(super) fn tool_metrics(metrics: &Metrics, calls: &Arc<mcp::Tally>) {
     });
 }
 
-/// What counts towards the disk budget beside the database.
-pub(super) fn beside(config: &Config) -> Beside {
-    let folders = Disk::of(config).folders;
-    Arc::new(move || folders.iter().map(|(_, folder)| bytes_of(folder)).sum::<f64>() as u64)
-}
-
 /// Shows how questions over HTTP ended.
 pub(super) fn question_metrics(metrics: &Metrics, asked: &Arc<api::Tally>) {
     let tally = Arc::clone(asked);
@@ -411,83 +404,5 @@ pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
     for (name, help, kind, read) in shown {
         let letters = letters.clone();
         metrics.export_one(name, help, kind, move || read(letters.stats()) as f64);
-    }
-}
-
-/// Where what is kept lies on disk.
-#[derive(Debug, Clone)]
-struct Disk {
-    /// The files of the database.
-    database: [PathBuf; 3],
-    /// What lies beside it: the name of the part, and its folder.
-    folders: [(&'static str, PathBuf); 3],
-}
-
-impl Disk {
-    fn of(config: &Config) -> Self {
-        let database = ["", "-wal", "-shm"].map(|end| {
-            let mut name = config.database.clone().into_os_string();
-            name.push(end);
-            name.into()
-        });
-        let folder = |name| (name, config.data_dir.join(name));
-        let folders = [folder("journal"), folder("search"), ("dlq", config.letters.folder.clone())];
-        Self { database, folders }
-    }
-}
-
-fn disk_metrics(metrics: &Metrics, disk: &Disk) {
-    let disk = disk.clone();
-    metrics.export("disk_component_bytes", "Bytes on disk by part.", Kind::Gauge, move || {
-        let database: f64 = disk.database.iter().map(|path| bytes_of(path)).sum();
-        let beside = disk.folders.iter().map(|(part, folder)| (label("component", part), bytes_of(folder)));
-        std::iter::once((label("component", "database"), database)).chain(beside).collect()
-    });
-}
-
-/// Bytes of a file, or of the files in a folder.
-fn bytes_of(path: &Path) -> f64 {
-    let Ok(about) = path.metadata() else { return 0.0 };
-    if about.is_file() {
-        return about.len() as f64;
-    }
-    let Ok(entries) = path.read_dir() else { return 0.0 };
-    entries.filter_map(|entry| Some(bytes_of(&entry.ok()?.path()))).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use crate::config::Environment;
-
-    use super::*;
-
-    #[test]
-    fn dead_letters_count_wherever_their_folder_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let (data, letters) = (directory.path().join("data"), directory.path().join("letters"));
-        for (folder, bytes) in [(data.join("journal"), 20), (data.join("dlq"), 300), (letters.clone(), 4_000)]
-        {
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("some"), vec![0_u8; bytes]).unwrap();
-        }
-        fs::write(data.join("otelcontext.db"), "1").unwrap();
-        fs::write(data.join("otelcontext.db-wal"), "1").unwrap();
-        let shown = |path: &Path| path.to_str().unwrap().to_owned();
-        let (data, letters) = (shown(&data), shown(&letters));
-        for (more, wanted) in [(None, 300), (Some(("DLQ_PATH", letters.as_str())), 4_000)] {
-            let pairs = [Some(("DATA_DIR", data.as_str())), more];
-            let loaded = Config::load(&Environment::of_pairs(pairs.into_iter().flatten()));
-            let config = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).config;
-            assert_eq!(beside(&config)(), 20 + wanted);
-            let metrics = Metrics::default();
-            disk_metrics(&metrics, &Disk::of(&config));
-            let text = metrics.prometheus();
-            for (part, bytes) in [("database", 2), ("journal", 20), ("search", 0), ("dlq", wanted)] {
-                let line = format!("otelcontext_disk_component_bytes{{component=\"{part}\"}} {bytes}.0\n");
-                assert!(text.contains(&line), "{line}:\n{text}");
-            }
-        }
     }
 }

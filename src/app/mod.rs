@@ -5,6 +5,7 @@
 
 mod access;
 pub mod checks;
+mod disk;
 mod encryption;
 mod exports;
 mod follow;
@@ -263,7 +264,7 @@ fn look_after(
         storage::retention_options(config),
         (store.clone(), graph.clone()),
         (clock.clone(), health.clone()),
-        exports::beside(config),
+        disk::beside(config),
         stop.clone(),
     );
     store_exports::register(metrics, store, health, &retention);

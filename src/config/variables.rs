@@ -180,7 +180,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "DATA_DISK_BUDGET_MB",
                 "0",
-                "Megabytes that all data on this machine may take, from 64: database, journal, search index and dead letters; beyond them the oldest days are deleted before their time. 0 sets no bound, unlike the predecessor's 8192: only age deletes.",
+                "Megabytes that all data on this machine may take, from 64: database, journal and search index, and dead letters within DATA_DIR up to a quarter of it; beyond them the oldest days are deleted before their time. 0 sets no bound, unlike the predecessor's 8192: only age deletes.",
             ),
         ],
     ),
