@@ -5,14 +5,26 @@ use crate::fault::echoed;
 
 /// Most pairs of one filter.
 const PAIRS_MAX: usize = 16;
-/// Keys that name the service, which is no attribute of an item but who sent it.
-const OF_SERVICE: [&str; 2] = ["service", "service.name"];
+/// Names the service, which is no attribute of an item but who sent it.
+const OF_SERVICE: &str = "service.name";
+/// Names it too, unless items have an attribute of this name.
+const MAYBE_OF_SERVICE: &str = "service";
 
-/// Reads the optional service and the optional attributes. A service among the attributes is the one that is asked about, so
-/// that one that does not exist is told as such instead of finding nothing.
+/// Reads the optional service and the optional attributes. A `service.name` among the attributes is the service that is asked
+/// about, so that one that does not exist is told as such instead of finding nothing. A `service` stays among them: what it
+/// means depends on what there is.
 pub(crate) fn with_service(reader: &mut Reader) -> (Option<String>, Vec<(String, String)>) {
+    named_by(reader, &[OF_SERVICE])
+}
+
+/// Reads them as [`with_service`] does where there are no items that may have attributes: `service` is the service, too.
+pub(crate) fn with_service_alone(reader: &mut Reader) -> (Option<String>, Vec<(String, String)>) {
+    named_by(reader, &[OF_SERVICE, MAYBE_OF_SERVICE])
+}
+
+fn named_by(reader: &mut Reader, keys: &[&str]) -> (Option<String>, Vec<(String, String)>) {
     let mut service = reader.service();
-    let is_of_service = |(key, _): &(String, String)| OF_SERVICE.contains(&key.as_str());
+    let is_of_service = |(key, _): &(String, String)| keys.contains(&key.as_str());
     let (named, pairs): (Vec<_>, Vec<_>) = reader.filter().into_iter().partition(is_of_service);
     for (_, name) in named {
         if service.as_ref().is_some_and(|known| *known != name) {

@@ -11,22 +11,29 @@ use crate::model::time::Window;
 use crate::query::Query;
 use crate::query::aggregate::{AggregateQuestion, Aggregated};
 
+use super::meant::{self, Meaning};
 use super::window::Asked;
 use super::{cells, fault, page};
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let from = page::offset(ask.cursor.as_deref())?;
-    let question = AggregateQuestion {
+    let question = |meant: Meaning| AggregateQuestion {
         of_logs: ask.of_logs,
         group_by: ask.group_by.clone(),
-        service: ask.service.clone(),
+        service: meant.service,
         operation: ask.operation.clone(),
-        filter: ask.filter.clone(),
+        filter: meant.filter,
         window: asked.window,
         step: ask.step_s.map(|seconds| Duration::from_secs(seconds.into())),
     };
-    let found = query.aggregate(scope, question).await.map_err(fault::of)?;
+    let (meant, otherwise) = meant::meanings((query, scope), ask.service.as_deref(), &ask.filter);
+    let mut found = query.aggregate(scope, question(meant)).await.map_err(fault::of)?;
+    let otherwise = otherwise.filter(|_| found.groups.is_empty());
+    let by_attribute = otherwise.is_some();
+    if let Some(meant) = otherwise {
+        found = query.aggregate(scope, question(meant)).await.map_err(fault::of)?;
+    }
     let whole = found.windows.first().copied().unwrap_or(asked.window);
     let mut answer = asked.answer_about(whole);
     let items = match (ask.of_logs, found.of_requests) {
@@ -55,11 +62,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> R
         answer.warnings.push(format!("none of the {items} has this key: {unknown}"));
     }
     if found.groups.is_empty() {
-        answer.why_empty = Some(if ask.filter.is_empty() {
-            format!("no {items} in the window; try a longer `since`")
-        } else {
-            format!("no {items} in the window have these attributes; drop `filter` or try a longer `since`")
-        });
+        let why = why_empty(&ask, items);
+        answer.why_empty = Some(meant::why_empty(why, (query, scope), &ask.filter));
+    } else if by_attribute {
+        answer.warnings.push(meant::BY_ATTRIBUTE.to_owned());
     }
     let steps = found.windows.len().saturating_sub(1);
     if let Some(told) = told_of_steps(&found, whole) {
@@ -71,6 +77,14 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: AggregateAsk) -> R
     let rows = ranked(&found, ask.measure);
     page::put(&mut answer, Table::new("groups", columns), rows, (from, ask.limit));
     Ok(answer)
+}
+
+fn why_empty(ask: &AggregateAsk, items: &str) -> String {
+    if ask.filter.is_empty() {
+        format!("no {items} in the window; try a longer `since`")
+    } else {
+        format!("no {items} in the window have these attributes; drop `filter` or try a longer `since`")
+    }
 }
 
 /// When the steps are, and what of the window they leave out; none where there are none.

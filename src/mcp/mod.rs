@@ -5,8 +5,8 @@
 //! or computes beyond rounding.
 //!
 //! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
-//! (what went wrong, in words an agent can act on), `doubt` (what makes values of metrics doubtful), `listeners` (who hears of
-//! anomalies), then the tools.
+//! (what went wrong, in words an agent can act on), `doubt` (what makes values of metrics doubtful), `meant` (what
+//! `service` in a filter means), `listeners` (who hears of anomalies), then the tools.
 
 mod aggregate;
 mod anomaly_timeline;
@@ -21,6 +21,7 @@ mod investigation;
 mod list_services;
 mod listeners;
 mod log_patterns;
+mod meant;
 mod page;
 mod proof;
 mod query_metrics;

@@ -14,7 +14,7 @@ use crate::query::metrics::{
 };
 
 use super::window::Asked;
-use super::{cells, doubt, fault, page};
+use super::{cells, doubt, fault, meant, page};
 
 /// About how many steps an answer has where no step is given.
 const STEPS: u64 = 12;
@@ -36,16 +36,17 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
     let Some(metric) = ask.metric.clone() else {
         return names(query, scope, &ask, (asked, from)).await;
     };
+    // Either way the series are those that a service sends.
+    let (meant, _) = meant::meanings((query, scope), ask.service.as_deref(), &ask.filter);
     let function = match &ask.function {
         Some(text) => text.parse().map_err(|unknown: UnknownFunction| Fault::invalid(unknown.to_string()))?,
-        None => usual_function(query, scope, (&metric, ask.service.as_deref()), &asked).await?,
+        None => usual_function(query, scope, (&metric, meant.service.as_deref()), &asked).await?,
     };
     let given = ask.step_s.map(|seconds| Duration::from_secs(seconds.into()));
     let step = given.unwrap_or_else(|| easy_step(asked.window.length(), STEPS, &EASY_STEPS));
     let by = ask.group_by.clone().unwrap_or_else(|| vec!["service".to_owned()]);
-    let equal =
-        |(key, value): &(String, String)| Filter { key: Key::read(key), value: value.clone(), equal: true };
-    let service = ask.service.iter().map(|service| ("service".to_owned(), service.clone()));
+    let equal = |(key, value): (String, String)| Filter { key: Key::read(&key), value, equal: true };
+    let service = meant.service.map(|service| ("service".to_owned(), service));
     let question = MetricQuestion {
         name: metric.clone(),
         function,
@@ -53,7 +54,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
         step,
         range: step,
         group_by: by.iter().map(|key| Key::read(key)).collect(),
-        filters: ask.filter.iter().cloned().chain(service).map(|pair| equal(&pair)).collect(),
+        filters: meant.filter.into_iter().chain(service).map(equal).collect(),
         top: Some(GROUPS_MAX),
     };
     let found = query.metrics(scope, question).await.map_err(fault::of)?;
@@ -70,7 +71,8 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
     let columns: Vec<&str> = by.iter().map(String::as_str).chain(fixed).collect();
     let rows: Vec<Vec<Value>> =
         found.parts.iter().flat_map(|part| part.groups.iter().map(move |group| row(part, group))).collect();
-    answer.why_empty = doubt::why_empty(&found.parts, function);
+    let why = doubt::why_empty(&found.parts, function);
+    answer.why_empty = why.map(|why| meant::why_empty(why, (query, scope), &ask.filter));
     warn_of(&found.parts, (steps, found.step), &mut answer.warnings);
     answer.warnings.extend(doubt::warnings(&found.parts, function));
     page::put(&mut answer, Table::new("series", columns), rows, (from, ask.limit));

@@ -11,6 +11,7 @@ use crate::query::Query;
 use crate::query::logs::{LogQuestion, LogsFound};
 use crate::store::read::logs::StoredLog;
 
+use super::meant::{self, Meaning};
 use super::window::Asked;
 use super::{cells, fault, page};
 
@@ -24,18 +25,26 @@ const EVERYWHERE: Window = Window { from: UnixNanos(0), to: UnixNanos(i64::MAX) 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range.unwrap_or(mcp_tools::TimeRange::LAST_HOUR))?;
     let window = if ask.range.is_some() { asked.window } else { EVERYWHERE };
-    let question = LogQuestion {
+    let template = ask.template.as_deref().map(template).transpose()?;
+    let before = page::position(ask.cursor.as_deref())?;
+    let question = |meant: Meaning| LogQuestion {
         window,
         text: ask.query.clone().unwrap_or_default(),
         severity_min: ask.severity.map_or(Severity(0), |severity| Severity(severity.number_min())),
-        service: ask.service.clone(),
+        service: meant.service,
         trace: ask.trace_id.and_then(|bytes| TraceId::try_from(bytes.as_slice()).ok()),
-        template: ask.template.as_deref().map(template).transpose()?,
-        attributes: ask.filter.clone(),
-        before: page::position(ask.cursor.as_deref())?,
+        template,
+        attributes: meant.filter,
+        before,
         limit: ask.limit,
     };
-    let found = query.logs(scope, question).await.map_err(fault::of)?;
+    let (meant, otherwise) = meant::meanings((query, scope), ask.service.as_deref(), &ask.filter);
+    let mut found = query.logs(scope, question(meant)).await.map_err(fault::of)?;
+    let otherwise = otherwise.filter(|_| found.records.is_empty() && found.next.is_none());
+    let by_attribute = otherwise.is_some();
+    if let Some(meant) = otherwise {
+        found = query.logs(scope, question(meant)).await.map_err(fault::of)?;
+    }
     let mut answer = asked.answer();
     if found.not_indexed > 0 {
         answer.warnings.push(format!(
@@ -45,7 +54,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchLogsAsk) -> 
     }
     answer.summary = summary(&found);
     if found.records.is_empty() {
-        answer.why_empty = Some(why_empty(&ask, &found));
+        answer.why_empty = Some(meant::why_empty(why_empty(&ask, &found), (query, scope), &ask.filter));
+    } else if by_attribute {
+        answer.warnings.push(meant::BY_ATTRIBUTE.to_owned());
     }
     let mut table = Table::new("logs", COLUMNS);
     table.rows = found.records.iter().map(|log| row(query, log, asked.window.to)).collect();

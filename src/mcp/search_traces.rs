@@ -9,6 +9,7 @@ use crate::query::Query;
 use crate::query::traces::{TraceQuestion, duration_ns, place_in};
 use crate::store::read::summaries::{TraceOrder, TraceSummary};
 
+use super::meant::{self, Meaning};
 use super::window::Asked;
 use super::{cells, fault, page};
 
@@ -29,19 +30,26 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchTracesAsk) -
         TraceSort::MostErrors => TraceOrder::MostErrors,
     };
     let nanos = |ms: Option<u32>| ms.map(|ms| u64::from(ms) * NANOS_PER_MS);
-    let question = TraceQuestion {
+    let after = page::trace_place(ask.cursor.as_deref())?;
+    let question = |meant: Meaning| TraceQuestion {
         window: asked.window,
-        service: ask.service.clone(),
+        service: meant.service,
         operation: ask.operation.clone(),
         failed: ask.failed,
         duration_min_ns: nanos(ask.min_duration_ms),
         duration_max_ns: nanos(ask.max_duration_ms),
-        attributes: ask.filter.clone(),
+        attributes: meant.filter,
         order,
-        after: page::trace_place(ask.cursor.as_deref())?,
+        after,
         limit: ask.limit,
     };
-    let found = query.traces(scope, question).await.map_err(fault::of)?;
+    let (meant, otherwise) = meant::meanings((query, scope), ask.service.as_deref(), &ask.filter);
+    let mut found = query.traces(scope, question(meant)).await.map_err(fault::of)?;
+    let otherwise = otherwise.filter(|_| found.traces.is_empty() && found.next.is_none());
+    let by_attribute = otherwise.is_some();
+    if let Some(meant) = otherwise {
+        found = query.traces(scope, question(meant)).await.map_err(fault::of)?;
+    }
     let mut answer = asked.answer();
     let shown = found.traces.len();
     answer.summary = match (shown, &found.next) {
@@ -51,7 +59,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: SearchTracesAsk) -
         (shown, None) => format!("{shown} traces match."),
     };
     if found.traces.is_empty() {
-        answer.why_empty = Some(why_empty(&ask, found.next.is_some()));
+        let why = why_empty(&ask, found.next.is_some());
+        answer.why_empty = Some(meant::why_empty(why, (query, scope), &ask.filter));
+    } else if by_attribute {
+        answer.warnings.push(meant::BY_ATTRIBUTE.to_owned());
     }
     let columns = ["trace_id", "start", "service", "operation", "duration_ms", "spans", "failed_spans"];
     let mut table = Table::new("traces", columns);

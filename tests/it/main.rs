@@ -10,6 +10,7 @@ mod architecture;
 mod causes;
 mod client;
 mod clients;
+mod collected;
 mod config;
 mod conformance;
 mod crash;

@@ -217,7 +217,10 @@ async fn metrics_are_shown_by_step(server: &Server) {
         (json!({"metric": "payment.queue.depth", "function": "p95"}), "ask for avg"),
         (json!({"metric": "payment.queue.depth", "function": "median"}), "is no function"),
         (json!({"metric": "payment.queue.depth", "service": "paymnet"}), "did you mean `payment`?"),
-        (json!({"metric": "payment.queue.depth", "filter": "service=paymnet"}), "did you mean `payment`?"),
+        (
+            json!({"metric": "payment.queue.depth", "filter": "service.name=paymnet"}),
+            "did you mean `payment`?",
+        ),
         (json!({"metric": "payment.queue.dept", "service": "checkout"}), "payment.queue.depth"),
         (json!({"service": "paymnet"}), "did you mean `payment`?"),
         (json!({"service": "payment", "function": "avg"}), "give `metric` with `function`"),
@@ -225,6 +228,12 @@ async fn metrics_are_shown_by_step(server: &Server) {
         let told = refused(server, "query_metrics", arguments).await;
         assert!(told.contains(wanted), "{told}");
     }
+    let own = json!({"metric": "payment.queue.depth", "filter": "service=payment"});
+    let own = ask(server, SHOP, "query_metrics", own).await;
+    assert_eq!(rows(&own, "series").len(), 1, "{own}");
+    let nobodys = json!({"metric": "payment.queue.depth", "filter": "service=paymnet"});
+    let nobodys = ask(server, SHOP, "query_metrics", nobodys).await;
+    assert!(nobodys["why_empty"].as_str().unwrap().contains("did you mean `payment`?"), "{nobodys}");
 }
 
 async fn both_sides_of_the_moment_are_compared(server: &Server) {
@@ -355,14 +364,19 @@ async fn items_are_counted_by_group(server: &Server) {
         (json!({"source": "logs", "measure": "p95_ms"}), "ask for count or rate"),
         (json!({"source": "logs", "operation": "GET"}), "leave out `operation`"),
         (json!({"measure": "p95_mz"}), "did you mean `p95_ms`?"),
-        (json!({"filter": "service=paymnet"}), "did you mean `payment`?"),
+        (json!({"filter": "service.name=paymnet"}), "did you mean `payment`?"),
     ] {
         let told = refused(server, "aggregate", arguments).await;
         assert!(told.contains(wanted), "{told}");
     }
-    for tool in ["search_traces", "search_logs"] {
-        let told = refused(server, tool, json!({"filter": "service=paymnet"})).await;
+    for tool in ["search_traces", "search_logs", "aggregate"] {
+        let told = refused(server, tool, json!({"filter": "service.name=paymnet"})).await;
         assert!(told.contains("did you mean `payment`?"), "{tool}: {told}");
+        let answer = ask(server, SHOP, tool, json!({"filter": "service=paymnet"})).await;
+        assert!(
+            answer["why_empty"].as_str().unwrap().contains("did you mean `payment`?"),
+            "{tool}: {answer}"
+        );
     }
     for (key, wanted) in [("srevice", "`service`"), ("customer.regoin", "`customer.region`")] {
         let answer = ask(server, SHOP, "aggregate", json!({"group_by": key, "service": "payment"})).await;

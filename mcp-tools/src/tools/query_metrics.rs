@@ -78,9 +78,13 @@ pub struct QueryMetricsAsk {
 /// Reads the arguments.
 pub(crate) fn read(arguments: Map<String, Value>) -> Result<QueryMetricsAsk, Fault> {
     let mut reader = Reader::new(&SPEC, arguments);
-    let (service, filter) = filter::with_service(&mut reader);
+    let metric = reader.text(&METRIC);
+    let (service, filter) = match metric {
+        Some(_) => filter::with_service(&mut reader),
+        None => filter::with_service_alone(&mut reader),
+    };
     let ask = QueryMetricsAsk {
-        metric: reader.text(&METRIC),
+        metric,
         part: reader.text(&MATCH),
         function: reader.text(&FUNCTION),
         group_by: reader.list(&GROUP_BY),

@@ -181,13 +181,12 @@ fn what_is_written_out_separates_no_pairs() {
 }
 
 #[test]
-fn a_service_in_the_filter_is_the_service_asked_about() {
+fn a_service_in_the_filter_may_be_an_attribute_and_a_service_name_is_none() {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let asked = json!({"filter": "service=cart zone=a", "metric": "x"});
-    let read = |tool: &str| {
-        let mut asked = asked.clone();
-        if tool != "query_metrics" {
-            asked.as_object_mut().unwrap().remove("metric");
+    let read = |tool: &str, filter: &str| {
+        let mut asked = json!({"filter": filter});
+        if tool == "query_metrics" {
+            asked["metric"] = json!("x");
         }
         match parse(tool, asked).unwrap() {
             Question::SearchLogs(ask) => (ask.service, ask.filter),
@@ -198,13 +197,20 @@ fn a_service_in_the_filter_is_the_service_asked_about() {
         }
     };
     for tool in ["search_logs", "search_traces", "aggregate", "query_metrics"] {
-        assert_eq!(read(tool), (Some("cart".to_owned()), vec![pair("zone", "a")]), "{tool}");
+        let named = read(tool, "service.name=cart zone=a");
+        assert_eq!(named, (Some("cart".to_owned()), vec![pair("zone", "a")]), "{tool}");
+        let maybe = read(tool, "service=cart zone=a");
+        assert_eq!(maybe, (None, vec![pair("service", "cart"), pair("zone", "a")]), "{tool}");
     }
     let same = parse("aggregate", json!({"service": "cart", "filter": "service.name=cart"}));
     let Ok(Question::Aggregate(ask)) = same else { panic!() };
     assert_eq!((ask.service.as_deref(), ask.filter.len()), (Some("cart"), 0));
-    let text = refusal("search_logs", json!({"service": "cart", "filter": "service=pay"}));
+    let text = refusal("search_logs", json!({"service": "cart", "filter": "service.name=pay"}));
     assert!(text.contains("two services are named"), "{text}");
+    // Names of metrics have no attributes.
+    let names = parse("query_metrics", json!({"filter": "service=cart"}));
+    let Ok(Question::QueryMetrics(ask)) = names else { panic!() };
+    assert_eq!((ask.service.as_deref(), ask.filter.len()), (Some("cart"), 0));
 }
 
 #[test]
