@@ -73,6 +73,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: QueryMetricsAsk) -
         found.parts.iter().flat_map(|part| part.groups.iter().map(move |group| row(part, group))).collect();
     let why = doubt::why_empty(&found.parts, function);
     answer.why_empty = why.map(|why| meant::why_empty(why, (query, scope), &ask.filter));
+    for key in by.iter().filter(|key| found.absent.contains(&Key::read(key))) {
+        let unknown = Fault::unknown("attribute", key, found.keys.iter().map(String::as_str));
+        answer.warnings.push(format!("none of the series has this key: {unknown}"));
+    }
     warn_of(&found.parts, (steps, found.step), &mut answer.warnings);
     answer.warnings.extend(doubt::warnings(&found.parts, function));
     page::put(&mut answer, Table::new("series", columns), rows, (from, ask.limit));

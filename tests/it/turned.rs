@@ -228,6 +228,10 @@ async fn metrics_are_shown_by_step(server: &Server) {
         let told = refused(server, "query_metrics", arguments).await;
         assert!(told.contains(wanted), "{told}");
     }
+    let misspelt = json!({"metric": "payment.queue.depth", "group_by": "srevice"});
+    let misspelt = ask(server, SHOP, "query_metrics", misspelt).await;
+    let told = misspelt["warnings"][0].as_str().unwrap();
+    assert!(told.contains("srevice") && told.contains("did you mean `service`?"), "{misspelt}");
     let own = json!({"metric": "payment.queue.depth", "filter": "service=payment"});
     let own = ask(server, SHOP, "query_metrics", own).await;
     assert_eq!(rows(&own, "series").len(), 1, "{own}");

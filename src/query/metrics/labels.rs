@@ -1,6 +1,6 @@
 //! What series are grouped and filtered by: attributes of their points and what is known about their sender.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::store::names::Names;
 use crate::store::names::info::ResourceInfo;
@@ -54,6 +54,34 @@ pub struct Filter {
 pub(super) fn values(names: &Names, series: &StoredSeries, keys: &[Key]) -> Vec<String> {
     let sender = Sender::of(names, series);
     keys.iter().map(|key| sender.value(series, key)).collect()
+}
+
+/// The attributes among `keys` that none of the series has, where there are any series.
+pub(super) fn absent(names: &Names, series: &[StoredSeries], keys: &[Key]) -> Vec<Key> {
+    let mut absent: Vec<Key> = keys.to_vec();
+    absent.retain(|key| !series.is_empty() && matches!(key, Key::Resource(_) | Key::Attribute(_)));
+    for series in series {
+        if absent.is_empty() {
+            break;
+        }
+        let sender = Sender::of(names, series);
+        absent.retain(|key| sender.value(series, key).is_empty());
+    }
+    absent
+}
+
+/// What the series can be grouped by, as [`Key::read`] reads it.
+pub(super) fn known(names: &Names, series: &[StoredSeries]) -> BTreeSet<String> {
+    let mut known: BTreeSet<String> = ["service", "instance", "version"].map(str::to_owned).into();
+    let mut senders = BTreeSet::new();
+    for series in series {
+        known.extend(series.attributes.iter().map(|(key, _)| key.to_owned()));
+        senders.insert(series.resource);
+    }
+    for sender in senders.into_iter().filter_map(|id| names.resource_info(id)) {
+        known.extend(sender.resource.attributes.iter().map(|(key, _)| format!("resource.{key}")));
+    }
+    known
 }
 
 /// True when `series` meets every filter.

@@ -14,7 +14,7 @@ pub mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::labels::{Filter, Key};
@@ -82,6 +82,10 @@ pub struct MetricAnswer {
     pub step: Duration,
     /// One for each kind and unit that the metric has, by kind and unit.
     pub parts: Vec<PartAnswer>,
+    /// What was grouped by that none of its series has.
+    pub absent: Vec<Key>,
+    /// What they can be grouped by, where something is absent.
+    pub keys: BTreeSet<String>,
 }
 
 /// The answer of the series of one kind and unit.
@@ -139,6 +143,8 @@ impl Query {
             let names = names.iter().map(|metric| metric.name.as_str());
             return Err(unknown(labels::suggestions(&question.name, names)).into());
         };
+        let absent = labels::absent(self.names(), &series, &question.group_by);
+        let keys = if absent.is_empty() { BTreeSet::new() } else { labels::known(self.names(), &series) };
         let parts = self.parts(series, &question, plan.steps)?;
         let mut answers = Vec::new();
         for (place, part) in parts {
@@ -156,7 +162,7 @@ impl Query {
         let length = Duration::from_nanos(plan.step_ns.unsigned_abs());
         let steps = u32::try_from(plan.steps).unwrap_or(u32::MAX);
         let window = Window::new(plan.from, plan.from.plus(length.saturating_mul(steps)));
-        Ok(MetricAnswer { window, step: length, parts: answers })
+        Ok(MetricAnswer { window, step: length, parts: answers, absent, keys })
     }
 
     /// The series of the metric that meet the filters; none when there is no such metric.

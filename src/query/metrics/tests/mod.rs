@@ -200,6 +200,37 @@ fn rates_are_summed_by_group_and_filter() {
 }
 
 #[test]
+fn keys_that_no_series_has_are_told() {
+    run(async {
+        let shop = shop_with_counters().await;
+        let ask = async |by: &[&str]| {
+            let group_by = by.iter().map(|key| Key::read(key)).collect();
+            let question = MetricQuestion { group_by, ..question("calls", Function::Rate) };
+            let answer = shop.ask(question).await.unwrap();
+            (answer.absent, answer.keys.into_iter().collect::<Vec<_>>())
+        };
+        assert_eq!(ask(&["service", "version", "route", "resource.zone"]).await, (Vec::new(), Vec::new()));
+        let known = [
+            "instance",
+            "resource.service.instance.id",
+            "resource.service.name",
+            "resource.zone",
+            "route",
+            "service",
+            "version",
+        ];
+        let wanted = vec![Key::Attribute("zone".to_owned()), Key::Resource("route".to_owned())];
+        let known = known.map(str::to_owned).to_vec();
+        assert_eq!(ask(&["zone", "route", "resource.route"]).await, (wanted, known));
+        let nobodys = Filter { key: Key::Service, value: "crat".to_owned(), equal: true };
+        let group_by = vec![Key::read("zone")];
+        let question =
+            MetricQuestion { filters: vec![nobodys], group_by, ..question("calls", Function::Rate) };
+        assert!(shop.ask(question).await.unwrap().absent.is_empty(), "without series nothing is absent");
+    });
+}
+
+#[test]
 fn steps_are_whole_and_ranges_slide() {
     run(async {
         let shop = shop_with_counters().await;
