@@ -1,7 +1,7 @@
 //! What a start would fail on, found without one: no port and no database is opened, and nothing is written or made.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{Access, access};
@@ -73,8 +73,8 @@ pub fn database_file(config: &Config) -> Result<()> {
         "the folder of the database file cannot be written, or made"
     } else if path.is_dir() {
         "the database file is a folder"
-    } else if path.exists() && access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
-        "the database file cannot be read and written"
+    } else if ["", "-wal", "-shm"].iter().any(|end| !is_usable(&with_end(path, end))) {
+        "the database file, or what lies beside it (-wal, -shm), cannot be read and written"
     } else {
         return Ok(());
     };
@@ -156,6 +156,17 @@ pub fn writable(folder: &Path) -> Result<()> {
 /// What there is already of the path to `folder`.
 pub fn there(folder: &Path) -> &Path {
     folder.ancestors().map(or_here).find(|above| above.exists()).unwrap_or(Path::new("."))
+}
+
+/// Whether a file can be read and written, if it is there.
+fn is_usable(path: &Path) -> bool {
+    !path.exists() || access(path, Access::READ_OK | Access::WRITE_OK).is_ok()
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 fn parent(path: &Path) -> &Path {

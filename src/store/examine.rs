@@ -71,7 +71,7 @@ pub enum Obstacle {
 
 impl Store {
     /// Looks whether a server could work on `database`: whether it can be read and written, whose tables it has, and what a
-    /// role may do there. Creates and changes nothing.
+    /// role may do there. Creates and changes nothing, but for the index (`-shm`) of a write-ahead log that has lost it.
     ///
     /// # Errors
     /// When the database is there and cannot be read or written, is of a newer release, or has tables of somebody else by
@@ -106,7 +106,8 @@ async fn examined(connection: &mut Connection) -> Result<Examined, Error> {
     Ok(Examined { is_there: true, pending: schema::pending(connection.dialect(), found), obstacles })
 }
 
-/// That a transaction that writes can be begun; it writes nothing.
+/// That a transaction that writes can be begun; it writes nothing. Beside a write-ahead log it begins in any case, as one that
+/// reads: whether the files may be written is for the caller to look at.
 async fn check_writing(connection: &mut Connection) -> Result<(), Error> {
     match connection.begin().await {
         Ok(()) => connection.roll_back().await,
@@ -197,6 +198,32 @@ mod tests {
 
         std::fs::write(&path, "no database at all, and long enough to be seen as none").unwrap();
         assert!(examine(&path).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_log_that_a_crash_has_left_is_read_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        Store::open(Options::at(&path)).await.unwrap().stop().await;
+        let options = SqliteConnectOptions::new().filename(&path);
+        let mut connection = options.connect().await.unwrap();
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'of tomorrow', TRUE, x'00', 0)";
+        sqlx::query(newer).execute(&mut connection).await.unwrap();
+        let crashed = tempfile::tempdir().unwrap();
+        let files = entries(directory.path());
+        for name in &files {
+            std::fs::copy(directory.path().join(name), crashed.path().join(name)).unwrap();
+        }
+        connection.close().await.unwrap();
+        let path = crashed.path().join("store.db");
+        let log = crashed.path().join("store.db-wal");
+        let read = || (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());
+        let before = read();
+        assert!(!before.1.is_empty(), "what was written last is in the log alone");
+        let found = examine(&path).await.unwrap_err();
+        assert!(matches!(found, Error::Newer { found: 9999, .. }), "the log is read: {found}");
+        assert!(read() == before && entries(crashed.path()) == files, "something changed");
     }
 
     #[tokio::test]

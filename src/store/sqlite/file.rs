@@ -1,6 +1,5 @@
 //! Where the database is, how much memory it may use, and how a connection to it is set up.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,9 +86,12 @@ impl File {
     }
 
     /// Opens a connection to a file that is there, as it is: one that could write, where that is allowed, and has changed nothing.
+    /// It only reads where there is a write-ahead log: whoever closes a database last writes the log that a crash has left into
+    /// it and removes it, if he may write. A transaction that writes then begins all the same, as one that reads.
     pub(in crate::store) async fn looking(&self) -> Result<SqliteConnection, Error> {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
+            .read_only(self.log().exists())
             .foreign_keys(false)
             .busy_timeout(LOCK_WAIT)
             .disable_statement_logging();
@@ -137,7 +139,7 @@ impl File {
                 Error::NotFlushed
             })
         };
-        let log = PathBuf::from(beside(&self.path, "-wal"));
+        let log = self.log();
         // Without a log everything is in the database.
         if log.exists() {
             flush(open(&log)?)?;
@@ -151,13 +153,13 @@ impl File {
 
     /// Bytes of the write-ahead log; 0 where there is none.
     pub(in crate::store) fn log_bytes(&self) -> u64 {
-        std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |log| log.len())
+        std::fs::metadata(self.log()).map_or(0, |log| log.len())
     }
 
     /// Bytes that the database takes on disk, its write-ahead log included.
     pub(in crate::store) fn bytes(&self) -> std::io::Result<u64> {
         let mut bytes: u64 = 0;
-        for file in [self.path.clone(), beside(&self.path, "-wal").into()] {
+        for file in [self.path.clone(), self.log()] {
             match std::fs::metadata(file) {
                 Ok(metadata) => bytes = bytes.saturating_add(metadata.len()),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -166,13 +168,13 @@ impl File {
         }
         Ok(bytes)
     }
-}
 
-/// The file that SQLite keeps beside a database.
-fn beside(path: &Path, suffix: &str) -> OsString {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name
+    /// The file of the write-ahead log, which is there while somebody works on the database, and after a crash.
+    fn log(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push("-wal");
+        name.into()
+    }
 }
 
 async fn check_library(connection: &mut SqliteConnection) -> Result<(), Error> {
