@@ -122,6 +122,7 @@ async fn what_would_keep_a_server_from_starting_is_a_finding_and_no_end() {
         ("DB_DSN", other.display().to_string()),
         ("API_TENANT_KEYS_FILE", "missing.json".to_owned()),
         ("DLQ_PATH", "file".to_owned()),
+        ("PORTS_FILE", "nowhere/ports.json".to_owned()),
     ];
     let report = Report::of(folder.path(), &variables);
     assert_eq!(report.code, Some(3));
@@ -129,6 +130,7 @@ async fn what_would_keep_a_server_from_starting_is_a_finding_and_no_end() {
         ("database", "import --predecessor"),
         ("API_TENANT_KEYS_FILE", "missing.json"),
         ("dead letters", "is not a folder"),
+        ("PORTS_FILE", "there is no folder nowhere"),
     ] {
         let (ok, _, told) = report.check(name);
         assert!(!ok && told.contains(wanted), "{name}: {told}");
