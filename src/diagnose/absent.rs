@@ -6,7 +6,7 @@ use super::blame::Flow;
 use super::message::Hint;
 use super::silence::{missing, more_unanswered};
 use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
-use super::symptom::deviates;
+use super::symptom::{deviates, may_cease};
 use super::verdict::SymptomKind;
 use super::view::{Edge, Way};
 
@@ -40,7 +40,8 @@ pub(super) fn unanswered(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Abse
     most(into.filter_map(|edge| of_calls(flow, edge)))
 }
 
-/// What of a node is no longer called, or no longer calls, though those who did are at work; or that users no longer call.
+/// What of a node is no longer called, or no longer calls, though those who did are at work; or that users no longer call, or
+/// that it no longer asks for messages that are there.
 pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
     let view = flow.view;
     let calls = view.edges.iter().filter(|edge| edge.from != edge.to).filter_map(|edge| {
@@ -59,12 +60,19 @@ pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence>
         (owner == service).then_some(Absence { at, kind, surprise, is_unanswered: false, text })
     });
     let own = (0..view.operations.len()).filter(|at| view.operations[*at].service == service);
-    let ceased = own.filter(|at| view.is_entry(*at) && deviates(view, SymptomKind::Silence, *at));
+    let ceased = own.filter(|at| may_cease(view, *at) && deviates(view, SymptomKind::Silence, *at));
     let entries = ceased.map(|at| {
         let operation = &view.operations[at];
         let (now, before) = (operation.now.count, operation.before.count);
         let expected = expected_calls(&operation.before, view.window_s, view.baseline_s);
-        let text = format!("{} took {now} calls where {expected:.0} were expected", operation.name);
+        let text = match view.asked_queue(at) {
+            Some(queue) => format!(
+                "{} asked {} for messages {now} times where {expected:.0} were expected, and there are some",
+                operation.name,
+                view.node_name(view.operations[queue].service)
+            ),
+            None => format!("{} took {now} calls where {expected:.0} were expected", operation.name),
+        };
         let surprise = -rate_surprise(now as f64, view.window_s, before as f64, view.baseline_s);
         Absence { at, kind: SymptomKind::Silence, surprise, is_unanswered: false, text }
     });

@@ -202,6 +202,9 @@ fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Di
     let numbers = match kind {
         SymptomKind::Errors => errors_text(&operation.now, &operation.before),
         SymptomKind::Latency => self_text(operation),
+        SymptomKind::Silence if view.asked_queue(at).is_some() => {
+            format!("hardly asks for messages, though there are some: {}", calls_text(operation))
+        }
         SymptomKind::Silence => format!("took {}", calls_text(operation)),
     };
     let fault = match kind {

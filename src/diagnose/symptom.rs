@@ -1,7 +1,8 @@
 //! What users notice: the significant deviations that need an explanation.
 //!
 //! Without a service to ask about, entry operations are examined; where all of them are well, any operation whose
-//! callers are well too. A deviation must be both improbable and large enough to matter.
+//! callers are well too. Who asks a queue for messages is silent where it hardly asks any more though there are some. A deviation
+//! must be both improbable and large enough to matter.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +82,7 @@ pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Dev
             .chain(gather(
                 view,
                 SymptomKind::Silence,
-                &all.iter().copied().filter(|at| view.is_entry(*at)).collect::<Vec<_>>(),
+                &all.iter().copied().filter(|at| may_cease(view, *at)).collect::<Vec<_>>(),
             ))
             .collect(),
     };
@@ -103,6 +104,11 @@ fn felt(view: &View<'_>, deviation: &Deviation, entries: &[usize]) -> f64 {
 pub(super) fn takes_requests(view: &View<'_>, at: usize) -> bool {
     let operation = &view.operations[at];
     operation.kind.is_inbound() || operation.node_kind != NodeKind::Service || view.is_entry(at)
+}
+
+/// True for operations that nobody known leads to: users and timers do, or those who ask a queue for messages do by themselves.
+pub(super) fn may_cease(view: &View<'_>, at: usize) -> bool {
+    view.is_entry(at) || view.asked_queue(at).is_some()
 }
 
 /// True when the operation deviates significantly in this way.
@@ -175,7 +181,9 @@ fn single(view: &View<'_>, kind: SymptomKind, at: usize, among: usize) -> Option
             })
         }
         SymptomKind::Silence => {
-            if view.baseline_s <= 0.0 {
+            // How often a queue is asked says nothing as long as nothing is left in it.
+            let is_idle = view.asked_queue(at).is_some() && !view.leaves_messages(at);
+            if view.baseline_s <= 0.0 || is_idle {
                 return None;
             }
             let expected = expected_calls(before, view.window_s, view.baseline_s);

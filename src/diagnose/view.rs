@@ -10,6 +10,10 @@ use crate::model::span::SpanKind;
 
 use super::evidence::{Evidence, ExemplarTrace, Node, SeriesEvidence};
 use super::meaning::{Meaning, meaning_of_series};
+use super::stats::expected_calls;
+
+/// Calls, and the part of those of the baseline's rate, that there must be for something to go on.
+const GOES_ON_MIN: (u64, f64) = (5, 0.1);
 
 /// Ordered evidence. Operations and edges are named by their position.
 pub(super) struct View<'a> {
@@ -50,7 +54,7 @@ pub(super) struct Edge<'a> {
 }
 
 /// What kind of call an edge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
     /// From one span of a service to another of the same service.
     Within,
@@ -154,6 +158,28 @@ impl<'a> View<'a> {
         let callers = self.operations[position].callers.iter().map(|edge| &self.edges[*edge]);
         let asking = callers.filter(|edge| self.is_asking(edge));
         asking.max_by_key(|edge| (edge.now.errors, std::cmp::Reverse(edge.from))).map(|edge| edge.from)
+    }
+
+    /// Whether messages go on being put into a queue that an operation asks, and its service takes none of them in another
+    /// way: that it hardly asks any more leaves them there.
+    pub(super) fn leaves_messages(&self, position: usize) -> bool {
+        let service = self.operations[position].service;
+        let is_fed = |queue: usize| self.goes_on(&self.operations[queue].now, &self.operations[queue].before);
+        let takes = |edge: &Edge<'_>| {
+            let is_other = edge.to != position && self.operations[edge.to].service == service;
+            is_other && self.goes_on(edge.now, edge.before)
+        };
+        let callers = self.operations[position].callers.iter().map(|edge| &self.edges[*edge]);
+        let mut asked = callers.filter(|edge| self.is_asking(edge) && edge.before.count > 0);
+        asked.any(|edge| {
+            let mut taken = self.operations[edge.from].callees.iter().map(|edge| &self.edges[*edge]);
+            is_fed(edge.from) && !taken.any(takes)
+        })
+    }
+
+    fn goes_on(&self, now: &Cell, before: &Cell) -> bool {
+        let expected = expected_calls(before, self.window_s, self.baseline_s);
+        now.count >= GOES_ON_MIN.0 && now.count as f64 >= GOES_ON_MIN.1 * expected
     }
 
     /// The nodes that each node calls, by operations and by service graph metrics; itself left out.
