@@ -13,7 +13,8 @@
 //! What callers lead one to expect is missing where that is more than half of it: an operation that they call as often for
 //! each request as before has lost nothing. Users call as they like: an operation that nobody known calls is silent where less
 //! than a tenth is left of what its baseline's rate leads one to expect, as for a root cause; where less than half is left, a
-//! quarter of that counts. A peak that is over is no baseline.
+//! quarter of that counts. A peak that is over is no baseline. Who asks a queue for messages asks as often as it likes, and is
+//! silent where less than a tenth of that is left though there are messages.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +57,7 @@ pub fn health(evidence: &Evidence, usual_per_s: &BTreeMap<OperationId, f64>) -> 
     let mut found = Vec::new();
     for (service, mut all) in services {
         all.sort_by(|a, b| (a.id, &a.name).cmp(&(b.id, &b.name)));
-        let inbound: Vec<&OperationEvidence> =
-            all.iter().copied().filter(|it| it.kind.is_inbound()).collect();
+        let inbound: Vec<&OperationEvidence> = all.iter().copied().filter(|it| past.takes_work(it)).collect();
         found.push(past.health_of(service, if inbound.is_empty() { &all } else { &inbound }));
     }
     found
@@ -68,7 +68,7 @@ struct Past<'a> {
     window_s: f64,
     baseline_s: f64,
     usual_per_s: &'a BTreeMap<OperationId, f64>,
-    dues: Dues<'a>,
+    dues: Dues,
 }
 
 /// What one operation takes from the score, weighted by traffic.
@@ -84,9 +84,16 @@ struct Expected {
     requests: f64,
     /// Whether callers lead to it.
     by_callers: bool,
+    /// What leads to it, to be added to a sentence.
+    why: &'static str,
 }
 
 impl Past<'_> {
+    /// Whether an operation tells how its service does: it takes requests, or should take messages.
+    fn takes_work(&self, operation: &OperationEvidence) -> bool {
+        operation.kind.is_inbound() || matches!(self.dues.of(operation), Due::Stopped(_))
+    }
+
     fn health_of(&self, service: ServiceId, operations: &[&OperationEvidence]) -> Health {
         let seen: u64 = operations.iter().map(|it| it.now.count).sum();
         let expected: f64 = operations.iter().map(|it| self.expected(it).requests).sum();
@@ -124,12 +131,16 @@ impl Past<'_> {
     /// Requests that callers lead one to expect, or the rate of the baseline where nobody known calls, but for a peak.
     fn expected(&self, operation: &OperationEvidence) -> Expected {
         match self.dues.of(operation) {
-            Due::Calls(requests) => Expected { requests, by_callers: true },
-            Due::Asking => Expected { requests: operation.now.count as f64, by_callers: true },
+            Due::Calls(requests) => Expected { requests, by_callers: true, why: " by what its callers do" },
+            Due::Asking => Expected { requests: operation.now.count as f64, by_callers: true, why: "" },
+            Due::Stopped(requests) => {
+                Expected { requests, by_callers: false, why: ", and messages wait to be asked for" }
+            }
             Due::Unknown => {
                 let before = expected_calls(&operation.before, self.window_s, self.baseline_s);
                 let usual = self.usual_per_s.get(&operation.id).map(|rate| rate * self.window_s);
-                Expected { requests: usual.map_or(before, |usual| usual.min(before)), by_callers: false }
+                let requests = usual.map_or(before, |usual| usual.min(before));
+                Expected { requests, by_callers: false, why: "" }
             }
         }
     }
@@ -179,7 +190,7 @@ impl Past<'_> {
     /// How much it counts that requests are missing, and in words; none where as many came as chance allows.
     fn silence_of(&self, operation: &OperationEvidence, expected: &Expected) -> Option<(f64, String)> {
         let (now, before) = (operation.now.count as f64, operation.before.count as f64);
-        let Expected { requests, by_callers } = *expected;
+        let Expected { requests, by_callers, why } = *expected;
         let left = now / requests.max(1.0);
         if requests < SILENCE_MIN.0 || left >= LEFT.0 {
             return None;
@@ -191,7 +202,6 @@ impl Past<'_> {
             return None;
         }
         let is_silent = by_callers || left < LEFT.1;
-        let why = if by_callers { " by what its callers do" } else { "" };
         let text = format!(
             "{}: {} requests where {requests:.0} were expected{why}.",
             operation.name, operation.now.count

@@ -5,6 +5,7 @@ mod laws;
 mod measured;
 mod peaks;
 mod queues;
+mod shared;
 mod shop;
 mod simulation;
 mod suspected;
