@@ -69,6 +69,12 @@ impl Evidence {
 }
 
 impl Evidence {
+    /// Whether spans or metrics measure anything: logs alone do not tell who fails, slows down or falls silent.
+    pub fn is_measured(&self) -> bool {
+        let is_counted = !self.operations.is_empty() || !self.calls.is_empty();
+        is_counted || !self.series.is_empty() || self.unread_series > 0
+    }
+
     /// Takes the baseline away where nothing was seen in it: then there is nothing to compare with.
     pub fn forget_empty_baseline(&mut self) {
         let counted = self.operations.iter().map(|it| &it.before);

@@ -23,6 +23,22 @@ pub struct Verdict {
     pub coverage: Vec<String>,
 }
 
+impl Verdict {
+    /// Who suffers: the service that shows the symptom, or, where nothing that was measured tells one, the first cause that is
+    /// more than a change. None where nothing is found.
+    pub fn sufferer(&self) -> Option<ServiceId> {
+        let is_found = self.outcome != Outcome::InsufficientEvidence;
+        let troubled = self.causes.iter().find(|cause| is_found && cause.fault != Fault::Change);
+        let symptom = self.symptom.as_ref().map(|symptom| symptom.service);
+        symptom.or_else(|| troubled.map(|cause| cause.service))
+    }
+
+    /// Whether all that is told is that something does otherwise than before: nothing tells that this is bad.
+    pub fn is_calm(&self) -> bool {
+        self.symptom.is_none() && self.causes.iter().all(|cause| cause.fault == Fault::Change)
+    }
+}
+
 /// How far a verdict goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {

@@ -15,8 +15,10 @@ use super::{cells, fault, page, proof};
 const PROOFS_MAX: usize = 6;
 /// Pieces of evidence that are offered to be opened again.
 const EVIDENCE_MAX: usize = 3;
-/// What is said where causes are told of no symptom.
+/// What is said where changes alone are told, though there are measurements.
 const CALM: &str = " Nothing that was measured fails, slows down or falls silent.";
+/// What is said where causes are told of no symptom, and nothing could have shown one.
+const UNMEASURED: &str = " No spans or metrics measure it.";
 /// Suspects shown as ruled out.
 const RULED_OUT_MAX: usize = 8;
 
@@ -111,8 +113,7 @@ fn summary(query: &Query, found: &Explanation) -> String {
             symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
         format!(" Symptom: {} of {}{operation}.", symptom.kind.name(), query.service_name(symptom.service))
     });
-    let calm = if verdict.outcome == Outcome::InsufficientEvidence { "" } else { CALM };
-    let symptom = symptom.unwrap_or_else(|| calm.to_owned());
+    let symptom = symptom.unwrap_or_else(|| without_symptom(found).to_owned());
     match (verdict.outcome, verdict.causes.first()) {
         (Outcome::InsufficientEvidence, _) | (_, None) => {
             format!("Insufficient evidence for a root cause in this window.{symptom}")
@@ -125,6 +126,16 @@ fn summary(query: &Query, found: &Explanation) -> String {
                 cause.sentence
             )
         }
+    }
+}
+
+/// What there is to say of causes without a symptom. Who complains in logs alone is in trouble all the same.
+fn without_symptom(found: &Explanation) -> &'static str {
+    match found.verdict.outcome {
+        Outcome::InsufficientEvidence => "",
+        _ if !found.is_measured => UNMEASURED,
+        _ if found.verdict.is_calm() => CALM,
+        _ => "",
     }
 }
 

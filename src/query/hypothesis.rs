@@ -13,7 +13,8 @@ use super::window::Comparison;
 /// A hypothesis with what speaks for and against it.
 #[derive(Debug, Clone)]
 pub struct Hypothesis {
-    /// Who suffers: who was named, or the window's worst symptom; none where nothing suffers.
+    /// Who suffers: who was named, or who shows the window's worst symptom, or is in trouble by what it logs; none where nothing
+    /// suffers.
     pub effect: Option<ServiceId>,
     /// What was found; none where nothing suffers.
     pub tested: Option<Tested>,
@@ -24,7 +25,7 @@ pub struct Hypothesis {
 }
 
 impl Query {
-    /// Tests whether `cause` can be what `effect`, or the window's worst symptom, suffers from.
+    /// Tests whether `cause` can be what `effect`, or who is worst in the window, suffers from.
     ///
     /// # Errors
     /// When a name is unknown or the store does not answer.
@@ -44,7 +45,7 @@ impl Query {
         let work = tokio::task::spawn_blocking(move || {
             let effect = effect.or_else(|| {
                 let verdict = diagnose::root_cause(&evidence, None, &Options::default());
-                verdict.symptom.map(|symptom| symptom.service)
+                verdict.sufferer()
             });
             (effect, effect.map(|effect| test(&evidence, cause, effect)))
         });

@@ -60,6 +60,8 @@ pub struct Explanation {
     pub traces: usize,
     /// Services, databases, queues and hosts that were looked at.
     pub nodes: usize,
+    /// Whether spans or metrics measure anything in the windows.
+    pub is_measured: bool,
 }
 
 /// What may be compared.
@@ -111,7 +113,7 @@ impl Query {
             let evidence = Evidence::empty(asked);
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
-            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0 });
+            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0, is_measured: false });
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before, but where trouble is older.
         let since = window::minute(window::plain(asked).before.from);

@@ -99,5 +99,37 @@ fn what_is_done_otherwise_is_a_change_and_no_symptom() {
         assert_eq!((cause.service, cause.fault), (ServiceId(ORDERS), fault), "{}", cause.sentence);
         let says = cause.sentence.starts_with("orders changed: ");
         assert_eq!(says, fault == verdict::Fault::Change, "{}", cause.sentence);
+        assert_eq!(verdict.is_calm(), says, "{verdict:?}");
+        assert_eq!(verdict.sufferer(), (!says).then_some(ServiceId(ORDERS)), "{verdict:?}");
     }
+}
+
+#[test]
+fn who_complains_where_nothing_is_measured_suffers() {
+    let shop = calm();
+    assert!(shop.is_measured());
+    let complaint = TemplateEvidence {
+        id: TemplateId(99),
+        service: ServiceId(ORDERS),
+        severity: Severity::ERROR,
+        text: "cannot parse <*>".to_owned(),
+        first_seen: shop.window.from,
+        now: 90,
+        before: 0,
+    };
+    let usual = TemplateEvidence {
+        id: TemplateId(98),
+        severity: Severity(9),
+        text: "parsed <*>".to_owned(),
+        now: 300,
+        before: 600,
+        ..complaint.clone()
+    };
+    let mut evidence = Evidence::empty(shop.window);
+    (evidence.baseline, evidence.nodes) = (shop.baseline, shop.nodes);
+    evidence.templates = vec![complaint, usual];
+    assert!(!evidence.is_measured());
+    let verdict = explained(&evidence);
+    assert_eq!((verdict.symptom.as_ref(), verdict.is_calm()), (None, false));
+    assert_eq!(verdict.sufferer(), Some(ServiceId(ORDERS)), "{verdict:?}");
 }
