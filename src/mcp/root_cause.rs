@@ -184,3 +184,54 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     next.push(asked.next("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
     next
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnose::verdict;
+    use crate::model::id::ServiceId;
+    use crate::model::time::{UnixNanos, Window};
+    use crate::query::window::Comparison;
+
+    use super::*;
+
+    /// Causes of these faults, without a symptom.
+    fn found(faults: &[verdict::Fault], outcome: Outcome, is_measured: bool) -> Explanation {
+        let cause = |fault: &verdict::Fault| Cause {
+            service: ServiceId(1),
+            operation: None,
+            level: verdict::Level::Service,
+            fault: *fault,
+            sentence: "It stands out.".to_owned(),
+            confidence: 0.5,
+            onset: None,
+            path: Vec::new(),
+            proof: Vec::new(),
+        };
+        let causes = faults.iter().map(cause).collect();
+        let verdict = verdict::Verdict {
+            outcome,
+            symptom: None,
+            causes,
+            changes: Vec::new(),
+            ruled_out: Vec::new(),
+            coverage: Vec::new(),
+        };
+        let window = Window::new(UnixNanos(0), UnixNanos(1));
+        let comparison = Comparison { now: window, before: window };
+        Explanation { verdict, comparison, traces: 0, nodes: 1, is_measured }
+    }
+
+    #[test]
+    fn nothing_is_told_as_calm_beside_trouble_in_logs() {
+        let (change, errors) = (verdict::Fault::Change, verdict::Fault::Errors);
+        let told = |faults: &[verdict::Fault], is_measured| {
+            without_symptom(&found(faults, Outcome::Candidates, is_measured))
+        };
+        assert_eq!(told(&[change, change], true), CALM);
+        assert_eq!(told(&[change, errors], true), "");
+        assert_eq!(told(&[errors], false), UNMEASURED);
+        assert_eq!(told(&[change], false), UNMEASURED);
+        let weak = found(&[errors], Outcome::InsufficientEvidence, true);
+        assert_eq!(without_symptom(&weak), "");
+    }
+}
