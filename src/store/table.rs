@@ -25,7 +25,7 @@ pub(super) enum Kind {
 pub(super) enum Clash {
     /// It cannot be.
     Never,
-    /// The old one stays.
+    /// The old one stays. What meets a row under another key is an error.
     Keep { key: &'static str },
     /// The new one takes its place.
     Replace { key: &'static str },

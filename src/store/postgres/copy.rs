@@ -49,7 +49,8 @@ pub(in crate::store) async fn copy<T: Sync>(
     let name = &target.name;
     let clash = match table.clash {
         Clash::Never => String::new(),
-        Clash::Keep { .. } => "ON CONFLICT DO NOTHING".to_owned(),
+        // Of its key alone: a row that meets others elsewhere would be left out unheard, and its id is handed out.
+        Clash::Keep { key } => format!("ON CONFLICT ({key}) DO NOTHING"),
         Clash::Fold { key, set } => format!("ON CONFLICT ({key}) DO UPDATE SET {set}"),
         Clash::Replace { key } => {
             let taken = table.columns.iter().map(|(name, _)| *name);

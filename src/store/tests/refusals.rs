@@ -7,10 +7,14 @@ use std::fmt;
 use sqlx::AssertSqlSafe;
 use sqlx::error::{DatabaseError, ErrorKind};
 
-use super::home::{Home, run};
+use super::home::{Home, on_both, run};
+use super::{TENANT, at, table, tamper};
 use crate::fault::Kind;
+use crate::model::node::NodeKind;
+use crate::model::tenant::TenantId;
 use crate::store::error::Error;
 use crate::store::options::Database;
+use crate::store::rows::Commit;
 
 /// What becomes of a commit that is refused with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,4 +214,24 @@ fn f6_f9_an_answer_that_cannot_be_read_is_no_refusal_of_data() {
     assert_eq!(unread(sqlx::Error::Decode("short".into())), Mended);
     assert_eq!(unread(sqlx::Error::Protocol("no answer".into())), Again);
     assert_eq!(unread(sqlx::Error::Encode("too long".into())), Letter);
+}
+
+/// Its id is handed out: were it left out without a word, rows would refer to nothing.
+#[test]
+fn an_entry_whose_name_has_another_id_is_refused() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        assert_eq!(store.names().tenant(&TenantId::try_from("acme").unwrap()), TENANT);
+        store.names().service(TENANT, NodeKind::Service, "shop", at(0));
+        let options = home.options();
+        let other = "INSERT INTO services (id, tenant_id, kind, name, first_seen, last_day) \
+                     VALUES (9, 1, 0, 'shop', 0, 0)";
+        tamper(&options, other).await;
+        let error = store.commit(Commit { lsn: 1, ..Commit::default() }).await.unwrap_err();
+        assert_eq!(Fate::of(&error), Letter, "{error:?}");
+        // One whose id is there is left as it is.
+        tamper(&options, "UPDATE services SET id = 1, name = 'kept'").await;
+        store.commit(Commit { lsn: 1, ..Commit::default() }).await.unwrap();
+        assert_eq!(table(&store, "SELECT name FROM services").await, ["kept"]);
+    });
 }
