@@ -207,12 +207,13 @@ impl State {
                 }
                 Dictionary::Resources => {
                     let Some(info) = self.resources.remove(key.id) else { continue };
-                    tenant.resources.remove(&info::resource_hash(&info.resource));
+                    tenant.resources.remove(info::resource_hash(&info.resource), info.id);
                     senders.insert(info.service);
                 }
                 Dictionary::Instrumentations => {
                     let Some(info) = self.instrumentations.remove(key.id) else { continue };
-                    tenant.instrumentations.remove(&info::instrumentation_hash(&info.instrumentation));
+                    let hash = info::instrumentation_hash(&info.instrumentation);
+                    tenant.instrumentations.remove(hash, info.id);
                 }
             }
         }
@@ -236,8 +237,8 @@ impl State {
             let Some(service) = self.services.get(id.0) else { continue };
             service.operations.values().flatten().for_each(|(_, id)| visit((*id).into()));
         }
-        tenant.resources.values().for_each(|id| visit((*id).into()));
-        tenant.instrumentations.values().for_each(|id| visit((*id).into()));
+        tenant.resources.ids().for_each(|id| visit(id.into()));
+        tenant.instrumentations.ids().for_each(|id| visit(id.into()));
     }
 }
 

@@ -9,9 +9,11 @@
 //! can name any more *rests*: it takes no room, and as many that rest are kept as may take room, for roll-ups that go
 //! further back. What comes again is as it was, or, where it was forgotten, has another id: none is given twice.
 //!
-//! Files: `mod.rs` (the handle), `state` (what is behind the lock), `table` (entries by id), `pending` (what is to be
-//! written), `forgetting` (what rests and what goes), `key` (which entry), [`info`] (what is known about an id).
+//! Files: `mod.rs` (the handle), `state` (what is behind the lock), `table` (entries by id), `contents` (ids by content),
+//! `pending` (what is to be written), `forgetting` (what rests and what goes), `key` (which entry), [`info`] (what is known
+//! about an id).
 
+mod contents;
 mod forgetting;
 pub mod info;
 mod key;

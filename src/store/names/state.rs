@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::contents::Contents;
 use super::forgetting::Pass;
 use super::info::{self, InstrumentationInfo, OperationInfo, ResourceInfo, ServiceInfo};
 use super::key::{Dictionary, Key};
@@ -69,8 +70,8 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Tenant {
     pub(super) services: [HashMap<Arc<str>, ServiceId, RandomState>; NodeKind::ALL.len()],
-    pub(super) resources: HashMap<u128, ResourceId>,
-    pub(super) instrumentations: HashMap<u128, InstrumentationId>,
+    pub(super) resources: Contents<ResourceId>,
+    pub(super) instrumentations: Contents<InstrumentationId>,
     /// How many entries of each dictionary take room: not the shared ones, and not those that rest.
     pub(super) counts: [usize; Dictionary::ALL.len()],
     /// Entries that were last named before this day rest.
@@ -276,9 +277,9 @@ impl State {
     ) -> Found<ResourceId> {
         let Some(known) = self.tenants.get(&tenant) else { return Found::New };
         let full = known.is_full(Dictionary::Resources, limits);
-        find(known.resources.get(&hash).copied(), full, || {
+        find(known.resources.get(hash), full, || {
             let stand_in = &self.services.get(service.0)?.overflow_resource;
-            known.resources.get(&info::resource_hash(stand_in)).copied()
+            known.resources.get(info::resource_hash(stand_in))
         })
     }
 
@@ -320,7 +321,7 @@ impl State {
     fn put_resource(&mut self, Dated { entry: info, last }: Dated<ResourceInfo>) {
         let counts = &*info.instance != OVERFLOW;
         let tenant = self.tenants.entry(info.tenant).or_default();
-        tenant.resources.insert(info::resource_hash(&info.resource), info.id);
+        tenant.resources.put(info::resource_hash(&info.resource), info.id);
         tenant.count(Dictionary::Resources, Mark { last, counts });
         if let Some(service) = self.services.get_mut(info.service.0) {
             service.resources.push(info.id);
@@ -346,8 +347,8 @@ impl State {
     ) -> Found<InstrumentationId> {
         let Some(known) = self.tenants.get(&tenant) else { return Found::New };
         let full = known.is_full(Dictionary::Instrumentations, limits);
-        find(known.instrumentations.get(&hash).copied(), full, || {
-            known.instrumentations.get(&info::instrumentation_hash(&overflow_instrumentation())).copied()
+        find(known.instrumentations.get(hash), full, || {
+            known.instrumentations.get(info::instrumentation_hash(&overflow_instrumentation()))
         })
     }
 
@@ -378,7 +379,7 @@ impl State {
     fn put_instrumentation(&mut self, Dated { entry: info, last }: Dated<InstrumentationInfo>) {
         let counts = info.instrumentation.name.as_str() != OVERFLOW;
         let tenant = self.tenants.entry(info.tenant).or_default();
-        tenant.instrumentations.insert(info::instrumentation_hash(&info.instrumentation), info.id);
+        tenant.instrumentations.put(info::instrumentation_hash(&info.instrumentation), info.id);
         tenant.count(Dictionary::Instrumentations, Mark { last, counts });
         self.instrumentations.put(info.id.0, Slot { entry: info, last, counts });
     }

@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Key, Limits, NAME_BYTES_MAX, Names, OVERFLOW, Oldest};
-use crate::model::id::{ServiceId, TenantNumber};
+use super::info::{InstrumentationInfo, ResourceInfo, ServiceInfo};
+use super::{Dated, Key, Limits, NAME_BYTES_MAX, Names, OVERFLOW, Oldest, Pending};
+use crate::model::id::{InstrumentationId, ResourceId, ServiceId, TenantNumber};
 use crate::model::node::NodeKind;
 use crate::model::packed::Attributes;
 use crate::model::packed::write::Packer;
@@ -287,5 +288,72 @@ fn as_many_as_may_take_room_are_kept_while_they_rest() {
     assert_eq!(gone, HashSet::from([a, b].map(Key::from)));
     for id in [c, d, e] {
         assert!(names.service_info(id).is_some());
+    }
+}
+
+/// Attributes with these keys, in this order.
+fn with_keys(keys: [&str; 2]) -> Attributes {
+    let mut packer = Packer::default();
+    keys.iter().for_each(|key| packer.attribute_text(1, key, "value"));
+    Attributes::from_checked(packer.finish())
+}
+
+fn dated<T>(entry: T, day: i32) -> Dated<T> {
+    Dated { entry: Arc::new(entry), last: Day(day) }
+}
+
+fn ordered(keys: [&str; 2]) -> (Arc<Resource>, Arc<Instrumentation>) {
+    let resource = Resource { attributes: with_keys(keys), ..(*resource("shop", "1")).clone() };
+    let scope = Instrumentation { attributes: with_keys(keys), ..Instrumentation::default() };
+    (Arc::new(resource), Arc::new(scope))
+}
+
+/// Earlier builds stored a content once for each order of its attributes.
+#[test]
+fn of_a_content_that_is_stored_twice_either_row_goes_once_it_is_named_no_more() {
+    let tenant = TenantNumber(1);
+    let (one, other) = (["a", "b"], ["b", "a"]);
+    for (last_days, gone, left) in [([20, 9], 2, 1), ([9, 20], 1, 2)] {
+        let names = Names::default();
+        let service = ServiceInfo {
+            id: ServiceId(1),
+            tenant,
+            kind: NodeKind::Service,
+            name: "shop".into(),
+            first_seen: AT,
+        };
+        let mut rows = Pending {
+            tenants: vec![(tenant, TenantId::try_from("t").unwrap())],
+            services: vec![dated(service, 20)],
+            ..Pending::default()
+        };
+        // The last one stays, whatever its age.
+        let contents = [(1, other, last_days[0]), (2, one, last_days[1]), (3, ["a", "c"], 20)];
+        for (id, keys, day) in contents {
+            let (resource, instrumentation) = ordered(keys);
+            let (version, instance) = ("".into(), "".into());
+            let (id, service) = (ResourceId(id), ServiceId(1));
+            let info = ResourceInfo { id, tenant, service, version, instance, resource, first_seen: AT };
+            rows.resources.push(dated(info, day));
+            let info = InstrumentationInfo { id: InstrumentationId(id.0), tenant, instrumentation };
+            rows.instrumentations.push(dated(info, day));
+        }
+        names.load(rows);
+        let are_found_as = |id: u32| {
+            for keys in [one, other] {
+                let (resource, scope) = ordered(keys);
+                assert_eq!(names.resource(tenant, ServiceId(1), &resource, on(1)), ResourceId(id));
+                assert_eq!(names.instrumentation(tenant, &scope, on(1)), InstrumentationId(id));
+            }
+        };
+        are_found_as(1);
+        let oldest = Oldest { raw: Day(10), any: Day(10) };
+        names.rest(oldest);
+        commits(&names);
+        assert!(names.rest(oldest));
+        let expected = [ResourceId(gone).into(), InstrumentationId(gone).into()];
+        assert_eq!(names.forget(oldest, &HashSet::new(), 100), expected.map(|key: Key| (tenant, key)));
+        are_found_as(left);
+        assert_eq!(names.resources_of(ServiceId(1)).len(), 2);
     }
 }
