@@ -46,8 +46,10 @@ pub(super) struct SeriesTable {
     writers: Writers,
     /// Hours that are noted as not reckoned.
     pub(super) touched: Touched,
-    /// What series rest by.
+    /// What it was last told to have series rest by.
     oldest: Option<Oldest>,
+    /// Series that have no points of a day from here on rest. It only rises.
+    rests_before: Day,
     /// Series that are to be forgotten if nothing comes of them before.
     unseen: Vec<Identity>,
 }
@@ -56,7 +58,7 @@ pub(super) struct SeriesTable {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     id: SeriesId,
-    /// The last day of its points.
+    /// The last day of its points, or a later one.
     last: Day,
     /// Whether it takes room; those that others share do not.
     counts: bool,
@@ -114,6 +116,7 @@ impl SeriesTable {
             writers: Writers::default(),
             touched: Touched::new(),
             oldest: None,
+            rests_before: Day(i32::MIN),
             unseen: Vec::new(),
         };
         let rows =
@@ -153,6 +156,11 @@ impl SeriesTable {
         }
         let fresh = staged.hours.iter().copied().filter(|hour| !self.touched.has(*hour));
         hours::note(connection, "unreckoned", fresh).await?;
+        // What came late takes room as well.
+        let new_days = staged.new.values_mut().map(|known| &mut known.last);
+        for last in staged.seen.values_mut().chain(new_days) {
+            *last = self.rests_before.max(*last);
+        }
         for series in &mut new {
             let opened = staged.new.get(&(series.row.tenant, series.hash));
             series.last = opened.map_or(series.last, |opened| opened.last);
@@ -198,7 +206,7 @@ impl SeriesTable {
         }
         for (identity, last) in staged.seen {
             let Some(known) = self.known.get_mut(&identity) else { continue };
-            let rested = self.oldest.is_some_and(|oldest| known.last < oldest.raw && last >= oldest.raw);
+            let rested = known.last < self.rests_before;
             known.last = known.last.max(last);
             if rested && known.counts {
                 *self.counts.entry(identity.0).or_default() += 1;
@@ -309,19 +317,20 @@ impl SeriesTable {
 }
 
 impl SeriesTable {
-    /// Has series rest that have no points of a day from `oldest.raw` on. Of those that have none of anything kept, and of
-    /// the others while there are more of them than there is room for, it remembers that they are to be forgotten, those
-    /// whose points are newer for last. Where `oldest` is as in the last call, it does nothing; else it takes some dozen
-    /// milliseconds for each million series.
+    /// Has series rest that have no points of a day from `oldest.usual` on, or from that of an earlier call. Of those that have
+    /// none of anything kept, and of the others older than `oldest.raw` while more rest than there is room for, it remembers
+    /// that they are to be forgotten, those whose points are newer for last. Where `oldest` is as in the last call, it does
+    /// nothing; else it takes some dozen milliseconds for each million series.
     pub(super) fn rest(&mut self, oldest: Oldest) {
         if self.oldest == Some(oldest) {
             return;
         }
         self.oldest = Some(oldest);
+        self.rests_before = self.rests_before.max(oldest.usual);
         self.counts.clear();
         let mut resting = Vec::new();
         for (identity, known) in &self.known {
-            if known.last < oldest.raw {
+            if known.last < self.rests_before {
                 resting.push((known.last, known.id, *identity));
             } else {
                 *self.counts.entry(identity.0).or_default() += usize::from(known.counts);
@@ -332,7 +341,8 @@ impl SeriesTable {
         self.unseen.clear();
         for (last, _, identity) in resting.into_iter().rev() {
             let of_tenant: &mut usize = of_tenants.entry(identity.0).or_default();
-            if last >= oldest.any && kept < self.limits.1 && *of_tenant < self.limits.0 {
+            let has_room = kept < self.limits.1 && *of_tenant < self.limits.0;
+            if last >= oldest.raw || last >= oldest.any && has_room {
                 kept += 1;
                 *of_tenant += 1;
             } else {

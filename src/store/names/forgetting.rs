@@ -4,7 +4,7 @@
 //! is said first from which day on entries stay, and whatever is handed out from then on counts as named on that day at
 //! least. What was handed out before is written once the commits that were under way have ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Limits;
 use super::info;
@@ -22,10 +22,16 @@ const SLACK_DAYS: i32 = 1;
 /// Commits that may be under way at once: one that is stored and one that is made. And one more.
 const UNDER_WAY: u64 = 3;
 
+/// The families that name entries as they come; roll-ups of them are kept longer.
+const RAW: [Family; 3] = [Family::Spans, Family::Logs, Family::Points];
+
 /// The oldest days that rows which are kept may be of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Oldest {
-    /// Spans, log records and metric points.
+    /// Spans, log records and metric points, without days that came back because something came late, as far as that can
+    /// be told: what was last seen before rests.
+    pub(in crate::store) usual: Day,
+    /// Any spans, log records and metric points: what was last seen from here on is not forgotten.
     pub(in crate::store) raw: Day,
     /// Anything: roll-ups are kept longer.
     pub(in crate::store) any: Day,
@@ -34,23 +40,37 @@ pub(in crate::store) struct Oldest {
 impl Oldest {
     /// What `partitions` tell; none where they hold no span, log record or point.
     pub(in crate::store) fn of(partitions: &Partitions) -> Option<Self> {
-        let is_raw = |family| matches!(family, Family::Spans | Family::Logs | Family::Points);
-        let days = || partitions.0.iter().map(|partition| (partition.family, partition.day));
-        let raw = days().filter(|(family, _)| is_raw(*family)).map(|(_, day)| day).min()?;
-        let any = days().map(|(_, day)| day).min()?;
-        Some(Self { raw: raw.plus(-SLACK_DAYS), any: any.plus(-SLACK_DAYS) })
+        let mut raw: BTreeMap<Day, usize> = BTreeMap::new();
+        for partition in partitions.0.iter().filter(|partition| RAW.contains(&partition.family)) {
+            *raw.entry(partition.day).or_default() += 1;
+        }
+        let (first, _) = raw.first_key_value()?;
+        let any = partitions.0.iter().map(|partition| partition.day).min()?;
+        let days = [oldest_usual(&raw).unwrap_or(*first), *first, any];
+        let [usual, raw, any] = days.map(|day| day.plus(-SLACK_DAYS));
+        Some(Self { usual, raw, any })
     }
+}
+
+/// The oldest of the days that follow each other without a gap and of which one has all families: each day on which the server
+/// ran once had. What came late made those that it needs, of a day that others gave up.
+fn oldest_usual(families: &BTreeMap<Day, usize>) -> Option<Day> {
+    let days: Vec<(Day, usize)> = families.iter().map(|(day, families)| (*day, *families)).collect();
+    let mut runs = days.chunk_by(|(day, _), (next, _)| day.plus(1) == *next);
+    let usual = runs.find(|run| run.iter().any(|(_, families)| *families == RAW.len()))?;
+    usual.first().map(|(day, _)| *day)
 }
 
 /// How far forgetting is.
 #[derive(Debug)]
 pub(super) struct Pass {
-    /// Whatever is handed out counts as named on this day at least.
+    /// Whatever is handed out counts as named on this day at least, and what was last named before rests. It only rises:
+    /// while a day is there again because something came late, what rested takes no room again.
     floor: Day,
     /// How many commits had moved the position when that was said.
     floor_at: u64,
     commits: u64,
-    /// What entries rest by.
+    /// What it began with.
     oldest: Option<Oldest>,
     /// Whether nothing is left that could be forgotten.
     is_done: bool,
@@ -78,8 +98,8 @@ impl Pass {
         if self.oldest == Some(oldest) {
             return false;
         }
-        if oldest.raw > self.floor {
-            (self.floor, self.floor_at) = (oldest.raw, self.commits);
+        if oldest.usual > self.floor {
+            (self.floor, self.floor_at) = (oldest.usual, self.commits);
         }
         (self.oldest, self.is_done) = (Some(oldest), false);
         true
@@ -107,8 +127,9 @@ impl State {
         behind
     }
 
-    /// Counts which entries of a tenant take room when those rest that were last named before `before`.
-    pub(super) fn rest(&mut self, tenant: TenantNumber, before: Day) {
+    /// Counts which entries of a tenant take room when those rest that were last named before the floor.
+    pub(super) fn rest(&mut self, tenant: TenantNumber) {
+        let before = self.pass.floor;
         let mut counts = [0; Dictionary::ALL.len()];
         self.walk(tenant, |key, entry| {
             counts[key.dictionary as usize] += usize::from(entry.counts && entry.last >= before);
@@ -135,7 +156,7 @@ impl State {
                 resting[key.dictionary as usize].push((entry.last, key.id));
             }
         });
-        let stays = Stays { before, from: self.last_written(), referred };
+        let stays = Stays { before: before.min(oldest.raw), from: self.last_written(), referred };
         let mut gone = Vec::new();
         for dictionary in Dictionary::ALL {
             let mut resting = std::mem::take(&mut resting[dictionary as usize]);

@@ -228,20 +228,21 @@ impl Names {
         }
     }
 
-    /// Has entries rest that were last named before what is kept of spans, log records and points. Answers whether there may
-    /// be some to forget. Where `oldest` is as in the last call, that is all that it does; else it holds the lock for about a
-    /// millisecond for each hundred thousand entries of a tenant.
+    /// Has entries rest that were last named before `oldest.usual`, or before that of an earlier call. Answers whether there
+    /// may be some to forget. Where `oldest` is as in the last call, that is all that it does; else it holds the lock for about
+    /// a millisecond for each hundred thousand entries of a tenant.
     pub(super) fn rest(&self, oldest: Oldest) -> bool {
         if self.write().pass.begin(oldest) {
             for (tenant, _) in self.tenants() {
-                self.write().rest(tenant, oldest.raw);
+                self.write().rest(tenant);
             }
         }
         self.read().pass.may_forget()
     }
 
     /// Forgets entries that rest, `most` or a few more: those that nothing that is kept can name, and of the others those
-    /// named longest ago while there are more of them than there is room for. Never those in `referred`. Call
+    /// named longest ago while there are more of them than there is room for. Never those named from `oldest.raw` on, nor those
+    /// in `referred`. Call
     /// [`Names::rest`] before, and write what is pending afterwards.
     pub(super) fn forget(
         &self,

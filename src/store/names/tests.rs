@@ -15,6 +15,7 @@ use crate::model::tenant::TenantId;
 use crate::model::text::Text;
 use crate::model::time::UnixNanos;
 use crate::store::day::Day;
+use crate::store::partition::{Family, Partitions};
 
 const AT: UnixNanos = UnixNanos(7);
 
@@ -188,6 +189,11 @@ fn on(day: i32) -> UnixNanos {
     Day(day).start()
 }
 
+/// What is kept where no day came back.
+fn since(raw: i32, any: i32) -> Oldest {
+    Oldest { usual: Day(raw), raw: Day(raw), any: Day(any) }
+}
+
 /// As many commits as may be under way.
 fn commits(names: &Names) {
     for _ in 0..3 {
@@ -203,7 +209,7 @@ fn what_rests_takes_no_room_and_comes_back_as_it_was() {
     let old = [service("a", 1), service("b", 1)];
     let shared = service("c", 5);
     assert_eq!(&*names.service_info(shared).unwrap().name, OVERFLOW);
-    names.rest(Oldest { raw: Day(3), any: Day(0) });
+    names.rest(since(3, 0));
     for name in ["c", "d"] {
         assert_eq!(&*names.service_info(service(name, 5)).unwrap().name, name);
     }
@@ -228,7 +234,7 @@ fn what_is_named_no_more_is_forgotten_with_what_it_has() {
     };
     let old = named("old", 1);
     let new = named("new", 9);
-    let oldest = Oldest { raw: Day(5), any: Day(3) };
+    let oldest = since(5, 3);
     assert!(!names.rest(oldest), "commits may be under way");
     commits(&names);
     assert!(names.rest(oldest));
@@ -256,7 +262,7 @@ fn what_is_handed_out_is_not_forgotten_before_it_is_written() {
         names.instrumentation(tenant, &Arc::new(scope), on(day))
     };
     let [late, old, _] = ["late", "old", "shared"].map(|name| scope(name, 1));
-    let oldest = Oldest { raw: Day(5), any: Day(5) };
+    let oldest = since(5, 5);
     names.rest(oldest);
     commits(&names);
     // Some telemetry comes late, and is not written yet.
@@ -274,9 +280,9 @@ fn as_many_as_may_take_room_are_kept_while_they_rest() {
     let (names, tenant) = small();
     let service = |name: &str, day| names.service(tenant, NodeKind::Service, name, on(day));
     let [a, b] = [service("a", 1), service("b", 2)];
-    names.rest(Oldest { raw: Day(5), any: Day(0) });
+    names.rest(since(5, 0));
     let [c, d] = [service("c", 6), service("d", 7)];
-    let oldest = Oldest { raw: Day(10), any: Day(0) };
+    let oldest = since(10, 0);
     names.rest(oldest);
     let e = service("e", 20);
     commits(&names);
@@ -289,6 +295,53 @@ fn as_many_as_may_take_room_are_kept_while_they_rest() {
     for id in [c, d, e] {
         assert!(names.service_info(id).is_some());
     }
+}
+
+#[test]
+fn what_rests_takes_no_room_again_when_a_day_comes_back_and_is_not_forgotten() {
+    let (names, tenant) = small();
+    let service = |name: &str, day| names.service(tenant, NodeKind::Service, name, on(day));
+    let [a, b] = [service("a", 1), service("b", 1)];
+    names.rest(since(3, 0));
+    let c = service("c", 4);
+    names.rest(since(5, 0));
+    let late = since(1, 0);
+    names.rest(late);
+    commits(&names);
+    let new = [service("d", 6), service("e", 6)];
+    assert_eq!(new.map(|id| names.service_info(id).unwrap().name.to_string()), ["d", "e"]);
+    assert_eq!(&*names.service_info(service("f", 6)).unwrap().name, OVERFLOW);
+    assert!(names.rest(late));
+    assert!(names.forget(late, &HashSet::new(), 100).is_empty());
+    // Of three that rest there is room for two.
+    let oldest = since(5, 0);
+    assert!(names.rest(oldest));
+    assert_eq!(names.forget(oldest, &HashSet::new(), 100), [(tenant, Key::from(a))]);
+    assert_eq!([service("b", 2), service("c", 2)], [b, c]);
+}
+
+#[test]
+fn days_that_came_back_alone_are_not_what_entries_rest_by() {
+    let oldest = |days: &[(i32, &[Family])]| {
+        let of_day = |(day, families): &(i32, &[Family])| {
+            families.iter().map(|family| family.partition(Day(*day))).collect::<Vec<_>>()
+        };
+        let partitions = Partitions(days.iter().flat_map(of_day).collect());
+        Oldest::of(&partitions).map(|Oldest { usual, raw, any }| [usual.0, raw.0, any.0])
+    };
+    let all = &[Family::Spans, Family::Logs, Family::Points, Family::Fine][..];
+    let (logs, points, minute) = (&[Family::Logs][..], &[Family::Points][..], &[Family::Minute][..]);
+    assert_eq!(oldest(&[(7, minute)]), None);
+    // Points are kept for longest.
+    let usual = [(20, points), (21, points), (22, all), (23, all)];
+    let and_usual = |before: &[(i32, &[Family])]| oldest(&[before, &usual[..]].concat());
+    assert_eq!(and_usual(&[]), Some([19, 19, 19]));
+    assert_eq!(and_usual(&[(17, logs)]), Some([19, 16, 16]));
+    assert_eq!(and_usual(&[(10, minute), (16, points), (17, logs)]), Some([19, 15, 9]));
+    // The server stood still for some days.
+    assert_eq!(and_usual(&[(16, logs), (17, all)]), Some([15, 15, 15]));
+    // Nobody made days ahead.
+    assert_eq!(oldest(&[(17, logs), (22, points)]), Some([16, 16, 16]));
 }
 
 /// Attributes with these keys, in this order.
@@ -347,12 +400,12 @@ fn of_a_content_that_is_stored_twice_either_row_goes_once_it_is_named_no_more() 
             }
         };
         are_found_as(1);
-        let oldest = Oldest { raw: Day(10), any: Day(10) };
+        let oldest = since(10, 10);
         names.rest(oldest);
         commits(&names);
         assert!(names.rest(oldest));
-        let expected = [ResourceId(gone).into(), InstrumentationId(gone).into()];
-        assert_eq!(names.forget(oldest, &HashSet::new(), 100), expected.map(|key: Key| (tenant, key)));
+        let expected = [Key::from(ResourceId(gone)), Key::from(InstrumentationId(gone))];
+        assert_eq!(names.forget(oldest, &HashSet::new(), 100), expected.map(|key| (tenant, key)));
         are_found_as(left);
         assert_eq!(names.resources_of(ServiceId(1)).len(), 2);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::home::{Home, on_both};
-use super::{TENANT, anomalies, at, count, gauge, point, span, table, trace};
+use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, trace};
 use crate::model::id::{OperationId, ResourceId, SeriesId};
 use crate::model::metric::PointValue;
 use crate::model::node::NodeKind;
@@ -18,7 +18,8 @@ use crate::store::Store;
 use crate::store::day::Day;
 use crate::store::names::{Limits, OVERFLOW};
 use crate::store::options::Options;
-use crate::store::rows::{Commit, SpanRow};
+use crate::store::partition::Family;
+use crate::store::rows::{Commit, LogRow, PointRow, SpanRow};
 use crate::store::series_hours::SeriesHour;
 
 const DAY: i64 = 86_400;
@@ -253,5 +254,47 @@ fn series_whose_hours_are_kept_rest() {
         assert_eq!(forgotten(&store).await, (0, 1));
         assert_eq!(table(&store, "SELECT name FROM series").await, [OVERFLOW, "b", "c"]);
         assert_eq!(commit(&store, 8, &["e"], 30).await, 0);
+    });
+}
+
+#[test]
+fn what_comes_late_has_nothing_that_rests_take_room_again() {
+    on_both(async |home: Home| {
+        let names = Limits { resources: 2, ..Limits::default() };
+        let options = Options { names, series_per_tenant_max: 3, ..home.options() };
+        let store = open(&options).await;
+        let points = |names: &[&str], day: i64| -> Vec<PointRow> {
+            names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect()
+        };
+        let spans = ["1", "2"].map(|pod| sent(&store, ("shop", pod), 7)).to_vec();
+        let old = Commit { lsn: 1, spans, points: points(&["a", "b", "c"], 7), ..Commit::default() };
+        store.commit(old).await.unwrap();
+        let rollup = SeriesHour { series: SeriesId(1), points: 1, rollup: b"one".to_vec() };
+        store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
+        store.prepare(&Family::ALL.map(|family| family.partition(Day::of(at(10 * DAY))))).await.unwrap();
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        // One record brings a day back.
+        let logs = vec![LogRow { time: at(7 * DAY), ..log(1) }];
+        store.commit(Commit { lsn: 2, logs, ..Commit::default() }).await.unwrap();
+        assert_eq!(forgotten(&store).await, (0, 0));
+        let fourth = sent(&store, ("shop", "4"), 10);
+        assert_eq!(instance(&store, fourth.resource).unwrap(), "4");
+        let spans = vec![fourth];
+        let next = Commit { lsn: 3, spans, points: points(&["d"], 10), ..Commit::default() };
+        assert_eq!(store.commit(next).await.unwrap().overflowed_points, 0);
+        store.stop().await;
+        let store = open(&options).await;
+        assert_eq!(instance(&store, sent(&store, ("shop", "5"), 10).resource).unwrap(), "5");
+        assert_eq!(instance(&store, sent(&store, ("shop", "6"), 10).resource).unwrap(), OVERFLOW);
+        let next = Commit { lsn: 4, points: points(&["e"], 10), ..Commit::default() };
+        assert_eq!(store.commit(next).await.unwrap().overflowed_points, 0);
+        // A series that comes again takes room, late as it is.
+        let late = Commit { lsn: 5, points: points(&["a"], 8), ..Commit::default() };
+        assert_eq!(store.commit(late).await.unwrap().overflowed_points, 0);
+        let first = i64::from(Day::of(at(9 * DAY)).0);
+        assert_eq!(count(&store, "SELECT last_day FROM series WHERE name = 'a'").await, first);
+        let next = Commit { lsn: 6, points: points(&["f"], 10), ..Commit::default() };
+        assert_eq!(store.commit(next).await.unwrap().overflowed_points, 1);
     });
 }
