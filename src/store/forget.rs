@@ -4,9 +4,9 @@
 //! succeeds. Spans, log records and points are not looked at: each entry has the last day of what named it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::commit::Slot;
+use super::commit::{Slot, Writer};
 use super::connection::Connection;
 use super::error::Error;
 use super::names::{Dictionary, Key, Oldest};
@@ -16,7 +16,7 @@ use crate::model::id::{OperationId, TenantNumber};
 /// Names and contents, and as many series, that one call forgets, or a few more: some dozen milliseconds of work.
 const FORGOTTEN_MAX: usize = 2_000;
 
-/// What was forgotten.
+/// What was forgotten, names by earlier calls that failed among it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
     /// Operations, each with its tenant.
@@ -42,7 +42,8 @@ impl Store {
     /// must come first. Call it until there is nothing left.
     ///
     /// # Errors
-    /// When the database cannot be written: what was forgotten then is removed from it by the next commit.
+    /// When the database cannot be written: names that were forgotten then are removed from it by the next commit, and told by
+    /// the next call that succeeds.
     pub async fn forget_unseen(&self) -> Result<Forgotten, Error> {
         let inner = Arc::clone(&self.inner);
         ahead::handle().spawn(async move { inner.forget_unseen().await }).await.map_err(Error::Lost)?
@@ -53,16 +54,27 @@ impl Inner {
     async fn forget_unseen(&self) -> Result<Forgotten, Error> {
         let mut slot = self.writing().await?;
         let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
-        let Some(oldest) = Oldest::of(&writer.partitions) else { return Ok(Forgotten::default()) };
-        let mut names = Vec::new();
+        let series = match Oldest::of(&writer.partitions) {
+            Some(oldest) => self.forget_before(writer, oldest).await?,
+            None => 0,
+        };
+        let names = std::mem::take(&mut *self.untold());
+        let operations = names.iter().filter(|(_, key)| key.dictionary == Dictionary::Operations);
+        let operations = operations.map(|(tenant, key)| (*tenant, OperationId(key.id))).collect();
+        Ok(Forgotten { operations, names: names.len(), series })
+    }
+
+    /// Forgets names, which are untold then, and series; answers how many series.
+    async fn forget_before(&self, writer: &mut Writer, oldest: Oldest) -> Result<usize, Error> {
         if self.names.rest(oldest) {
             let referred = referred(&mut writer.connection).await?;
-            names = self.names.forget(oldest, &referred, FORGOTTEN_MAX);
+            let names = self.names.forget(oldest, &referred, FORGOTTEN_MAX);
+            self.untold().extend(names);
         }
         writer.series.rest(oldest);
         let series = writer.series.unseen(FORGOTTEN_MAX);
-        if names.is_empty() && series.is_empty() {
-            return Ok(Forgotten::default());
+        if series.is_empty() && self.untold().is_empty() {
+            return Ok(0);
         }
         let pending = self.names.pending();
         let ids: Vec<u32> = series.iter().map(|unseen| unseen.id.0).collect();
@@ -73,9 +85,11 @@ impl Inner {
         writer.connection.in_transaction(work).await?;
         self.names.written(&pending);
         writer.series.forget(&series);
-        let operations = names.iter().filter(|(_, key)| key.dictionary == Dictionary::Operations);
-        let operations = operations.map(|(tenant, key)| (*tenant, OperationId(key.id))).collect();
-        Ok(Forgotten { operations, names: names.len(), series: series.len() })
+        Ok(series.len())
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<(TenantNumber, Key)>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -73,9 +73,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 use self::commit::Slot;
-use self::names::Names;
+use self::names::{Key, Names};
 use self::options::Options;
 use self::pool::Pool;
+use crate::model::id::TenantNumber;
 
 /// The store; clones share one database.
 #[derive(Debug, Clone)]
@@ -92,6 +93,8 @@ struct Inner {
     /// One connection that no question can keep the pipeline from.
     recaller: Pool,
     names: Names,
+    /// Names that memory forgot and that no call told yet.
+    untold: std::sync::Mutex<Vec<(TenantNumber, Key)>>,
     /// The commit whose turn comes next, as far as that is known, and its shape.
     next: std::sync::Mutex<Option<commit::Next>>,
     applied: AtomicU64,

@@ -50,6 +50,7 @@ impl Store {
             readers: Pool::new(&options, options.readers.max(1)).await?,
             recaller: Pool::new(&options.recalling(), 1).await?,
             names,
+            untold: std::sync::Mutex::default(),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),

@@ -103,6 +103,7 @@ impl Store {
             readers: reading(&options, options.readers.max(1)).await?,
             recaller: reading(&options, 1).await?,
             names,
+            untold: std::sync::Mutex::default(),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),

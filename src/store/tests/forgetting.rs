@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::home::{Home, on_both};
-use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, trace};
+use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, tamper, trace};
 use crate::model::id::{OperationId, ResourceId, SeriesId};
 use crate::model::metric::PointValue;
 use crate::model::node::NodeKind;
@@ -21,6 +21,7 @@ use crate::store::options::Options;
 use crate::store::partition::Family;
 use crate::store::rows::{Commit, LogRow, PointRow, SpanRow};
 use crate::store::series_hours::SeriesHour;
+use crate::store::sql::Dialect;
 
 const DAY: i64 = 86_400;
 
@@ -196,6 +197,42 @@ fn what_anomalies_are_about_stays() {
         assert_eq!(table(&store, "SELECT name FROM services").await, ["shop", "told"]);
         assert_eq!(count(&store, "SELECT count(*) FROM operations").await, 2);
         assert_eq!(count(&store, "SELECT count(*) FROM resources").await, 1);
+    });
+}
+
+#[test]
+fn what_was_forgotten_while_the_database_failed_is_told_later() {
+    on_both(async |home: Home| {
+        let options = home.options();
+        let store = open(&options).await;
+        let old = sent(&store, ("gone", "1"), 0);
+        commit(&store, 1, vec![old.clone()]).await;
+        commit(&store, 2, vec![sent(&store, ("shop", "1"), 10)]).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        for lsn in 3..6 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        let (stop, go_on) = match home.dialect() {
+            Dialect::Sqlite => (
+                "CREATE TRIGGER stop BEFORE DELETE ON services BEGIN SELECT raise(ABORT, 'stop'); END",
+                "DROP TRIGGER stop",
+            ),
+            Dialect::Postgres => {
+                ("ALTER TABLE services RENAME TO hidden", "ALTER TABLE hidden RENAME TO services")
+            }
+        };
+        tamper(&options, stop).await;
+        for _ in 0..2 {
+            store.forget_unseen().await.unwrap_err();
+            assert_eq!(store.names().operation_info(old.operation), None);
+        }
+        tamper(&options, go_on).await;
+        commit(&store, 6, Vec::new()).await;
+        assert_eq!(table(&store, "SELECT name FROM services").await, ["shop"]);
+        let told = store.forget_unseen().await.unwrap();
+        assert_eq!((told.operations, told.names), (vec![(TENANT, old.operation)], 3));
+        assert!(store.forget_unseen().await.unwrap().is_empty());
     });
 }
 
