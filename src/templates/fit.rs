@@ -33,6 +33,17 @@ impl Pattern {
         }
     }
 
+    /// Whether there is a token that both take.
+    pub(super) fn meets(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Word { hash, .. }, Self::Word { hash: other, .. }) => hash == other,
+            (Self::Keyed(key), Self::Keyed(other)) => key == other,
+            (Self::Keyed(key), Self::Word { key: other, .. })
+            | (Self::Word { key: other, .. }, Self::Keyed(key)) => other == Some(key),
+        }
+    }
+
     /// Becomes the least general pattern that also takes `token`.
     pub(super) fn widen(&mut self, token: &Token) {
         if !self.takes(token) {

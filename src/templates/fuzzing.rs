@@ -42,11 +42,13 @@ fn mine(miner: &mut Miner, line: &str, next: &mut u32) -> (TemplateId, Vec<Chang
         TemplateId(*next)
     };
     let found = miner.mine(WHOSE.0, WHOSE.1, line, UnixNanos(1), &mut id);
+    assert!((2..=*next).contains(&found.template.0), "the template of a line is one of its service");
     let templates = miner.templates(WHOSE.0, WHOSE.1);
-    let template = templates.iter().find(|template| template.id == found.template);
-    let template = template.expect("the template of a line is one of its service");
-    assert!(template.sample.len() <= SAMPLE_BYTES_MAX);
-    let text = miner.text(WHOSE.0, WHOSE.1, found.template);
-    assert_eq!(text.as_ref(), Some(&template.text));
+    // One that went for another is found again whether or not it has a place.
+    if let Some(template) = templates.iter().find(|template| template.id == found.template) {
+        assert!(template.sample.len() <= SAMPLE_BYTES_MAX);
+        let text = miner.text(WHOSE.0, WHOSE.1, found.template);
+        assert_eq!(text.as_ref(), Some(&template.text));
+    }
     (found.template, found.changes)
 }

@@ -1,8 +1,9 @@
-//! The templates of one service and the tree that finds them.
+//! The templates of one service.
 //!
 //! A line walks from the root by its number of tokens and its leading tokens to a leaf, whose templates it is
 //! compared with. Among those that take the line as they are the most specific wins, then the oldest, by id; so the
-//! answer follows from the templates alone, and the memory of recent lines may be dropped at any time.
+//! answer follows from the templates alone, and the memory of recent lines may be dropped at any time. It is dropped for
+//! those lines that a template which is new, or became more general, may take.
 //!
 //! Drain compares every token alike and so has to choose between "started" and "stopped" being one message and
 //! "user alice" and "user bob" being two. Here a line joins one template only when the two are much alike, and
@@ -10,15 +11,19 @@
 //! differ in that place alone. When they are enough, all of them take any value there.
 //!
 //! Where there are too many, the template that was seen least recently goes for a new one. Its id is remembered with its
-//! text for as long as there is room: when a line has that very text again, it is the same template.
+//! text for as long as there is room: when a line has that very text again, it is the same template, whether or not it has
+//! a place again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
 
 use super::fit::{Bar, Fit, Pattern};
+use super::pace::{Pace, Rate};
 use super::tokens::{Token, Tokens, fingerprint};
+use super::tree::Tree;
 use super::{Options, Template, VARIABLE};
 
 /// How many values at one place show that it is a variable, by how many words stand beside it: the less a line
@@ -35,7 +40,9 @@ const fn values_needed(words: usize) -> usize {
 const RECENT_LINES_MAX: usize = 1_024;
 /// Where a service is full, a new template takes the place of another once in so many lines. Lines that are never alike
 /// would otherwise each leave a row in the store for good.
-const LINES_PER_REPLACEMENT: u64 = 1_000;
+const LINES_PER_REPLACEMENT: u64 = 10_000;
+/// The same for one that is found again. Until then its lines get its id all the same, and nothing that is more general.
+const LINES_PER_RETURN: u64 = 100;
 /// The share of a service's templates that may be replaced at once where that was not done for long.
 const SAVED_PART: usize = 4;
 /// Texts of templates that are gone, for each one that a service may have.
@@ -59,17 +66,22 @@ pub(super) struct Group {
     /// Indexes whose template is gone.
     free: Vec<usize>,
     places: HashMap<TemplateId, usize>,
-    lengths: HashMap<usize, Node>,
+    tree: Tree,
     /// The template that takes what no other does, once there are too many. It stays.
     overflow: Option<usize>,
     /// Recent lines, by the hash of their masked text. Texts with one hash would only be grouped together.
     recent: HashMap<u128, usize>,
     /// Templates that are gone, by the hash of their text.
     retired: HashMap<u128, TemplateId>,
+    /// Each template but the one that stays, by when it was seen as far as that is known: it may have been seen since.
+    seen_first: BinaryHeap<Reverse<(u64, TemplateId, usize)>>,
     /// Goes on with every line.
     now: u64,
-    /// When one more template may be replaced, if none had been saved up.
-    replaces_from: u64,
+    /// Templates that went for new ones, and for those that were found again.
+    replaced: Pace,
+    returned: Pace,
+    /// Templates of the service that the store has.
+    pub(super) stored: usize,
 }
 
 #[derive(Debug)]
@@ -82,14 +94,6 @@ struct Kept {
     first_seen: UnixNanos,
     /// When a line was last found to belong to it, by [`Group::now`].
     seen: u64,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    children: HashMap<u64, Node>,
-    /// Where tokens go that are values, or one branch too many.
-    others: Option<Box<Node>>,
-    templates: Vec<usize>,
 }
 
 impl Group {
@@ -114,7 +118,7 @@ impl Group {
                     let patterns = self.templates[*index].tokens.iter_mut();
                     patterns.zip(&line).for_each(|(pattern, token)| pattern.widen(token));
                 }
-                self.recent = HashMap::new();
+                self.forget_lines(wider);
             }
             Found::None => {}
         }
@@ -123,7 +127,7 @@ impl Group {
 
     /// Compares a line with the templates of its leaf.
     fn compare(&self, line: &[Token], options: &Options) -> Found {
-        let leaf = self.leaf(line, options).map_or(&[][..], |leaf| &leaf.templates);
+        let leaf = self.tree.leaf(line, options);
         let mut bar = Bar { places_max: 1, similarity_min: options.similarity };
         let mut best: Option<(Fit, usize)> = None;
         let mut near = Vec::new();
@@ -179,32 +183,37 @@ impl Group {
                 self.templates.len() - 1
             }
         };
-        if matches!(line[..], [Token { is_variable: true, .. }]) {
-            self.overflow = self.overflow.or(Some(index));
+        if self.overflow.is_none() && matches!(line[..], [Token { is_variable: true, .. }]) {
+            self.overflow = Some(index);
+        } else {
+            self.seen_first.push(Reverse((self.now, id, index)));
         }
-        self.leaf_or_new(&line, options).templates.push(index);
+        self.tree.add(&line, options, index);
         self.places.insert(id, index);
         self.retired.remove(&tokens.fingerprint());
-        self.recent = HashMap::new();
+        self.forget_lines(&[index]);
         index
     }
 
     /// Whether one more template may go for a new one; counts it as gone then.
     pub(super) fn may_replace(&mut self, options: &Options) -> bool {
-        let saved = (options.templates_max_per_service / SAVED_PART).max(1) as u64;
-        let next = self.replaces_from.max(self.now).saturating_add(LINES_PER_REPLACEMENT);
-        let may = next <= self.now.saturating_add(saved.saturating_mul(LINES_PER_REPLACEMENT));
-        if may {
-            self.replaces_from = next;
-        }
-        may
+        self.replaced.allows(self.now, rate(LINES_PER_REPLACEMENT, options))
+    }
+
+    /// Whether one more template may go for one that is found again; counts it as gone then.
+    pub(super) fn may_return(&mut self, options: &Options) -> bool {
+        self.returned.allows(self.now, rate(LINES_PER_RETURN, options))
+    }
+
+    /// From here on templates may go for new ones once in so many lines, and none at once: what may be saved up was not,
+    /// or each restart would give it anew.
+    pub(super) fn begin_anew(&mut self, options: &Options) {
+        self.replaced = Pace::spent(self.now, rate(LINES_PER_REPLACEMENT, options));
     }
 
     /// Lets go of the template that was seen least recently. False where there is none but the one that stays.
     pub(super) fn retire(&mut self, options: &Options) -> bool {
-        let places = self.places.values().copied().filter(|index| Some(*index) != self.overflow);
-        let seen = |index: &usize| (self.templates[*index].seen, self.id(*index));
-        let Some(index) = places.min_by_key(seen) else { return false };
+        let Some(index) = self.take_seen_first() else { return false };
         let hash = fingerprint(self.text(index).as_bytes());
         let kept = &mut self.templates[index];
         let id = kept.id;
@@ -212,18 +221,41 @@ impl Group {
         kept.sample = Box::default();
         let texts = text.split(' ').take(tokens.len());
         let line: Vec<Token> = texts.map(|token| Token::of(token.as_bytes())).collect();
-        if let Some(leaf) = self.leaf_mut(&line, options) {
-            leaf.templates.retain(|other| *other != index);
-        }
+        self.tree.remove(&line, options, index);
         self.places.remove(&id);
         self.free.push(index);
-        if self.retired.len() >= options.templates_max_per_service.saturating_mul(RETIRED_FOR_EACH) {
+        if self.retired.len() >= retired_max(options) {
             self.retired.clear();
         }
+        self.remember_gone(hash, id);
+        // Lines that others take are none of its own.
+        self.recent.retain(|_, other| *other != index);
+        true
+    }
+
+    /// Takes out of the heap the template that was seen least recently. Looks at as many as were seen since the last time,
+    /// at most.
+    fn take_seen_first(&mut self) -> Option<usize> {
+        while let Some(Reverse((then, id, index))) = self.seen_first.pop() {
+            let seen = self.templates[index].seen;
+            if seen == then {
+                return Some(index);
+            }
+            self.seen_first.push(Reverse((seen, id, index)));
+        }
+        None
+    }
+
+    /// Remembers a template that has no place, by the text that was read, for as long as there is room.
+    pub(super) fn restore_gone(&mut self, tokens: &Tokens, options: &Options, id: TemplateId) {
+        if self.retired.len() < retired_max(options) {
+            self.remember_gone(tokens.fingerprint(), id);
+        }
+    }
+
+    fn remember_gone(&mut self, hash: u128, id: TemplateId) {
         let oldest = self.retired.entry(hash).or_insert(id);
         *oldest = id.min(*oldest);
-        self.recent = HashMap::new();
-        true
     }
 
     /// The id of a template that is gone and had the text of this line.
@@ -307,44 +339,32 @@ impl Group {
         self.templates[index].seen = self.now;
     }
 
+    /// Forgets the recent lines that one of these templates may take: it may be the better one.
+    fn forget_lines(&mut self, changed: &[usize]) {
+        let templates = &self.templates;
+        let meets = |one: usize, other: usize| {
+            let (one, other) = (&templates[one].tokens, &templates[other].tokens);
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.meets(*other))
+        };
+        self.recent.retain(|_, index| !changed.iter().any(|changed| meets(*index, *changed)));
+    }
+
     fn remember(&mut self, hash: u128, index: usize) {
         if self.recent.len() >= RECENT_LINES_MAX {
             self.recent.clear();
         }
         self.recent.insert(hash, index);
     }
+}
 
-    fn leaf(&self, line: &[Token], options: &Options) -> Option<&Node> {
-        let mut node = self.lengths.get(&line.len())?;
-        for token in line.iter().take(options.depth.saturating_sub(3)) {
-            let child = node.children.get(&token.hash).filter(|_| token.is_word);
-            node = child.or(node.others.as_deref())?;
-        }
-        Some(node)
-    }
+/// Once in so many lines; a part of all templates at once.
+const fn rate(lines: u64, options: &Options) -> Rate {
+    Rate { lines, saved_max: options.templates_max_per_service / SAVED_PART }
+}
 
-    /// The leaf to which [`Group::leaf_or_new`] led: branches are never taken away.
-    fn leaf_mut(&mut self, line: &[Token], options: &Options) -> Option<&mut Node> {
-        let mut node = self.lengths.get_mut(&line.len())?;
-        for token in line.iter().take(options.depth.saturating_sub(3)) {
-            let is_child = token.is_word && node.children.contains_key(&token.hash);
-            node = if is_child { node.children.get_mut(&token.hash)? } else { node.others.as_deref_mut()? };
-        }
-        Some(node)
-    }
-
-    fn leaf_or_new(&mut self, line: &[Token], options: &Options) -> &mut Node {
-        let mut node = self.lengths.entry(line.len()).or_default();
-        for token in line.iter().take(options.depth.saturating_sub(3)) {
-            let known = node.children.contains_key(&token.hash);
-            node = if token.is_word && (known || node.children.len() < options.children_max) {
-                node.children.entry(token.hash).or_default()
-            } else {
-                node.others.get_or_insert_default()
-            };
-        }
-        node
-    }
+/// How many texts of templates that are gone are remembered.
+const fn retired_max(options: &Options) -> usize {
+    options.templates_max_per_service.saturating_mul(RETIRED_FOR_EACH)
 }
 
 #[cfg(test)]
@@ -355,7 +375,7 @@ mod tests {
 
     /// Every comparison to its end, and siblings looked for one by one.
     fn compared_plainly(group: &Group, line: &[Token], options: &Options) -> Found {
-        let leaf = group.leaf(line, options).map_or(&[][..], |leaf| &leaf.templates);
+        let leaf = group.tree.leaf(line, options);
         let whole = Bar { places_max: usize::MAX, similarity_min: 0.0 };
         let mut best: Option<(Fit, usize)> = None;
         for index in leaf {
@@ -406,6 +426,7 @@ mod tests {
         fn comparing_no_further_than_it_matters_finds_the_same(
             lines in proptest::collection::vec(any_line(), 1..80),
             similarity in proptest::sample::select(vec![0.0, 0.3, 0.8, 1.0, f64::NAN]),
+            held_max in 1..60_usize,
         ) {
             let options = Options { similarity, ..Options::default() };
             let (mut group, mut tokens) = (Group::default(), Tokens::default());
@@ -417,6 +438,13 @@ mod tests {
                 // Also where lines are remembered.
                 prop_assert_eq!(group.find(&tokens, &options), expected.clone(), "{}", line);
                 if expected == Found::None {
+                    if group.len() >= held_max {
+                        let held = group.places.values().filter(|index| Some(**index) != group.overflow);
+                        let seen = |index: &usize| (group.templates[*index].seen, group.id(*index));
+                        let first = held.copied().min_by_key(seen).map(|index| group.id(index));
+                        prop_assert_eq!(group.retire(&options), first.is_some());
+                        prop_assert!(first.is_none_or(|id| group.index(id).is_none()));
+                    }
                     group.add(&tokens, &options, TemplateId(id), (line.as_str(), UnixNanos(0)));
                 }
             }

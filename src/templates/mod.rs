@@ -6,23 +6,27 @@
 //! with [`Miner::restore`] goes on as if it had never stopped. Memory is bounded by [`Options`] for each service, each
 //! tenant and in all. At a bound the template that was seen least recently goes for a new one: of the service, or, where
 //! its tenant or all have too many, of the service that has most. Which one that is depends on the lines so far and on
-//! nothing else. A template that went keeps its id for as long as that is remembered; otherwise its next line begins
-//! another one with the same text, and who reads takes both for one.
+//! nothing else. A template that went keeps its id for as long as that is remembered, also for the lines that come while it
+//! has no place; otherwise its next line begins another one with the same text, and who reads takes both for one. How many
+//! templates of a service are ever stored is bounded as well.
 //!
 //! Never: reads a clock or the store, hands out ids by itself, or panics, whatever a line holds.
 //!
 //! Reading order: this file, `tokens` (a line to masked tokens in one pass), `mask` (which parts of a token are
-//! values), `fit` (how a line compares with a template), `group` (tree and templates of one service). The one handle is
-//! [`Miner`].
+//! values), `fit` (how a line compares with a template), `tree` (which ones it is compared with), `group` (templates of one
+//! service), `pace` (how often one goes for another), `sizes` (who has most). The one handle is [`Miner`].
 
 mod fit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod group;
 mod mask;
+mod pace;
+mod sizes;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tree;
 
 use std::collections::HashMap;
 
@@ -30,6 +34,7 @@ use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
 
 use group::{Found, Group};
+use sizes::Sizes;
 use tokens::Tokens;
 
 /// What stands for a value in a template's text.
@@ -50,13 +55,16 @@ pub struct Options {
     pub similarity: f64,
     /// Branches of one node by leading token; further tokens share a branch.
     pub children_max: usize,
-    /// Templates of one service, beside `<*>`. A line that matches none of them then takes the place of one, once in a
+    /// Templates of one service, beside `<*>`. A line that matches none of them then takes the place of one, once in ten
     /// thousand lines and a quarter of all at once; others share the template `<*>`.
     pub templates_max_per_service: usize,
     /// The same for all services of one tenant.
     pub templates_max_per_tenant: usize,
     /// The same for all tenants.
     pub templates_max: usize,
+    /// Templates that are ever begun of one service, beside `<*>`: each is stored for as long as the service is. Past it
+    /// whatever is new shares `<*>`.
+    pub stored_max_per_service: usize,
     /// Bytes of a line that are looked at.
     pub line_bytes_max: usize,
     /// Tokens of a line that are told apart; what follows is one variable.
@@ -72,6 +80,7 @@ impl Default for Options {
             templates_max_per_service: 2_000,
             templates_max_per_tenant: 100_000,
             templates_max: 500_000,
+            stored_max_per_service: 20_000,
             line_bytes_max: 4_096,
             tokens_max: 128,
         }
@@ -121,9 +130,7 @@ pub struct Mined {
 pub struct Miner {
     options: Options,
     groups: HashMap<Whose, Group>,
-    /// Templates of each tenant, and of all.
-    counts: HashMap<TenantNumber, usize>,
-    total: usize,
+    sizes: Sizes,
     /// Reused from line to line.
     tokens: Tokens,
 }
@@ -134,7 +141,7 @@ impl Miner {
     /// A miner without templates.
     pub fn new(options: Options) -> Self {
         let options = Options { tokens_max: options.tokens_max.max(1), ..options };
-        Self { options, groups: HashMap::new(), counts: HashMap::new(), total: 0, tokens: Tokens::default() }
+        Self { options, groups: HashMap::new(), sizes: Sizes::default(), tokens: Tokens::default() }
     }
 
     /// Finds or makes the template of `line`, which was written at `at`. `next_id` is asked for an id, greater than those
@@ -161,7 +168,8 @@ impl Miner {
         }
     }
 
-    /// Begins a template with the line whose tokens were read, or lets it have `<*>`.
+    /// Begins a template with the line whose tokens were read, or lets it have that of a template with its text that has no
+    /// place, or `<*>`.
     fn begin(
         &mut self,
         whose: Whose,
@@ -169,7 +177,12 @@ impl Miner {
         at: UnixNanos,
         next_id: &mut impl FnMut() -> TemplateId,
     ) -> Mined {
-        let overflowed = self.is_full(whose) && !(self.may_replace(whose) && self.make_room(whose));
+        let known = self.groups.get(&whose).and_then(|group| group.retired(&self.tokens));
+        let has_place = self.has_place(whose, known.is_some());
+        if let Some(template) = known.filter(|_| !has_place) {
+            return Mined { template, changes: Vec::new(), overflowed: false };
+        }
+        let overflowed = !has_place;
         let (group, tokens) = (self.groups.entry(whose).or_default(), &mut self.tokens);
         if overflowed {
             if let Some(index) = group.overflow() {
@@ -187,7 +200,8 @@ impl Miner {
         let (tenant, service) = whose;
         // The store has a template that is found again.
         let new = known.is_none().then(|| Change::New(group.template(index, tenant, service)));
-        self.count_one(tenant);
+        group.stored += usize::from(new.is_some());
+        self.sizes.set(whose, group.len());
         Mined { template: id, changes: new.into_iter().collect(), overflowed }
     }
 
@@ -196,18 +210,47 @@ impl Miner {
     /// service has already is skipped.
     pub fn restore(&mut self, template: &Template) {
         let whose = (template.tenant, template.service);
-        if self.groups.entry(whose).or_default().index(template.id).is_some() {
+        if self.groups.get(&whose).is_some_and(|group| group.index(template.id).is_some()) {
             return;
         }
         if self.is_full(whose) && !self.make_room(whose) && template.text != VARIABLE {
             return;
         }
-        let Self { options, groups, tokens, .. } = self;
+        let Self { options, groups, sizes, tokens } = self;
         let group = groups.entry(whose).or_default();
         tokens.read_template(&template.text, options.tokens_max);
         let sample = tokens::cut(&template.sample, SAMPLE_BYTES_MAX);
         group.add(tokens, options, template.id, (sample, template.first_seen));
-        self.count_one(template.tenant);
+        group.stored += 1;
+        group.begin_anew(options);
+        sizes.set(whose, group.len());
+    }
+
+    /// Takes back no more of a template than its id, for lines that have its very text: one for which there is no place.
+    pub fn restore_gone(&mut self, template: &Template) {
+        let Self { options, groups, tokens, .. } = self;
+        let group = groups.entry((template.tenant, template.service)).or_default();
+        tokens.read_template(&template.text, options.tokens_max);
+        group.restore_gone(tokens, options, template.id);
+        group.stored += 1;
+    }
+
+    /// Tells how many templates of a service the store has, where it has more than were taken back.
+    pub fn restore_stored(&mut self, tenant: TenantNumber, service: ServiceId, count: usize) {
+        let group = self.groups.entry((tenant, service)).or_default();
+        group.stored = count.max(group.stored);
+    }
+
+    /// Forgets the services that are gone and whatever they have: no line of theirs comes any more.
+    pub fn forget(&mut self, is_gone: impl Fn(TenantNumber, ServiceId) -> bool) {
+        let Self { groups, sizes, .. } = self;
+        groups.retain(|(tenant, service), _| {
+            let goes = is_gone(*tenant, *service);
+            if goes {
+                sizes.set((*tenant, *service), 0);
+            }
+            !goes
+        });
     }
 
     /// The text of a template as it is now; none for an unknown one.
@@ -226,58 +269,44 @@ impl Miner {
         group.map(templates).unwrap_or_default()
     }
 
-    /// Whether a new template of the service needs the place of another one.
-    fn is_full(&self, whose: Whose) -> bool {
-        self.of_service(whose) >= self.options.templates_max_per_service
-            || self.of_tenant(whose.0) >= self.options.templates_max_per_tenant
-            || self.total >= self.options.templates_max
+    /// Whether a template of the service has a place now, that of another one where there is no other: one that is found
+    /// again, or one that is new.
+    fn has_place(&mut self, whose: Whose, is_known: bool) -> bool {
+        let is_full = self.is_full(whose);
+        let Self { options, groups, .. } = self;
+        let group = groups.entry(whose).or_default();
+        let may_be = match (is_known, is_full) {
+            (true, true) => group.may_return(options),
+            (true, false) => true,
+            (false, _) if group.stored >= options.stored_max_per_service => false,
+            (false, true) => group.may_replace(options),
+            (false, false) => true,
+        };
+        may_be && (!is_full || self.make_room(whose))
     }
 
-    /// Whether the service may replace a template now. One that is found again may always: the store has it.
-    fn may_replace(&mut self, whose: Whose) -> bool {
-        let Self { options, groups, tokens, .. } = self;
-        let group = groups.entry(whose).or_default();
-        group.retired(tokens).is_some() || group.may_replace(options)
+    /// Whether one more template of the service needs the place of another one.
+    fn is_full(&self, whose: Whose) -> bool {
+        self.sizes.of_service(whose) >= self.options.templates_max_per_service
+            || self.sizes.of_tenant(whose.0) >= self.options.templates_max_per_tenant
+            || self.sizes.total() >= self.options.templates_max
     }
 
     /// Lets go of the template that was seen least recently: of the service itself where it is full, else of the service
     /// that has most. False where nothing can go.
     fn make_room(&mut self, whose: Whose) -> bool {
-        let whose = if self.of_service(whose) >= self.options.templates_max_per_service {
-            whose
-        } else if self.of_tenant(whose.0) >= self.options.templates_max_per_tenant {
-            self.largest_of(whose.0).unwrap_or(whose)
+        let Self { options, groups, sizes, .. } = self;
+        let largest = if sizes.of_service(whose) >= options.templates_max_per_service {
+            None
+        } else if sizes.of_tenant(whose.0) >= options.templates_max_per_tenant {
+            sizes.largest_of(whose.0)
         } else {
-            let largest = self.counts.iter().max_by_key(|(tenant, count)| (**count, **tenant));
-            largest.and_then(|(tenant, _)| self.largest_of(*tenant)).unwrap_or(whose)
+            sizes.largest()
         };
-        let goes = self.groups.get_mut(&whose).is_some_and(|group| group.retire(&self.options));
-        if goes {
-            self.total -= 1;
-            if let Some(count) = self.counts.get_mut(&whose.0) {
-                *count -= 1;
-            }
-        }
+        let whose = largest.unwrap_or(whose);
+        let Some(group) = groups.get_mut(&whose) else { return false };
+        let goes = group.retire(options);
+        sizes.set(whose, group.len());
         goes
-    }
-
-    /// The service of a tenant that has most templates. Looks at all services; asked for new templates alone, and only
-    /// while the tenant, or all, have too many.
-    fn largest_of(&self, tenant: TenantNumber) -> Option<Whose> {
-        let own = self.groups.iter().filter(|(whose, _)| whose.0 == tenant);
-        own.max_by_key(|(whose, group)| (group.len(), **whose)).map(|(whose, _)| *whose)
-    }
-
-    fn of_service(&self, whose: Whose) -> usize {
-        self.groups.get(&whose).map_or(0, Group::len)
-    }
-
-    fn of_tenant(&self, tenant: TenantNumber) -> usize {
-        self.counts.get(&tenant).copied().unwrap_or_default()
-    }
-
-    fn count_one(&mut self, tenant: TenantNumber) {
-        self.total += 1;
-        *self.counts.entry(tenant).or_default() += 1;
     }
 }

@@ -176,10 +176,80 @@ fn lines_that_are_never_alike_share_a_template_until_there_is_room() {
     assert_eq!(bench.stored.len(), 40 + 10 + 1);
     strangers(&mut bench, 900);
     assert_eq!(bench.stored.len(), 51);
-    strangers(&mut bench, 3_000);
+    strangers(&mut bench, 30_000);
     let made = bench.stored.len() - 51;
-    assert!((2..=4).contains(&made), "{made} for about three thousand lines");
+    assert!((2..=4).contains(&made), "{made} for about thirty thousand lines");
     assert_eq!(bench.miner.templates(TENANT, SERVICE).len(), 41);
+    // A restart brings no more.
+    let mut restarted = bench.restarted(options);
+    strangers(&mut restarted, 5_000);
+    assert_eq!(restarted.stored.len(), bench.stored.len());
+    strangers(&mut restarted, 10_000);
+    assert_eq!(restarted.stored.len(), bench.stored.len() + 1);
+}
+
+#[test]
+fn lines_that_come_again_have_their_templates_whether_or_not_there_is_room() {
+    let options = Options { templates_max_per_service: 40, ..Options::default() };
+    let mut bench = Bench::new(options);
+    let kinds: Vec<TemplateId> = (0..50).map(|number| bench.mine(&strange(number))).collect();
+    assert_eq!(kinds.last(), Some(&TemplateId(50)), "ten went for others");
+    for _ in 0..20 {
+        for (number, id) in kinds.iter().enumerate() {
+            assert_eq!(bench.mine(&strange(number)), *id);
+        }
+    }
+    assert_eq!(bench.stored.len(), 50, "none is begun anew");
+    assert_eq!(bench.miner.templates(TENANT, SERVICE).len(), 40);
+    // Whoever was told of what has no place goes on alike.
+    let mut restarted = Bench { stored: bench.stored.clone(), last_id: 50, ..Bench::new(options) };
+    bench.stored[..10].iter().for_each(|template| restarted.miner.restore_gone(template));
+    bench.stored[10..].iter().for_each(|template| restarted.miner.restore(template));
+    for (number, id) in kinds.iter().enumerate() {
+        assert_eq!(restarted.mine(&strange(number)), *id);
+    }
+    assert_eq!(restarted.stored.len(), 50);
+}
+
+#[test]
+fn no_more_templates_of_a_service_are_begun_than_may_be_stored() {
+    let options = Options { templates_max_per_service: 40, stored_max_per_service: 45, ..Options::default() };
+    let mut bench = Bench::new(options);
+    for number in 0..60 {
+        bench.mine(&strange(number));
+    }
+    assert_eq!(bench.stored.len(), 45 + 1);
+    assert_eq!(bench.stored[45].text, "<*>");
+    assert_eq!(bench.mine(&strange(2)), TemplateId(3), "those that there are go on");
+    let mut restarted = Bench { last_id: 46, ..Bench::new(options) };
+    restarted.miner.restore_stored(TENANT, SERVICE, 46);
+    bench.stored[40..].iter().for_each(|template| restarted.miner.restore(template));
+    assert_eq!(restarted.mine("there would be room"), TemplateId(46));
+    assert_eq!(restarted.mine(&strange(44)), TemplateId(45));
+}
+
+#[test]
+fn services_that_are_gone_take_no_room() {
+    let options = Options { templates_max_per_tenant: 4, ..Options::default() };
+    let mut miner = Miner::new(options);
+    let mut last = 0;
+    let mut mine = |miner: &mut Miner, service, number| {
+        let mut next = || {
+            last += 1;
+            TemplateId(last)
+        };
+        miner.mine(TENANT, ServiceId(service), &strange(number), UnixNanos(1), &mut next)
+    };
+    for number in 0..3 {
+        mine(&mut miner, 1, number);
+    }
+    mine(&mut miner, 2, 0);
+    miner.forget(|_, service| service == ServiceId(1));
+    assert!(miner.templates(TENANT, ServiceId(1)).is_empty());
+    for number in 1..4 {
+        mine(&mut miner, 2, number);
+    }
+    assert_eq!(miner.templates(TENANT, ServiceId(2)).len(), 4, "none had to go");
 }
 
 #[test]
@@ -220,6 +290,7 @@ fn odd_options_do_no_harm() {
         templates_max_per_service: 0,
         templates_max_per_tenant: 0,
         templates_max: 0,
+        stored_max_per_service: 0,
         line_bytes_max: 0,
         tokens_max: 0,
     };
@@ -283,7 +354,7 @@ proptest! {
             prop_assert_eq!(id, other.mine(line), "{}", line);
             let held = bench.miner.templates(TENANT, SERVICE);
             prop_assert!(held.len() <= templates_max_per_service.min(templates_max_per_tenant) + 1);
-            prop_assert!(held.iter().any(|template| template.id == id));
+            prop_assert!(bench.stored.iter().any(|template| template.id == id));
             for template in held {
                 // Whoever reads the store finds the text, whether or not the template was gone meanwhile.
                 let stored = bench.stored.iter().find(|stored| stored.id == template.id).unwrap();
