@@ -97,22 +97,29 @@ pub(super) async fn remove(connection: &mut Connection, table: &str, ids: &[u32]
     Ok(())
 }
 
-/// Removes entries, and with services their templates: but for the last one, whose number is the highest that was given.
+/// Removes entries. The templates of services go by [`remove_templates`].
 async fn remove_gone(connection: &mut Connection, gone: &[Key]) -> Result<(), Error> {
-    let of = |dictionary: Dictionary| -> Vec<u32> {
-        gone.iter().filter(|key| key.dictionary == dictionary).map(|key| key.id).collect()
-    };
     for dictionary in Dictionary::ALL {
-        remove(connection, dictionary.table(), &of(dictionary)).await?;
-    }
-    for ids in of(Dictionary::Services).chunks(IDS_PER_STATEMENT) {
-        let are_meant = connection.dialect().is_one_of(ids.iter().map(|id| i64::from(*id)));
-        let sql = format!(
-            "DELETE FROM templates WHERE service_id{are_meant} AND id < (SELECT max(id) FROM templates)"
-        );
-        connection.execute(connection.sql(sql)).await?;
+        let of = gone.iter().filter(|key| key.dictionary == dictionary);
+        let ids: Vec<u32> = of.map(|key| key.id).collect();
+        remove(connection, dictionary.table(), &ids).await?;
     }
     Ok(())
+}
+
+/// Removes at most `most` templates of a service, and answers how many: but for the last one of all, whose number is the
+/// highest that was given.
+pub(super) async fn remove_templates(
+    connection: &mut Connection,
+    service: ServiceId,
+    most: usize,
+) -> Result<usize, Error> {
+    let sql = format!(
+        "DELETE FROM templates WHERE id IN (SELECT id FROM templates WHERE service_id = {} \
+         AND id < (SELECT max(id) FROM templates) ORDER BY id LIMIT {most})",
+        service.0
+    );
+    Ok(connection.execute(connection.sql(sql)).await? as usize)
 }
 
 /// Writes entries that were handed out.

@@ -1,9 +1,10 @@
 //! Forgetting names, contents and metric series that nothing which is kept has any more, so that what is new has room.
 //!
 //! Once memory forgot them, nothing is told under their ids; their rows go with the same call, or with the next commit that
-//! succeeds. Spans, log records and points are not looked at: each entry has the last day of what named it.
+//! succeeds. The log templates of a service go afterwards, some at a time: there may be more than the writer should be held
+//! for. Should the server stop before all of them went, the next start finds those that are left. Spans, log records and points are not looked at: each entry has the last day of what named it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::commit::{Slot, Writer};
@@ -11,10 +12,12 @@ use super::connection::Connection;
 use super::error::Error;
 use super::names::{Dictionary, Key, Oldest};
 use super::{Inner, Store, ahead, dictionaries, table};
-use crate::model::id::{OperationId, TenantNumber};
+use crate::model::id::{OperationId, ServiceId, TenantNumber};
 
 /// Names and contents, and as many series, that one call forgets, or a few more: some dozen milliseconds of work.
 const FORGOTTEN_MAX: usize = 2_000;
+/// Log templates that one call removes.
+const TEMPLATES_MAX: usize = 1_000;
 
 /// What was forgotten, names by earlier calls that failed among it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,13 +28,23 @@ pub struct Forgotten {
     pub names: usize,
     /// How many metric series.
     pub series: usize,
+    /// How many log templates of services that were forgotten.
+    pub templates: usize,
 }
 
 impl Forgotten {
     /// Whether nothing was left to forget.
     pub const fn is_empty(&self) -> bool {
-        self.names == 0 && self.series == 0
+        self.names == 0 && self.series == 0 && self.templates == 0
     }
+}
+
+/// Services that are forgotten and may have templates in the database.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    services: BTreeSet<ServiceId>,
+    /// Whether it was looked which ones an earlier run left.
+    is_known: bool,
 }
 
 impl Store {
@@ -46,7 +59,29 @@ impl Store {
     /// the next call that succeeds.
     pub async fn forget_unseen(&self) -> Result<Forgotten, Error> {
         let inner = Arc::clone(&self.inner);
-        ahead::handle().spawn(async move { inner.forget_unseen().await }).await.map_err(Error::Lost)?
+        let work = async move { inner.forget_unseen().await };
+        let forgotten = ahead::handle().spawn(work).await.map_err(Error::Lost)??;
+        if !forgotten.is_empty() {
+            return Ok(forgotten);
+        }
+        self.find_orphans().await?;
+        let inner = Arc::clone(&self.inner);
+        let templates = ahead::handle().spawn(async move { inner.remove_templates().await });
+        Ok(Forgotten { templates: templates.await.map_err(Error::Lost)??, ..forgotten })
+    }
+
+    /// Looks once after the start which services have templates and are forgotten.
+    async fn find_orphans(&self) -> Result<(), Error> {
+        if self.inner.orphans().is_known {
+            return Ok(());
+        }
+        // Names come first: what has templates in the database and no name was forgotten.
+        let counted = self.templates_of_services().await?;
+        let mut orphans = self.inner.orphans();
+        let services = counted.into_iter().map(|(service, _)| service);
+        orphans.services.extend(services.filter(|id| self.names().service_info(*id).is_none()));
+        orphans.is_known = true;
+        Ok(())
     }
 }
 
@@ -61,7 +96,7 @@ impl Inner {
         let names = std::mem::take(&mut *self.untold());
         let operations = names.iter().filter(|(_, key)| key.dictionary == Dictionary::Operations);
         let operations = operations.map(|(tenant, key)| (*tenant, OperationId(key.id))).collect();
-        Ok(Forgotten { operations, names: names.len(), series })
+        Ok(Forgotten { operations, names: names.len(), series, templates: 0 })
     }
 
     /// Forgets names, which are untold then, and series; answers how many series.
@@ -69,6 +104,8 @@ impl Inner {
         if self.names.rest(oldest) {
             let referred = referred(&mut writer.connection).await?;
             let names = self.names.forget(oldest, &referred, FORGOTTEN_MAX);
+            let services = names.iter().filter(|(_, key)| key.dictionary == Dictionary::Services);
+            self.orphans().services.extend(services.map(|(_, key)| ServiceId(key.id)));
             self.untold().extend(names);
         }
         writer.series.rest(oldest);
@@ -90,6 +127,28 @@ impl Inner {
 
     fn untold(&self) -> MutexGuard<'_, Vec<(TenantNumber, Key)>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes some templates of services that are forgotten, and answers how many; 0 where none are left.
+    async fn remove_templates(&self) -> Result<usize, Error> {
+        let mut removed = 0;
+        while removed < TEMPLATES_MAX {
+            let Some(service) = self.orphans().services.first().copied() else { break };
+            // Taken anew for each service: a commit may come between.
+            let mut slot = self.writing().await?;
+            let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
+            let most = TEMPLATES_MAX - removed;
+            let gone = dictionaries::remove_templates(&mut writer.connection, service, most).await?;
+            removed += gone;
+            if gone < most {
+                self.orphans().services.remove(&service);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn orphans(&self) -> MutexGuard<'_, Orphans> {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

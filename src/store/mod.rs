@@ -95,6 +95,8 @@ struct Inner {
     names: Names,
     /// Names that memory forgot and that no call told yet.
     untold: std::sync::Mutex<Vec<(TenantNumber, Key)>>,
+    /// Templates whose service is forgotten.
+    orphans: std::sync::Mutex<forget::Orphans>,
     /// The commit whose turn comes next, as far as that is known, and its shape.
     next: std::sync::Mutex<Option<commit::Next>>,
     applied: AtomicU64,

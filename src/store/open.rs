@@ -51,6 +51,7 @@ impl Store {
             recaller: Pool::new(&options.recalling(), 1).await?,
             names,
             untold: std::sync::Mutex::default(),
+            orphans: std::sync::Mutex::default(),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),

@@ -104,6 +104,7 @@ impl Store {
             recaller: reading(&options, 1).await?,
             names,
             untold: std::sync::Mutex::default(),
+            orphans: std::sync::Mutex::default(),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),

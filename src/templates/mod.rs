@@ -235,7 +235,7 @@ impl Miner {
         group.stored += 1;
     }
 
-    /// Tells how many templates of a service the store has, where it has more than were taken back.
+    /// Tells how many templates of a service the store has, after those that are taken back were.
     pub fn restore_stored(&mut self, tenant: TenantNumber, service: ServiceId, count: usize) {
         let group = self.groups.entry((tenant, service)).or_default();
         group.stored = count.max(group.stored);

@@ -222,8 +222,8 @@ fn no_more_templates_of_a_service_are_begun_than_may_be_stored() {
     assert_eq!(bench.stored[45].text, "<*>");
     assert_eq!(bench.mine(&strange(2)), TemplateId(3), "those that there are go on");
     let mut restarted = Bench { last_id: 46, ..Bench::new(options) };
-    restarted.miner.restore_stored(TENANT, SERVICE, 46);
     bench.stored[40..].iter().for_each(|template| restarted.miner.restore(template));
+    restarted.miner.restore_stored(TENANT, SERVICE, 46);
     assert_eq!(restarted.mine("there would be room"), TemplateId(46));
     assert_eq!(restarted.mine(&strange(44)), TemplateId(45));
 }

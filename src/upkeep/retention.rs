@@ -234,11 +234,12 @@ impl Keeper {
 
     /// Forgets names and series that nothing which is kept has any more.
     async fn forget(&self) -> Result<(), Error> {
-        let (mut names, mut series) = (0, 0);
+        let (mut names, mut series, mut templates) = (0, 0, 0);
         loop {
             let forgotten = self.store.forget_unseen().await?;
             self.graph.forget(&forgotten.operations);
             (names, series) = (names + forgotten.names, series + forgotten.series);
+            templates += forgotten.templates;
             if forgotten.is_empty() || self.stop.is_cancelled() {
                 break;
             }
@@ -247,8 +248,11 @@ impl Keeper {
                 () = tokio::time::sleep(TURN_PAUSE) => {}
             }
         }
-        if names + series > 0 {
-            info!(names, series, "forgot names and metric series that nothing which is kept has any more");
+        if names + series + templates > 0 {
+            info!(
+                names,
+                series, templates, "forgot names and metric series that nothing which is kept has any more"
+            );
         }
         Ok(())
     }

@@ -82,6 +82,7 @@ pub struct Names {
     limits: Limits,
     state: RwLock<State>,
     overflows: AtomicU64,
+    services_forgotten: AtomicU64,
 }
 
 impl Names {
@@ -203,6 +204,11 @@ impl Names {
         self.overflows.load(Ordering::Relaxed)
     }
 
+    /// How many nodes were forgotten since start. Whoever remembers something of nodes asks for them again when it changes.
+    pub fn services_forgotten(&self) -> u64 {
+        self.services_forgotten.load(Ordering::Acquire)
+    }
+
     /// What was handed out, named on a later day or forgotten, and is not written yet.
     pub(super) fn pending(&self) -> Pending {
         self.read().pending.clone()
@@ -257,6 +263,8 @@ impl Names {
                 return forgotten;
             }
             let gone = self.write().forget(tenant, (oldest, &self.limits), referred, left);
+            let services = gone.iter().filter(|key| key.dictionary == Dictionary::Services).count();
+            self.services_forgotten.fetch_add(services as u64, Ordering::Release);
             forgotten.extend(gone.into_iter().map(|key| (tenant, key)));
         }
         if forgotten.len() < most {

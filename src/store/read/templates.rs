@@ -17,6 +17,8 @@ use crate::store::rows::TemplateRow;
 
 /// Templates that are read at a time.
 const TOGETHER: usize = 10_000;
+/// Services whose templates are counted at a time.
+const SERVICES_TOGETHER: usize = 500;
 /// How far back templates count as seen lately.
 const LATELY: Duration = Duration::from_secs(2 * 86_400);
 
@@ -68,13 +70,57 @@ impl Store {
         Ok(templates)
     }
 
+    /// The newest `max` templates of a service, by id.
+    pub async fn newest_templates_of(
+        &self,
+        service: ServiceId,
+        max: usize,
+    ) -> Result<Vec<TemplateRow>, Error> {
+        let mut reader = self.reader().await?;
+        let query = reader.sql(format!(
+            "SELECT {WHOLE} FROM templates WHERE service_id = {} ORDER BY id DESC LIMIT {max}",
+            service.0
+        ));
+        let mut templates = reader.all(query, whole).await?;
+        reader.finish().await?;
+        templates.reverse();
+        Ok(templates)
+    }
+
+    /// The services that have templates, and how many each, by id. Counts them in parts, as with
+    /// [`Store::newest_templates`].
+    pub async fn templates_of_services(&self) -> Result<Vec<(ServiceId, usize)>, Error> {
+        self.templates_of_services_by(SERVICES_TOGETHER).await
+    }
+
+    pub(super) async fn templates_of_services_by(
+        &self,
+        together: usize,
+    ) -> Result<Vec<(ServiceId, usize)>, Error> {
+        let mut counted: Vec<(ServiceId, usize)> = Vec::new();
+        let mut after = -1_i64;
+        loop {
+            let mut reader = self.reader().await?;
+            let query = reader.sql(format!(
+                "SELECT service_id, count(*) FROM templates WHERE service_id > {after} GROUP BY service_id \
+                 ORDER BY service_id LIMIT {together}"
+            ));
+            let more = reader.all(query, count).await?;
+            reader.finish().await?;
+            let Some((last, _)) = more.last() else { break };
+            after = last.0.into();
+            counted.extend(more);
+        }
+        Ok(counted)
+    }
+
     /// Those of the tenant's templates of which a record was counted in the last two days of what is known; none where so
     /// much was counted that this cannot be read.
     pub async fn templates_counted_lately(
         &self,
         tenant: TenantNumber,
-    ) -> Result<BTreeSet<TemplateId>, Error> {
-        let Some(known) = self.rollup_range(tenant).await? else { return Ok(BTreeSet::new()) };
+    ) -> Result<Option<BTreeSet<TemplateId>>, Error> {
+        let Some(known) = self.rollup_range(tenant).await? else { return Ok(Some(BTreeSet::new())) };
         let window = Window::new(known.to.minus(LATELY), known.to);
         match self.merged_rollups(tenant, COARSE_SECONDS, window, &[RollupKind::Logs]).await {
             Ok(counted) => {
@@ -82,9 +128,9 @@ impl Store {
                     Subject::Logs(_, template, _) => Some(*template),
                     _ => None,
                 };
-                Ok(counted.keys().filter_map(template).collect())
+                Ok(Some(counted.keys().filter_map(template).collect()))
             }
-            Err(error) if matches!(error.kind(), Kind::TooLarge | Kind::TimedOut) => Ok(BTreeSet::new()),
+            Err(error) if matches!(error.kind(), Kind::TooLarge | Kind::TimedOut) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -175,6 +221,11 @@ fn whole(row: Row<'_>) -> Result<TemplateRow, Error> {
         sample: row.get(4)?,
         first_seen: UnixNanos(columns.number(5)?),
     })
+}
+
+fn count(row: Row<'_>) -> Result<(ServiceId, usize), Error> {
+    let columns = Columns { row, what: "template" };
+    Ok((ServiceId(columns.number(0)?), columns.number(1)?))
 }
 
 fn text(row: Row<'_>) -> Result<TemplateText, Error> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::home::{Home, on_both};
-use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, tamper, trace};
-use crate::model::id::{OperationId, ResourceId, SeriesId};
+use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, tamper, template, trace};
+use crate::model::id::{OperationId, ResourceId, SeriesId, TemplateId};
 use crate::model::metric::PointValue;
 use crate::model::node::NodeKind;
 use crate::model::packed::Attributes;
@@ -19,7 +19,7 @@ use crate::store::day::Day;
 use crate::store::names::{Limits, OVERFLOW};
 use crate::store::options::Options;
 use crate::store::partition::Family;
-use crate::store::rows::{Commit, LogRow, PointRow, SpanRow};
+use crate::store::rows::{Commit, LogRow, PointRow, SpanRow, TemplateRow};
 use crate::store::series_hours::SeriesHour;
 use crate::store::sql::Dialect;
 
@@ -233,6 +233,39 @@ fn what_was_forgotten_while_the_database_failed_is_told_later() {
         let told = store.forget_unseen().await.unwrap();
         assert_eq!((told.operations, told.names), (vec![(TENANT, old.operation)], 3));
         assert!(store.forget_unseen().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn templates_go_after_their_service_some_at_a_time() {
+    on_both(async |home: Home| {
+        let options = home.options();
+        let store = open(&options).await;
+        let (old, new) = (sent(&store, ("gone", "1"), 0), sent(&store, ("shop", "1"), 10));
+        let of = |service, ids: std::ops::RangeInclusive<u32>| -> Vec<TemplateRow> {
+            ids.map(|id| TemplateRow { id: TemplateId(id), ..template(TENANT, service) }).collect()
+        };
+        let templates = of(old.service, 1..=2_500);
+        let first = Commit { lsn: 1, spans: vec![old], templates, ..Commit::default() };
+        store.commit(first).await.unwrap();
+        let templates = of(new.service, 2_501..=2_502);
+        let second = Commit { lsn: 2, spans: vec![new], templates, ..Commit::default() };
+        store.commit(second).await.unwrap();
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        for lsn in 3..6 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        let names = store.forget_unseen().await.unwrap();
+        assert_eq!((names.names, names.templates), (3, 0));
+        assert_eq!(store.names().services_forgotten(), 1);
+        assert_eq!(store.forget_unseen().await.unwrap().templates, 1_000);
+        // A start finds those that are left.
+        let store = home.crash(store).await;
+        for templates in [1_000, 500, 0] {
+            assert_eq!(store.forget_unseen().await.unwrap().templates, templates);
+        }
+        assert_eq!(count(&store, "SELECT count(*) FROM templates").await, 2);
     });
 }
 

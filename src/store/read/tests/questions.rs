@@ -216,7 +216,8 @@ fn templates_are_found_by_id_and_by_their_text() {
     assert_eq!(alike, of_service.map(|template| template.id).collect::<Vec<_>>());
     assert_eq!(WORLD.ask(async |store| store.templates_alike(tenant.number, foreign).await), []);
     // The world has no roll-ups.
-    assert!(WORLD.ask(async |store| store.templates_counted_lately(tenant.number).await).is_empty());
+    let lately = WORLD.ask(async |store| store.templates_counted_lately(tenant.number).await);
+    assert_eq!(lately, Some(BTreeSet::new()));
 }
 
 #[test]
@@ -231,9 +232,28 @@ fn templates_that_were_counted_lately_are_told() {
     }
     world.commit(Commit { lsn: 1, cells, ..Commit::default() });
     let lately = world.ask(async |store| store.templates_counted_lately(tenant).await);
-    assert_eq!(lately, BTreeSet::from([TemplateId(3)]));
+    assert_eq!(lately, Some(BTreeSet::from([TemplateId(3)])));
     let nobody = world.ask(async |store| store.templates_counted_lately(TenantNumber(9)).await);
-    assert!(nobody.is_empty());
+    assert_eq!(nobody, Some(BTreeSet::new()));
+}
+
+#[test]
+fn templates_are_counted_by_service() {
+    let all: Vec<_> = WORLD.tenants.iter().flat_map(super::templates).collect();
+    let services: BTreeSet<ServiceId> = all.iter().map(|template| template.service).collect();
+    let expected: Vec<(ServiceId, usize)> = services.iter().map(|service| (*service, 7)).collect();
+    for together in [1, 3, 500] {
+        let counted = WORLD.ask(async |store| store.templates_of_services_by(together).await);
+        assert_eq!(counted, expected);
+    }
+    let service = all[0].service;
+    let mut own: Vec<_> = all.into_iter().filter(|template| template.service == service).collect();
+    own.sort_by_key(|template| template.id);
+    for max in [3, 7, 9] {
+        let newest = WORLD.ask(async |store| store.newest_templates_of(service, max).await);
+        assert_eq!(newest, own[7_usize.saturating_sub(max)..]);
+    }
+    assert!(WORLD.ask(async |store| store.newest_templates_of(ServiceId(99), 9).await).is_empty());
 }
 
 #[test]
