@@ -225,7 +225,9 @@ impl From<Error> for Problem {
             }
             Error::Store(store @ store::error::Error::Shared) => return Self::denied(store.to_string()),
             Error::Store(store) if store.kind() == Kind::Invalid => return Self::invalid("q", chain(store)),
-            Error::SearchOff => return Self::invalid("q", error.to_string()),
+            Error::SearchOff | Error::TooManyTemplates { .. } => {
+                return Self::invalid("q", error.to_string());
+            }
             _ => {}
         }
         match error.kind() {

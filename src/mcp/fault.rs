@@ -19,7 +19,9 @@ pub(super) fn of(error: Error) -> Fault {
             Fault::unknown("metric", name, known.iter().map(String::as_str))
         }
         Error::Search(search) if search.kind() == Kind::Invalid => Fault::invalid(search.to_string()),
-        Error::SearchOff | Error::Metrics(_) => Fault::invalid(error.to_string()),
+        Error::SearchOff | Error::TooManyTemplates { .. } | Error::Metrics(_) => {
+            Fault::invalid(error.to_string())
+        }
         _ => match error.kind() {
             Kind::Overloaded | Kind::Unavailable => Fault::Overloaded,
             Kind::TimedOut => Fault::TimedOut,

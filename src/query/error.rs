@@ -29,6 +29,14 @@ pub enum Error {
         "full-text search is switched off (LOG_FTS_ENABLED=false); filter by service, severity or trace instead"
     )]
     SearchOff,
+    /// A text names more templates than are searched together with those that have their texts.
+    #[error("the text names {named} templates and may name {max}: ask for some of them at a time")]
+    TooManyTemplates {
+        /// How many different ones.
+        named: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// The search index did not answer.
     #[error("the search did not work: {0}")]
     Search(#[source] search::Error),
@@ -48,7 +56,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::UnknownService { .. } | Self::UnknownOperation { .. } => Kind::NotFound,
-            Self::SearchOff => Kind::Invalid,
+            Self::SearchOff | Self::TooManyTemplates { .. } => Kind::Invalid,
             Self::Search(error) => error.kind(),
             Self::Metrics(refusal) => refusal.kind(),
             Self::Store(error) => error.kind(),

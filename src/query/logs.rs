@@ -1,6 +1,6 @@
 //! Log records by words, severity, service, trace, template and time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber, TraceId};
@@ -22,7 +22,7 @@ const HITS_PER_ROUND: usize = 1_000;
 /// Rounds of them before the page is given as it is, with where to go on.
 const ROUNDS_MAX: usize = 10;
 
-/// Templates in a text that are found with those that have their texts; others are found alone.
+/// Templates that a text may name: each is found with those that have its text.
 const ALIKE_MAX: usize = 20;
 
 /// What to look for. Everything given must hold.
@@ -69,7 +69,8 @@ impl Query {
     /// Finds log records, newest first.
     ///
     /// # Errors
-    /// When the service is unknown, the words are not in the search syntax, or the store does not answer.
+    /// When the service is unknown, the words are not in the search syntax or name too many templates, or the store does not
+    /// answer.
     pub async fn logs(&self, scope: &Scope, question: LogQuestion) -> Result<LogsFound, Error> {
         let service = question.service.as_deref().map(|name| self.service(scope, name)).transpose()?;
         let Some(tenant) = self.tenant(scope) else { return Ok(LogsFound::default()) };
@@ -129,12 +130,13 @@ impl Query {
         limit: usize,
     ) -> Result<LogsFound, Error> {
         let index = self.index.clone().ok_or(Error::SearchOff)?;
+        let named = named(&question.text)?;
         let narrowed = question.trace.is_some() || !question.attributes.is_empty();
         // Before searching: what is indexed meanwhile was perhaps not found.
         let not_indexed = self.not_indexed(tenant, &index).await?;
         let templates = self.alike(tenant, question.template).await?;
         let mut alike = HashMap::new();
-        for template in templates_named(&question.text).into_iter().take(ALIKE_MAX) {
+        for template in named {
             alike.insert(template, self.alike(tenant, Some(template)).await?);
         }
         let names = Arc::new(ServiceNames { store: self.store.clone(), tenant, alike });
@@ -194,6 +196,15 @@ impl Query {
     }
 }
 
+/// The templates that a text names.
+fn named(text: &str) -> Result<BTreeSet<TemplateId>, Error> {
+    let named: BTreeSet<TemplateId> = templates_named(text).into_iter().collect();
+    if named.len() > ALIKE_MAX {
+        return Err(Error::TooManyTemplates { named: named.len(), max: ALIKE_MAX });
+    }
+    Ok(named)
+}
+
 /// The services that a query text may name, and what the templates in it stand for.
 struct ServiceNames {
     store: Store,
@@ -209,5 +220,25 @@ impl Names for ServiceNames {
 
     fn templates(&self, template: TemplateId) -> Vec<TemplateId> {
         self.alike.get(&template).cloned().unwrap_or_else(|| vec![template])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_names_too_many_templates_is_refused() {
+        let text = |ids: std::ops::RangeInclusive<u32>| {
+            let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+            format!("template:IN [{}] OR template:1", ids.join(" "))
+        };
+        let most = ALIKE_MAX as u32;
+        assert_eq!(named(&text(1..=most)).unwrap().len(), ALIKE_MAX, "the same twice counts once");
+        let refused = named(&text(1..=most + 1)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the text names 21 templates and may name 20: ask for some of them at a time"
+        );
     }
 }
