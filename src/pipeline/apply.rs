@@ -71,7 +71,7 @@ pub async fn start<S: Keep>(
     options: Options,
     parts: Parts<S>,
 ) -> Result<(Handle, JoinHandle<()>), crate::store::error::Error> {
-    let (templates, highest) = parts.store.templates().await?;
+    let known = parts.store.templates().await?;
     let queue = Arc::new(Queue::new(&options));
     let tally = Arc::new(Tally::default());
     let handle = Handle {
@@ -99,7 +99,7 @@ pub async fn start<S: Keep>(
         buries_spans: AtomicBool::new(false),
     };
     let applier = Applier {
-        enricher: Enricher::new(door.rules.clone(), templates, highest),
+        enricher: Enricher::new(door.rules.clone(), known),
         joiner: joiner(&committer.options),
         sampler: Sampler::new(committer.options.sampling),
         committer: Arc::new(committer),

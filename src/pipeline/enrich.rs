@@ -20,6 +20,7 @@ use crate::store::names::{NAME_BYTES_MAX, Names, cut};
 use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use crate::templates::{Change, Miner, Template};
 
+use super::known::Known;
 use super::traits::Traits;
 
 /// Rows of some requests, not yet joined.
@@ -86,25 +87,33 @@ pub(super) struct Enricher {
     rules: Rules,
     miner: Miner,
     template_highest: u32,
+    /// How many services had been forgotten when the miner was last told.
+    services_forgotten: u64,
     /// The name of the node behind a call, put together anew for each span.
     peer_name: String,
 }
 
 impl Enricher {
-    /// Continues from templates that the store has, those that were seen last at the end; `template_highest` is the highest
-    /// id ever given.
-    pub(super) fn new(rules: Rules, templates: Vec<TemplateRow>, template_highest: u32) -> Self {
+    /// Continues from the templates that the store has.
+    pub(super) fn new(rules: Rules, known: Known) -> Self {
+        let Known { placed, others, stored, highest } = known;
         let mut miner = Miner::new(crate::templates::Options::default());
-        for template in templates {
-            let TemplateRow { id, tenant, service, text, sample, first_seen } = template;
-            miner.restore(&Template { id, tenant, service, text, sample, first_seen });
+        others.into_iter().for_each(|row| miner.restore_gone(&template(row)));
+        placed.into_iter().for_each(|row| miner.restore(&template(row)));
+        for (tenant, service, count) in stored {
+            miner.restore_stored(tenant, service, count);
         }
-        Self { rules, miner, template_highest, peer_name: String::new() }
+        Self { rules, miner, template_highest: highest, services_forgotten: 0, peer_name: String::new() }
     }
 
     /// Adds the rows of `batch` to `enriched`.
     pub(super) fn enrich(&mut self, names: &Names, tenant: &TenantId, batch: Batch, enriched: &mut Enriched) {
         let tenant = names.tenant(tenant);
+        let forgotten = names.services_forgotten();
+        if forgotten != self.services_forgotten {
+            self.services_forgotten = forgotten;
+            self.miner.forget(|_, service| names.service_info(service).is_none());
+        }
         match batch {
             Batch::Traces(groups) => {
                 groups.into_iter().for_each(|group| self.spans(names, tenant, group, enriched))
@@ -284,6 +293,11 @@ impl Enricher {
         // What is old is named as long as its newest item: that of a group that comes late may be days after the first.
         if Day::of(times.last) > Day::of(times.first) { sender(times.last) } else { found }
     }
+}
+
+fn template(row: TemplateRow) -> Template {
+    let TemplateRow { id, tenant, service, text, sample, first_seen } = row;
+    Template { id, tenant, service, text, sample, first_seen }
 }
 
 /// The time of the first item of a group, and of the newest.

@@ -8,7 +8,7 @@
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `sampling` (which
+//! [`enrich`] (rows from records), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `known` (the templates it starts from), `sampling` (which
 //! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
@@ -18,6 +18,7 @@ mod enrich;
 mod error;
 mod finish;
 mod keep;
+mod known;
 mod options;
 mod pace;
 mod poison;
@@ -36,5 +37,6 @@ pub use self::accept::{Handle, Submission};
 pub use self::apply::{Parts, start};
 pub use self::error::Error;
 pub use self::keep::Keep;
+pub use self::known::Known;
 pub use self::options::{Options, Sampling};
 pub use self::tally::Tally;

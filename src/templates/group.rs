@@ -228,7 +228,7 @@ impl Group {
             self.retired.clear();
         }
         self.remember_gone(hash, id);
-        // Lines that others take are none of its own.
+        // Lines that were others' are others' still.
         self.recent.retain(|_, other| *other != index);
         true
     }

@@ -9,11 +9,11 @@ use super::database::{Database, Event, Refusal, away};
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::rollup::{Cell, Subject};
 use crate::model::time::UnixNanos;
-use crate::pipeline::Keep;
+use crate::pipeline::{Keep, Known};
 use crate::store::error::Error;
 use crate::store::names::Names;
 use crate::store::recall::{Recalled, RecalledSpan};
-use crate::store::rows::{Commit, Committed, SpanRow, TemplateRow};
+use crate::store::rows::{Commit, Committed, SpanRow};
 
 /// A position that no commit has: the connection was lost between two of them.
 const NO_COMMIT: u64 = u64::MAX;
@@ -131,8 +131,8 @@ impl Keep for Store {
         &self.database.names
     }
 
-    async fn templates(&self) -> Result<(Vec<TemplateRow>, u32), Error> {
-        Ok((Vec::new(), 0))
+    async fn templates(&self) -> Result<Known, Error> {
+        Ok(Known::default())
     }
 
     async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, Error> {

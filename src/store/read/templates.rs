@@ -18,7 +18,7 @@ use crate::store::rows::TemplateRow;
 /// Templates that are read at a time.
 const TOGETHER: usize = 10_000;
 /// Services whose templates are counted at a time.
-const SERVICES_TOGETHER: usize = 500;
+const SERVICES_TOGETHER: usize = 100;
 /// How far back templates count as seen lately.
 const LATELY: Duration = Duration::from_secs(2 * 86_400);
 

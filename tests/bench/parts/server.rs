@@ -14,14 +14,14 @@ use otelcontext::model::batch::Batch;
 use otelcontext::model::id::{TenantNumber, TraceId};
 use otelcontext::model::tenant::{Scope, TenantId};
 use otelcontext::model::time::UnixNanos;
-use otelcontext::pipeline::{self, Handle, Keep, Parts, Submission};
+use otelcontext::pipeline::{self, Handle, Keep, Known, Parts, Submission};
 use otelcontext::rules::Rules;
 use otelcontext::store::Store;
 use otelcontext::store::error::Error;
 use otelcontext::store::names::Names;
 use otelcontext::store::options::Options;
 use otelcontext::store::recall::Recalled;
-use otelcontext::store::rows::{Commit, Committed, TemplateRow};
+use otelcontext::store::rows::{Commit, Committed};
 use otelcontext::vitals::health::Health;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -127,8 +127,8 @@ impl Keep for Kept {
         self.store.names()
     }
 
-    async fn templates(&self) -> Result<(Vec<TemplateRow>, u32), Error> {
-        Ok((Vec::new(), 0))
+    async fn templates(&self) -> Result<Known, Error> {
+        Ok(Known::default())
     }
 
     async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, Error> {
