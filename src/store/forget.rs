@@ -75,7 +75,7 @@ impl Store {
         if self.inner.orphans().is_known {
             return Ok(());
         }
-        // Names come first: what has templates in the database and no name was forgotten.
+        // A service has its name before it has templates: one that has none was forgotten.
         let counted = self.templates_of_services().await?;
         let mut orphans = self.inner.orphans();
         let services = counted.into_iter().map(|(service, _)| service);
@@ -138,7 +138,12 @@ impl Inner {
             let mut slot = self.writing().await?;
             let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
             let most = TEMPLATES_MAX - removed;
-            let gone = dictionaries::remove_templates(&mut writer.connection, service, most).await?;
+            let mut gone = 0;
+            let work = async |connection: &mut Connection| {
+                let done = dictionaries::remove_templates(connection, service, most).await;
+                done.map(|count| gone = count)
+            };
+            writer.connection.in_transaction(work).await?;
             removed += gone;
             if gone < most {
                 self.orphans().services.remove(&service);
