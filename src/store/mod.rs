@@ -104,6 +104,8 @@ struct Inner {
     not_flushed: AtomicBool,
     /// How far other journals were applied when this server began to lead.
     others: Vec<(String, i64)>,
+    /// The last, for it is dropped after what works on the database.
+    held: sqlite::file::Held,
 }
 
 impl Store {

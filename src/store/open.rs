@@ -13,6 +13,7 @@ use super::names::{Names, Oldest};
 use super::options::{Database, Options};
 use super::pool::Pool;
 use super::sql::Dialect;
+use super::sqlite::file::Held;
 use super::{Inner, Store, ahead, catalog, dictionaries, schema};
 
 impl Store {
@@ -55,6 +56,7 @@ impl Store {
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),
+            held: Held::default(),
             others,
             writer: Arc::new(Mutex::new(Slot::Ready(Box::new(writer)))),
             options,
@@ -108,8 +110,8 @@ impl Store {
         // What was applied is in the log file, or a checkpoint flushed it into the database on its way out.
         let applied = self.inner.applied.load(Ordering::Acquire);
         if let Database::Sqlite(file) = &self.inner.options.database {
-            let file = file.clone();
-            let synced = tokio::task::spawn_blocking(move || file.sync());
+            let (file, inner) = (file.clone(), Arc::clone(&self.inner));
+            let synced = tokio::task::spawn_blocking(move || file.sync(&inner.held));
             synced.await.map_err(Error::Lost)?.inspect_err(|error| {
                 if matches!(error, Error::NotFlushed) {
                     self.inner.not_flushed.store(true, Ordering::Release);

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::names::Names;
 use super::options::{Database, ONLY_JOURNAL, Options};
 use super::pool::Pool;
-use super::sqlite::file::LOCK_WAIT;
+use super::sqlite::file::{Held, LOCK_WAIT};
 use super::{Inner, Store, catalog, dictionaries, schema};
 
 /// Page cache of the connection that copies: 32 MiB for each of the two files.
@@ -108,6 +108,7 @@ impl Store {
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),
+            held: Held::default(),
             others: Vec::new(),
             writer: Arc::new(Mutex::new(Slot::Stopped)),
             options,

@@ -369,7 +369,7 @@ const fn retired_max(options: &Options) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Strategy, prop_assert_eq, proptest};
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 

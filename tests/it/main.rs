@@ -7,6 +7,7 @@ mod anomalies;
 mod answers;
 mod api;
 mod architecture;
+mod beside;
 mod causes;
 mod client;
 mod clients;

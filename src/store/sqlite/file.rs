@@ -1,6 +1,7 @@
 //! Where the database is, how much memory it may use, and how a connection to it is set up.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -55,6 +56,10 @@ pub struct File {
     /// the system reads as much as it reads ahead, megabytes on many disks, where a read of its own takes 16 KiB.
     pub mmap_bytes: u64,
 }
+
+/// The database's file, open for flushing. To be dropped after all connections.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Held(Mutex<Option<std::fs::File>>);
 
 impl File {
     /// The file at `path`, with the defaults of the product.
@@ -130,10 +135,14 @@ impl File {
 
     /// Makes everything that was committed survive a power cut: flushes the write-ahead log, the file and its
     /// directory. Waits for no commit.
-    pub(in crate::store) fn sync(&self) -> Result<(), Error> {
+    ///
+    /// The file itself is opened once, and stays open in `held`: with any descriptor that a process closes the system takes
+    /// the locks from all others of it ("How To Corrupt An SQLite Database File", 2.2). Who opens the database beside the
+    /// server would then take himself for the only one, and remove the log that it writes.
+    pub(in crate::store) fn sync(&self, held: &Held) -> Result<(), Error> {
         let open =
             |path: &Path| std::fs::File::open(path).map_err(|error| Error::Disk(sqlx::Error::Io(error)));
-        let flush = |file: std::fs::File| {
+        let flush = |file: &std::fs::File| {
             file.sync_all().map_err(|error| {
                 tracing::error!(%error, path = %self.path.display(), "the disk did not keep what was written");
                 Error::NotFlushed
@@ -142,11 +151,16 @@ impl File {
         let log = self.log();
         // Without a log everything is in the database.
         if log.exists() {
-            flush(open(&log)?)?;
+            flush(&open(&log)?)?;
         }
-        flush(open(&self.path)?)?;
+        let mut held = held.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some(file) => flush(file)?,
+            None => flush(held.insert(open(&self.path)?))?,
+        }
+        drop(held);
         match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(directory) => flush(open(directory)?),
+            Some(directory) => flush(&open(directory)?),
             None => Ok(()),
         }
     }
