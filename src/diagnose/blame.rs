@@ -12,13 +12,15 @@ use crate::model::span::SpanKind;
 
 use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
-use super::stats::{error_surprise, excess_errors, latency_shift, rate_surprise};
+use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
 use super::view::{Edge, Operation, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.
 const STEPS_MAX: usize = 48;
 /// Smaller shares of blame stay where they are.
 const SHARE_MIN: f64 = 0.004;
+/// How many times as often as before one may call and still expect room.
+const MORE_CALLS: f64 = 2.0;
 /// Parts of a split below this share of it are noise.
 const PART_MIN: f64 = 0.04;
 
@@ -231,9 +233,19 @@ impl Flow<'_, '_> {
         let is_new = |at: usize| has_fresh_version(self.view, self.view.operations[at].service);
         let is_callees = failing.len() > 1
             || told <= known
-            || self.hints.of(edge.from) == Hint::Full
+            || self.has_no_room(edge)
             || is_new(edge.to) && !is_new(edge.from);
         if is_callees { 1.0 } else { known / told }
+    }
+
+    /// Whether the callee says that it has no room for calls that are hardly more than they were.
+    fn has_no_room(&self, edge: &Edge<'_>) -> bool {
+        let evidence = self.view.evidence;
+        let window_s = evidence.window.length().as_secs_f64();
+        let baseline_s = evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64());
+        let usual = expected_calls(edge.before, window_s, baseline_s);
+        self.hints.of(edge.from) == Hint::Full
+            && (usual <= 0.0 || edge.now.count as f64 <= MORE_CALLS * usual)
     }
 
     /// Failures of a call that the called service does not know of: lost on the way, timed out, or the caller's.
@@ -299,7 +311,8 @@ impl Flow<'_, '_> {
         }
         let most = 2 * errors >= calls;
         match self.hints.of(edge.from) {
-            Hint::Unreachable | Hint::Full => true,
+            Hint::Unreachable => true,
+            Hint::Full => failing.len() > 1 || self.has_no_room(edge),
             Hint::Rejected => most && failing.len() > 1,
             Hint::Silent => {
                 most || failing.len() > 1 || self.view.operations[edge.to].node_kind == NodeKind::External

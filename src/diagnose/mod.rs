@@ -86,6 +86,11 @@ pub fn is_telling(name: &str) -> bool {
     meaning::meaning_of(name) != meaning::Meaning::Neutral
 }
 
+/// Whether a series of the metric `name` with these attributes counts failures.
+pub fn counts_failures(name: &str, attributes: &[(String, String)]) -> bool {
+    meaning::meaning_of_series(name, attributes) == meaning::Meaning::Worse(verdict::SymptomKind::Errors)
+}
+
 /// Whether a metric of this name tells how much has piled up, such as messages in a queue.
 pub fn piles_up(name: &str) -> bool {
     meaning::piles_up(name)

@@ -186,9 +186,13 @@ impl Query {
             *most = steps.max(*most);
         }
         for (series, values) in &readings.series {
+            let metric = series.definition.name.to_string();
+            let attributes = attributes_of(series);
             let mut before = spread(part(values, start, split));
-            if before.count == 0 && counts_events(nature(series)) {
-                // Many counters begin with the first event: who told others before had none of these.
+            let counts_failures =
+                || counts_events(nature(series)) && diagnose::counts_failures(&metric, &attributes);
+            if before.count == 0 && counts_failures() {
+                // Many of these counters begin with the first failure: who told of others before had none.
                 before = Spread::of(vec![0.0; heard.get(&series.resource).copied().unwrap_or_default()]);
             }
             let now = since_it_left(part(values, split, end), &before, readings.plan.step_ns);
@@ -199,8 +203,6 @@ impl Query {
             if now.count == 0 && before.count == 0 {
                 continue;
             }
-            let metric = series.definition.name.to_string();
-            let attributes = attributes_of(series);
             measured.series.push(SeriesEvidence {
                 id: series.id,
                 service: series.service,

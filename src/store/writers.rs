@@ -156,12 +156,12 @@ impl Sequence {
         after.map_or(Place::Beside, |(writer, _)| Place::Before(writer))
     }
 
-    /// Whether it was over before `other` began: nothing of it came when its next point was due, and a little later. A sender
-    /// between two of its points has not stopped.
+    /// Whether it was over before `other` began: nothing of it had come when its next point was about due. A sender between two
+    /// of its points has not stopped; one that is asked at set times comes in time whether it began anew or not.
     const fn has_stopped_before(&self, other: &Self) -> bool {
         let every_ns =
             if self.every_ns > 0 { self.every_ns } else { self.time_ns.saturating_sub(self.start_ns) };
-        let due_ns = self.time_ns.saturating_add(every_ns).saturating_add(every_ns / 8);
+        let due_ns = self.time_ns.saturating_add(every_ns - every_ns / 8);
         self.time_ns <= other.start_ns && due_ns <= other.time_ns
     }
 }

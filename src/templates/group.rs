@@ -225,7 +225,10 @@ impl Group {
         self.places.remove(&id);
         self.free.push(index);
         if self.retired.len() >= retired_max(options) {
-            self.retired.clear();
+            let oldest = self.retired.iter().min_by_key(|(hash, id)| (id.0, **hash)).map(|(hash, _)| *hash);
+            if let Some(hash) = oldest {
+                self.retired.remove(&hash);
+            }
         }
         self.remember_gone(hash, id);
         // Lines that were others' are others' still.

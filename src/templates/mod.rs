@@ -190,7 +190,8 @@ impl Miner {
             }
             tokens.read_template(VARIABLE, 1);
         }
-        let known = group.retired(tokens);
+        // What was let go of to make room may have been this very one.
+        let known = if overflowed { group.retired(tokens) } else { known };
         let id = match known {
             Some(id) => id,
             None => next_id(),

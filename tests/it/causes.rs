@@ -81,6 +81,21 @@ fn counter(name: &str, begun: u64, until: u64, each: u64) -> Value {
     json!({"name": name, "unit": "1", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": points}})
 }
 
+/// Sends counters of one service.
+async fn send_counters(server: &Server, service: &str, metrics: Vec<Value>) {
+    let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]});
+    let sent = json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]});
+    let answer = reqwest::Client::new()
+        .post(format!("http://{}/v1/metrics", server.otlp_http))
+        .header("content-type", "application/json")
+        .header("x-tenant-id", "shop")
+        .body(sent.to_string())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
 #[tokio::test]
 async fn failures_that_a_counter_tells_from_the_first_one_on_are_seen() {
     let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
@@ -91,18 +106,7 @@ async fn failures_that_a_counter_tells_from_the_first_one_on_are_seen() {
         if service == "payments" {
             metrics.push(counter("app_errors_total", failing, now, 30));
         }
-        let resource = json!({"attributes": [{"key": "service.name", "value": {"stringValue": service}}]});
-        let sent =
-            json!({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]});
-        let answer = reqwest::Client::new()
-            .post(format!("http://{}/v1/metrics", server.otlp_http))
-            .header("content-type", "application/json")
-            .header("x-tenant-id", "shop")
-            .body(sent.to_string())
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 200);
+        send_counters(&server, service, metrics).await;
     }
     server.settled().await;
     let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "5m"})).await;
@@ -110,4 +114,21 @@ async fn failures_that_a_counter_tells_from_the_first_one_on_are_seen() {
     let first = &rows(&cause, "causes")[0];
     assert_eq!(first["service"], "payments", "{cause}");
     assert!(first["cause"].as_str().unwrap().contains("app_errors_total"), "{cause}");
+}
+
+#[tokio::test]
+async fn what_only_begins_to_be_counted_is_no_cause() {
+    let server = Server::start(&[("MCP_CACHE_TTL_MS", "0")]).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for service in ["web", "orders"] {
+        let mut metrics = vec![counter("app_requests_total", now - TOLD, now, 100)];
+        if service == "orders" {
+            // Another container on the node that sends for all of them.
+            metrics.push(counter("container_cpu_usage_seconds_total", now - REFUSING, now, 8));
+        }
+        send_counters(&server, service, metrics).await;
+    }
+    server.settled().await;
+    let cause = ask(&server, "shop", "root_cause_analysis", json!({"since": "5m"})).await;
+    assert_eq!(cause["verdict"], "insufficient_evidence", "{cause}");
 }

@@ -146,9 +146,9 @@ fn one_sender_keeps_one_series() {
         let store = home.open().await;
         // Restarts, a start that wanders by a second, points that come late, the end of a sequence, no start at all.
         let mut points =
-            vec![since(10, &[(100, 7), (110, 9)]), since(115, &[(125, 1)]), since(116, &[(130, 2)])];
+            vec![since(10, &[(100, 7), (110, 9)]), since(115, &[(120, 1)]), since(116, &[(130, 2)])];
         points.push(since(115, &[(140, 4)]));
-        points.push(since(115, &[(127, 2)]));
+        points.push(since(115, &[(125, 2)]));
         points.push(since(0, &[(150, 3)]));
         let mut end = since(100, &[(151, 0)]);
         end[0].point.value = PointValue::Gap;
