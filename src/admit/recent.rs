@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a tenant that sent or asked counts as doing so.
+pub(super) const ACTIVE: Duration = Duration::from_secs(60);
+
 /// The two that sent last, and when.
 ///
 /// Two suffice: of any two, one is another than whoever asks.

@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::model::tenant::TenantId;
 
-use super::recent::Recent;
-
-/// How long somebody who sent counts as sending.
-const ACTIVE: Duration = Duration::from_secs(60);
+use super::recent::{ACTIVE, Recent};
 
 /// The tenants with requests, and the two that came last.
 #[derive(Debug, Default)]

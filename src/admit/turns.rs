@@ -8,10 +8,7 @@ use tokio::sync::Notify;
 
 use crate::model::tenant::TenantId;
 
-use super::recent::Recent;
-
-/// How long somebody who asked counts as asking.
-const ACTIVE: Duration = Duration::from_secs(60);
+use super::recent::{ACTIVE, Recent};
 
 /// So many questions at once, of which one tenant has half at most while others ask; cheap to clone.
 #[derive(Debug, Clone)]

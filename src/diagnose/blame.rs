@@ -221,7 +221,8 @@ impl Flow<'_, '_> {
             return 1.0;
         }
         let callee = &self.view.operations[edge.to];
-        let callers = self.view.edges.iter().filter(|other| other.to == edge.to && other.way == Way::Remote);
+        let callers = callee.callers.iter().map(|other| &self.view.edges[*other]);
+        let callers = callers.filter(|other| other.way == Way::Remote);
         let (mut told, mut failing) = (0.0, std::collections::BTreeSet::new());
         for other in callers {
             told += excess_errors(other.now, other.before);
@@ -240,10 +241,7 @@ impl Flow<'_, '_> {
 
     /// Whether the callee says that it has no room for calls that are hardly more than they were.
     fn has_no_room(&self, edge: &Edge<'_>) -> bool {
-        let evidence = self.view.evidence;
-        let window_s = evidence.window.length().as_secs_f64();
-        let baseline_s = evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64());
-        let usual = expected_calls(edge.before, window_s, baseline_s);
+        let usual = expected_calls(edge.before, self.view.window_s, self.view.baseline_s);
         self.hints.of(edge.from) == Hint::Full
             && (usual <= 0.0 || edge.now.count as f64 <= MORE_CALLS * usual)
     }

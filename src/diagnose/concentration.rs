@@ -75,9 +75,8 @@ pub(super) fn rolled_out(
 /// Whether a version of the service began beside or after others that were there before.
 pub(super) fn has_fresh_version(view: &View<'_>, service: ServiceId) -> bool {
     let Some(baseline) = view.evidence.baseline else { return false };
-    let instances: Vec<&InstanceEvidence> = view.evidence.instances.iter().collect();
-    let told: Vec<&InstanceEvidence> =
-        instances.into_iter().filter(|it| it.service == service && !it.version.is_empty()).collect();
+    let own = view.evidence.instances.iter().filter(|it| it.service == service);
+    let told: Vec<&InstanceEvidence> = own.filter(|it| !it.version.is_empty()).collect();
     let began = told.iter().filter(|it| it.now.count >= COUNT_MIN).map(|it| it.version.as_str());
     let mut began = began.filter(|version| is_fresh(&told, version, baseline.from));
     began.any(|version| told.iter().any(|it| it.version != version && it.before.count > 0))

@@ -122,13 +122,8 @@ impl Query {
             let is_calls = name == CALLS;
             let list = if is_calls { &mut measures.calls } else { &mut measures.series };
             let limit = SERIES_MAX.saturating_sub(list.len());
-            let mut ask = SeriesAsk { name: Some(name), limit, ..SeriesAsk::default() };
-            let mut found = self.store.series(tenant, &ask).await?;
-            if found.len() == limit {
-                // Those that have ended make room.
-                ask.within = Some(within);
-                found = self.store.series(tenant, &ask).await?;
-            }
+            let ask = SeriesAsk { name: Some(name), limit, ..SeriesAsk::default() };
+            let found = self.series_or_heard(tenant, &ask, within).await?;
             measures.more |= found.len() == limit;
             list.extend(found);
         }

@@ -2,7 +2,8 @@
 //!
 //! Once memory forgot them, nothing is told under their ids; their rows go with the same call, or with the next commit that
 //! succeeds. The log templates of a service go afterwards, some at a time: there may be more than the writer should be held
-//! for. Should the server stop before all of them went, the next start finds those that are left. Spans, log records and points are not looked at: each entry has the last day of what named it.
+//! for. Should the server stop before all of them went, the next start finds those that are left. Spans, log records and points
+//! are not looked at: each entry has the last day of what named it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};

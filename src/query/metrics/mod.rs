@@ -174,21 +174,17 @@ impl Query {
     ) -> Result<Option<Vec<StoredSeries>>, Error> {
         let service = question.filters.iter().find(|filter| filter.key == Key::Service && filter.equal);
         let services = service.map(|filter| self.names().find_services(tenant, &filter.value));
-        let mut ask = SeriesAsk {
+        let ask = SeriesAsk {
             name: Some(question.name.clone()),
             services: services.iter().flatten().map(|service| service.id).collect(),
             limit: SERIES_MAX,
             ..SeriesAsk::default()
         };
-        let mut series = self.store.series(tenant, &ask).await?;
-        if series.len() == SERIES_MAX {
-            // Those that have ended, of instances that are gone for example, make room.
-            ask.within = Some(Window::new(plan.known_from, question.window.to));
-            series = self.store.series(tenant, &ask).await?;
-        }
+        let heard = Window::new(plan.known_from, question.window.to);
+        let mut series = self.series_or_heard(tenant, &ask, heard).await?;
         if series.is_empty() {
             // Others may send a metric that this service does not.
-            let of_all = SeriesAsk { services: Vec::new(), within: None, limit: 1, ..ask };
+            let of_all = SeriesAsk { services: Vec::new(), limit: 1, ..ask };
             let series = self.store.series(tenant, &of_all).await?;
             return Ok((!series.is_empty()).then(Vec::new));
         }
@@ -197,6 +193,22 @@ impl Query {
         }
         series.retain(|series| labels::meets(self.names(), series, &question.filters));
         Ok(Some(series))
+    }
+
+    /// The series that `ask` describes; where they are as many as it takes, those of them that have points in `heard`: what has
+    /// ended, of instances that are gone for example, makes room.
+    pub(in crate::query) async fn series_or_heard(
+        &self,
+        tenant: TenantNumber,
+        ask: &SeriesAsk,
+        heard: Window,
+    ) -> Result<Vec<StoredSeries>, Error> {
+        let series = self.store.series(tenant, ask).await?;
+        if series.len() < ask.limit {
+            return Ok(series);
+        }
+        let ask = SeriesAsk { within: Some(heard), ..ask.clone() };
+        Ok(self.store.series(tenant, &ask).await?)
     }
 
     /// The series by kind and by group.

@@ -269,28 +269,28 @@ fn templates_go_after_their_service_some_at_a_time() {
     });
 }
 
+/// Commits a point of each of these metrics on a day, and answers how many had no room for a series.
+async fn measure(store: &Store, lsn: u64, names: &[&str], day: i64) -> u64 {
+    let points = names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect();
+    store.commit(Commit { lsn, points, ..Commit::default() }).await.unwrap().overflowed_points
+}
+
 #[test]
 fn series_go_with_their_points_and_make_room() {
     on_both(async |home: Home| {
         let options = Options { series_per_tenant_max: 2, ..home.options() };
         let store = open(&options).await;
-        let commit = async |store: &Store, lsn, names: &[&str], day: i64| {
-            let points =
-                names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect();
-            let committed = store.commit(Commit { lsn, points, ..Commit::default() }).await;
-            committed.unwrap().overflowed_points
-        };
-        assert_eq!(commit(&store, 1, &["a", "b"], 0).await, 0);
-        assert_eq!(commit(&store, 2, &["b", "c"], 10).await, 1);
+        assert_eq!(measure(&store, 1, &["a", "b"], 0).await, 0);
+        assert_eq!(measure(&store, 2, &["b", "c"], 10).await, 1);
         give_up(&store, 10).await;
         assert_eq!(forgotten(&store).await, (0, 1));
         assert_eq!(table(&store, "SELECT name FROM series").await, [OVERFLOW, "b"]);
-        assert_eq!(commit(&store, 3, &["b", "c"], 10).await, 0);
-        assert_eq!(commit(&store, 4, &["a"], 10).await, 1, "another one has its room");
+        assert_eq!(measure(&store, 3, &["b", "c"], 10).await, 0);
+        assert_eq!(measure(&store, 4, &["a"], 10).await, 1, "another one has its room");
         assert_eq!(count(&store, "SELECT max(id) FROM series").await, 4);
         store.stop().await;
         let store = open(&options).await;
-        assert_eq!(commit(&store, 5, &["a", "c"], 10).await, 1);
+        assert_eq!(measure(&store, 5, &["a", "c"], 10).await, 1);
         let stored = table(&store, "SELECT concat_ws(' ', id, name) FROM series").await;
         assert_eq!(stored, ["2 b", &format!("3 {OVERFLOW}"), "4 c"]);
     });
@@ -301,29 +301,23 @@ fn series_whose_hours_are_kept_rest() {
     on_both(async |home: Home| {
         let options = Options { series_per_tenant_max: 2, ..home.options() };
         let store = open(&options).await;
-        let commit = async |store: &Store, lsn, names: &[&str], day: i64| {
-            let points =
-                names.iter().map(|name| point(&gauge(name), day * DAY, PointValue::Int(1))).collect();
-            let committed = store.commit(Commit { lsn, points, ..Commit::default() }).await;
-            committed.unwrap().overflowed_points
-        };
-        assert_eq!(commit(&store, 1, &["a", "b"], 0).await, 0);
+        assert_eq!(measure(&store, 1, &["a", "b"], 0).await, 0);
         let rollup = SeriesHour { series: SeriesId(1), points: 1, rollup: b"one".to_vec() };
         store.put_series_hours(at(0).seconds(), &[rollup]).await.unwrap();
-        assert_eq!(commit(&store, 2, &["c"], 10).await, 1);
+        assert_eq!(measure(&store, 2, &["c"], 10).await, 1);
         give_up(&store, 10).await;
         assert_eq!(forgotten(&store).await, (0, 0));
         // They take no room, and one that comes again is as it was.
-        assert_eq!(commit(&store, 3, &["c"], 10).await, 0);
-        assert_eq!(commit(&store, 4, &["a"], 10).await, 0);
-        assert_eq!(commit(&store, 5, &["d"], 10).await, 1);
-        assert_eq!(commit(&store, 6, &["b", "c"], 20).await, 0);
-        assert_eq!(commit(&store, 7, &["e"], 30).await, 1);
+        assert_eq!(measure(&store, 3, &["c"], 10).await, 0);
+        assert_eq!(measure(&store, 4, &["a"], 10).await, 0);
+        assert_eq!(measure(&store, 5, &["d"], 10).await, 1);
+        assert_eq!(measure(&store, 6, &["b", "c"], 20).await, 0);
+        assert_eq!(measure(&store, 7, &["e"], 30).await, 1);
         give_up(&store, 30).await;
         // Of those that rest as many are kept as may take room: not the one of which nothing was heard for longest.
         assert_eq!(forgotten(&store).await, (0, 1));
         assert_eq!(table(&store, "SELECT name FROM series").await, [OVERFLOW, "b", "c"]);
-        assert_eq!(commit(&store, 8, &["e"], 30).await, 0);
+        assert_eq!(measure(&store, 8, &["e"], 30).await, 0);
     });
 }
 
