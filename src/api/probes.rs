@@ -57,12 +57,16 @@ async fn ready(State(parts): State<Parts>) -> Response {
 
 async fn metrics_text(State(parts): State<Parts>, headers: HeaderMap) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (kind, text) = if accepts.contains("application/openmetrics-text") {
-        (OPENMETRICS_TYPE, parts.metrics.openmetrics())
-    } else {
-        (PROMETHEUS_TYPE, parts.metrics.prometheus())
+    let is_open = accepts.contains("application/openmetrics-text");
+    // Files are looked at.
+    let work = move || match is_open {
+        true => (OPENMETRICS_TYPE, parts.metrics.openmetrics()),
+        false => (PROMETHEUS_TYPE, parts.metrics.prometheus()),
     };
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
+    match tokio::task::spawn_blocking(work).await {
+        Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(_printed_by_the_panic_hook) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 fn json(status: StatusCode, body: String) -> Response {

@@ -392,8 +392,12 @@ fn buried_metrics(metrics: &Metrics, pipeline: &pipeline::Handle) {
 /// Shows the letters themselves.
 pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
     type Read = fn(Stats) -> u64;
-    let shown: [(&str, &str, Kind, Read); 5] = [
-        ("dlq_size", "Dead letters that are kept.", Kind::Gauge, |stats| stats.letters),
+    // Of what was seen when the first one was read.
+    let looked = letters.clone();
+    metrics.export_one("dlq_size", "Dead letters that are kept.", Kind::Gauge, move || {
+        looked.stats().letters as f64
+    });
+    let shown: [(&str, &str, Kind, Read); 4] = [
         ("dlq_disk_bytes", "Bytes of dead letters.", Kind::Gauge, |stats| stats.bytes),
         ("dlq_enqueued", "Dead letters that were written.", Kind::Counter, |stats| stats.written),
         ("dlq_evicted", "Dead letters given up for room.", Kind::Counter, |stats| stats.evicted),
@@ -403,6 +407,6 @@ pub(super) fn letter_metrics(metrics: &Metrics, letters: &Letters) {
     ];
     for (name, help, kind, read) in shown {
         let letters = letters.clone();
-        metrics.export_one(name, help, kind, move || read(letters.stats()) as f64);
+        metrics.export_one(name, help, kind, move || read(letters.seen()) as f64);
     }
 }

@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 pub use self::running::Running;
 
 use self::routes::Behind;
+use self::standby::Meanwhile;
 use self::storage::store_options;
 use self::tasks::Tasks;
 use crate::admit::Budget;
@@ -124,8 +125,9 @@ impl Bound {
         let encryption = encryption::open(&config, &clock)?;
         let mut upkeep = follow_files(&clock, &authenticator, &encryption, &stop_upkeep);
         let doors = [grpc, otlp_http, http];
-        let (state, replay) =
-            State::open(&config, &clock, (&doors, &health, &metrics), (&authenticator, &encryption)).await?;
+        let meanwhile = Meanwhile::start((&config, &encryption), &doors, (&health, &metrics))?;
+        let waiting = || announce(&config, addresses, authenticator.requires_key());
+        let (state, replay) = State::open(&config, &clock, &health, waiting).await?;
         let (limits, rules) = (limits(&config), Rules::new(rules_options(&config)));
         let parts = pipeline::Parts {
             journal: state.journal.clone(),
@@ -164,6 +166,7 @@ impl Bound {
             &exports::Exported::of(&config, (&state, &behind), &receive, &authenticator),
         );
         let routers = behind.routers(&config, &receive, (&authenticator, &metrics)).map(|(router, _)| router);
+        meanwhile.end().await;
         let servers = serve((&config, &encryption), doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;
@@ -213,8 +216,8 @@ impl State {
     async fn open(
         config: &Config,
         clock: &Clock,
-        (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
-        (authenticator, encryption): (&Authenticator, &Option<Encryption>),
+        health: &Health,
+        waiting: impl Fn() -> Result<()>,
     ) -> Result<(Self, Replay)> {
         transfer::unfinished::check(&config.data_dir)?;
         let options = store_options(config)?;
@@ -231,11 +234,7 @@ impl State {
                 (store, journal)
             }
             Database::Postgres(_) => {
-                let [grpc, otlp_http, http] = doors.each_ref().map(Listener::address);
-                let addresses = Addresses { grpc, otlp_http, http };
-                let waiting = || announce(config, addresses, authenticator.requires_key());
-                let store =
-                    standby::open((config, encryption), options, (doors, health, metrics), waiting).await?;
+                let store = standby::open(options, health, waiting).await?;
                 let applied = store.applied();
                 (store, open_journal(config, applied).await?)
             }

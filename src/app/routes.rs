@@ -114,7 +114,7 @@ impl Behind {
 /// The OTLP routes, where no key is required not for pages of strangers.
 fn fenced(router: Router, names: &Option<auth::Names>) -> Router {
     match names {
-        Some(names) => router.layer(middleware::from_fn_with_state(names.clone(), auth::of_no_stranger)),
+        Some(names) => router.layer(middleware::from_fn_with_state(names.clone(), receive::of_no_stranger)),
         None => router,
     }
 }

@@ -1,4 +1,5 @@
-//! Waiting for the database: until it is there, and until no other server leads on it.
+//! Before the server works: while it reads what it has, and while it waits for its database, or for the server that leads
+//! on it.
 //!
 //! Meanwhile the ports answer: `/live` that the process lives, `/ready` why it is not ready, and everything else that
 //! the caller should come again, which exporters and agents do.
@@ -6,9 +7,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::http::{StatusCode, header};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use super::net_options;
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::fault::{Kind, chain};
 use crate::net::tls::Encryption;
 use crate::net::{self, Listener};
+use crate::receive;
 use crate::store::Store;
 use crate::store::error::Error;
 use crate::store::options::{Database, Options};
@@ -25,17 +26,61 @@ use crate::vitals::metrics::Metrics;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long clients wait for a start that is quick, instead of being told to come again.
+const QUICK_START: Duration = Duration::from_secs(1);
 
-/// Opens the store. On a server it waits for as long as the server is away or another one leads, and answers on `doors`
-/// meanwhile. `waiting` is called when it begins to wait.
+/// The ports of a server that does not work yet. Dropping it ends the answers.
+pub(super) struct Meanwhile {
+    stop: DropGuard,
+    answering: JoinHandle<()>,
+}
+
+impl Meanwhile {
+    /// Answers on `doors`, unless the start is quick.
+    ///
+    /// # Errors
+    /// When the system has no file handle left.
+    pub(super) fn start(
+        (config, encryption): (&Config, &Option<Encryption>),
+        doors: &[Listener; 3],
+        (health, metrics): (&Health, &Metrics),
+    ) -> Result<Self> {
+        let doors: Vec<Listener> = doors.iter().map(Listener::share).collect::<std::io::Result<_>>()?;
+        let (options, encryption) = (net_options(config), encryption.clone());
+        let router = api::probes(health.clone(), metrics.clone()).fallback(receive::come_again);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let answering = tokio::spawn(async move {
+            if stopped.run_until_cancelled(tokio::time::sleep(QUICK_START)).await.is_none() {
+                return;
+            }
+            let serve = |door| {
+                net::serve(door, router.clone(), (options.clone(), encryption.clone()), stopped.clone())
+            };
+            let servers: Vec<JoinHandle<()>> = doors.into_iter().map(serve).collect();
+            for server in servers {
+                // Each ends by itself within half the time that a stop may take.
+                let _ = server.await;
+            }
+        });
+        Ok(Self { stop: stop.drop_guard(), answering })
+    }
+
+    /// Ends the answers; connections that come from now on wait for whoever serves the ports next.
+    pub(super) async fn end(self) {
+        drop(self.stop);
+        let _ = self.answering.await;
+    }
+}
+
+/// Opens the store. On a server it waits for as long as the server is away or another one leads. `waiting` is called when
+/// it begins to wait.
 pub(super) async fn open(
-    (config, encryption): (&Config, &Option<Encryption>),
     options: Options,
-    (doors, health, metrics): (&[Listener; 3], &Health, &Metrics),
+    health: &Health,
     waiting: impl Fn() -> Result<()>,
 ) -> Result<Store> {
-    let stop = CancellationToken::new();
-    let mut answering: Vec<JoinHandle<()>> = Vec::new();
+    let mut has_waited = false;
     let store = loop {
         let error = match Store::open(options.clone()).await {
             Ok(store) => break store,
@@ -46,34 +91,19 @@ pub(super) async fn open(
             return Err(error).context("opening the database");
         }
         let reason = chain(&error);
-        if answering.is_empty() {
+        if !has_waited {
             info!(reason, "waiting for the database");
-            for door in doors {
-                let router = api::probes(health.clone(), metrics.clone()).fallback(come_again);
-                let served = (net_options(config), encryption.clone());
-                let door = door.share().context("answering while waiting for the database")?;
-                answering.push(net::serve(door, router, served, stop.clone()));
-            }
             waiting()?;
+            has_waited = true;
         } else if !matches!(error, Error::Led) {
             warn!(reason, "the database cannot be opened; it is tried again");
         }
         health.set("store", false, reason);
         tokio::time::sleep(PAUSE).await;
     };
-    if !answering.is_empty() {
-        stop.cancel();
-        for server in answering {
-            // Each ends by itself within half the time that a stop may take.
-            let _ = server.await;
-        }
+    if has_waited {
         info!("this server leads from now on");
     }
     health.set("store", true, "");
     Ok(store)
-}
-
-async fn come_again() -> (StatusCode, [(header::HeaderName, &'static str); 1], &'static str) {
-    let text = "this server waits for its database, or for the server that leads on it; come again\n";
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], text)
 }

@@ -47,7 +47,7 @@ pub use external::External;
 pub use file::{Error as FileError, Reload, read as read_keys};
 pub use keys::{Key, Keys, Unreadable};
 pub use layer::{Gate, layer};
-pub use names::{Names, of_no_stranger, under_own_name};
+pub use names::{Names, under_own_name};
 pub use policy::{Policies, Policy};
 pub use rights::{Right, Rights};
 pub use tally::Sample;
@@ -274,7 +274,7 @@ impl Authenticator {
     fn question(&self, principal: &Principal, peer: Option<IpAddr>) -> Result<(), Duration> {
         let Some(questions) = &self.shared.questions else { return Ok(()) };
         // An address tells callers apart only where nothing better does.
-        let peer = peer.filter(|_| principal.holder == Holder::Everyone);
+        let peer = peer.filter(|_| principal.holder == Holder::Everyone).map(net_of);
         questions.take((principal.holder.clone(), peer)).inspect_err(|_| self.shared.tally.too_often())
     }
 

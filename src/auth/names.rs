@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// The same about the page that asks alone.
-    fn objection_to_page(&self, headers: &HeaderMap) -> Option<&'static str> {
+    pub fn objection_to_page(&self, headers: &HeaderMap) -> Option<&'static str> {
         let mut origins = headers.get_all(ORIGIN).iter();
         let is_welcome = origins.all(|origin| origin.to_str().is_ok_and(|origin| self.welcomes(origin)));
         (!is_welcome).then_some("pages of this origin may not ask; MCP_ALLOWED_ORIGINS lists those that may")
@@ -100,15 +100,6 @@ fn is_address(name: &str) -> bool {
 /// For `axum::middleware::from_fn_with_state(names, auth::under_own_name)`.
 pub async fn under_own_name(State(names): State<Names>, request: Request, next: Next) -> Response {
     match names.objection(request.uri(), request.headers()) {
-        None => next.run(request).await,
-        Some(message) => forbidden(message),
-    }
-}
-
-/// Lets a request through that no page of a stranger makes, under whatever name, or answers 403 as JSON: for telemetry, whose
-/// senders know the server by many names and are no pages.
-pub async fn of_no_stranger(State(names): State<Names>, request: Request, next: Next) -> Response {
-    match names.objection_to_page(request.headers()) {
         None => next.run(request).await,
         Some(message) => forbidden(message),
     }

@@ -138,6 +138,11 @@ impl Letters {
     pub fn stats(&self) -> Stats {
         // Where it cannot be read, what was seen last.
         let _ = self.look();
+        self.seen()
+    }
+
+    /// What there was at the last look.
+    pub fn seen(&self) -> Stats {
         let state = self.lock();
         Stats { letters: state.files.len() as u64, bytes: state.files.values().sum(), ..state.stats }
     }

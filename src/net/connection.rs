@@ -28,7 +28,7 @@ use super::Body;
 use super::BoxError;
 use super::Options;
 use super::stream::Watched;
-use super::watch::{Overdue, Watch};
+use super::watch::{Crowd, Overdue, Watch};
 
 /// Least size of hyper's buffer for the head of a request.
 const HEADER_BYTES_MIN: u32 = 8 << 10;
@@ -38,6 +38,8 @@ pub(super) struct Settings {
     options: Options,
     builder: Builder<TokioExecutor>,
     stop: CancellationToken,
+    /// Whether there is room for more of them.
+    pub(super) crowd: Arc<Crowd>,
 }
 
 impl Settings {
@@ -57,7 +59,7 @@ impl Settings {
             .max_concurrent_streams(options.streams_max)
             .keep_alive_interval(options.ping_interval)
             .keep_alive_timeout(options.ping_timeout);
-        Self { options, builder, stop }
+        Self { options, builder, stop, crowd: Arc::default() }
     }
 }
 
@@ -70,7 +72,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let watch = Arc::new(Watch::new(&settings.options));
+    let watch = Arc::new(Watch::new(&settings.options, Arc::clone(&settings.crowd)));
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
     let entry = Entry { service, peer, watch: Arc::clone(&watch) };
     let mut connection = pin!(settings.builder.serve_connection(io, TowerToHyperService::new(entry)));

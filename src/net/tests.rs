@@ -226,6 +226,24 @@ async fn c7_at_the_cap_the_next_client_waits_and_then_gets_in() {
 }
 
 #[tokio::test]
+async fn c7_at_the_cap_who_asks_nothing_makes_room() {
+    let options =
+        Options { connections_max: 1, header_timeout: SOON, idle_timeout: LATE * 100, ..Options::default() };
+    let server = start(hello, options).await;
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    // One that has asked, and one that never does.
+    for begin in [&request[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut first = connect(&server).await;
+        first.write_all(begin).await.unwrap();
+        let mut byte = [0];
+        first.read_exact(&mut byte).await.unwrap();
+        let mut second = connect(&server).await;
+        second.write_all(request).await.unwrap();
+        answer(&mut second, "127.0.0.1").await;
+    }
+}
+
+#[tokio::test]
 async fn h9_accept_errors_never_end_the_loop() {
     let calls = AtomicUsize::new(0);
     let accepted = persistently(|| async {

@@ -5,7 +5,8 @@
 //! connections of well-behaved clients that export once a minute, and its protocol detection has none.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -30,9 +31,26 @@ pub(super) enum Overdue {
     Write,
 }
 
+/// Whether all places for connections are taken; then who asks nothing for the header timeout makes room.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    is_full: AtomicBool,
+    changed: Notify,
+}
+
+impl Crowd {
+    /// All places are taken, or no longer.
+    pub(super) fn set_full(&self, is_full: bool) {
+        if self.is_full.swap(is_full, Ordering::Relaxed) != is_full {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
 /// The clock of one connection.
 #[derive(Debug)]
 pub(super) struct Watch {
+    crowd: Arc<Crowd>,
     header_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
@@ -71,7 +89,7 @@ enum Phase {
 
 impl Watch {
     /// A watch over a connection accepted now.
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, crowd: Arc<Crowd>) -> Self {
         let state = State {
             phase: Phase::Preface(0),
             since: Instant::now(),
@@ -82,6 +100,7 @@ impl Watch {
             next: 0,
         };
         Self {
+            crowd,
             header_timeout: options.header_timeout,
             idle_timeout: options.idle_timeout,
             write_timeout: options.write_timeout,
@@ -192,6 +211,9 @@ impl Watch {
     /// Waits until the connection is over, and tells why. May be dropped and asked again.
     pub(super) async fn overdue(&self) -> Overdue {
         loop {
+            // Before the look, so that no change in between goes unheard.
+            let mut crowded = std::pin::pin!(self.crowd.changed.notified());
+            crowded.as_mut().enable();
             match self.deadline() {
                 None => self.changed.notified().await,
                 Some((deadline, why)) => tokio::select! {
@@ -201,6 +223,7 @@ impl Watch {
                         }
                     }
                     () = self.changed.notified() => {}
+                    () = crowded => {}
                 },
             }
         }
@@ -212,7 +235,11 @@ impl Watch {
             Phase::Preface(_) | Phase::Head | Phase::Leaving => {
                 (state.since + self.header_timeout, Overdue::Head)
             }
-            Phase::Idle | Phase::Multiplexed => (state.since + self.idle_timeout, Overdue::Idle),
+            Phase::Idle | Phase::Multiplexed => {
+                let is_crowded = self.crowd.is_full.load(Ordering::Relaxed);
+                let patience = if is_crowded { self.header_timeout } else { self.idle_timeout };
+                (state.since + patience.min(self.idle_timeout), Overdue::Idle)
+            }
         });
         let writing = state.write_blocked_since.map(|since| (since + self.write_timeout, Overdue::Write));
         let taking = state.untaken.values().min().map(|until| (*until, Overdue::Write));

@@ -86,6 +86,12 @@ pub enum Error {
     /// The server is starting or stopping.
     #[error("the server is starting or stopping")]
     Closed,
+    /// The server does not work yet.
+    #[error("the server is starting, or waits for its database or for the server that leads on it")]
+    Waiting,
+    /// A page of a stranger asks.
+    #[error("{0}")]
+    Stranger(&'static str),
     /// The pipeline refused.
     #[error("{}", words(*kind))]
     NotAccepted {
@@ -120,7 +126,8 @@ impl Error {
             | Self::BrokenOff => Kind::Invalid,
             Self::WindowTooLarge { .. } => Kind::TooLarge,
             Self::Stalled { .. } => Kind::TimedOut,
-            Self::Closed | Self::Failed => Kind::Unavailable,
+            Self::Closed | Self::Waiting | Self::Failed => Kind::Unavailable,
+            Self::Stranger(_) => Kind::Denied,
             Self::NotAccepted { kind } => *kind,
             Self::Panicked => Kind::Internal,
         }

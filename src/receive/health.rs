@@ -12,7 +12,7 @@ use crate::model::batch::Signal;
 
 use super::Error;
 use super::grpc;
-use super::inflate::Compression;
+use super::inflate::Inflate;
 use super::intake::Intake;
 
 /// The path of the method.
@@ -36,8 +36,11 @@ pub(super) async fn check(intake: Arc<Intake>, request: Request) -> Response {
 }
 
 async fn answer(intake: &Intake, request: Request) -> Result<HealthCheckResponse, Error> {
+    let named = grpc::named_compression(request.headers())?;
     let reader = intake.reader_even_closed(request.into_body(), REQUEST_BYTES_MAX + grpc::PREFIX_BYTES)?;
-    let (_, body, _permit) = grpc::message(reader, Compression::Identity, REQUEST_BYTES_MAX).await?;
+    let (compression, body, permit) = grpc::message(reader, named, REQUEST_BYTES_MAX).await?;
+    let plain_permit = permit.another(REQUEST_BYTES_MAX);
+    let (body, _permit) = Inflate::new(compression, body, permit, plain_permit)?.finish()?;
     let malformed = |_malformed| Error::Framing { what: "it is not a HealthCheckRequest" };
     let HealthCheckRequest { service } = HealthCheckRequest::decode(body).map_err(malformed)?;
     if !service.is_empty() && !Signal::ALL.into_iter().any(|signal| is_service(signal, &service)) {

@@ -110,6 +110,7 @@ pub(super) fn compression_of(headers: &HeaderMap) -> Result<Compression, Error> 
     }
 }
 
-fn refusal(headers: &HeaderMap, error: &Error) -> Response {
+/// What a refused request is answered, in its own encoding.
+pub(super) fn refusal(headers: &HeaderMap, error: &Error) -> Response {
     respond::failure(respond::encoding_of(headers).unwrap_or(Encoding::Json), error)
 }

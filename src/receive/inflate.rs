@@ -66,6 +66,7 @@ impl Compression {
 /// One body on its way to plain bytes.
 pub(super) struct Inflate {
     source: Source,
+    packed_bytes: usize,
     /// The whole body as it came, until it was measured.
     unmeasured: Option<(Compression, Bytes)>,
     /// Plain bytes at which it is measured.
@@ -98,6 +99,7 @@ impl Inflate {
             Compression::Identity => {
                 return Ok(Self {
                     source: Source::Identity(packed),
+                    packed_bytes,
                     unmeasured: None,
                     credible: 0,
                     plain: Vec::new(),
@@ -128,7 +130,12 @@ impl Inflate {
         let plain = Vec::with_capacity(room);
         // Where the limit comes first there is nothing to be saved.
         let unmeasured = (credible < bytes_max).then_some((compression, packed));
-        Ok(Self { source, unmeasured, credible, plain, permit: plain_permit })
+        Ok(Self { source, packed_bytes, unmeasured, credible, plain, permit: plain_permit })
+    }
+
+    /// Bytes of the body as it came.
+    pub(super) const fn packed_bytes(&self) -> usize {
+        self.packed_bytes
     }
 
     /// Makes plain bytes until there are more than `bytes` or all are there; tells whether all are there and no

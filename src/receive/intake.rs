@@ -4,21 +4,22 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use tracing::error;
 
 use crate::admit::Budget;
 use crate::admit::Permit;
+use crate::admit::Turns;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::decode;
 use crate::decode::Decoded;
 use crate::decode::Encoding;
 use crate::decode::Limits;
-use crate::fault::{self, chain};
+use crate::fault::{self, Kind, chain};
 use crate::model::batch::Signal;
 use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
@@ -35,6 +36,9 @@ use super::tally::{LeftOut, Tally};
 
 /// Plain bytes up to which a body is decoded where it was received; a larger one would hold up other requests.
 const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// How long a large body waits for its turn to be decoded: as long as exporters wait for an answer by default.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// A request whose body has arrived.
 pub(super) struct Export {
@@ -69,7 +73,7 @@ pub(super) struct Intake {
     budget: Budget,
     pipeline: Box<dyn Accept>,
     clock: Clock,
-    decoders: Arc<Semaphore>,
+    decoders: Turns,
     is_serving: AtomicBool,
     tally: Tally,
 }
@@ -85,7 +89,7 @@ impl Intake {
     ) -> Self {
         Self {
             limits: Arc::new(options.limits.clone()),
-            decoders: Arc::new(Semaphore::new(options.decoders_max.clamp(1, Semaphore::MAX_PERMITS))),
+            decoders: Turns::new(options.decoders_max.max(1)),
             is_serving: AtomicBool::new(true),
             tally: Tally::default(),
             options,
@@ -154,7 +158,7 @@ impl Intake {
         let received = self.clock.now();
         let (limits, rules) = (Arc::clone(&self.limits), self.options.rules.clone());
         let work = Work { signal, encoding, inflate, received, limits, rules };
-        let Unpacked { decoded, turned_away, body, mut permit } = self.unpack(work).await?;
+        let Unpacked { decoded, turned_away, body, mut permit } = self.unpack(scope.tenant(), work).await?;
         // JSON is packed before it is read.
         let packed = if encoding == Encoding::Json { body.len() } else { 0 };
         permit.cover(packed.saturating_add(decoded.batch.own_bytes()))?;
@@ -194,12 +198,15 @@ impl Intake {
         self.tally.attributes(decoded.attributes_dropped, decoded.attributes_shortened);
     }
 
-    /// Unpacks and decodes: a small body here, a large one beside the reactor, a few at a time.
-    async fn unpack(&self, mut work: Work) -> Result<Unpacked, Error> {
-        if guarded(|| work.inflate.run(INLINE_BYTES_MAX))? {
+    /// Unpacks and decodes: a small body here, a large one beside the reactor, a few at a time. A packed one may be large
+    /// and yet hold next to nothing: that takes time too.
+    async fn unpack(&self, tenant: &TenantId, mut work: Work) -> Result<Unpacked, Error> {
+        let is_small = work.inflate.packed_bytes() <= INLINE_BYTES_MAX;
+        if is_small && guarded(|| work.inflate.run(INLINE_BYTES_MAX))? {
             return guarded(|| work.run());
         }
-        let turn = Arc::clone(&self.decoders).acquire_owned().await;
+        let turn = self.decoders.wait(tenant, TURN_WAIT).await;
+        let turn = turn.ok_or(Error::NotAccepted { kind: Kind::Overloaded })?;
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             guarded(|| work.run())

@@ -29,12 +29,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use tracing::debug;
 use tracing::error;
 
 use crate::admit::Budget;
 use crate::admit::REQUEST_BYTES_MAX_DEFAULT;
-use crate::auth::{Authenticator, Policy};
+use crate::auth::{Authenticator, Names, Policy};
 use crate::clock::Clock;
 use crate::decode::Limits;
 use crate::fault::Kind;
@@ -60,7 +63,8 @@ pub struct Options {
     pub limits: Limits,
     /// Which items are taken.
     pub rules: Rules,
-    /// Requests above 64 KiB that are decoded at once; further ones wait their turn.
+    /// Requests above 64 KiB that are decoded at once, of which one tenant has half beside others; further ones wait
+    /// their turn.
     pub decoders_max: usize,
 }
 
@@ -163,6 +167,25 @@ impl Receive {
     /// What came and went so far, for the metrics page; every counter is listed from the start.
     pub fn samples(&self) -> impl Iterator<Item = Sample> {
         self.intake.tally().samples()
+    }
+}
+
+/// What a server answers to anything that it is asked before it works: that the same will do later.
+pub async fn come_again(request: Request) -> Response {
+    match grpc::is_grpc(&request) {
+        Ok(()) => grpc::failure(&Error::Waiting),
+        Err(_) => http::refusal(request.headers(), &Error::Waiting),
+    }
+}
+
+/// Lets telemetry through that no page of a stranger sends, under whatever name: its senders know the server by many names
+/// and are no pages.
+///
+/// For `axum::middleware::from_fn_with_state(names, receive::of_no_stranger)`.
+pub async fn of_no_stranger(State(names): State<Names>, request: Request, next: Next) -> Response {
+    match names.objection_to_page(request.headers()) {
+        None => next.run(request).await,
+        Some(message) => http::refusal(request.headers(), &Error::Stranger(message)),
     }
 }
 

@@ -242,6 +242,8 @@ async fn health_follows_the_doors() {
     let known = service("opentelemetry.proto.collector.logs.v1.LogsService");
     assert_eq!(call(&channel, HEALTH, &[], frame(0, b"")).await.unwrap(), [0x08, 1]);
     assert_eq!(call(&channel, HEALTH, &[], known).await.unwrap(), [0x08, 1]);
+    let packed = frame(1, &gzip(&[]));
+    assert_eq!(call(&channel, HEALTH, &[("grpc-encoding", "gzip")], packed).await.unwrap(), [0x08, 1]);
     check(call(&channel, HEALTH, &[], service("nobody")).await, Code::NotFound, "unknown service");
     check(call(&channel, HEALTH, &[], frame(0, &[0xff])).await, Code::InvalidArgument, "garbage");
     check(call(&channel, HEALTH, &[], service(&"x".repeat(2_000))).await, Code::ResourceExhausted, "long");

@@ -1,3 +1,4 @@
+use std::task::Poll;
 use std::time::Instant;
 
 use axum::http::Method;
@@ -10,7 +11,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::decode::Encoding;
+use crate::receive::inflate::Compression;
 use crate::receive::inflate::tests::{gzip, zstd};
+use crate::receive::intake::{Accepted, Export};
 
 use super::*;
 
@@ -413,4 +417,26 @@ async fn b5_h4_endless_lying_and_slow_bodies_end() {
         .await
         .unwrap();
     drop(gone);
+}
+
+#[tokio::test]
+async fn b11_a_body_that_unpacks_to_nothing_does_not_hold_up_the_reactor() {
+    let server = Server::open().await;
+    // The runtime of this test has one thread: what is unpacked on it is done at the first look.
+    for (members, is_beside) in [(3, false), (20_000, true)] {
+        let intake = &server.receive.intake;
+        let scope = Scope::authorized(TenantId::try_from("default").unwrap());
+        let packed = gzip(&[]).repeat(members);
+        let mut reader = intake.reader(scope.tenant(), packed.into(), 1 << 20).unwrap();
+        while reader.next().await.unwrap() {}
+        let (body, permit) = reader.finish();
+        let (signal, encoding, compression) = (Signal::Traces, Encoding::Protobuf, Compression::Gzip);
+        let export = Export { scope, signal, encoding, compression, body, permit };
+        let mut taken = std::pin::pin!(intake.take(export));
+        let first = std::future::poll_fn(|context| Poll::Ready(taken.as_mut().poll(context))).await;
+        assert_eq!(first.is_pending(), is_beside, "{members}");
+        if is_beside {
+            assert_eq!(taken.await.unwrap(), Accepted::default());
+        }
+    }
 }

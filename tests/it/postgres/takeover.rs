@@ -33,6 +33,7 @@ async fn stands_by(server: &Server) {
         let answer = client.post(format!("http://{address}{path}")).body("x").send().await.unwrap();
         assert_eq!(answer.status(), 503, "{path}");
         assert!(answer.headers().contains_key("retry-after"), "{path}");
+        assert!(answer.text().await.unwrap().starts_with(r#"{"code":14,"#), "{path}");
     }
 }
 

@@ -161,6 +161,7 @@ async fn j1_strangers_in_a_browser_are_forbidden() {
             let headers = [JSON, ("origin", origin)];
             let answer = send(Method::POST, address, "/v1/logs", &headers, b"{}".into()).await;
             assert_eq!(answer.status, 403, "telemetry of origin {origin}: {}", answer.text());
+            assert!(answer.text().starts_with(r#"{"code":7,"#), "{}", answer.text());
         }
     }
     // Senders know the server by many names, and are no pages.
