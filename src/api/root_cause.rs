@@ -170,7 +170,12 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
             baseline: found.comparison.before.into(),
             changes: verdict.changes.iter().map(|change| ChangeView::new(query, change)).collect(),
             ruled_out: verdict.ruled_out.iter().map(ruled_out).collect(),
-            coverage: verdict.coverage.clone(),
+            coverage: verdict
+                .coverage
+                .iter()
+                .cloned()
+                .chain(query.counted_together(&found.namesakes))
+                .collect(),
             nodes_examined: found.nodes,
             traces_examined: found.traces,
         })

@@ -54,6 +54,8 @@ struct HealthView {
 struct HealthDetail {
     /// What the window was compared with; null where nothing older is known, and health rests on error shares alone.
     baseline: Option<WindowView>,
+    /// What to know before health is trusted, in full sentences: which services share a name and are counted together.
+    coverage: Vec<String>,
     /// The operations of the one service that was asked for, most time spent first; on the first page only.
     operations: Vec<OperationHealthView>,
 }
@@ -98,6 +100,7 @@ async fn answer(call: Call) -> Result<Answer, Problem> {
         };
         page.finish_with(&HealthDetail {
             baseline: report.baseline.map(WindowView::from),
+            coverage: call.query().counted_together(&report.namesakes).into_iter().collect(),
             operations: operations.iter().map(operation).collect(),
         })
     })

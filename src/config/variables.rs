@@ -265,7 +265,7 @@ pub const SECTIONS: &[(&str, &[Variable])] = &[
             variable(
                 "ATTRIBUTE_ALLOW",
                 "",
-                "Keys of the only attributes that are stored, in the same notation; empty stores all. Names of services, versions and instances, exception.type and exception.message are stored in any case. What a span called and how it ended is read before anything is left out.",
+                "Keys of the only attributes that are stored, in the same notation; empty stores all. Names of services, versions, instances, environments and clusters, exception.type and exception.message are stored in any case. What a span called and how it ended is read before anything is left out.",
             ),
             variable(
                 "ATTRIBUTE_VALUE_MAX_BYTES",

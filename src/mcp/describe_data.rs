@@ -8,14 +8,17 @@ use serde_json::{Value, json};
 use crate::model::tenant::Scope;
 use crate::query::Query;
 use crate::query::described::{Bearer, DataDescribed, Described};
+use crate::query::namesakes::{self, Namesakes};
 
 use super::window::Asked;
 use super::{cells, fault, page};
 
 /// Values shown of one key.
 const TOP: usize = 3;
-/// Issues shown.
+/// Issues shown, but for names that several services share.
 const ISSUES_MAX: usize = 20;
+/// Names that several services share shown.
+const NAMESAKES_MAX: usize = 10;
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: DescribeDataAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
@@ -30,8 +33,14 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: DescribeDataAsk) -
         found.log_services,
         found.metrics,
         found.metric_services,
-        found.issues.len()
+        found.issues.len() + found.namesakes.len()
     );
+    let shared = found.namesakes.chunk_by(|a, b| a.service == b.service).count();
+    if shared > 0 {
+        answer.summary.push_str(&format!(
+            " {shared} names are shared by services of several namespaces, environments or clusters."
+        ));
+    }
     match &ask.attribute {
         Some(key) => values(&mut answer, &found, key, (from, ask.limit))?,
         None => keys(&mut answer, &found, ask.part.as_deref(), (from, ask.limit)),
@@ -43,16 +52,12 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: DescribeDataAsk) -
         vec![json!("metrics"), json!(found.metrics), json!(found.metric_services), Value::Null],
     ];
     answer.tables.push(signals);
-    let issues = found.issues.iter().map(|issue| {
-        vec![
-            json!(issue.issue),
-            json!(issue.service.map(|id| query.service_name(id))),
-            cells::percent(issue.part),
-            json!(issue.advice),
-        ]
-    });
-    let quality = Table::new("quality", ["issue", "service", "part_pct", "advice"]);
-    page::put_beside(&mut answer, quality, issues.collect(), ISSUES_MAX);
+    quality(&mut answer, query, &found);
+    if let Some(first) = found.namesakes.first() {
+        let by = json!(format!("resource.{}", first.attribute));
+        let service = json!(query.service_name(first.service));
+        answer.next.push(asked.next("aggregate", [("service", service), ("group_by", by)]));
+    }
     let sampled = query.sampled();
     if found.spans > found.looked_at.0 || found.logs > found.looked_at.1 || !sampled.is_empty() {
         let detail = format!("Attributes are those of the newest spans and log records{sampled}.");
@@ -62,6 +67,39 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: DescribeDataAsk) -
         answer.why_empty = Some(last_seen(query, scope).await?);
     }
     Ok(answer)
+}
+
+/// What is wrong: first names that several services share, for nothing else in answers shows that.
+fn quality(answer: &mut Answer, query: &Query, found: &DataDescribed) {
+    let shared = |it: &Namesakes| {
+        vec![
+            json!(it.apart.issue()),
+            json!(query.service_name(it.service)),
+            cells::percent(1.0),
+            json!(it.told(it.values.len())),
+            json!(namesakes::ADVICE),
+        ]
+    };
+    let issues = found.issues.iter().map(|issue| {
+        vec![
+            json!(issue.issue),
+            json!(issue.service.map(|id| query.service_name(id))),
+            cells::percent(issue.part),
+            Value::Null,
+            json!(issue.advice),
+        ]
+    });
+    let mut rows: Vec<Vec<Value>> = found.namesakes.iter().take(NAMESAKES_MAX).map(shared).collect();
+    let shown = rows.len();
+    if shown < found.namesakes.len() {
+        let all = found.namesakes.len();
+        answer.warnings.push(format!(
+            "{shown} of {all} issues of names that several services share are shown; give `service` for those of one"
+        ));
+    }
+    rows.extend(issues);
+    let table = Table::new("quality", ["issue", "service", "part_pct", "values", "advice"]);
+    page::put_beside(answer, table, rows, ISSUES_MAX + shown);
 }
 
 /// When anything was received at all.

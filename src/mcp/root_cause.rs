@@ -70,9 +70,10 @@ pub(super) fn laid_out(query: &Query, asked: &Asked, found: &Explanation, page: 
             reason: suspect.reason.clone(),
         })
         .collect();
-    let detail = verdict.coverage.join(" ");
-    let state = if detail.is_empty() { CoverageState::Complete } else { CoverageState::Partial };
-    answer.coverage = Some(Coverage { state, detail: (!detail.is_empty()).then_some(detail) });
+    let state = if verdict.coverage.is_empty() { CoverageState::Complete } else { CoverageState::Partial };
+    let mut told = verdict.coverage.clone();
+    told.extend(query.counted_together(&found.namesakes));
+    answer.coverage = Some(Coverage { state, detail: (!told.is_empty()).then(|| told.join(" ")) });
     if verdict.causes.is_empty() {
         answer.why_empty = Some(if found.nodes == 0 {
             "no span of this tenant was received in the window (metrics alone are stored, not diagnosed); try a longer `since`".into()
@@ -218,7 +219,7 @@ mod tests {
         };
         let window = Window::new(UnixNanos(0), UnixNanos(1));
         let comparison = Comparison { now: window, before: window };
-        Explanation { verdict, comparison, traces: 0, nodes: 1, is_measured }
+        Explanation { verdict, comparison, traces: 0, nodes: 1, is_measured, namesakes: Vec::new() }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `get_service_health`.
 
-use mcp_tools::{Answer, Fault, ServiceHealthAsk, Table};
+use mcp_tools::{Answer, Coverage, CoverageState, Fault, ServiceHealthAsk, Table};
 use serde_json::{Value, json};
 
 use crate::diagnose::verdict::Status;
@@ -29,6 +29,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ServiceHealthAsk) 
         return Ok(answer);
     }
     answer.summary = summary(&report);
+    answer.coverage = query
+        .counted_together(&report.namesakes)
+        .map(|told| Coverage { state: CoverageState::Complete, detail: Some(told) });
     let bad = report
         .services
         .iter()

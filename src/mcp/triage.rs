@@ -1,12 +1,15 @@
 //! `triage`: verdict, impact, anomalies and health in one answer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mcp_tools::{Answer, Fault, Table, TriageAsk};
 use serde_json::json;
 
 use crate::diagnose::verdict::{Anomaly, Outcome, Status};
+use crate::model::id::ServiceId;
 use crate::model::tenant::Scope;
+use crate::query::namesakes::Namesakes;
 use crate::query::root_cause::Explanation;
 use crate::query::service_health::HealthReport;
 use crate::query::{Query, WhatIf};
@@ -20,12 +23,13 @@ const DEPTH: u32 = 5;
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let service = ask.service.as_deref();
-    let (found, health, anomalies) = tokio::try_join!(
+    let (mut found, health, anomalies) = tokio::try_join!(
         Box::pin(query.root_cause(scope, asked.window, service)),
         Box::pin(query.service_health(scope, asked.window, None)),
         Box::pin(query.anomalies(scope, asked.window, service)),
     )
     .map_err(fault::of)?;
+    found.namesakes.extend(unwell_namesakes(&health, &found.namesakes));
     let mut answer = root_cause::laid_out(query, &asked, &found, (0, ask.limit));
     // There is no second page of several tables: the cursor belongs to `root_cause_analysis`.
     answer.cursor = None;
@@ -105,9 +109,21 @@ fn lasting(
     Some(format!("{} anomalies, {lasting} of them lasting.", ranked.len()))
 }
 
+const fn is_unwell(status: Status) -> bool {
+    matches!(status, Status::Critical | Status::Degraded)
+}
+
+/// Names that services which are not well share with others, but for those that are told already.
+fn unwell_namesakes(health: &HealthReport, told: &[Namesakes]) -> Vec<Namesakes> {
+    let unwell = health.services.iter().filter(|service| is_unwell(service.health.status));
+    let unwell: BTreeSet<ServiceId> = unwell.map(|service| service.info.id).collect();
+    let is_told = |service: ServiceId| told.iter().any(|told| told.service == service);
+    let more = health.namesakes.iter();
+    more.filter(|it| unwell.contains(&it.service) && !is_told(it.service)).cloned().collect()
+}
+
 /// Services that are not well.
 fn unwell(health: &HealthReport, (answer, limit): (&mut Answer, usize)) -> Option<String> {
-    let is_unwell = |status| matches!(status, Status::Critical | Status::Degraded);
     let unwell: Vec<_> = health.services.iter().filter(|service| is_unwell(service.health.status)).collect();
     if unwell.is_empty() {
         return None;

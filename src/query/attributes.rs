@@ -115,12 +115,7 @@ impl Query {
         };
         let resources = self.described(bad.iter().chain(&rest));
         let work = tokio::task::spawn_blocking(move || {
-            let mut values = Values::default();
-            for (is_bad, span) in
-                bad.iter().map(|span| (true, span)).chain(rest.iter().map(|span| (false, span)))
-            {
-                values.add(is_bad, attributes(span, &resources));
-            }
+            let values = counted(&bad, &rest, &resources);
             AttributesCompared { values: values.overrepresented(), spans: values.spans(), cut }
         });
         work.await.map_err(|_| Error::Abandoned)
@@ -176,6 +171,15 @@ impl Query {
 /// Attributes of resources.
 type Resources = HashMap<ResourceId, Arc<[(String, String)]>>;
 
+/// Counts the attributes of bad spans and of others.
+fn counted(bad: &[SpanRow], rest: &[SpanRow], resources: &Resources) -> Values {
+    let mut values = Values::default();
+    for (is_bad, span) in bad.iter().map(|span| (true, span)).chain(rest.iter().map(|span| (false, span))) {
+        values.add(is_bad, attributes(span, resources));
+    }
+    values
+}
+
 /// The attributes of a span and of the resource that sent it.
 fn attributes(span: &SpanRow, resources: &Resources) -> Vec<(String, String)> {
     let own =
@@ -208,4 +212,58 @@ fn split_slow(spans: Vec<SpanRow>) -> (Vec<SpanRow>, Vec<SpanRow>) {
     let (slow, rest): (Vec<_>, Vec<_>) = known.partition(|(limit, span)| span.duration_ns >= *limit);
     let spans = |part: Vec<(u64, SpanRow)>| part.into_iter().map(|(_, span)| span).collect();
     (spans(slow), spans(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::id::{InstrumentationId, SpanId, TraceId};
+    use crate::model::span::{SpanDetail, SpanKind};
+    use crate::model::time::UnixNanos;
+    use crate::model::trace_key::TraceKey;
+
+    use super::*;
+
+    /// Some spans that a resource sent.
+    fn spans(resource: u32, count: usize) -> Vec<SpanRow> {
+        let span = SpanRow {
+            tenant: TenantNumber(1),
+            trace_key: TraceKey(1),
+            trace_id: TraceId::try_from(&[1; 16][..]).unwrap(),
+            span_id: SpanId::try_from(&[1; 8][..]).unwrap(),
+            parent_id: None,
+            service: ServiceId(1),
+            operation: OperationId(1),
+            resource: ResourceId(resource),
+            instrumentation: InstrumentationId(1),
+            kind: SpanKind::SERVER,
+            status: Status::Ok,
+            entry: true,
+            http_status: 0,
+            dependency: None,
+            start: UnixNanos(1),
+            duration_ns: 1,
+            detail: SpanDetail::default(),
+        };
+        vec![span; count]
+    }
+
+    #[test]
+    fn another_environment_that_sends_since_the_window_began_is_told() {
+        let environment = |name: &str| -> Arc<[(String, String)]> {
+            let pairs = [("resource.deployment.environment.name", name), ("resource.host.name", "a")];
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let resources = Resources::from([
+            (ResourceId(1), environment("production")),
+            (ResourceId(2), environment("staging")),
+        ]);
+        let now = [spans(1, 60), spans(2, 40)].concat();
+        let found = counted(&now, &spans(1, 100), &resources).overrepresented();
+        let [only] = &found[..] else { panic!("only the environment differs: {found:?}") };
+        let staging = ("resource.deployment.environment.name".to_owned(), "staging".to_owned());
+        assert_eq!(only.pairs, [staging]);
+        assert_eq!((only.bad, only.rest), ((40, 0.4), (0, 0.0)));
+        let same = counted(&spans(1, 100), &spans(1, 100), &resources);
+        assert_eq!(same.overrepresented(), []);
+    }
 }

@@ -91,7 +91,8 @@ impl Query {
                     proof.seen =
                         observed.map(|observed| (window, Some(observed).filter(|_| is_over && is_firm)));
                 }
-                Explanation { verdict, comparison, traces, nodes, is_measured }
+                let namesakes = Vec::new();
+                Explanation { verdict, comparison, traces, nodes, is_measured, namesakes }
             })
         };
         let work: Vec<_> = all.into_iter().zip(comparisons).map(explained).collect();

@@ -16,6 +16,7 @@ use crate::store::rows::SpanRow;
 
 use super::error::Error;
 use super::handle::Query;
+use super::namesakes::{Namesakes, Senders};
 use super::window;
 
 /// Spans and log records whose attributes are looked at: the newest.
@@ -30,6 +31,8 @@ const PART_MIN: f64 = 0.02;
 const VALUES_MAX: usize = 2_000;
 /// Longest value shown, in characters.
 const VALUE_CHARS_MAX: usize = 120;
+/// Services that may share their name of which it is asked who sent metrics in the window.
+const SUSPECTED_MAX: usize = 500;
 
 /// Who has an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +99,19 @@ pub struct DataDescribed {
     pub looked_at: (u64, u64, u64),
     /// What is wrong, the largest part first.
     pub issues: Vec<Issue>,
+    /// Names that several services share, by name.
+    pub namesakes: Vec<Namesakes>,
+}
+
+/// Who sends what.
+#[derive(Debug, Default)]
+struct Sending {
+    /// Services that send spans, log records and metrics.
+    services: [BTreeSet<ServiceId>; 3],
+    /// Who sent requests that were counted in the window.
+    counted: Senders,
+    /// Who sends series, in the window or not.
+    measured: Senders,
 }
 
 impl Query {
@@ -126,26 +142,62 @@ impl Query {
         self.count_attributes(&spans, &logs, &mut found);
         found.issues = broken_traces(&traces);
         found.issues.extend(untraced_logs(&logs));
-        found.issues.extend(self.missing(&spans, &sending));
+        found.issues.extend(self.missing(&spans, &sending.services));
         found.issues.retain(|issue| issue.part >= PART_MIN);
         found.issues.sort_by(|a, b| {
             b.part.total_cmp(&a.part).then(a.issue.cmp(b.issue)).then(a.service.cmp(&b.service))
         });
+        let mut heard = sending.counted;
+        heard.extend(spans.iter().map(|span| (span.service, span.resource)));
+        heard.extend(logs.iter().map(|log| (log.row.service, log.row.resource)));
+        found.namesakes = Box::pin(self.shared_names(tenant, asked, heard, sending.measured)).await?;
         Ok(found)
     }
 
-    /// Counts what each signal has; answers which services send spans, log records and metrics.
+    /// Names that several services share, by who was heard in the window, and who sends series. Only where it matters is it
+    /// asked which of these have a point in the window.
+    async fn shared_names(
+        &self,
+        tenant: TenantNumber,
+        asked: Window,
+        mut heard: Senders,
+        measured: Senders,
+    ) -> Result<Vec<Namesakes>, Error> {
+        let all: Senders = heard.union(&measured).copied().collect();
+        let suspected = self.namesakes(move || all).await?;
+        let services: BTreeSet<ServiceId> = suspected.iter().map(|shared| shared.service).collect();
+        if !measured.iter().any(|(service, _)| services.contains(service)) {
+            return Ok(suspected);
+        }
+        let ask = SeriesAsk {
+            services: services.iter().copied().take(SUSPECTED_MAX).collect(),
+            within: Some(asked),
+            limit: SERIES_MAX,
+            ..SeriesAsk::default()
+        };
+        let series = self.store.series(tenant, &ask).await?;
+        heard.extend(series.iter().map(|series| (series.service, series.resource)));
+        self.namesakes(move || heard).await
+    }
+
+    /// Counts what each signal has; answers who sends spans, log records and metrics.
     async fn count_signals(
         &self,
         tenant: TenantNumber,
         asked: Window,
         service: Option<ServiceId>,
         found: &mut DataDescribed,
-    ) -> Result<[BTreeSet<ServiceId>; 3], Error> {
+    ) -> Result<Sending, Error> {
         let is_wanted = |id: ServiceId| service.is_none_or(|service| service == id);
-        let mut sending: [BTreeSet<ServiceId>; 3] = Default::default();
+        let mut sending = Sending::default();
         if let Some(known) = self.known(tenant).await?.and_then(|known| window::clipped(asked, known)) {
             for (subject, cell) in self.sums(tenant, known).await? {
+                if let Subject::Instance(owner, resource) = subject
+                    && is_wanted(owner)
+                    && cell.count > 0
+                {
+                    sending.counted.insert((owner, resource));
+                }
                 let Subject::Operation(_) = subject else { continue };
                 // Calls to who sends no spans are counted for it too: they are their callers' spans.
                 let owner = self.node_of(subject).filter(|owner| self.is_instrumented(*owner));
@@ -153,14 +205,14 @@ impl Query {
                     continue;
                 };
                 found.spans += cell.count;
-                sending[0].insert(owner);
+                sending.services[0].insert(owner);
             }
             let minutes = window::whole_buckets(known, COARSE_SECONDS);
             for (subject, cell) in self.logs_of(tenant, &[minutes]).await?.into_iter().flatten() {
                 let Subject::Logs(owner, ..) = subject else { continue };
                 if is_wanted(owner) {
                     found.logs += cell.count;
-                    sending[1].insert(owner);
+                    sending.services[1].insert(owner);
                 }
             }
         }
@@ -172,9 +224,10 @@ impl Query {
         let with_points = self.store.metric_names(tenant, Some(asked)).await?;
         found.metrics = with_points.iter().filter(|metric| names.contains(&metric.name)).count();
         found.series = series.len();
-        sending[2].extend(series.iter().map(|series| series.service));
-        (found.span_services, found.log_services) = (sending[0].len(), sending[1].len());
-        found.metric_services = sending[2].len();
+        sending.measured.extend(series.iter().map(|series| (series.service, series.resource)));
+        sending.services[2].extend(series.iter().map(|series| series.service));
+        [found.span_services, found.log_services, found.metric_services] =
+            [0, 1, 2].map(|signal| sending.services[signal].len());
         Ok(sending)
     }
 

@@ -94,6 +94,14 @@ impl Readings {
         self.series.iter().map(track).collect()
     }
 
+    /// Who sent values from `since` on.
+    pub(super) fn senders(&self, since: UnixNanos) -> Vec<(ServiceId, ResourceId)> {
+        let start = self.step(since);
+        let is_heard = |values: &[Option<f64>]| part(values, start, values.len()).iter().any(Option::is_some);
+        let heard = self.series.iter().filter(|(_, values)| is_heard(values));
+        heard.map(|(series, _)| (series.service, series.resource)).collect()
+    }
+
     /// The first step that lies behind an instant as a whole.
     fn end(&self, at: UnixNanos) -> usize {
         self.step(UnixNanos(at.0.saturating_add(self.plan.step_ns - 1)))

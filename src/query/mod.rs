@@ -10,7 +10,8 @@
 //! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`],
 //! [`anomalies`] (with [`usual`]: what is none at its time of day, and `changes`: who is told of them), [`trace`],
 //! [`traces`], [`spans`], [`logs`], [`log_records`], [`log_templates`] (with `patterns`: which templates are one), [`names`],
-//! [`metrics`], [`holdings`]; [`sql`], in which the operator asks; [`cache`] remembers answers for a few seconds.
+//! [`namesakes`] (which services share a name: said beside other answers), [`metrics`], [`holdings`]; [`sql`], in which the
+//! operator asks; [`cache`] remembers answers for a few seconds.
 
 pub mod aggregate;
 pub mod anomalies;
@@ -35,6 +36,7 @@ pub mod logs;
 mod measured;
 pub mod metrics;
 pub mod names;
+pub mod namesakes;
 mod passing;
 mod patterns;
 pub mod reopened;

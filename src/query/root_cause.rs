@@ -1,6 +1,6 @@
 //! Why something is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::error::Error;
 use super::handle::Query;
 use super::log_minutes::LogMinutes;
 use super::measured::Readings;
+use super::namesakes::{self, Namesakes};
 use super::window::{self, Comparison, Trouble};
 
 /// How long before the last span a silence may seem to begin: buckets are that long.
@@ -62,6 +63,17 @@ pub struct Explanation {
     pub nodes: usize,
     /// Whether spans or metrics measure anything in the windows.
     pub is_measured: bool,
+    /// Names that several services share, of those that the answer concerns.
+    pub namesakes: Vec<Namesakes>,
+}
+
+impl Explanation {
+    /// The services that the answer concerns beside the one that was asked about.
+    fn services(&self) -> impl Iterator<Item = ServiceId> {
+        let causes = self.verdict.causes.iter();
+        let named = causes.flat_map(|cause| cause.path.iter().copied().chain([cause.service]));
+        named.chain(self.verdict.symptom.as_ref().map(|symptom| symptom.service))
+    }
 }
 
 /// What may be compared.
@@ -113,7 +125,15 @@ impl Query {
             let evidence = Evidence::empty(asked);
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
-            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0, is_measured: false });
+            let namesakes = Vec::new();
+            return Ok(Explanation {
+                verdict,
+                comparison,
+                traces: 0,
+                nodes: 0,
+                is_measured: false,
+                namesakes,
+            });
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before, but where trouble is older.
         let since = window::minute(window::plain(asked).before.from);
@@ -128,8 +148,28 @@ impl Query {
             Box::pin(noticed),
             Box::pin(self.readings(tenant, (since, asked.from, asked.to))),
         )?;
+        let counted = Arc::clone(&noticed.slices);
+        let mut found =
+            Box::pin(self.explained_as_heard(tenant, (ask, asked), (slices, noticed), &readings)).await?;
+        let concerned: BTreeSet<ServiceId> = found.services().chain(symptom).collect();
+        if !concerned.is_empty() {
+            let measured = readings.senders(since);
+            let senders = move || namesakes::senders_of(&concerned, &counted, measured);
+            found.namesakes = self.namesakes(senders).await?;
+        }
+        Ok(found)
+    }
+
+    /// What is wrong in the window up to the last span of it; where that is nothing, that nobody calls any more.
+    async fn explained_as_heard(
+        &self,
+        tenant: TenantNumber,
+        (ask, asked): (Ask, Window),
+        (slices, noticed): (Vec<Slice>, Noticed),
+        readings: &Readings,
+    ) -> Result<Explanation, Error> {
         let heard = ask.asked;
-        let mut found = Box::pin(self.explained(tenant, ask, noticed, &readings)).await?;
+        let mut found = Box::pin(self.explained(tenant, ask, noticed, readings)).await?;
         if heard == asked {
             return Ok(found);
         }
@@ -141,7 +181,7 @@ impl Query {
             // Where nothing else is wrong, that nobody calls any more is.
             let ask = Ask { asked, is_whole: true, ..ask };
             let noticed = self.noticed(ask, slices).await?;
-            let whole = Box::pin(self.explained(tenant, ask, noticed, &readings)).await?;
+            let whole = Box::pin(self.explained(tenant, ask, noticed, readings)).await?;
             if !is_insufficient(&whole) {
                 return Ok(whole);
             }

@@ -1,6 +1,6 @@
 //! How services fare against their own past.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnose::evidence::Evidence;
@@ -16,6 +16,7 @@ use crate::store::names::info::ServiceInfo;
 
 use super::error::Error;
 use super::handle::Query;
+use super::namesakes::{Namesakes, Senders};
 use super::window::{self, Comparison};
 
 /// The health of some services.
@@ -29,6 +30,8 @@ pub struct HealthReport {
     pub window: Window,
     /// What it was compared with; none where nothing older is known.
     pub baseline: Option<Window>,
+    /// Names that several of the services share, by name.
+    pub namesakes: Vec<Namesakes>,
 }
 
 /// One service.
@@ -72,18 +75,20 @@ impl Query {
     ) -> Result<HealthReport, Error> {
         let wanted = service.map(|name| self.service(scope, name)).transpose()?;
         let Some(tenant) = self.tenant(scope) else {
-            let (services, operations) = (Vec::new(), Vec::new());
-            return Ok(HealthReport { services, operations, window: asked, baseline: None });
+            let (services, operations, namesakes) = (Vec::new(), Vec::new(), Vec::new());
+            return Ok(HealthReport { services, operations, window: asked, baseline: None, namesakes });
         };
         let plain = window::plain(asked);
         let mut evidence = self.evidence(tenant, plain).await?;
         let usual = self.before_peaks(tenant, &evidence).await?;
         let mut services = self.healths(&evidence, &usual, |_| true);
+        let mut senders = heard(&evidence);
         // Who has trouble since before the window is compared with the time before that.
         if let Some((before, troubled)) = self.before_trouble(tenant, asked).await? {
             let older = self.evidence(tenant, Comparison { before, ..plain }).await?;
             services.retain(|it| !troubled.contains(&it.info.id));
             services.extend(self.healths(&older, &usual, |id| troubled.contains(&id)));
+            senders.extend(heard(&older).into_iter().filter(|(id, _)| troubled.contains(id)));
             if wanted.as_ref().is_some_and(|wanted| troubled.contains(&wanted.id)) {
                 evidence = older;
             }
@@ -95,6 +100,9 @@ impl Query {
         services.sort_by(|a, b| {
             a.health.score.total_cmp(&b.health.score).then_with(|| a.info.name.cmp(&b.info.name))
         });
+        let shown: BTreeSet<ServiceId> = services.iter().map(|it| it.info.id).collect();
+        senders.retain(|(service, _)| shown.contains(service));
+        let namesakes = self.namesakes(move || senders).await?;
         let mut operations: Vec<OperationHealth> = evidence
             .operations
             .into_iter()
@@ -110,7 +118,8 @@ impl Query {
         operations.sort_by(|a, b| {
             b.now.sum_ns.cmp(&a.now.sum_ns).then_with(|| a.name.cmp(&b.name)).then(a.id.cmp(&b.id))
         });
-        Ok(HealthReport { services, operations, window: evidence.window, baseline: evidence.baseline })
+        let (window, baseline) = (evidence.window, evidence.baseline);
+        Ok(HealthReport { services, operations, window, baseline, namesakes })
     }
 }
 
@@ -155,6 +164,12 @@ impl Query {
         });
         healths.collect()
     }
+}
+
+/// Who sent requests of the window or its baseline.
+fn heard(evidence: &Evidence) -> Senders {
+    let heard = evidence.instances.iter().filter(|it| it.now.count > 0 || it.before.count > 0);
+    heard.map(|it| (it.service, it.resource)).collect()
 }
 
 fn requests(evidence: &Evidence, info: &ServiceInfo) -> (Cell, Cell) {

@@ -189,6 +189,23 @@ proptest! {
     }
 }
 
+#[test]
+fn what_tells_services_of_one_name_apart_is_stored_in_any_case() {
+    let needed =
+        ["service.namespace", "deployment.environment.name", "deployment.environment", "k8s.cluster.name"];
+    let mut packer = Packer::default();
+    needed.iter().chain(&["k8s.node.name"]).for_each(|key| packer.attribute_text(1, key, "x"));
+    let resource = Arc::new(Resource {
+        service: "shop".into(),
+        attributes: Attributes::from_checked(packer.finish()),
+        dropped_attributes: 0,
+        schema_url: "".into(),
+    });
+    let kept = rules(&[], &["http.*"]).resource(&resource, &mut LeftOut::default());
+    let keys: Vec<&str> = kept.attributes.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, needed);
+}
+
 /// Scalars with their paths, as JSON text.
 fn flat(value: &serde_json::Value) -> Vec<(String, String)> {
     fn walk(path: &str, value: &serde_json::Value, found: &mut Vec<(String, String)>) {

@@ -22,6 +22,7 @@ mod investigations;
 mod isolation;
 mod load;
 mod mcp;
+mod namesakes;
 mod own_spans;
 mod pinned;
 mod planted;

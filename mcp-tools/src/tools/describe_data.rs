@@ -33,7 +33,8 @@ pub(crate) const SPEC: Spec = Spec {
 
 /// What an agent wants described.
 ///
-/// The answer has tables `signals`, `attributes` (or `values` of one attribute) and `quality`.
+/// The answer has tables `signals`, `attributes` (or `values` of one attribute) and `quality`: what is wrong, whose, and for
+/// services that share a name the values that tell them apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DescribeDataAsk {
     /// Only what this service sends.

@@ -92,6 +92,7 @@ pub(super) async fn fill(server: &Server, now: u64) {
         let mut request = request(service, own);
         let resource = request.resource_spans[0].resource.as_mut().unwrap();
         resource.attributes.extend(about_sender(at));
+        resource.attributes.push(environment(at));
         export(server, TENANT, &request).await;
     }
     export(server, TENANT, &request("gate", gate)).await;
@@ -164,6 +165,10 @@ fn about_sender(service: usize) -> Vec<KeyValue> {
     ]
 }
 
+fn environment(number: usize) -> KeyValue {
+    text("deployment.environment.name", &hostile::text(number))
+}
+
 /// What payment logs, and the hostile lines; some of those belong to traces of which no span was ever sent.
 fn logs(moments: &[Moment], now: u64) -> Vec<ResourceLogs> {
     let mut own = Vec::new();
@@ -204,7 +209,9 @@ fn logs(moments: &[Moment], now: u64) -> Vec<ResourceLogs> {
     }
     let mut all = vec![resource_logs("payment", Vec::new(), own)];
     let hostile = services.iter().zip(by_service).enumerate();
-    all.extend(hostile.map(|(at, (service, records))| resource_logs(service, about_sender(at), records)));
+    // Their spans are of another environment.
+    let about = |at: usize| [about_sender(at), vec![environment(at + services.len())]].concat();
+    all.extend(hostile.map(|(at, (service, records))| resource_logs(service, about(at), records)));
     all
 }
 
