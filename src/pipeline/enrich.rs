@@ -101,7 +101,7 @@ impl Enricher {
         others.into_iter().for_each(|row| miner.restore_gone(&template(row)));
         placed.into_iter().for_each(|row| miner.restore(&template(row)));
         for (tenant, service, count) in stored {
-            miner.restore_stored(tenant, service, count);
+            miner.set_stored(tenant, service, count);
         }
         Self { rules, miner, template_highest: highest, services_forgotten: 0, peer_name: String::new() }
     }

@@ -15,7 +15,7 @@
 //! a place again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
@@ -80,7 +80,7 @@ pub(super) struct Group {
     /// Templates that went for new ones, and for those that were found again.
     replaced: Pace,
     returned: Pace,
-    /// Templates of the service that the store has.
+    /// Templates of the service that the store has and that do not rest there.
     pub(super) stored: usize,
 }
 
@@ -215,15 +215,7 @@ impl Group {
     pub(super) fn retire(&mut self, options: &Options) -> bool {
         let Some(index) = self.take_seen_first() else { return false };
         let hash = fingerprint(self.text(index).as_bytes());
-        let kept = &mut self.templates[index];
-        let id = kept.id;
-        let (tokens, text) = (std::mem::take(&mut kept.tokens), std::mem::take(&mut kept.first_text));
-        kept.sample = Box::default();
-        let texts = text.split(' ').take(tokens.len());
-        let line: Vec<Token> = texts.map(|token| Token::of(token.as_bytes())).collect();
-        self.tree.remove(&line, options, index);
-        self.places.remove(&id);
-        self.free.push(index);
+        let id = self.take_out(index, options);
         if self.retired.len() >= retired_max(options) {
             let oldest = self.retired.iter().min_by_key(|(hash, id)| (id.0, **hash)).map(|(hash, _)| *hash);
             if let Some(hash) = oldest {
@@ -234,6 +226,32 @@ impl Group {
         // Lines that were others' are others' still.
         self.recent.retain(|_, other| *other != index);
         true
+    }
+
+    /// Forgets templates, whether or not they have places. A line that follows one of them begins another.
+    pub(super) fn forget(&mut self, ids: &BTreeSet<TemplateId>, options: &Options) {
+        self.retired.retain(|_, id| !ids.contains(id));
+        let gone: BTreeSet<usize> = ids.iter().filter_map(|id| self.index(*id)).collect();
+        for index in &gone {
+            self.take_out(*index, options);
+        }
+        self.seen_first.retain(|Reverse((_, _, index))| !gone.contains(index));
+        self.recent.retain(|_, index| !gone.contains(index));
+        self.overflow = self.overflow.filter(|index| !gone.contains(index));
+    }
+
+    /// Frees the place of a template. Answers its id.
+    fn take_out(&mut self, index: usize, options: &Options) -> TemplateId {
+        let kept = &mut self.templates[index];
+        let id = kept.id;
+        let (tokens, text) = (std::mem::take(&mut kept.tokens), std::mem::take(&mut kept.first_text));
+        kept.sample = Box::default();
+        let texts = text.split(' ').take(tokens.len());
+        let line: Vec<Token> = texts.map(|token| Token::of(token.as_bytes())).collect();
+        self.tree.remove(&line, options, index);
+        self.places.remove(&id);
+        self.free.push(index);
+        id
     }
 
     /// Takes out of the heap the template that was seen least recently. Looks at as many as were seen since the last time,

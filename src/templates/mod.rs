@@ -8,7 +8,7 @@
 //! its tenant or all have too many, of the service that has most. Which one that is depends on the lines so far and on
 //! nothing else. A template that went keeps its id for as long as that is remembered, also for the lines that come while it
 //! has no place; otherwise its next line begins another one with the same text, and who reads takes both for one. How many
-//! templates of a service are ever stored is bounded as well.
+//! templates of a service are stored and still seen is bounded as well.
 //!
 //! Never: reads a clock or the store, hands out ids by itself, or panics, whatever a line holds.
 //!
@@ -28,7 +28,7 @@ mod tests;
 mod tokens;
 mod tree;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::time::UnixNanos;
@@ -62,7 +62,7 @@ pub struct Options {
     pub templates_max_per_tenant: usize,
     /// The same for all tenants.
     pub templates_max: usize,
-    /// Templates that are ever begun of one service, beside `<*>`: each is stored for as long as the service is. Past it
+    /// Templates of one service that are stored, beside `<*>`: each takes room for as long as a log record has it. Past it
     /// whatever is new shares `<*>`.
     pub stored_max_per_service: usize,
     /// Bytes of a line that are looked at.
@@ -236,10 +236,19 @@ impl Miner {
         group.stored += 1;
     }
 
-    /// Tells how many templates of a service the store has, after those that are taken back were.
-    pub fn restore_stored(&mut self, tenant: TenantNumber, service: ServiceId, count: usize) {
-        let group = self.groups.entry((tenant, service)).or_default();
-        group.stored = count.max(group.stored);
+    /// Tells how many templates of a service take room in the store: after those that are taken back were, and when some
+    /// of them no longer do.
+    pub fn set_stored(&mut self, tenant: TenantNumber, service: ServiceId, count: usize) {
+        self.groups.entry((tenant, service)).or_default().stored = count;
+    }
+
+    /// Forgets templates of a service: their ids are given to no line any more.
+    pub fn forget_templates(&mut self, tenant: TenantNumber, service: ServiceId, ids: &BTreeSet<TemplateId>) {
+        let Self { options, groups, sizes, .. } = self;
+        if let Some(group) = groups.get_mut(&(tenant, service)) {
+            group.forget(ids, options);
+            sizes.set((tenant, service), group.len());
+        }
     }
 
     /// Forgets the services that are gone and whatever they have: no line of theirs comes any more.

@@ -223,9 +223,42 @@ fn no_more_templates_of_a_service_are_begun_than_may_be_stored() {
     assert_eq!(bench.mine(&strange(2)), TemplateId(3), "those that there are go on");
     let mut restarted = Bench { last_id: 46, ..Bench::new(options) };
     bench.stored[40..].iter().for_each(|template| restarted.miner.restore(template));
-    restarted.miner.restore_stored(TENANT, SERVICE, 46);
+    restarted.miner.set_stored(TENANT, SERVICE, 46);
     assert_eq!(restarted.mine("there would be room"), TemplateId(46));
     assert_eq!(restarted.mine(&strange(44)), TemplateId(45));
+}
+
+#[test]
+fn templates_that_are_forgotten_make_room_and_come_again_as_others() {
+    let options = Options { templates_max_per_service: 40, stored_max_per_service: 50, ..Options::default() };
+    let mut bench = Bench::new(options);
+    let first: Vec<TemplateId> = (0..50).map(|number| bench.mine(&strange(number))).collect();
+    let variable = bench.mine(&strange(50));
+    assert_eq!((first[49], variable), (TemplateId(50), TemplateId(51)), "no more are begun");
+    // Of those that have a place and of those that have none some are forgotten, and `<*>` as well.
+    let gone = [1, 2, 49, 50, 51].map(TemplateId);
+    bench.miner.forget_templates(TENANT, SERVICE, &gone.into());
+    bench.miner.forget_templates(TENANT, ServiceId(99), &gone.into());
+    bench.miner.set_stored(TENANT, SERVICE, 45);
+    let held = bench.miner.templates(TENANT, SERVICE);
+    assert!(held.iter().all(|template| !gone.contains(&template.id)));
+    assert_eq!(held.len(), 41 - 3);
+    bench.stored.retain(|template| !gone.contains(&template.id));
+    for number in [48, 49] {
+        assert_eq!(bench.mine(&strange(number)), TemplateId(number as u32 + 4), "there is room");
+        assert_eq!(bench.mine(&strange(number)), TemplateId(number as u32 + 4));
+    }
+    for number in 2..48 {
+        assert_eq!(bench.mine(&strange(number)), first[number], "the others stay");
+    }
+    assert_eq!(bench.miner.templates(TENANT, SERVICE).len(), 40);
+    // Where there is none, lines share `<*>`, which begins anew.
+    for number in 100..200 {
+        bench.mine(&strange(number));
+    }
+    let ids: Vec<TemplateId> = bench.stored.iter().map(|template| template.id).collect();
+    assert!(ids.is_sorted() && ids.iter().all(|id| !gone.contains(id)));
+    assert_eq!(bench.text("nothing like the others"), "<*>");
 }
 
 #[test]
