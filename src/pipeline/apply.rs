@@ -322,6 +322,7 @@ impl<S: Keep> Applier<S> {
             logs,
             points,
             templates,
+            gone,
             observations,
             counted_only,
             left_out,
@@ -333,7 +334,8 @@ impl<S: Keep> Applier<S> {
         let duplicates = (all_spans - spans.len()) as u64;
         let picked = self.sampler.pick(Instant::now(), (spans, places));
         observations.iter().for_each(|(tenant, observation)| cells.add(*tenant, observation));
-        let commit = Arc::new(Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates });
+        let commit =
+            Arc::new(Commit { lsn: lsn.0, spans: picked.rows, logs, points, cells, templates, gone });
         this.store.await_turn(&commit);
         counts[Signal::Traces as usize] += picked.rescued;
         counts[Signal::Traces as usize] -= duplicates + picked.passed_over;
@@ -355,6 +357,8 @@ impl<S: Keep> Applier<S> {
     /// which nothing was added.
     fn enrich(&mut self, waiting: Vec<Waiting>, enriched: &mut Enriched) -> (Vec<Request>, Vec<Request>) {
         let (mut requests, mut broken) = (Vec::with_capacity(waiting.len()), Vec::new());
+        // Before any line: what is forgotten now is in no commit from this one on.
+        enriched.gone = self.enricher.forget(self.committer.store.aged_templates());
         for waiting in waiting {
             let Waiting { lsn, sender: Sender { tenant, .. }, batch, source, .. } = waiting;
             let (signal, items) = (batch.signal(), batch.items());

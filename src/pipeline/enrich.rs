@@ -15,9 +15,10 @@ use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 use crate::model::trace_key::TraceKey;
 use crate::rules::{LeftOut, Rules};
+use crate::store::aging::Aged;
 use crate::store::day::Day;
 use crate::store::names::{NAME_BYTES_MAX, Names, cut};
-use crate::store::rows::{LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
+use crate::store::rows::{GoneTemplate, LogRow, PointRow, SeriesDefinition, SpanRow, TemplateRow};
 use crate::templates::{Change, Miner, Template};
 
 use super::known::Known;
@@ -32,6 +33,8 @@ pub(super) struct Enriched {
     pub(super) logs: Vec<LogRow>,
     pub(super) points: Vec<PointRow>,
     pub(super) templates: Vec<TemplateRow>,
+    /// Templates that were forgotten before.
+    pub(super) gone: Vec<GoneTemplate>,
     /// About log records; what spans tell is found by joining them.
     pub(super) observations: Vec<(TenantNumber, Observation)>,
     /// Log records that count in templates and observations and get no row.
@@ -104,6 +107,20 @@ impl Enricher {
             miner.set_stored(tenant, service, count);
         }
         Self { rules, miner, template_highest: highest, services_forgotten: 0, peer_name: String::new() }
+    }
+
+    /// Forgets the templates that are to be forgotten, and answers which.
+    pub(super) fn forget(&mut self, aged: Aged) -> Vec<GoneTemplate> {
+        let Aged { gone, room } = aged;
+        for (tenant, service, count) in room {
+            self.miner.set_stored(tenant, service, count);
+        }
+        for of_service in gone.chunk_by(|(.., one, _), (.., other, _)| one == other) {
+            let (tenant, service, _) = of_service[0];
+            let ids = of_service.iter().map(|(.., template)| template.id).collect();
+            self.miner.forget_templates(tenant, service, &ids);
+        }
+        gone.into_iter().map(|(.., template)| template).collect()
     }
 
     /// Adds the rows of `batch` to `enriched`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::id::{TenantNumber, TraceId};
 use crate::model::time::UnixNanos;
 use crate::store::Store;
+use crate::store::aging::Aged;
 use crate::store::error::Error;
 use crate::store::names::Names;
 use crate::store::recall::Recalled;
@@ -18,6 +19,10 @@ pub trait Keep: Clone + Send + Sync + 'static {
     fn names(&self) -> &Names;
     /// The templates to start from.
     fn templates(&self) -> impl Future<Output = Result<Known, Error>> + Send;
+    /// What became of templates since the last call.
+    fn aged_templates(&self) -> Aged {
+        Aged::default()
+    }
     /// Begins to work out what can be known of a commit before its turn.
     fn await_turn(&self, _commit: &Arc<Commit>) {}
     /// Writes everything, or nothing.
@@ -41,6 +46,10 @@ impl Keep for Store {
 
     async fn templates(&self) -> Result<Known, Error> {
         Known::read(self).await
+    }
+
+    fn aged_templates(&self) -> Aged {
+        Self::aged_templates(self)
     }
 
     fn await_turn(&self, commit: &Arc<Commit>) {

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::store::Store;
 use crate::store::error::Error;
+use crate::store::read::templates::OfService;
 use crate::store::rows::TemplateRow;
 use crate::templates::{Options, VARIABLE};
 
@@ -22,7 +23,7 @@ pub struct Known {
     pub placed: Vec<TemplateRow>,
     /// Others, of which no more is needed than that their texts have their ids.
     pub others: Vec<TemplateRow>,
-    /// How many of each service are stored.
+    /// How many of each service are stored and do not rest.
     pub stored: Vec<(TenantNumber, ServiceId, usize)>,
     /// The highest number that one ever had.
     pub highest: u32,
@@ -38,12 +39,14 @@ impl Known {
         let tenant_of = |service| names.service_info(service).map(|info| info.tenant);
         let counted = store.templates_of_services().await?.into_iter();
         // Those of services that are forgotten are about to go.
-        let stored: Vec<(TenantNumber, ServiceId, usize)> = counted
-            .filter_map(|(service, count)| tenant_of(service).map(|tenant| (tenant, service, count)))
-            .collect();
+        let counted: Vec<(TenantNumber, OfService)> =
+            counted.filter_map(|own| tenant_of(own.service).map(|tenant| (tenant, own))).collect();
+        let all: Vec<(TenantNumber, ServiceId, usize)> =
+            counted.iter().map(|(tenant, own)| (*tenant, own.service, own.all)).collect();
+        let stored = counted.iter().map(|(tenant, own)| (*tenant, own.service, own.taking_room())).collect();
         let mut rows = store.newest_templates(options.templates_max).await?;
         let mut looked = Looked { has: rows.iter().map(|row| row.id).collect(), ..Looked::default() };
-        looked.look(store, crowded(&stored, &rows, &options), &stored, &options).await?;
+        looked.look(store, crowded(&all, &rows, &options), &all, &options).await?;
         rows.extend(looked.rows);
         rows.retain(|row| tenant_of(row.service).is_some());
         rows.sort_by_key(|row| (looked.lately.contains(&row.id), row.id));

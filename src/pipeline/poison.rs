@@ -81,7 +81,8 @@ impl Origins {
         };
         let all = all_rows(commit);
         let kept = all.into_iter().filter(|row| !rows.contains(row));
-        let commit = Commit { cells: commit.cells.clone(), ..part(commit, kept) };
+        let (cells, gone) = (commit.cells.clone(), commit.gone.clone());
+        let commit = Commit { cells, gone, ..part(commit, kept) };
         (commit, Self(Signal::ALL.map(others)))
     }
 }

@@ -25,6 +25,7 @@ use super::rows::{Commit, Committed};
 use super::series::SeriesTable;
 use super::sql::Dialect;
 use super::sqlite::file;
+use super::templates::LastDays;
 use super::write::{self, Shape, Written};
 use super::{Inner, Store, ahead};
 use crate::fault;
@@ -120,6 +121,8 @@ pub(super) struct Writer {
     /// Whoever prepares the next commit waits until what the last one wrote is taken over.
     pub(super) rollups: Arc<RwLock<Rollups>>,
     pub(super) series: SeriesTable,
+    /// The last days of log templates.
+    pub(super) last_days: LastDays,
     /// When the write-ahead log was last to be begun anew.
     shortened_at: Option<Instant>,
 }
@@ -152,6 +155,7 @@ impl Inner {
             writer.shorten_log().await;
         }
         self.names.counted(&commit.cells);
+        writer.last_days.rise(self.aging().floor());
         let ended = match writer.transaction((&commit, shape), &self.names, &self.options.journal).await {
             Ok(written) => {
                 // Should this end in a panic from here on, nobody knows what became of the commit.
@@ -298,8 +302,17 @@ impl Writer {
             series.rest(oldest);
         }
         let rollups = Arc::new(RwLock::new(rollups));
-        let (next, shortened_at) = (HashMap::new(), None);
-        Ok(Self { connection, making, promoted, partitions, next, rollups, series, shortened_at })
+        Ok(Self {
+            connection,
+            making,
+            promoted,
+            partitions,
+            next: HashMap::new(),
+            rollups,
+            series,
+            last_days: LastDays::default(),
+            shortened_at: None,
+        })
     }
 
     /// Errs where the connection does not answer; a file always does.
@@ -389,6 +402,7 @@ impl Writer {
         // While the next commit begins.
         spawn_blocking(move || rollups.take(written.rollups));
         self.series.take(written.series);
+        self.last_days.take(written.templates);
         written.committed
     }
 }
@@ -417,7 +431,7 @@ mod tests {
     async fn what_is_left_half_done_holds_up_no_commit() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(Options::at(directory.path().join("store.db"))).await.unwrap();
-        let template = "INSERT INTO templates VALUES (50, 1, 1, 'half', 'done', 1)";
+        let template = "INSERT INTO templates VALUES (50, 1, 1, 'half', 'done', 1, 1)";
         // One that panics, and one for which nobody waits any more.
         for is_dropped in [false, true] {
             let inner = Arc::clone(&store.inner);

@@ -97,7 +97,22 @@ pub(super) async fn remove(connection: &mut Connection, table: &str, ids: &[u32]
     Ok(())
 }
 
-/// Removes entries. The templates of services go by [`remove_templates`].
+/// Removes those of these rows of `table` whose last day is before this one.
+pub(super) async fn remove_before(
+    connection: &mut Connection,
+    table: &str,
+    before: Day,
+    ids: &[u32],
+) -> Result<(), Error> {
+    for ids in ids.chunks(IDS_PER_STATEMENT) {
+        let are_meant = connection.dialect().is_one_of(ids.iter().map(|id| i64::from(*id)));
+        let sql = format!("DELETE FROM {table} WHERE last_day < {} AND id{are_meant}", before.0);
+        connection.execute(connection.sql(sql)).await?;
+    }
+    Ok(())
+}
+
+/// Removes entries. The templates of services go by [`templates::remove_of`](super::templates::remove_of).
 async fn remove_gone(connection: &mut Connection, gone: &[Key]) -> Result<(), Error> {
     for dictionary in Dictionary::ALL {
         let of = gone.iter().filter(|key| key.dictionary == dictionary);
@@ -105,21 +120,6 @@ async fn remove_gone(connection: &mut Connection, gone: &[Key]) -> Result<(), Er
         remove(connection, dictionary.table(), &ids).await?;
     }
     Ok(())
-}
-
-/// Removes at most `most` templates of a service, and answers how many: but for the last one of all, whose number is the
-/// highest that was given.
-pub(super) async fn remove_templates(
-    connection: &mut Connection,
-    service: ServiceId,
-    most: usize,
-) -> Result<usize, Error> {
-    let sql = format!(
-        "DELETE FROM templates WHERE id IN (SELECT id FROM templates WHERE service_id = {} \
-         AND id < (SELECT max(id) FROM templates) ORDER BY id LIMIT {most})",
-        service.0
-    );
-    Ok(connection.execute(connection.sql(sql)).await? as usize)
 }
 
 /// Writes entries that were handed out.

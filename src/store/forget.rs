@@ -2,8 +2,9 @@
 //!
 //! Once memory forgot them, nothing is told under their ids; their rows go with the same call, or with the next commit that
 //! succeeds. The log templates of a service go afterwards, some at a time: there may be more than the writer should be held
-//! for. Should the server stop before all of them went, the next start finds those that are left. Spans, log records and points
-//! are not looked at: each entry has the last day of what named it.
+//! for. Should the server stop before all of them went, the next start finds those that are left. Templates of other services
+//! are chosen here and removed by a commit, see [`aging`](super::aging). Spans, log records and points are not looked at: each
+//! entry has the last day of what named it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use super::commit::{Slot, Writer};
 use super::connection::Connection;
 use super::error::Error;
 use super::names::{Dictionary, Key, Oldest};
-use super::{Inner, Store, ahead, dictionaries, table};
+use super::{Inner, Store, ahead, dictionaries, table, templates};
 use crate::model::id::{OperationId, ServiceId, TenantNumber};
 
 /// Names and contents, and as many series, that one call forgets, or a few more: some dozen milliseconds of work.
@@ -29,7 +30,7 @@ pub struct Forgotten {
     pub names: usize,
     /// How many metric series.
     pub series: usize,
-    /// How many log templates of services that were forgotten.
+    /// How many log templates: those of services that were forgotten, and those that were chosen to be.
     pub templates: usize,
 }
 
@@ -51,9 +52,9 @@ pub(super) struct Orphans {
 impl Store {
     /// Forgets a few thousand names, contents and series that were last seen before the oldest day of which anything is kept;
     /// and of those last seen before the oldest span, log record and point, of which as many are kept as may take room,
-    /// those beyond that. Nodes and operations that anomalies are about stay. What was handed out by
-    /// [`Store::names`] and is not committed yet stays as well, so after a start, and when a day was given up, some commits
-    /// must come first. Call it until there is nothing left.
+    /// those beyond that. Chooses log templates likewise, which go with a commit. Nodes and operations that anomalies are about
+    /// stay. What was handed out by [`Store::names`] and is not committed yet stays as well, so after a start, and when a day was
+    /// given up, some commits must come first. Call it until there is nothing left.
     ///
     /// # Errors
     /// When the database cannot be written: names that were forgotten then are removed from it by the next commit, and told by
@@ -67,8 +68,10 @@ impl Store {
         }
         self.find_orphans().await?;
         let inner = Arc::clone(&self.inner);
-        let templates = ahead::handle().spawn(async move { inner.remove_templates().await });
-        Ok(Forgotten { templates: templates.await.map_err(Error::Lost)??, ..forgotten })
+        let removing = ahead::handle().spawn(async move { inner.remove_templates().await });
+        let removed = removing.await.map_err(Error::Lost)??;
+        let templates = if removed > 0 { removed } else { self.age_templates().await? };
+        Ok(Forgotten { templates, ..forgotten })
     }
 
     /// Looks once after the start which services have templates and are forgotten.
@@ -79,7 +82,7 @@ impl Store {
         // A service has its name before it has templates: one that has none was forgotten.
         let counted = self.templates_of_services().await?;
         let mut orphans = self.inner.orphans();
-        let services = counted.into_iter().map(|(service, _)| service);
+        let services = counted.into_iter().map(|counted| counted.service);
         orphans.services.extend(services.filter(|id| self.names().service_info(*id).is_none()));
         orphans.is_known = true;
         Ok(())
@@ -141,7 +144,7 @@ impl Inner {
             let most = TEMPLATES_MAX - removed;
             let mut gone = 0;
             let work = async |connection: &mut Connection| {
-                let done = dictionaries::remove_templates(connection, service, most).await;
+                let done = templates::remove_of(connection, service, most).await;
                 done.map(|count| gone = count)
             };
             writer.connection.in_transaction(work).await?;

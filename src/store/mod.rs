@@ -13,15 +13,17 @@
 //! Files in reading order: [`options`] (which database) and `open`; [`rows`] (what a commit carries), [`day`] and
 //! [`partition`] (where it goes), [`names`] and `dictionaries` (names in memory and on disk), `commit` (one writer), `ahead`
 //! (its threads) and `write` (the transaction), `table` (the columns), `packing` (which block a row goes to), `traces`, `series`,
-//! `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
+//! `templates` (of log records), `rollups` (the folds), `hours` and [`series_hours`] (roll-ups that are kept longest), [`anomalies`], [`investigations`], [`blocks`] (packed details
 //! compressed together, with a filter), [`read`] (questions), [`recall`] (traces that were begun in earlier commits),
-//! [`retire`] (giving up what is old), [`forget`] (names that nothing has any more), [`snapshot`] (a copy of the file),
+//! [`retire`] (giving up what is old), [`forget`] (names that nothing has any more), [`aging`] (log templates that nothing has),
+//! [`snapshot`] (a copy of the file),
 //! [`relocate`] (a move to another database), `catalog` and [`schema`] (what the database says about itself), [`examine`]
 //! (whether a server could work there), `connection`, `pool`, `sql`, `row` and `values` (either database as one), `sqlite`
 //! and `postgres` (what only one of them has), [`error`].
 //!
 //! Its one handle is [`Store`].
 
+pub mod aging;
 mod ahead;
 pub mod anomalies;
 pub mod blocks;
@@ -60,6 +62,7 @@ pub mod snapshot;
 mod sql;
 mod sqlite;
 mod table;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -97,6 +100,8 @@ struct Inner {
     untold: std::sync::Mutex<Vec<(TenantNumber, Key)>>,
     /// Templates whose service is forgotten.
     orphans: std::sync::Mutex<forget::Orphans>,
+    /// Which templates rest, and which are to be forgotten.
+    aging: std::sync::Mutex<aging::Aging>,
     /// The commit whose turn comes next, as far as that is known, and its shape.
     next: std::sync::Mutex<Option<commit::Next>>,
     applied: AtomicU64,

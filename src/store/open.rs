@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
+use super::aging::Aging;
 use super::commit::{Slot, Writer};
 use super::connection::Connection;
 use super::error::Error;
@@ -41,7 +42,8 @@ impl Store {
         }
         let names = Names::with_limits(options.names);
         names.load(dictionaries::read(&mut connection).await?);
-        if let Some(oldest) = Oldest::of(&catalog::partitions(&mut connection).await?) {
+        let partitions = catalog::partitions(&mut connection).await?;
+        if let Some(oldest) = Oldest::of(&partitions) {
             names.rest(oldest);
         }
         let applied = catalog::applied(&mut connection, &options.journal).await?;
@@ -53,6 +55,7 @@ impl Store {
             names,
             untold: std::sync::Mutex::default(),
             orphans: std::sync::Mutex::default(),
+            aging: std::sync::Mutex::new(Aging::of(&partitions)),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),

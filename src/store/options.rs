@@ -53,6 +53,8 @@ pub struct Options {
     pub series_per_tenant_max: usize,
     /// The same over all tenants together.
     pub series_max: usize,
+    /// Log templates of one service that are kept while no log record has them, for roll-ups, which go further back.
+    pub resting_templates_max: usize,
     /// Keys of attributes of spans and log records whose values are found without looking at other blocks; from the next
     /// day on that is begun.
     pub promoted: Arc<[String]>,
@@ -78,6 +80,7 @@ impl Options {
             names: Limits::default(),
             series_per_tenant_max: 500_000,
             series_max: 2_000_000,
+            resting_templates_max: 20_000,
             promoted: Arc::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::day::Day;
 use crate::model::id::{
     InstrumentationId, OperationId, ResourceId, ServiceId, SpanId, TemplateId, TenantNumber, TraceId,
 };
@@ -138,6 +139,15 @@ pub struct TemplateRow {
     pub first_seen: UnixNanos,
 }
 
+/// A template that the miner forgot: no record of a commit from then on has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoneTemplate {
+    /// Its id.
+    pub id: TemplateId,
+    /// Where a record of it was counted since, it has this last day or a later one, and stays.
+    pub before: Day,
+}
+
 /// Everything that is written in one transaction.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Commit {
@@ -149,10 +159,12 @@ pub struct Commit {
     pub logs: Vec<LogRow>,
     /// Metric points in order of arrival.
     pub points: Vec<PointRow>,
-    /// What to add to the roll-ups.
+    /// What to add to the roll-ups. The log records above are counted in it: it tells which templates are still seen.
     pub cells: Folded,
     /// Templates to write or to overwrite.
     pub templates: Vec<TemplateRow>,
+    /// Templates to remove.
+    pub gone: Vec<GoneTemplate>,
 }
 
 /// What became of a commit.

@@ -152,11 +152,13 @@ pub(super) static TEMPLATES: Table = Table {
         ("text", Text),
         ("sample", Text),
         ("first_seen", Big),
+        ("last_day", Int),
     ],
     clash: Clash::Fold {
         key: "id",
         set: "text = excluded.text, sample = excluded.sample, \
-              first_seen = least(t.first_seen, excluded.first_seen)",
+              first_seen = least(t.first_seen, excluded.first_seen), \
+              last_day = greatest(t.last_day, excluded.last_day)",
     },
 };
 

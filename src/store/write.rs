@@ -18,8 +18,10 @@ use super::names::{Names, Pending};
 use super::packing::{self, Plan, Signal};
 use super::partition::{self, Family, Kept, Partition, Partitions};
 use super::rollups::{self, Prepared, Rollups};
-use super::rows::{Commit, Committed, TemplateRow};
+use super::rows::{Commit, Committed};
+use super::templates::{self, LastDays};
 use super::{dictionaries, series, table, traces};
+use crate::model::id::TemplateId;
 use crate::model::trace_key::LogKey;
 
 /// What to take over once the transaction has ended well.
@@ -32,6 +34,7 @@ pub(super) struct Written {
     pub(super) next: HashMap<(Kept, Day), i64>,
     pub(super) rollups: rollups::Staged,
     pub(super) series: series::Staged,
+    pub(super) templates: templates::Staged,
     pub(super) committed: Committed,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Written {
 pub(super) struct Shape {
     traces: traces::Folded,
     plan: Plan,
+    /// The templates that it counts, each with the day on which it counts as seen last.
+    counted: Vec<(TemplateId, Day)>,
 }
 
 impl Shape {
@@ -47,7 +52,7 @@ impl Shape {
     pub(super) fn of(commit: &Commit) -> Self {
         let traces = traces::fold(&commit.spans);
         let plan = Plan::of(commit, &traces.together());
-        Self { traces, plan }
+        Self { traces, plan, counted: templates::counted(&commit.cells) }
     }
 }
 
@@ -60,7 +65,7 @@ pub(super) async fn write(
     journal: &str,
 ) -> Result<Written, Error> {
     let rolling = tokio::spawn(roll_up(Arc::clone(commit), Arc::clone(&writer.rollups)));
-    let Shape { traces, mut plan } = shape;
+    let Shape { traces, mut plan, counted } = shape;
     plan.promote(|partition| writer.promoted(partition));
     let plan = Arc::new(plan);
     let encoding = {
@@ -89,7 +94,8 @@ pub(super) async fn write(
     for day in logs {
         days.insert_logs(commit, (&plan, &mut block_ids), day, &mut log_ids).await?;
     }
-    insert_templates(days.connection, &commit.templates).await?;
+    let last_days = (days.last_days, &counted[..]);
+    let templates = templates::write(days.connection, commit, last_days).await?;
     for day in points {
         days.first_free(partition::POINTS, day).await?;
     }
@@ -110,7 +116,7 @@ pub(super) async fn write(
     catalog::set_applied(days.connection, journal, commit.lsn).await?;
     let committed =
         Committed { log_ids, detail_bytes: plan.bytes, block_bytes, overflowed_points: series.overflowed };
-    Ok(Written { pending, made: days.made, next: days.next, rollups, series, committed })
+    Ok(Written { pending, made: days.made, next: days.next, rollups, series, templates, committed })
 }
 
 /// What the cells of a commit make of the roll-ups.
@@ -126,6 +132,7 @@ struct Days<'w> {
     partitions: &'w Partitions,
     before: &'w HashMap<(Kept, Day), i64>,
     series: &'w series::SeriesTable,
+    last_days: &'w LastDays,
     made: Vec<Partition>,
     next: HashMap<(Kept, Day), i64>,
 }
@@ -138,6 +145,7 @@ impl<'w> Days<'w> {
             partitions: &writer.partitions,
             before: &writer.next,
             series: &writer.series,
+            last_days: &writer.last_days,
             made: Vec::new(),
             next: HashMap::new(),
         }
@@ -282,27 +290,4 @@ fn distinct(days: &[Day]) -> BTreeSet<Day> {
         distinct.extend(run.first().copied());
     }
     distinct
-}
-
-/// A template that changed twice within a commit is written once: as it is now, first seen when it was first.
-async fn insert_templates(connection: &mut Connection, templates: &[TemplateRow]) -> Result<(), Error> {
-    let mut last: HashMap<_, TemplateRow> = HashMap::new();
-    for template in templates {
-        let first_seen = last
-            .get(&template.id)
-            .map_or(template.first_seen, |before| before.first_seen.min(template.first_seen));
-        last.insert(template.id, TemplateRow { first_seen, ..template.clone() });
-    }
-    let mut last: Vec<TemplateRow> = last.into_values().collect();
-    last.sort_unstable_by_key(|template| template.id);
-    connection
-        .insert(&table::TEMPLATES.whole(), &last, |values, template| {
-            values.int(template.id.0);
-            values.int(template.tenant.0);
-            values.int(template.service.0);
-            values.text(&template.text);
-            values.text(&template.sample);
-            values.int(template.first_seen.0);
-        })
-        .await
 }

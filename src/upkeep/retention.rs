@@ -4,8 +4,8 @@
 //! are kept longest.
 //!
 //! Giving a day up takes no longer than a commit; its space comes back in small steps between commits. Days that come
-//! are made ahead, so that no commit has to. Names and metric series that nothing which is kept has any more are forgotten, a
-//! few thousand at a time. On Postgres all of this is done by the server that leads.
+//! are made ahead, so that no commit has to. Names, metric series and log templates that nothing which is kept has any more are
+//! forgotten, some thousand at a time. On Postgres all of this is done by the server that leads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -232,7 +232,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Forgets names and series that nothing which is kept has any more.
+    /// Forgets names, series and templates that nothing which is kept has any more.
     async fn forget(&self) -> Result<(), Error> {
         let (mut names, mut series, mut templates) = (0, 0, 0);
         loop {
@@ -251,7 +251,9 @@ impl Keeper {
         if names + series + templates > 0 {
             info!(
                 names,
-                series, templates, "forgot names and metric series that nothing which is kept has any more"
+                series,
+                templates,
+                "forgot names, metric series and log templates that nothing which is kept has any more"
             );
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::api;
+use crate::client;
 use crate::server::Server;
 
 const DAY: u64 = 86_400_000_000_000;
@@ -128,4 +129,62 @@ async fn items_older_than_what_is_kept_are_refused_alone() {
     server.settled().await;
     let kept = api::ask(&server, TENANT, "/spans?from=7d").await;
     assert_eq!(api::column(&kept, "operation"), ["new"], "{kept}");
+}
+
+/// Sends a log record of these words, so many days ago.
+async fn say(server: &Server, days: u64, words: &str) {
+    let time = (api::now() - days * DAY).to_string();
+    let record = json!({"timeUnixNano": time, "severityNumber": 9, "body": {"stringValue": words}});
+    api::export(server, TENANT, "logs", &api::logs_of("store", &[record])).await;
+}
+
+/// The template that has this text, among those counted in a window.
+async fn template(server: &Server, window: &str, text: &str) -> Option<u64> {
+    let listed = api::ask(server, TENANT, &format!("/log-templates?{window}")).await;
+    let found = api::items(&listed).iter().find(|item| item["text"] == text);
+    found.and_then(|item| item["template"].as_u64())
+}
+
+/// What became of a template.
+async fn state(server: &Server, template: u64) -> Value {
+    let asked = json!({"ids": format!("template:{template}")});
+    let opened = client::ask(server, TENANT, "get_evidence", asked).await;
+    client::rows(&opened, "evidence")[0]["state"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_templates_go_with_what_is_counted_of_them() {
+    let kept = |days: &'static str| {
+        ["HOT_RETENTION_DAYS", "ROLLUP_MINUTE_RETENTION_DAYS", "ROLLUP_HOUR_RETENTION_DAYS"]
+            .map(|variable| (variable, days))
+    };
+    let mut server = Server::start(&kept("100")).await;
+    // Roll-ups of an hour go 32 days at a time.
+    say(&server, 70, "the disk has failed").await;
+    say(&server, 0, "all is well").await;
+    server.settled().await;
+    let old = template(&server, "from=71d&to=69d", "the disk has failed").await.unwrap();
+    let other = template(&server, "from=1h", "all is well").await.unwrap();
+    for id in [old, other] {
+        assert_eq!(state(&server, id).await, "opened");
+    }
+    assert_eq!(server.terminate().await, Some(0), "{}", server.log());
+
+    let server = server.again(&kept("2")).await;
+    server.ready().await;
+    while server.metric("otelcontext_retention_last_success_timestamp").await == 0.0 {
+        say(&server, 0, "all is well").await;
+    }
+    // It goes with the next commit.
+    say(&server, 0, "all is well").await;
+    server.settled().await;
+    assert_eq!((state(&server, old).await, state(&server, other).await), (json!("gone"), json!("opened")));
+    say(&server, 0, "the disk has failed").await;
+    server.settled().await;
+    let new = template(&server, "from=1h", "the disk has failed").await.unwrap();
+    assert!(new > other, "no id is given twice");
+    assert_eq!(state(&server, old).await, "gone");
+    assert_eq!(template(&server, "from=1h", "all is well").await, Some(other));
+    let found = api::ask(&server, TENANT, &format!("/logs?from=1h&template={old}")).await;
+    assert!(api::items(&found).is_empty(), "{found}");
 }

@@ -11,6 +11,7 @@ use crate::model::id::{ServiceId, TemplateId, TenantNumber};
 use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::error::Error;
 use crate::store::row::Row;
 use crate::store::rows::TemplateRow;
@@ -18,7 +19,7 @@ use crate::store::rows::TemplateRow;
 /// Templates that are read at a time.
 const TOGETHER: usize = 10_000;
 /// Services whose templates are counted at a time.
-const SERVICES_TOGETHER: usize = 100;
+pub(in crate::store) const SERVICES_TOGETHER: usize = 100;
 /// How far back templates count as seen lately.
 const LATELY: Duration = Duration::from_secs(2 * 86_400);
 
@@ -38,6 +39,24 @@ pub struct TemplateText {
     pub text: String,
     /// When its first line was seen.
     pub first_seen: UnixNanos,
+}
+
+/// How many templates of a service are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfService {
+    /// Whose they are.
+    pub service: ServiceId,
+    /// All of them.
+    pub all: usize,
+    /// How many were last counted before certain days: those that rest come first.
+    pub(in crate::store) before: [usize; 3],
+}
+
+impl OfService {
+    /// How many take room: they do not rest.
+    pub const fn taking_room(&self) -> usize {
+        self.all - self.before[0]
+    }
 }
 
 impl Store {
@@ -89,29 +108,57 @@ impl Store {
 
     /// The services that have templates, and how many each, by id. Counts them in parts, as with
     /// [`Store::newest_templates`].
-    pub async fn templates_of_services(&self) -> Result<Vec<(ServiceId, usize)>, Error> {
-        self.templates_of_services_by(SERVICES_TOGETHER).await
+    pub async fn templates_of_services(&self) -> Result<Vec<OfService>, Error> {
+        let days = [self.inner.aging().floor(); 3];
+        self.templates_of_services_by(days, SERVICES_TOGETHER).await
     }
 
-    pub(super) async fn templates_of_services_by(
+    /// The same, with how many were last counted before each of these days.
+    pub(in crate::store) async fn templates_of_services_by(
         &self,
+        days: [Day; 3],
         together: usize,
-    ) -> Result<Vec<(ServiceId, usize)>, Error> {
-        let mut counted: Vec<(ServiceId, usize)> = Vec::new();
+    ) -> Result<Vec<OfService>, Error> {
+        let before = days.map(|day| format!("count(*) FILTER (WHERE last_day < {})", day.0)).join(", ");
+        let mut counted: Vec<OfService> = Vec::new();
         let mut after = -1_i64;
         loop {
             let mut reader = self.reader().await?;
             let query = reader.sql(format!(
-                "SELECT service_id, count(*) FROM templates WHERE service_id > {after} GROUP BY service_id \
-                 ORDER BY service_id LIMIT {together}"
+                "SELECT service_id, count(*), {before} FROM templates WHERE service_id > {after} \
+                 GROUP BY service_id ORDER BY service_id LIMIT {together}"
             ));
-            let more = reader.all(query, count).await?;
+            let more = reader.all(query, of_service).await?;
             reader.finish().await?;
-            let Some((last, _)) = more.last() else { break };
-            after = last.0.into();
+            let Some(last) = more.last() else { break };
+            after = last.service.0.into();
             counted.extend(more);
         }
         Ok(counted)
+    }
+
+    /// `most` templates of a service that were last counted before `before`, those counted longest ago first, each with its
+    /// last day; those that come after `after`. Never the one with the highest id of all: after a restart too no id is given
+    /// twice.
+    pub(in crate::store) async fn templates_seen_before(
+        &self,
+        service: ServiceId,
+        before: Day,
+        after: Option<(Day, TemplateId)>,
+        most: usize,
+    ) -> Result<Vec<(Day, TemplateId)>, Error> {
+        let after = after.map(|(day, id)| format!(" AND (last_day, id) > ({}, {})", day.0, id.0));
+        let mut reader = self.reader().await?;
+        let query = reader.sql(format!(
+            "SELECT last_day, id FROM templates WHERE service_id = {} AND last_day < {}{} \
+             AND id < (SELECT max(id) FROM templates) ORDER BY last_day, id LIMIT {most}",
+            service.0,
+            before.0,
+            after.unwrap_or_default()
+        ));
+        let found = reader.all(query, |row| Ok((Day(row.get(0)?), TemplateId(row.get(1)?)))).await?;
+        reader.finish().await?;
+        Ok(found)
     }
 
     /// Those of the tenant's templates of which a record was counted in the last two days of what is known; none where so
@@ -223,9 +270,10 @@ fn whole(row: Row<'_>) -> Result<TemplateRow, Error> {
     })
 }
 
-fn count(row: Row<'_>) -> Result<(ServiceId, usize), Error> {
+fn of_service(row: Row<'_>) -> Result<OfService, Error> {
     let columns = Columns { row, what: "template" };
-    Ok((ServiceId(columns.number(0)?), columns.number(1)?))
+    let before = [columns.number(2)?, columns.number(3)?, columns.number(4)?];
+    Ok(OfService { service: ServiceId(columns.number(0)?), all: columns.number(1)?, before })
 }
 
 fn text(row: Row<'_>) -> Result<TemplateText, Error> {

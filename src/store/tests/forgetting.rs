@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use super::home::{Home, on_both};
 use super::{TENANT, anomalies, at, count, gauge, log, point, span, table, tamper, template, trace};
-use crate::model::id::{OperationId, ResourceId, SeriesId, TemplateId};
+use crate::model::id::{OperationId, ResourceId, SeriesId, ServiceId, TemplateId};
+use crate::model::log::Severity;
 use crate::model::metric::PointValue;
 use crate::model::node::NodeKind;
 use crate::model::packed::Attributes;
 use crate::model::packed::write::Packer;
 use crate::model::resource::{Instrumentation, Resource};
+use crate::model::rollup::{Observation, Seen, Subject};
 use crate::model::span::SpanKind;
 use crate::model::tenant::TenantId;
 use crate::model::text::Text;
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::aging::Aged;
 use crate::store::day::Day;
 use crate::store::names::{Limits, OVERFLOW};
 use crate::store::options::Options;
 use crate::store::partition::Family;
-use crate::store::rows::{Commit, LogRow, PointRow, SpanRow, TemplateRow};
+use crate::store::rows::{Commit, GoneTemplate, LogRow, PointRow, SpanRow, TemplateRow};
 use crate::store::series_hours::SeriesHour;
 use crate::store::sql::Dialect;
 
@@ -266,6 +269,139 @@ fn templates_go_after_their_service_some_at_a_time() {
             assert_eq!(store.forget_unseen().await.unwrap().templates, templates);
         }
         assert_eq!(count(&store, "SELECT count(*) FROM templates").await, 2);
+    });
+}
+
+/// A service that is named on a day after the start.
+fn shop(store: &Store, day: i64) -> ServiceId {
+    store.names().service(TENANT, NodeKind::Service, "shop", at(day * DAY))
+}
+
+/// A log record of each of these templates on a day after the start.
+fn lines(service: ServiceId, ids: &[u32], day: i64) -> Commit {
+    let time = at(day * DAY);
+    let seen = Seen::Call { duration_ns: 0, caller_ns: 0, error: false };
+    let subject = |id: u32| Subject::Logs(service, TemplateId(id), Severity(9));
+    let logs = ids.iter().map(|id| LogRow { time, service, template: TemplateId(*id), ..log(1) });
+    let cells = ids.iter().map(|id| (TENANT, Observation { subject: subject(*id), at: time, seen }));
+    Commit { logs: logs.collect(), cells: cells.collect(), ..Commit::default() }
+}
+
+/// The same of templates that are new.
+fn first_lines(service: ServiceId, ids: &[u32], day: i64) -> Commit {
+    let first_seen = at(day * DAY);
+    let template = |id: &u32| TemplateRow { id: TemplateId(*id), first_seen, ..template(TENANT, service) };
+    Commit { templates: ids.iter().map(template).collect(), ..lines(service, ids, day) }
+}
+
+async fn put(store: &Store, lsn: u64, commit: Commit) {
+    store.commit(Commit { lsn, ..commit }).await.unwrap();
+}
+
+/// What a miner forgets that asks now.
+fn gone(store: &Store) -> Vec<GoneTemplate> {
+    store.aged_templates().gone.into_iter().map(|(.., gone)| gone).collect()
+}
+
+/// Each template with its last day, counted from the start.
+async fn last_days(store: &Store) -> Vec<String> {
+    let start = Day::of(at(0)).0;
+    table(store, &format!("SELECT concat_ws(' ', id, last_day - {start}) FROM templates")).await
+}
+
+#[test]
+fn templates_rest_without_records_and_go_without_roll_ups() {
+    on_both(async |home: Home| {
+        let options = Options { resting_templates_max: 2, ..home.options() };
+        let store = open(&options).await;
+        let service = shop(&store, 10);
+        for (lsn, id, day) in [(1, 1, 0), (2, 2, 1), (3, 3, 2), (4, 4, 3)] {
+            put(&store, lsn, first_lines(service, &[id], day)).await;
+        }
+        put(&store, 5, first_lines(service, &[5, 6], 10)).await;
+        put(&store, 6, lines(service, &[4, 5], 10)).await;
+        assert_eq!(last_days(&store).await, ["1 0", "2 1", "3 2", "4 10", "5 10", "6 10"]);
+        let mut old = store.partitions().await.unwrap();
+        old.retain(|it| it.family == Family::Logs && it.end() <= Day::of(at(10 * DAY)));
+        store.retire(&old, at(10 * DAY)).await.unwrap();
+        assert_eq!(forgotten(&store).await, (0, 0));
+        // As many that rest are kept as may be: not the one that was counted longest ago.
+        let before = Day::of(at(10 * DAY));
+        let first = GoneTemplate { id: TemplateId(1), before };
+        let aged = Aged { gone: vec![(TENANT, service, first)], room: vec![(TENANT, service, 3)] };
+        assert_eq!(store.aged_templates(), aged);
+        assert_eq!(store.aged_templates(), Aged::default());
+        put(&store, 7, Commit { gone: vec![first], ..Commit::default() }).await;
+        assert_eq!(last_days(&store).await, ["2 1", "3 2", "4 10", "5 10", "6 10"]);
+        // What comes late takes room.
+        put(&store, 8, lines(service, &[3], 2)).await;
+        assert_eq!(last_days(&store).await, ["2 1", "3 10", "4 10", "5 10", "6 10"]);
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        let second = GoneTemplate { id: TemplateId(2), before };
+        let aged = Aged { gone: vec![(TENANT, service, second)], room: vec![(TENANT, service, 4)] };
+        assert_eq!(store.aged_templates(), aged);
+        // It is removed with a commit that counts others.
+        put(&store, 9, Commit { gone: vec![second], ..lines(service, &[5], 11) }).await;
+        assert_eq!(last_days(&store).await, ["3 10", "4 10", "5 11", "6 10"]);
+        store.stop().await;
+        let store = open(&options).await;
+        let counted = store.templates_of_services().await.unwrap();
+        let counted: Vec<_> = counted.iter().map(|own| (own.service, own.all, own.taking_room())).collect();
+        assert_eq!(counted, [(service, 4, 4)]);
+    });
+}
+
+#[test]
+fn templates_that_are_counted_before_they_are_removed_stay() {
+    on_both(async |home: Home| {
+        let store = open(&home.options()).await;
+        let service = shop(&store, 10);
+        put(&store, 1, first_lines(service, &[1, 2, 3], 0)).await;
+        put(&store, 2, first_lines(service, &[4], 10)).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        // One is counted before the miner asks, and another by the commit before which it did; both late.
+        put(&store, 3, lines(service, &[1], 0)).await;
+        let gone = gone(&store);
+        assert_eq!(gone.iter().map(|gone| gone.id.0).collect::<Vec<_>>(), [1, 2, 3]);
+        put(&store, 4, Commit { gone, ..lines(service, &[2], 0) }).await;
+        assert_eq!(last_days(&store).await, ["1 10", "2 10", "4 10"]);
+        assert_eq!(forgotten(&store).await, (0, 0));
+        assert_eq!(store.aged_templates().gone, []);
+        // They are forgotten once they are old again.
+        put(&store, 5, lines(service, &[4], 20)).await;
+        shop(&store, 20);
+        give_up(&store, 20).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        let chosen: Vec<u32> = store.aged_templates().gone.iter().map(|(.., gone)| gone.id.0).collect();
+        assert_eq!(chosen, [1, 2]);
+    });
+}
+
+#[test]
+fn templates_are_chosen_some_at_a_time_and_anew_after_a_crash() {
+    on_both(async |home: Home| {
+        let store = open(&home.options()).await;
+        let service = shop(&store, 10);
+        let ids: Vec<u32> = (1..=2_500).collect();
+        put(&store, 1, first_lines(service, &ids, 0)).await;
+        put(&store, 2, lines(service, &[1], 10)).await;
+        give_up(&store, 10).await;
+        // No more of them before the miner asked.
+        for chosen in [1_000, 0] {
+            assert_eq!(store.forget_unseen().await.unwrap().templates, chosen);
+        }
+        assert_eq!(gone(&store).len(), 1_000);
+        let store = home.crash(store).await;
+        for (lsn, chosen) in [(3, 1_000), (4, 1_000), (5, 498)] {
+            assert_eq!(store.forget_unseen().await.unwrap().templates, chosen);
+            put(&store, lsn, Commit { gone: gone(&store), ..Commit::default() }).await;
+        }
+        assert_eq!(store.forget_unseen().await.unwrap().templates, 0);
+        // One was counted, and the one with the highest id stays.
+        assert_eq!(count(&store, "SELECT count(*) FROM templates").await, 2);
+        assert_eq!(count(&store, "SELECT max(id) FROM templates").await, 2_500);
     });
 }
 

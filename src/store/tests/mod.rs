@@ -250,6 +250,7 @@ fn a_commit_is_there_after_a_restart() {
             points: vec![point(&gauge("load"), 1, PointValue::Double(0.5))],
             cells: [call(1, 1, 5)].into_iter().collect(),
             templates: vec![template.clone()],
+            ..Commit::default()
         };
         let committed = store.commit(commit).await.unwrap();
         assert_eq!(committed.log_ids, [1, 2, 3].map(|id| day().row(id)));
@@ -342,7 +343,7 @@ fn a_failed_commit_changes_nothing_and_counts_once_when_retried() {
                 logs: vec![log(1)],
                 points: vec![point(&series, 1, PointValue::Int(4))],
                 cells: [call(1, 1, 6), call(2, 1, 9)].into_iter().collect(),
-                templates: Vec::new(),
+                ..Commit::default()
             })
         };
         store.commit(commit(1)).await.unwrap();

@@ -45,6 +45,7 @@ async fn fill(store: &Store) {
         points: (0..).zip(VALUES).map(|(second, value)| point(&load, second, value)).collect(),
         cells: [call(1, 1, 5), call(40_000, 1, 5)].into_iter().collect(),
         templates: vec![template],
+        ..Commit::default()
     };
     store.commit(commit).await.unwrap();
     // As many blocks as have their filters laid across each other.
@@ -67,7 +68,7 @@ async fn seen(store: &Store) -> Vec<Vec<String>> {
     let mut seen = vec![traces(store).await, stored_cells(store).await];
     for sql in [
         "SELECT concat_ws(' ', id, name) FROM tenants",
-        "SELECT concat_ws(' ', id, service_id, text, sample, first_seen) FROM templates",
+        "SELECT concat_ws(' ', id, service_id, text, sample, first_seen, last_day) FROM templates",
         "SELECT concat_ws(' ', id, hex(hash), name, kind, service_id, first_seen) FROM series",
         "SELECT concat_ws(' ', day, id, tenant_id, trace_row, text(run), hex(span_id), hex(parent_id), service_id, \
          operation_id, status, entry, http_status, text(dependency_id), start_ns, duration_ns) FROM spans",

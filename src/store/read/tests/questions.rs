@@ -13,12 +13,13 @@ use crate::model::subject_map::SubjectMap;
 use crate::model::time::{UnixNanos, Window};
 use crate::model::trace_key::TraceKey;
 use crate::store::Store;
+use crate::store::day::Day;
 use crate::store::read::NAMED_MAX;
 use crate::store::read::counts::Counts;
 use crate::store::read::minutes::Minutes;
 use crate::store::read::rollups::RollupKind;
 use crate::store::read::spans::{SpanAsk, SpanOrder};
-use crate::store::read::templates::TemplateText;
+use crate::store::read::templates::{OfService, TemplateText};
 use crate::store::rows::Commit;
 
 const KINDS: [RollupKind; 4] =
@@ -241,9 +242,13 @@ fn templates_that_were_counted_lately_are_told() {
 fn templates_are_counted_by_service() {
     let all: Vec<_> = WORLD.tenants.iter().flat_map(super::templates).collect();
     let services: BTreeSet<ServiceId> = all.iter().map(|template| template.service).collect();
-    let expected: Vec<(ServiceId, usize)> = services.iter().map(|service| (*service, 7)).collect();
+    // None was counted in a commit since: they are of the day on which they were first seen.
+    let day = Day::of(seconds(0));
+    let of_service = |service: &ServiceId| OfService { service: *service, all: 7, before: [0, 7, 7] };
+    let expected: Vec<OfService> = services.iter().map(of_service).collect();
+    let days = [day, day.plus(2), day.plus(3)];
     for together in [1, 3, 500] {
-        let counted = WORLD.ask(async |store| store.templates_of_services_by(together).await);
+        let counted = WORLD.ask(async |store| store.templates_of_services_by(days, together).await);
         assert_eq!(counted, expected);
     }
     let service = all[0].service;
@@ -254,6 +259,16 @@ fn templates_are_counted_by_service() {
         assert_eq!(newest, own[7_usize.saturating_sub(max)..]);
     }
     assert!(WORLD.ask(async |store| store.newest_templates_of(ServiceId(99), 9).await).is_empty());
+    let seen_before = |after: Option<(Day, TemplateId)>, most: usize| {
+        WORLD.ask(async |store| store.templates_seen_before(service, day.plus(2), after, most).await)
+    };
+    let old = seen_before(None, 9);
+    assert!(old.is_sorted() && old.iter().all(|(seen, _)| [day, day.plus(1)].contains(seen)));
+    let mut ids: Vec<TemplateId> = old.iter().map(|(_, id)| *id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, own.iter().map(|own| own.id).collect::<Vec<TemplateId>>());
+    assert_eq!((seen_before(None, 3), seen_before(Some(old[2]), 3)), (old[..3].to_vec(), old[3..6].to_vec()));
+    assert_eq!(seen_before(Some(old[6]), 3), []);
 }
 
 #[test]
