@@ -7,7 +7,8 @@
 //!
 //! [`Recent`] tells whether others send, here and wherever else a share holds beside others alone.
 //!
-//! [`Turns`] are the same for questions: so many are worked on at once, and beside others one tenant has half of them.
+//! [`Turns`] are the same for questions: so many are worked on at once, and beside others one tenant has half of them. There
+//! questions may wait, so many of them, in the order in which they came.
 //!
 //! The size of one request is the other limit: a permit that would grow beyond it is refused for good.
 
@@ -17,6 +18,7 @@ mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use self::recent::Recent;
 use self::shares::Shares;
@@ -30,7 +32,7 @@ pub const BUDGET_BYTES_MAX_DEFAULT: u64 = 256 << 20;
 /// Bytes of one request, compressed and decompressed alike, by default: what OTLP 1.11 recommends.
 pub const REQUEST_BYTES_MAX_DEFAULT: usize = 64 << 20;
 
-/// Why bytes were refused.
+/// Why bytes, or a question, were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The request is larger than one request may be.
@@ -51,6 +53,24 @@ pub enum Error {
         /// The share.
         bytes_max: u64,
     },
+    /// A question's turn did not come in time.
+    #[error("as many questions are worked on as may be, and none made room within {} ms", wait.as_millis())]
+    Busy {
+        /// How long it waited.
+        wait: Duration,
+    },
+    /// As many questions wait for their turn as may.
+    #[error("{waiting_max} questions wait for their turn already")]
+    Waiting {
+        /// How many may.
+        waiting_max: usize,
+    },
+    /// As many questions of one tenant wait for their turn as may.
+    #[error("{waiting_max} questions of the tenant wait for their turn already")]
+    TenantWaits {
+        /// How many may.
+        waiting_max: usize,
+    },
 }
 
 impl Error {
@@ -58,7 +78,11 @@ impl Error {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::Overloaded { .. } | Self::Crowded { .. } => Kind::Overloaded,
+            Self::Overloaded { .. }
+            | Self::Crowded { .. }
+            | Self::Busy { .. }
+            | Self::Waiting { .. }
+            | Self::TenantWaits { .. } => Kind::Overloaded,
         }
     }
 }

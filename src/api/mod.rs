@@ -6,7 +6,8 @@
 //! in front, never from a parameter. What a route takes and answers is declared once: the same declaration reads the
 //! request and writes the OpenAPI document, so neither can know more than the other.
 //!
-//! Bounds: 16 questions are worked on at once, two of them in SQL, and the next waits two seconds before it is refused with 503; a
+//! Bounds: 16 questions are worked on at once, two of them in SQL, and the next waits two seconds before it is refused with 503, in the
+//! order of coming among those of its tenant and by turns among tenants; 256 questions of a tenant may wait and 1,024 in all; a
 //! question may take 30 seconds; a list holds at most 1,000 items and 16 MiB, and says where it goes on.
 //!
 //! Never: it writes nothing, judges nothing, touches no state but through `query`, and allows no other origin (CORS).

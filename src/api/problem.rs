@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tracing::error;
 
+use crate::admit;
 use crate::fault::{Kind, chain};
 use crate::query::Error;
 use crate::query::metrics::refusal::Refusal;
@@ -139,7 +140,15 @@ impl Problem {
 
     /// 503: the server works on as many questions as it may.
     pub(super) fn overloaded() -> Self {
-        let detail = "the server works on as many questions as it may; ask again in a moment";
+        Self::at_a_limit("the server works on as many questions as it may; ask again in a moment")
+    }
+
+    /// 503: the question has no turn, because of `refused`.
+    pub(super) fn no_turn(refused: &admit::Error) -> Self {
+        Self::at_a_limit(format!("{refused}; ask again in a moment"))
+    }
+
+    fn at_a_limit(detail: impl Into<String>) -> Self {
         let title = "the server is at a limit";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail)
             .retried_after(Kind::Overloaded)

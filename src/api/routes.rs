@@ -251,7 +251,7 @@ async fn work(route: &'static Route, parts: Arc<Parts>, request: Request) -> Res
     let mut call = Call::new((route, Arc::clone(&parts)), (scope, is_admin), path, given)?;
     call.wants_csv = wants_csv;
     let turn = parts.turns.wait(&tenant, parts.options.turn_wait).await;
-    let turn = turn.ok_or_else(Problem::overloaded)?;
+    let turn = turn.map_err(|refused| Problem::no_turn(&refused))?;
     Ok((within(parts.options.time_max, (route.answer)(call)).await?, turn))
 }
 
