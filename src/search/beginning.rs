@@ -11,23 +11,26 @@ use tantivy::query::{
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, Score, SegmentReader, Term};
 
+use super::range::begun;
+use super::watch::Watch;
+
 /// Endings up to which the place of an unfinished word counts.
 const ENDINGS_MAX: u32 = 64;
 
-/// Any word that begins as `last` does, behind the words `before` it.
-pub(super) fn beginning(before: Vec<Term>, last: Term) -> Box<dyn Query> {
-    // Alone it has no place to be in, and any number of endings is found.
-    let mut alone = Box::new(PhrasePrefixQuery::new(vec![last.clone()]));
-    alone.set_max_expansions(u32::MAX);
+/// Any word that begins as `last` does, behind the words `before` it; watched by `watch`.
+pub(super) fn beginning(before: Vec<Term>, last: Term, watch: &Watch) -> Box<dyn Query> {
+    let (field, start) = (last.field(), last.serialized_value_bytes().to_vec());
+    // Alone it has no place to be in, and any number of endings is found. A term of text is text.
+    let alone = begun(field, String::from_utf8_lossy(&start).into_owned(), watch);
     let others: Box<dyn Query> = match before.as_slice() {
         [] => return alone,
         [only] => Box::new(TermQuery::new(only.clone(), IndexRecordOption::Basic)),
-        _ => Box::new(PhraseQuery::new(before.clone())),
+        _ => watch.over(Box::new(PhraseQuery::new(before.clone()))),
     };
-    let (field, start) = (last.field(), last.serialized_value_bytes().to_vec());
     let mut exact = PhrasePrefixQuery::new(before.into_iter().chain([last]).collect());
     exact.set_max_expansions(ENDINGS_MAX);
-    Box::new(Beginning { exact, loose: BooleanQuery::intersection(vec![others, alone]), field, start })
+    let loose = BooleanQuery::intersection(vec![others, alone]);
+    watch.over(Box::new(Beginning { exact, loose, field, start }))
 }
 
 #[derive(Debug, Clone)]

@@ -20,8 +20,8 @@
 //! writer; the memory for lines that wait is bounded, so [`Index::add`] waits for the indexing threads.
 //!
 //! Files in reading order: `canonical` and `expression` (the query text), `schema` (fields, and queries over
-//! them), `beginning`, `range` and `excluded` (three kinds of query), `words` (where words end), `line` (a
-//! document on its way in), `newest` (picking results), `home` (the directory), `day` (one day's index), `merges`
+//! them), `beginning`, `range` and `excluded` (three kinds of query), `watch` (who waits), `words` (where words end),
+//! `line` (a document on its way in), `newest` (picking results), `home` (the directory), `day` (one day's index), `merges`
 //! (which of its segments become one), `writers` (which days are written), `error`. The one handle is [`Index`].
 
 mod beginning;
@@ -40,6 +40,7 @@ mod range;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod words;
 mod writers;
 
@@ -57,7 +58,8 @@ pub use self::error::Error;
 pub use self::line::{ATTRIBUTES_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX, VALUE_BYTES_MAX};
 use self::line::{Budget, Line};
 use self::newest::Newest;
-use self::schema::Fields;
+use self::schema::{Fields, Whom};
+use self::watch::Watch;
 pub use self::words::WORD_BYTES_MAX;
 use self::writers::Writers;
 use crate::model::id::{ServiceId, TemplateId, TenantNumber};
@@ -130,7 +132,8 @@ pub struct Ask {
     pub before: Option<(UnixNanos, i64)>,
     /// Most rows wanted; at most [`LIMIT_MAX`] are given.
     pub limit: usize,
-    /// Gone once nobody waits for the answer any more: then looking ends with the segment. None to look to the end.
+    /// Gone once nobody waits for the answer any more: then looking ends within some dozen milliseconds, and what was found is
+    /// no answer. None to look to the end.
     pub waiting: Option<Weak<()>>,
 }
 
@@ -328,7 +331,8 @@ impl Index {
     /// [`Error::Query`] with position and remedy for a text that cannot be understood; [`Error::Damaged`]
     /// when the files of a day turn out to be; the next start then begins it with an empty index.
     pub fn search(&self, tenant: TenantNumber, ask: &Ask, names: &dyn Names) -> Result<Hits, Error> {
-        let query = self.inner.fields.query(tenant, ask, names)?;
+        let watch = Watch::new(ask.waiting.clone());
+        let query = self.inner.fields.query(tenant, ask, Whom { names, watch: &watch })?;
         let Window { from, to } = ask.window;
         if to <= from {
             return Ok(Hits { total: Some(0), ..Hits::default() });
@@ -336,7 +340,7 @@ impl Index {
         let limit = ask.limit.min(LIMIT_MAX);
         let before = ask.before.map(|(time, row)| (time.0, row));
         // One more than asked for tells whether there is another page.
-        let mut newest = Newest::new(ask.window, limit + 1, before).for_whom(ask.waiting.clone());
+        let mut newest = Newest::new(ask.window, limit + 1, before, watch);
         let (first, last) = (from.0.div_euclid(NANOS_PER_DAY), (to.0 - 1).div_euclid(NANOS_PER_DAY));
         let newest_day = before.map_or(i64::MAX, |(time, _)| time.div_euclid(NANOS_PER_DAY));
         let mut is_whole = true;

@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Weak;
 
 use tantivy::columnar::Column;
 use tantivy::query::{EnableScoring, Query};
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId, Searcher, SegmentReader};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId, DocSet, Searcher, SegmentReader};
 
 use super::schema::{ROW, TIME};
+use super::watch::Watch;
 use crate::model::time::Window;
 
 /// A match: its time in nanoseconds and its row, which is the order of results.
@@ -23,8 +23,7 @@ pub(super) struct Newest {
     /// The oldest on top.
     heap: BinaryHeap<Reverse<Match>>,
     total: usize,
-    /// Gone once nobody waits any more, where that can be known.
-    waiting: Option<Weak<()>>,
+    watch: Watch,
 }
 
 /// The columns of one segment.
@@ -36,18 +35,14 @@ struct Columns {
 }
 
 impl Newest {
-    pub(super) const fn new(window: Window, count: usize, before: Option<Match>) -> Self {
-        Self { window, count, before, heap: BinaryHeap::new(), total: 0, waiting: None }
-    }
-
-    /// Looks only as long as somebody waits for the answer.
-    pub(super) fn for_whom(self, waiting: Option<Weak<()>>) -> Self {
-        Self { waiting, ..self }
+    /// Looks only as long as somebody waits for the answer, as `watch` tells.
+    pub(super) const fn new(window: Window, count: usize, before: Option<Match>, watch: Watch) -> Self {
+        Self { window, count, before, heap: BinaryHeap::new(), total: 0, watch }
     }
 
     /// True when nobody waits for the answer any more.
     pub(super) fn is_given_up(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| waiting.strong_count() == 0)
+        self.watch.is_over()
     }
 
     /// True when the page cannot take more from what is older than all it has.
@@ -90,7 +85,15 @@ impl Newest {
                 self.total += weight.count(reader)? as usize;
                 continue;
             }
-            weight.for_each_no_score(reader, &mut |documents| self.collect(&columns, documents))?;
+            let mut scorer = weight.scorer(reader, 1.0)?;
+            let mut documents = [0; COLLECT_BLOCK_BUFFER_LEN];
+            while !self.is_given_up() {
+                let count = scorer.fill_buffer(&mut documents);
+                self.collect(&columns, &documents[..count]);
+                if count < COLLECT_BLOCK_BUFFER_LEN {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -99,17 +102,16 @@ impl Newest {
         self.heap.peek().map(|Reverse(oldest)| *oldest)
     }
 
+    /// Takes documents of one block, [`COLLECT_BLOCK_BUFFER_LEN`] at most.
     fn collect(&mut self, columns: &Columns, documents: &[DocId]) {
-        for chunk in documents.chunks(COLLECT_BLOCK_BUFFER_LEN) {
-            let mut times = [None; COLLECT_BLOCK_BUFFER_LEN];
-            let times = &mut times[..chunk.len()];
-            columns.time.first_vals(chunk, times);
-            for (document, time) in chunk.iter().zip(times) {
-                let time = time.unwrap_or_default();
-                if columns.is_inside || (self.window.from.0 <= time && time < self.window.to.0) {
-                    self.total += 1;
-                    self.consider(columns, *document, time);
-                }
+        let mut times = [None; COLLECT_BLOCK_BUFFER_LEN];
+        let times = &mut times[..documents.len()];
+        columns.time.first_vals(documents, times);
+        for (document, time) in documents.iter().zip(times) {
+            let time = time.unwrap_or_default();
+            if columns.is_inside || (self.window.from.0 <= time && time < self.window.to.0) {
+                self.total += 1;
+                self.consider(columns, *document, time);
             }
         }
     }

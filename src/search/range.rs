@@ -3,7 +3,7 @@
 //! Values are not indexed a second time for this: each segment's dictionary has every `key=value` in order, so
 //! the values of one key are walked over, and the lines of those inside the range are united. That costs no
 //! byte on disk and a walk over the key's distinct values: microseconds for status codes, some hundred
-//! milliseconds for a million different durations.
+//! milliseconds for a million different durations. Words that begin alike are walked over in the same way.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -15,6 +15,7 @@ use tantivy::{BitSet, DocId, InvertedIndexReader, Score, SegmentReader, TantivyE
 use tantivy_query_grammar::UserInputBound;
 
 use super::line::{VALUE_BYTES_MAX, attribute_token};
+use super::watch::Watch;
 use super::words::{cut, push_lower};
 
 /// An attribute's name and the values that are wanted.
@@ -148,10 +149,16 @@ impl Number {
     }
 }
 
-/// Lines with an attribute in `range`.
-pub(super) fn in_range(attributes: Field, range: &Range) -> Box<dyn Query> {
-    let prefix = attribute_token(&range.key, "");
-    Box::new(InRange { field: attributes, prefix, values: range.values.clone() })
+/// Lines with an attribute in `range`; the walk ends when `watch` is over.
+pub(super) fn in_range(attributes: Field, range: &Range, watch: &Watch) -> Box<dyn Query> {
+    let (prefix, values) = (attribute_token(&range.key, ""), range.values.clone());
+    Box::new(InRange { field: attributes, prefix, values, watch: watch.clone() })
+}
+
+/// Lines with a term that begins with `prefix`, however many there are; the walk ends when `watch` is over.
+pub(super) fn begun(field: Field, prefix: String, watch: &Watch) -> Box<dyn Query> {
+    let values = Values::Texts(Bound::Unbounded, Bound::Unbounded);
+    Box::new(InRange { field, prefix, values, watch: watch.clone() })
 }
 
 #[derive(Debug, Clone)]
@@ -160,6 +167,7 @@ struct InRange {
     /// `key=`, which the terms of the key begin with.
     prefix: String,
     values: Values,
+    watch: Watch,
 }
 
 impl Query for InRange {
@@ -180,7 +188,7 @@ impl InRange {
             start.push_str(lower);
         }
         let mut terms = index.terms().range().ge(start.as_bytes()).into_stream()?;
-        while terms.advance() {
+        while !self.watch.is_over() && terms.advance() {
             let Some(value) = terms.key().strip_prefix(self.prefix.as_bytes()) else { break };
             // Terms were text when they were indexed.
             let Ok(value) = std::str::from_utf8(value) else { continue };
@@ -200,7 +208,7 @@ impl Weight for InRange {
         let mut found = BitSet::with_max_value(reader.max_doc());
         self.walk(&index, |term| {
             let mut postings = index.read_block_postings_from_terminfo(term, IndexRecordOption::Basic)?;
-            while !postings.docs().is_empty() {
+            while !postings.docs().is_empty() && !self.watch.is_over() {
                 for document in postings.docs() {
                     found.insert(*document);
                 }

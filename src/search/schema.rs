@@ -14,6 +14,7 @@ use super::excluded::Excluded;
 use super::expression::Expression;
 use super::line::attribute_token;
 use super::range::in_range;
+use super::watch::Watch;
 use super::words::{Words, push_lower};
 use super::{Ask, Error, Names, expression};
 use crate::model::id::{ServiceId, TenantNumber};
@@ -44,6 +45,15 @@ pub(super) struct Fields {
     pub(super) text: Field,
     /// One `key=value` for each attribute.
     pub(super) attributes: Field,
+}
+
+/// For whom a query is made.
+#[derive(Clone, Copy)]
+pub(super) struct Whom<'a> {
+    /// Who is asked about names.
+    pub(super) names: &'a dyn Names,
+    /// Whether somebody waits for the answer.
+    pub(super) watch: &'a Watch,
 }
 
 /// The schema and its fields.
@@ -79,12 +89,12 @@ impl Fields {
         &self,
         tenant: TenantNumber,
         ask: &Ask,
-        names: &dyn Names,
+        whom: Whom<'_>,
     ) -> Result<Box<dyn Query>, Error> {
         let expression = expression::parse(&ask.text)?;
         let mut parts = vec![self.number(self.tenant, u64::from(tenant.0))];
         if expression != Expression::All {
-            parts.push(self.expression(&expression, names)?);
+            parts.push(self.expression(&expression, whom)?);
         }
         if !ask.services.is_empty() {
             parts.push(self.services(&ask.services));
@@ -98,15 +108,16 @@ impl Fields {
         Ok(Box::new(BooleanQuery::intersection(parts)))
     }
 
-    fn expression(&self, expression: &Expression, names: &dyn Names) -> Result<Box<dyn Query>, Error> {
+    fn expression(&self, expression: &Expression, whom: Whom<'_>) -> Result<Box<dyn Query>, Error> {
+        let Whom { names, watch } = whom;
         Ok(match expression {
             Expression::All => Box::new(AllQuery),
-            Expression::Words { words, is_prefix, slop } => self.words(words, *is_prefix, *slop),
+            Expression::Words { words, is_prefix, slop } => self.words(words, *is_prefix, *slop, watch),
             Expression::Attribute { key, value, is_prefix } => {
                 let term = Term::from_field_text(self.attributes, &attribute_token(key, value));
-                if *is_prefix { beginning(Vec::new(), term) } else { exact(term) }
+                if *is_prefix { beginning(Vec::new(), term, watch) } else { exact(term) }
             }
-            Expression::Range(range) => in_range(self.attributes, range),
+            Expression::Range(range) => in_range(self.attributes, range, watch),
             Expression::Severity { least, most } => self.severities(*least, *most),
             Expression::Service { position, name, is_prefix } => {
                 let services = named(names, name, *is_prefix);
@@ -122,19 +133,18 @@ impl Fields {
             },
             Expression::Not(part) => Box::new(BooleanQuery::new(vec![
                 (Occur::Must, Box::new(AllQuery)),
-                (Occur::MustNot, self.excluded(part, names)?),
+                (Occur::MustNot, self.excluded(part, whom)?),
             ])),
             Expression::Or(parts) => {
-                let parts: Result<Vec<_>, Error> =
-                    parts.iter().map(|part| self.expression(part, names)).collect();
+                let parts: Result<Vec<_>, Error> = parts.iter().map(|part| self.choice(part, whom)).collect();
                 Box::new(BooleanQuery::union(parts?))
             }
             Expression::And(parts) => {
                 let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::with_capacity(parts.len() + 1);
                 for part in parts {
                     clauses.push(match part {
-                        Expression::Not(excluded) => (Occur::MustNot, self.excluded(excluded, names)?),
-                        part => (Occur::Must, self.expression(part, names)?),
+                        Expression::Not(excluded) => (Occur::MustNot, self.excluded(excluded, whom)?),
+                        part => (Occur::Must, self.expression(part, whom)?),
                     });
                 }
                 if clauses.iter().all(|(occur, _)| *occur == Occur::MustNot) {
@@ -145,21 +155,28 @@ impl Fields {
         })
     }
 
-    fn excluded(&self, expression: &Expression, names: &dyn Names) -> Result<Box<dyn Query>, Error> {
-        Ok(Box::new(Excluded(self.expression(expression, names)?)))
+    fn excluded(&self, expression: &Expression, whom: Whom<'_>) -> Result<Box<dyn Query>, Error> {
+        Ok(Box::new(Excluded(self.expression(expression, whom)?)))
     }
 
-    fn words(&self, words: &[String], is_prefix: bool, slop: u32) -> Box<dyn Query> {
+    /// One of several that will do. There may be hundreds, of which each looks for its next line by itself.
+    fn choice(&self, expression: &Expression, whom: Whom<'_>) -> Result<Box<dyn Query>, Error> {
+        let query = self.expression(expression, whom)?;
+        let is_joined = matches!(expression, Expression::And(_) | Expression::Not(_));
+        Ok(if is_joined { whom.watch.over(query) } else { query })
+    }
+
+    fn words(&self, words: &[String], is_prefix: bool, slop: u32, watch: &Watch) -> Box<dyn Query> {
         let mut terms: Vec<Term> = words.iter().map(|word| Term::from_field_text(self.text, word)).collect();
         match terms.pop() {
             None => Box::new(AllQuery),
-            Some(last) if is_prefix => beginning(terms, last),
+            Some(last) if is_prefix => beginning(terms, last, watch),
             Some(only) if terms.is_empty() => exact(only),
             Some(last) => {
                 terms.push(last);
                 let mut phrase = PhraseQuery::new(terms);
                 phrase.set_slop(slop);
-                Box::new(phrase)
+                watch.over(Box::new(phrase))
             }
         }
     }

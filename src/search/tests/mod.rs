@@ -1,5 +1,6 @@
 mod combinations;
 mod days;
+mod leaving;
 mod text;
 
 use std::fs;
