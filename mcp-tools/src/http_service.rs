@@ -58,7 +58,7 @@ impl Default for Limits {
 /// Mount it with `Router::route_service`. Each request must carry a [`Triage::Caller`] in its extensions, put
 /// there by the layer that checked the credential; a question without one errs with an internal error.
 /// Requests with a `Host` or an `Origin` that is not allowed get 403. A body that is no message gets 400 and an error of
-/// JSON-RPC.
+/// JSON-RPC, one that is too large 413 and another.
 pub fn service<T: Triage>(triage: Arc<T>, limits: Limits) -> McpService<T> {
     let server = Server::new(triage, Gate::new(limits.max_concurrent, limits.call_timeout));
     let body_bytes_max = limits.body_bytes_max;
@@ -104,9 +104,12 @@ where
             let is_json = unread::is_json(&head.headers);
             let Some(body) = unread::whole(body, bytes_max).await else { return Ok(unread::cut_short()) };
             let answer = protocol.call(Request::from_parts(head, Full::new(body.clone()))).await?;
-            // Said of JSON, it means that it could not be read.
-            let is_unread = is_json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            Ok(if is_unread { unread::no_message(&body) } else { answer })
+            Ok(match answer.status() {
+                // Said of JSON, it means that it could not be read.
+                StatusCode::UNSUPPORTED_MEDIA_TYPE if is_json => unread::no_message(&body),
+                StatusCode::PAYLOAD_TOO_LARGE => unread::too_large(bytes_max),
+                _ => answer,
+            })
         })
     }
 }

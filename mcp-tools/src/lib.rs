@@ -68,4 +68,4 @@ pub use crate::tools::triage::TriageAsk;
 pub use crate::tools::what_changed::WhatChangedAsk;
 pub use crate::tools::{Question, TOOL_NAMES};
 pub use crate::triage::{Ended, Listener, Outcome, Triage};
-pub use crate::unread::refusal_json;
+pub use crate::unread::{overloaded_json, refusal_json};

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -15,11 +15,18 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
+use crate::server::OVERLOADED_CODE;
+
 const JSON: &str = "application/json";
 
 /// The body of an HTTP answer that turns a request away before its message is read: an error of JSON-RPC about no message.
 pub fn refusal_json(message: &str) -> String {
     error(ErrorCode::INVALID_REQUEST, None, message)
+}
+
+/// The same for a request that may come again later, for which there was no room.
+pub fn overloaded_json(message: &str) -> String {
+    error(ErrorCode(OVERLOADED_CODE), None, message)
 }
 
 /// Whether a request says that its body is JSON.
@@ -30,14 +37,19 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
 /// The body of a request; of one that is larger than `bytes_max` as much as shows that. None where it did not come whole.
 pub(crate) async fn whole<B: Body>(body: B, bytes_max: usize) -> Option<Bytes> {
     let mut body = pin!(body);
-    let mut read = BytesMut::new();
-    while read.len() <= bytes_max {
+    let (mut first, mut read) = (Bytes::new(), BytesMut::new());
+    while first.len() + read.len() <= bytes_max {
         let Some(frame) = body.frame().await else { break };
-        if let Ok(data) = frame.ok()?.into_data() {
+        let Ok(mut data) = frame.ok()?.into_data() else { continue };
+        if first.is_empty() && read.is_empty() {
+            // What comes in one piece is not copied: who stands in front may have gathered it already.
+            first = data.copy_to_bytes(data.remaining());
+        } else {
+            read.put(std::mem::take(&mut first));
             read.put(data);
         }
     }
-    Some(read.freeze())
+    Some(if read.is_empty() { first } else { read.freeze() })
 }
 
 /// The answer to a body that did not come whole.
@@ -50,9 +62,19 @@ pub(crate) fn no_message(body: &[u8]) -> Response<BoxBody<Bytes, Infallible>> {
     bad_request(told(body))
 }
 
+/// The answer to a body that is larger than `bytes_max`.
+pub(crate) fn too_large(bytes_max: usize) -> Response<BoxBody<Bytes, Infallible>> {
+    let message = format!("a message has at most {bytes_max} bytes");
+    refused(StatusCode::PAYLOAD_TOO_LARGE, refusal_json(&message))
+}
+
 fn bad_request(body: String) -> Response<BoxBody<Bytes, Infallible>> {
+    refused(StatusCode::BAD_REQUEST, body)
+}
+
+fn refused(status: StatusCode, body: String) -> Response<BoxBody<Bytes, Infallible>> {
     let mut response = Response::new(Full::new(Bytes::from(body)).boxed());
-    *response.status_mut() = StatusCode::BAD_REQUEST;
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }
@@ -88,10 +110,35 @@ fn error(code: ErrorCode, id: Option<RequestId>, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
     use http_body_util::Full;
     use serde_json::{Value, json};
 
-    use super::{refusal_json, told, whole};
+    use super::{overloaded_json, refusal_json, told, whole};
+
+    /// A body that comes in these pieces.
+    struct Pieces(Vec<&'static str>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.0.is_empty() {
+                return Poll::Ready(None);
+            }
+            let piece = self.0.remove(0);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece.as_bytes())))))
+        }
+    }
 
     #[test]
     fn a_body_that_is_no_message_is_told_what_is_wrong() {
@@ -119,6 +166,8 @@ mod tests {
         assert!(told(format!("{}{}", "[".repeat(1_000), "]".repeat(1_000)).as_bytes()).contains("-32600"));
         let refused: Value = serde_json::from_str(&refusal_json("not \"you\"")).unwrap();
         assert_eq!((&refused["id"], &refused["error"]["message"]), (&Value::Null, &json!("not \"you\"")));
+        let refused: Value = serde_json::from_str(&overloaded_json("later")).unwrap();
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!(-32_000)));
     }
 
     #[tokio::test]
@@ -127,5 +176,11 @@ mod tests {
         assert_eq!(whole(Full::new(bytes::Bytes::new()), 0).await.unwrap(), "");
         let large = whole(Full::new(bytes::Bytes::from_static(b"abcd")), 3).await.unwrap();
         assert!(large.len() > 3);
+        // One piece is not copied; several are put together.
+        let one = bytes::Bytes::from(b"abc".to_vec());
+        let address = one.as_ptr();
+        assert_eq!(whole(Full::new(one), 3).await.unwrap().as_ptr(), address);
+        assert_eq!(whole(Pieces(vec!["", "ab", "", "c"]), 3).await.unwrap(), "abc");
+        assert_eq!(whole(Pieces(vec!["ab", "cd", "ef"]), 3).await.unwrap(), "abcd", "no more is read");
     }
 }

@@ -4,12 +4,13 @@
 //! gate in front, never from an argument. Nothing here judges
 //! or computes beyond rounding.
 //!
-//! Reading order: this file, [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
+//! Reading order: this file, `bodies` (how many bytes of calls are in memory), [`window`] (time arguments), [`cells`] (numbers for models), [`page`] (cursors), `fault`
 //! (what went wrong, in words an agent can act on), `doubt` (what makes values of metrics doubtful), `meant` (what
 //! `service` in a filter means), `listeners` (who hears of anomalies), then the tools.
 
 mod aggregate;
 mod anomaly_timeline;
+mod bodies;
 mod cells;
 mod compare_attributes;
 mod describe_data;
@@ -37,18 +38,14 @@ mod triage;
 mod what_changed;
 mod window;
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use http_body_util::LengthLimitError;
 use mcp_tools::{
     AggregateAsk, AnomalyTimelineAsk, Answer, CompareAttributesAsk, DescribeDataAsk, Ended, Fault,
     GetEvidenceAsk, ImpactAsk, InvestigationAsk, Limits, ListServicesAsk, LogPatternsAsk, QueryMetricsAsk,
@@ -61,13 +58,12 @@ use crate::admit::{Turn, Turns};
 use crate::model::tenant::Scope;
 use crate::query::Query;
 
+use self::bodies::Bodies;
 use self::listeners::Listener;
 pub use self::tally::{Call, Tally};
 
 /// Accepts any name: they are looked at in front.
 const ANY: &str = "*";
-/// How long the body of a call may take to come.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What can be chosen about MCP.
 #[derive(Debug, Clone)]
@@ -100,32 +96,17 @@ pub fn router(options: Options, query: Query, tally: Arc<Tally>, stop: Cancellat
         allowed_origins: vec![ANY.to_owned()],
         ..Limits::default()
     };
-    let body_bytes_max = limits.body_bytes_max;
+    let bodies = Bodies::new(limits.body_bytes_max);
     let turns = Turns::new(if options.concurrent_max == 0 { usize::MAX } else { options.concurrent_max });
     let service = mcp_tools::service(Arc::new(Tools { query, tally, turns, stop }), limits);
-    let in_time = middleware::from_fn(move |request, next| in_time(request, next, body_bytes_max));
-    Router::new().route_service(&options.path, service).layer(in_time)
+    let gathered = middleware::from_fn(move |request, next| bodies.clone().gathered(request, next));
+    Router::new().route_service(&options.path, service).layer(gathered)
 }
 
 /// The answer to who may not ask, as an error of JSON-RPC about no message: none was read.
 pub fn forbidden(message: &str) -> Response {
     let body = mcp_tools::refusal_json(message);
     (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// Lets a call through once its body has come, or answers 408: who sends a byte now and then must not hold a place.
-async fn in_time(request: Request, next: Next, bytes_max: usize) -> Response {
-    let (head, body) = request.into_parts();
-    match tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, bytes_max)).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(head, body.into())).await,
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("a call has at most {bytes_max} bytes\n")).into_response()
-        }
-        Ok(Err(_)) => (StatusCode::BAD_REQUEST, "the body of the call did not come whole\n").into_response(),
-        Err(_) => {
-            (StatusCode::REQUEST_TIMEOUT, "the body of the call did not come in time\n").into_response()
-        }
-    }
 }
 
 /// The tools.

@@ -355,7 +355,9 @@ async fn who_looks_at_names_before_may_let_any_through() {
 async fn large_bodies_are_refused() {
     let served = Served::start(Limits { body_bytes_max: 2_000, ..Limits::default() }).await;
     let params = json!({"name": "search_logs", "arguments": {"query": "x".repeat(4_000)}});
-    assert_eq!(served.request(Era::Modern, "tools/call", params).await.0, 413);
+    let (status, told) = served.request(Era::Modern, "tools/call", params).await;
+    assert_eq!((status, &told["error"]["code"], &told["id"]), (413, &json!(-32_600), &Value::Null), "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("2000 bytes"), "{told}");
 }
 
 #[tokio::test]
