@@ -253,6 +253,12 @@ fn rules_metrics(metrics: &Metrics, pipeline: &pipeline::Handle, receive: &Recei
         |tally| tally.sampled_spans().1 as f64,
     );
     export(
+        "ingest_unfollowed_links",
+        "Links of spans that are stored and add nothing to the graph, because there were too many.",
+        Kind::Counter,
+        |tally| tally.links_not_followed() as f64,
+    );
+    export(
         "tsdb_cardinality_overflow",
         "Points that went to an overflow series because there are too many series.",
         Kind::Counter,

@@ -316,6 +316,7 @@ impl<S: Keep> Applier<S> {
         self.recall(&enriched).await;
         let (outcomes, mut cells) = self.join(&enriched, &requests).await;
         this.tally.overflowed_lines(enriched.overflowed);
+        this.tally.unfollowed_links(enriched.links.unfollowed());
         let Enriched {
             mut spans,
             arrivals,

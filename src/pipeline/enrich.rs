@@ -22,6 +22,7 @@ use crate::store::rows::{GoneTemplate, LogRow, PointRow, SeriesDefinition, SpanR
 use crate::templates::{Change, Miner, Template};
 
 use super::known::Known;
+use super::links::Links;
 use super::traits::Traits;
 
 /// Rows of some requests, not yet joined.
@@ -43,6 +44,8 @@ pub(super) struct Enriched {
     pub(super) overflowed: u64,
     /// Attributes that the rules left out.
     pub(super) left_out: LeftOut,
+    /// Which links of spans are followed.
+    pub(super) links: Links,
 }
 
 /// How many rows there are of each signal, and of the rest.
@@ -204,6 +207,7 @@ impl Enricher {
         let Sender { service, resource, instrumentation } = sender;
         enriched.spans.reserve(group.items.len());
         enriched.arrivals.reserve(group.items.len());
+        enriched.links.spans(tenant, group.items.len());
         for span in group.items {
             let operation = names.operation(tenant, service, span.kind, span.name.as_str(), span.start);
             let traits = Traits::of(&span);
@@ -218,7 +222,10 @@ impl Enricher {
             let (part, worked_ns) = traits.part(&span);
             let http_status = traits.http_status();
             let links = match traits.has_links() {
-                true => span.detail.links().map(|link| (link.trace_id, link.span_id)).collect(),
+                true => {
+                    let links = span.detail.links().map(|link| (link.trace_id, link.span_id));
+                    enriched.links.followed(tenant, links)
+                }
                 false => Vec::new(),
             };
             enriched.arrivals.push(Arrival {

@@ -8,7 +8,7 @@
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
 //! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] and
-//! [`enrich`] (rows from records), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `known` (the templates it starts from), `sampling` (which
+//! [`enrich`] (rows from records), `links` (which are followed), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `known` (the templates it starts from), `sampling` (which
 //! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
 mod accept;
@@ -19,6 +19,7 @@ mod error;
 mod finish;
 mod keep;
 mod known;
+mod links;
 mod options;
 mod pace;
 mod poison;

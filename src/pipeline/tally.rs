@@ -30,6 +30,7 @@ pub struct Tally {
     attributes_shortened: AtomicU64,
     overflowed_points: AtomicU64,
     overflowed_lines: AtomicU64,
+    unfollowed_links: AtomicU64,
     sampled_out: AtomicU64,
     held: AtomicU64,
 }
@@ -92,6 +93,10 @@ impl Tally {
         self.overflowed_lines.fetch_add(records, Ordering::Relaxed);
     }
 
+    pub(super) fn unfollowed_links(&self, links: u64) {
+        self.unfollowed_links.fetch_add(links, Ordering::Relaxed);
+    }
+
     pub(super) fn sampled(&self, held: u64, gone: u64) {
         self.held.store(held, Ordering::Relaxed);
         self.sampled_out.fetch_add(gone, Ordering::Relaxed);
@@ -126,6 +131,11 @@ impl Tally {
     /// Log records that share the template `<*>` because their service, their tenant or all have too many.
     pub fn overflowed_log_lines(&self) -> u64 {
         self.overflowed_lines.load(Ordering::Relaxed)
+    }
+
+    /// Links that are stored and add nothing to the graph, because their span or the commit had too many.
+    pub fn links_not_followed(&self) -> u64 {
+        self.unfollowed_links.load(Ordering::Relaxed)
     }
 
     /// Items acknowledged since start.
