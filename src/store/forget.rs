@@ -20,6 +20,8 @@ use crate::model::id::{OperationId, ServiceId, TenantNumber};
 const FORGOTTEN_MAX: usize = 2_000;
 /// Log templates that one call removes.
 const TEMPLATES_MAX: usize = 1_000;
+/// Services whose templates are looked for in one turn of the writer. Most have none: databases and hosts never do.
+const SERVICES_TOGETHER: usize = 1_000;
 
 /// What was forgotten, names by earlier calls that failed among it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +49,18 @@ pub(super) struct Orphans {
     services: BTreeSet<ServiceId>,
     /// Whether it was looked which ones an earlier run left.
     is_known: bool,
+}
+
+impl Orphans {
+    /// Some of them, as many as are looked at together.
+    fn some(&self) -> Vec<ServiceId> {
+        self.services.iter().copied().take(SERVICES_TOGETHER).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.services.len()
+    }
 }
 
 impl Store {
@@ -137,20 +151,24 @@ impl Inner {
     async fn remove_templates(&self) -> Result<usize, Error> {
         let mut removed = 0;
         while removed < TEMPLATES_MAX {
-            let Some(service) = self.orphans().services.first().copied() else { break };
-            // Taken anew for each service: a commit may come between.
+            let services = self.orphans().some();
+            if services.is_empty() {
+                break;
+            }
+            // Taken anew each time: a commit may come between.
             let mut slot = self.writing().await?;
             let Slot::Ready(writer) = &mut *slot else { return Err(Error::Stopped) };
             let most = TEMPLATES_MAX - removed;
             let mut gone = 0;
             let work = async |connection: &mut Connection| {
-                let done = templates::remove_of(connection, service, most).await;
+                let done = templates::remove_of(connection, &services, most).await;
                 done.map(|count| gone = count)
             };
             writer.connection.in_transaction(work).await?;
             removed += gone;
             if gone < most {
-                self.orphans().services.remove(&service);
+                let mut orphans = self.orphans();
+                orphans.services.retain(|service| services.binary_search(service).is_err());
             }
         }
         Ok(removed)

@@ -133,17 +133,18 @@ async fn remove(connection: &mut Connection, gone: &[GoneTemplate]) -> Result<()
     Ok(())
 }
 
-/// Removes at most `most` templates of a service, and answers how many: but for the last one of all, whose number is the
+/// Removes at most `most` templates of `services`, and answers how many: but for the last one of all, whose number is the
 /// highest that was given.
 pub(super) async fn remove_of(
     connection: &mut Connection,
-    service: ServiceId,
+    services: &[ServiceId],
     most: usize,
 ) -> Result<usize, Error> {
+    let are_meant = connection.dialect().is_one_of(services.iter().map(|service| i64::from(service.0)));
+    // With the sign its own index is not taken: few of all templates are looked for, and found by their services.
     let sql = format!(
-        "DELETE FROM templates WHERE id IN (SELECT id FROM templates WHERE service_id = {} \
-         AND id < (SELECT max(id) FROM templates) ORDER BY id LIMIT {most})",
-        service.0
+        "DELETE FROM templates WHERE id IN (SELECT id FROM templates WHERE service_id{are_meant} \
+         AND +id < (SELECT max(id) FROM templates) LIMIT {most})"
     );
     Ok(connection.execute(connection.sql(sql)).await? as usize)
 }

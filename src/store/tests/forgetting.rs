@@ -1,5 +1,6 @@
 //! Names, contents and series are forgotten once nothing that is kept has them, and then there is room again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::home::{Home, on_both};
@@ -402,6 +403,47 @@ fn templates_are_chosen_some_at_a_time_and_anew_after_a_crash() {
         // One was counted, and the one with the highest id stays.
         assert_eq!(count(&store, "SELECT count(*) FROM templates").await, 2);
         assert_eq!(count(&store, "SELECT max(id) FROM templates").await, 2_500);
+    });
+}
+
+#[test]
+fn nodes_without_templates_take_no_turn_of_the_writer_each() {
+    on_both(async |home: Home| {
+        let store = open(&home.options()).await;
+        for number in 0..1_500 {
+            store.names().service(TENANT, NodeKind::External, &format!("host-{number}"), at(0));
+        }
+        let (old, new) = (sent(&store, ("gone", "1"), 0), sent(&store, ("shop", "1"), 10));
+        let row = |service, id| TemplateRow { id: TemplateId(id), ..template(TENANT, service) };
+        let templates = vec![row(old.service, 1), row(old.service, 2), row(new.service, 3)];
+        let first = Commit { lsn: 1, spans: vec![old], templates, ..Commit::default() };
+        store.commit(first).await.unwrap();
+        commit(&store, 2, vec![new]).await;
+        give_up(&store, 10).await;
+        assert_eq!(forgotten(&store).await, (0, 0));
+        for lsn in 3..6 {
+            commit(&store, lsn, Vec::new()).await;
+        }
+        // With them a service, its operation and its instance.
+        assert_eq!(store.forget_unseen().await.unwrap().names, 1_503);
+        // Whoever takes turns beside sees how many are left after each.
+        let (inner, mut left) = (Arc::clone(&store.inner), BTreeSet::new());
+        let look = async {
+            while left.len() < 20 {
+                let slot = inner.writing().await.unwrap();
+                left.insert(inner.orphans.lock().unwrap().count());
+                drop(slot);
+                tokio::task::yield_now().await;
+            }
+        };
+        let templates = tokio::select! {
+            forgotten = store.forget_unseen() => forgotten.unwrap().templates,
+            () = look => panic!("they take a turn each"),
+        };
+        assert_eq!(templates, 2);
+        assert!(left.iter().all(|left| [1_501, 501, 0].contains(left)), "{left:?}");
+        assert_eq!(inner.orphans.lock().unwrap().count(), 0);
+        assert_eq!(count(&store, "SELECT count(*) FROM templates").await, 1);
     });
 }
 
