@@ -54,19 +54,19 @@ pub enum Error {
         bytes_max: u64,
     },
     /// A question's turn did not come in time.
-    #[error("as many questions are worked on as may be, and none made room within {} ms", wait.as_millis())]
+    #[error("as many are worked on as may be, and none made room within {} ms", wait.as_millis())]
     Busy {
         /// How long it waited.
         wait: Duration,
     },
     /// As many questions wait for their turn as may.
-    #[error("{waiting_max} questions wait for their turn already")]
+    #[error("{waiting_max} wait for their turn already")]
     Waiting {
         /// How many may.
         waiting_max: usize,
     },
     /// As many questions of one tenant wait for their turn as may.
-    #[error("{waiting_max} questions of the tenant wait for their turn already")]
+    #[error("{waiting_max} of the tenant wait for their turn already")]
     TenantWaits {
         /// How many may.
         waiting_max: usize,

@@ -19,7 +19,7 @@ use crate::decode;
 use crate::decode::Decoded;
 use crate::decode::Encoding;
 use crate::decode::Limits;
-use crate::fault::{self, Kind, chain};
+use crate::fault::{self, chain};
 use crate::model::batch::Signal;
 use crate::model::tenant::{Scope, TenantId};
 use crate::model::time::UnixNanos;
@@ -205,8 +205,7 @@ impl Intake {
         if is_small && guarded(|| work.inflate.run(INLINE_BYTES_MAX))? {
             return guarded(|| work.run());
         }
-        let turn = self.decoders.wait(tenant, TURN_WAIT).await;
-        let turn = turn.ok_or(Error::NotAccepted { kind: Kind::Overloaded })?;
+        let turn = self.decoders.wait(tenant, TURN_WAIT).await?;
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             guarded(|| work.run())

@@ -11,11 +11,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection as _};
 use tokio::sync::Mutex;
 
+use super::aging::Aging;
 use super::commit::Slot;
 use super::connection::Connection;
 use super::error::Error;
 use super::names::Names;
 use super::options::{Database, ONLY_JOURNAL, Options};
+use super::partition::Partitions;
 use super::pool::Pool;
 use super::sqlite::file::{Held, LOCK_WAIT};
 use super::{Inner, Store, catalog, dictionaries, schema};
@@ -105,6 +107,7 @@ impl Store {
             names,
             untold: std::sync::Mutex::default(),
             orphans: std::sync::Mutex::default(),
+            aging: std::sync::Mutex::new(Aging::of(&Partitions::default())),
             next: std::sync::Mutex::default(),
             applied: AtomicU64::new(applied),
             not_flushed: AtomicBool::new(false),
