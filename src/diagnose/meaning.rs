@@ -108,6 +108,13 @@ impl Words {
         self.any(&["utilization", "utilisation"])
     }
 
+    /// Whether it is about what requests take while somebody works on them, and give back: more of them take more of it.
+    pub(super) fn is_held_by_requests(&self) -> bool {
+        let is_held = self.begins(&["cpu"]) || self.any(&["vcpu", "vcpus", "connections", "threads"]);
+        let is_wanting = self.any(&["pressure", "backpressure", "saturation"]);
+        is_held && !is_wanting && !self.begins(&["throttl", "queue", "memory", "restart"])
+    }
+
     /// Whether one of them begins with one of `known`.
     fn begins(&self, known: &[&str]) -> bool {
         self.0.iter().any(|word| known.iter().any(|known| word.starts_with(*known)))
@@ -265,6 +272,21 @@ mod tests {
         ] {
             let attributes = [(key.to_owned(), value.to_owned())];
             assert_eq!(meaning_of_series(name, &attributes), meaning, "{name} {key}={value}");
+        }
+    }
+
+    #[test]
+    fn what_requests_hold_is_told_by_its_name() {
+        let is_held = |name| Words::of(name).is_held_by_requests();
+        for name in
+            ["k8s.pod.cpu_limit_utilization", "CpuUsageRate", "jvm.threads.live", "DatabaseConnections"]
+        {
+            assert!(is_held(name), "{name}");
+        }
+        for name in
+            ["process.memory.usage", "kafka.consumer.lag", "container_cpu_cfs_throttled_periods_total"]
+        {
+            assert!(!is_held(name), "{name}");
         }
     }
 

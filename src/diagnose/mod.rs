@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
-//! `template`, `steps`, `series` (with `meaning`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
+//! `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer
 //! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
@@ -54,6 +54,7 @@ mod symptom;
 mod template;
 #[cfg(test)]
 mod tests;
+mod traffic;
 pub mod usual;
 pub mod verdict;
 mod view;

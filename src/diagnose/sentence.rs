@@ -15,6 +15,7 @@ use super::series::is_used_up;
 use super::signal::{Source, short};
 use super::stats::rate_surprise;
 use super::symptom::deviates;
+use super::traffic::is_asked_for;
 use super::verdict::{Cause, Fault, Level, Proof, Reference, RuledOut, Summary, SymptomKind};
 use super::view::{Operation, View};
 
@@ -109,6 +110,7 @@ fn of_signals(view: &View<'_>, finding: &Finding<'_>) -> Diagnosis {
     let name = view.node_name(finding.service);
     let signal = finding.suspect.signals.first();
     let (level, fault) = match signal.map(|signal| signal.source) {
+        Some(Source::Resource(id)) if is_asked_for(view, id) => (Level::Service, Fault::Surge),
         Some(Source::Resource(_)) => (Level::Resource, Fault::Saturation),
         Some(Source::Performance(_)) if signal.is_some_and(|it| it.kind == Some(SymptomKind::Latency)) => {
             (Level::Service, Fault::Latency)

@@ -13,6 +13,7 @@ use super::meaning::{Meaning, Words};
 use super::signal::{OneKind, Signal, Source, keep_strongest, short};
 use super::spoken::Names;
 use super::stats::{saturate, share_surprise};
+use super::traffic::Traffic;
 use super::verdict::SymptomKind;
 use super::view::View;
 
@@ -35,9 +36,10 @@ const COUNTED: f64 = 0.3;
 /// Part of a bounded resource from which on it is used up.
 const USED_UP: f64 = 0.8;
 
-/// Resources that left their baseline, the strongest of each service.
-pub(super) fn resources(view: &View<'_>) -> OneKind {
-    moved(view, Source::Resource, None, |meaning| meaning == Meaning::Resource)
+/// Resources that left their baseline, the strongest of each service; those that more requests explain as far as somebody
+/// suffers.
+pub(super) fn resources(view: &View<'_>, traffic: &Traffic) -> OneKind {
+    moved(view, Source::Resource, (None, Some(traffic)), |meaning| meaning == Meaning::Resource)
 }
 
 /// Measured latency (or failures) that left its baseline, the strongest of each service.
@@ -45,7 +47,7 @@ pub(super) fn performance(view: &View<'_>, kind: SymptomKind) -> OneKind {
     let wanted = move |meaning| {
         meaning == Meaning::Worse(kind) || meaning == Meaning::Better && kind == SymptomKind::Errors
     };
-    moved(view, Source::Performance, Some(kind), wanted)
+    moved(view, Source::Performance, (Some(kind), None), wanted)
 }
 
 /// The root of each service's part of the busiest one's traffic, as far as series measure it; the largest where there are
@@ -95,11 +97,21 @@ fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)
 /// Whether nothing is left of a resource at `level`; of those whose bound is not known, always.
 pub(super) fn is_used_up(view: &View<'_>, id: SeriesId, level: f64) -> bool {
     let series = view.evidence.series.iter().find(|series| series.id == id);
-    series.is_none_or(|series| match (series.unit.as_str(), Words::of(&series.metric).is_utilization()) {
-        ("%", _) => level >= 100.0 * USED_UP,
-        (_, true) => level >= USED_UP,
-        _ => true,
-    })
+    series.and_then(|series| part_used(series, level)).is_none_or(|part| part >= USED_UP)
+}
+
+/// Whether nothing is left of a resource whose bound is known.
+pub(super) fn is_at_limit(series: &SeriesEvidence, level: f64) -> bool {
+    part_used(series, level).is_some_and(|part| part >= USED_UP)
+}
+
+/// Which part of a resource a level is, where its bound is known.
+fn part_used(series: &SeriesEvidence, level: f64) -> Option<f64> {
+    match (series.unit.as_str(), Words::of(&series.metric).is_utilization()) {
+        ("%", _) => Some(level / 100.0),
+        (_, true) => Some(level),
+        _ => None,
+    }
 }
 
 /// How much of a bounded measure's range the move covers; unbounded measures are judged by their growth.
@@ -159,7 +171,7 @@ fn seconds_of(series: &SeriesEvidence) -> Option<f64> {
 }
 
 /// The series that counts each service's requests.
-fn requests_of<'a>(view: &View<'a>) -> BTreeMap<ServiceId, &'a SeriesEvidence> {
+pub(super) fn requests_of<'a>(view: &View<'a>) -> BTreeMap<ServiceId, &'a SeriesEvidence> {
     let mut found: BTreeMap<ServiceId, &SeriesEvidence> = BTreeMap::new();
     for series in view.series_of(Meaning::Traffic) {
         let known = found.entry(series.service).or_insert(series);
@@ -173,7 +185,7 @@ fn requests_of<'a>(view: &View<'a>) -> BTreeMap<ServiceId, &'a SeriesEvidence> {
 fn moved(
     view: &View<'_>,
     source: fn(SeriesId) -> Source,
-    kind: Option<SymptomKind>,
+    (kind, traffic): (Option<SymptomKind>, Option<&Traffic>),
     wanted: impl Fn(Meaning) -> bool,
 ) -> OneKind {
     let mut found = BTreeMap::new();
@@ -201,12 +213,16 @@ fn moved(
         let strength = strength
             * trust_of(&series.metric)
             * if kind.is_some() { weight_of_traffic(&parts, series.service) } else { 1.0 }
-            * if spans_tell { COUNTED } else { 1.0 };
+            * if spans_tell { COUNTED } else { 1.0 }
+            * traffic.map_or(1.0, |traffic| traffic.worth(series));
         let unit = if series.unit == "1" { "" } else { &series.unit };
         let text =
             format!("{} went from {} to {} {unit}", series.name, short(series.before.median), short(reached));
         let levels = (series.before.median, reached);
-        let text = text.trim_end().to_owned();
+        let mut text = text.trim_end().to_owned();
+        if let Some(times) = traffic.and_then(|traffic| traffic.explains(series)) {
+            text = format!("{text}, with {} times the requests", short(times));
+        }
         let slower_s = seconds_of(series)
             .filter(|_| kind == Some(SymptomKind::Latency))
             .map(|it| it * (levels.1 - levels.0));

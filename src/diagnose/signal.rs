@@ -14,6 +14,7 @@ use crate::model::time::UnixNanos;
 use super::message::cut;
 use super::silence::reachable;
 use super::stats::saturate;
+use super::traffic::Traffic;
 use super::verdict::SymptomKind;
 use super::view::View;
 use super::{series, steps, template};
@@ -89,12 +90,13 @@ impl Signals {
         let measured =
             [SymptomKind::Errors, SymptomKind::Latency].map(|kind| series::performance(view, kind));
         let symptoms = symptoms(view, &measured, &callees, asked);
+        let traffic = Traffic::new(view, &measured, &callees);
         let measured = measured.map(|kind| explaining(kind, &callees));
         let [errors, latency] = measured;
         let kinds = [template::signals(view), steps::signals(view), errors, latency]
             .map(|kind| discounted(kind, &callees));
         let mut by_service: BTreeMap<ServiceId, Vec<Signal>> = BTreeMap::new();
-        for kind in kinds.into_iter().chain([series::resources(view), changes(view)]) {
+        for kind in kinds.into_iter().chain([series::resources(view, &traffic), changes(view)]) {
             for (service, signal) in kind {
                 by_service.entry(service).or_default().push(signal);
             }

@@ -1,5 +1,6 @@
 //! Planted faults and quiet runs, and the laws that every answer keeps.
 
+mod asked;
 mod faults;
 mod laws;
 mod measured;
