@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
+use super::awaited::Wait;
 use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
 use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
-use super::view::{Edge, Operation, View, Way};
+use super::view::{Edge, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.
 const STEPS_MAX: usize = 48;
@@ -322,13 +324,13 @@ impl Flow<'_, '_> {
         let operation = &self.view.operations[at];
         let (now, before) = (&operation.now, &operation.before);
         let mut parts = Vec::new();
-        let mut own = now.count as f64 * own_growth(operation);
+        let mut own = now.count as f64 * self.own_growth(at);
         if before.count == 0 {
             own = now.self_ns() as f64;
         }
         let mut gaps = Vec::new();
-        let mut beside = Vec::new();
-        for edge in self.calls_of(at) {
+        let (mut beside, mut unsure) = (Vec::new(), Vec::new());
+        for edge in self.calls_of(at).filter(|edge| edge.wait != Wait::Not) {
             let slower = edge.now.count as f64 * (edge.now.mean_ns() - edge.before.mean_ns());
             let slower =
                 if edge.before.count == 0 && before.count > 0 { edge.now.sum_ns as f64 } else { slower };
@@ -338,6 +340,9 @@ impl Flow<'_, '_> {
             } else {
                 if edge.way == Way::Within && !self.view.operations[edge.to].kind.is_outbound() {
                     beside.push((parts.len(), self.kept_by(edge.to)));
+                }
+                if edge.wait == Wait::PerhapsNot {
+                    unsure.push(parts.len());
                 }
                 parts.push((Part::Passes(Matter::Latency, edge.to), slower));
             }
@@ -351,6 +356,7 @@ impl Flow<'_, '_> {
             }
         }
         let excess = now.count as f64 * (now.mean_ns() - before.mean_ns());
+        leave_rest(excess - own.max(0.0), &unsure, &mut parts);
         self.count_once(excess - own.max(0.0), &beside, &mut parts);
         let gap: f64 = gaps.iter().map(|(_, gap)| gap).sum();
         if operation.kind.is_outbound() && !gaps.is_empty() {
@@ -366,7 +372,32 @@ impl Flow<'_, '_> {
     fn kept_by(&self, at: usize) -> f64 {
         let operation = &self.view.operations[at];
         let grown = operation.now.mean_ns() - operation.before.mean_ns();
-        (own_growth(operation) / grown.max(1.0)).clamp(0.0, 1.0)
+        (self.own_growth(at) / grown.max(1.0)).clamp(0.0, 1.0)
+    }
+
+    /// How much more of its own time an operation takes for each request.
+    pub(super) fn own_growth(&self, at: usize) -> f64 {
+        let (now, before) = self.own_means(at);
+        now - before
+    }
+
+    /// How much of its own time an operation takes for each request, in the window and before. What goes on beside it without
+    /// being waited for hides nothing of that.
+    pub(super) fn own_means(&self, at: usize) -> (f64, f64) {
+        let operation = &self.view.operations[at];
+        let (now, before) = (operation.now.self_mean_ns(), operation.before.self_mean_ns());
+        let calls = operation.callees.iter().map(|edge| &self.view.edges[*edge]);
+        let calls = calls.filter(|edge| edge.to != at && matches!(edge.way, Way::Within | Way::Remote));
+        if calls.clone().all(|edge| edge.wait != Wait::Not) {
+            return (now, before);
+        }
+        let (mut waited, mut waited_before) = (0.0, 0.0);
+        for edge in calls.filter(|edge| edge.wait != Wait::Not) {
+            waited += edge.now.sum_ns as f64;
+            waited_before += edge.before.sum_ns as f64;
+        }
+        let rest = |cell: &Cell, waited: f64| (cell.sum_ns as f64 - waited) / (cell.count as f64).max(1.0);
+        (now.max(rest(&operation.now, waited)), before.max(rest(&operation.before, waited_before)))
     }
 
     /// Children that run at the same time are slow for the same reason. Where together they grew by more than `excess`,
@@ -414,7 +445,15 @@ impl Flow<'_, '_> {
     }
 }
 
-/// How much more of its own time an operation takes for each request.
-fn own_growth(operation: &Operation<'_>) -> f64 {
-    operation.now.self_mean_ns() - operation.before.self_mean_ns()
+/// Leaves to calls for which an operation perhaps does not wait no more of `excess` than nothing else explains.
+fn leave_rest(excess: f64, unsure: &[usize], parts: &mut [(Part, f64)]) {
+    let all: f64 = parts.iter().map(|(_, slower)| slower.max(0.0)).sum();
+    let theirs: f64 = unsure.iter().map(|at| parts[*at].1.max(0.0)).sum();
+    if theirs <= 0.0 {
+        return;
+    }
+    let left = (excess - (all - theirs)).clamp(0.0, theirs);
+    for at in unsure {
+        parts[*at].1 *= left / theirs;
+    }
 }

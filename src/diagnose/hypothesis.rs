@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::id::{OperationId, ServiceId, SpanId};
 use crate::model::node::NodeKind;
-use crate::model::rollup::{Cell, Subject};
+use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
 use super::absent::{Absence, silent, unanswered};
@@ -368,10 +368,7 @@ impl Trial<'_> {
                     .map(|edge| excess_errors(self.view.edges[**edge].now, self.view.edges[**edge].before));
                 ((all - theirs.sum::<f64>()).max(0.0), all)
             }
-            _ => {
-                let growth = |of: fn(&Cell) -> f64| of(now) - of(before);
-                (growth(Cell::self_mean_ns).max(0.0), growth(Cell::mean_ns))
-            }
+            _ => (self.flow.own_growth(*at).max(0.0), now.mean_ns() - before.mean_ns()),
         };
         let part = if all > 0.0 { (own / all).min(1.0) } else { 1.0 };
         let text = format!("{:.0} % of its trouble is its own, not that of those it calls", 100.0 * part);

@@ -5,7 +5,7 @@
 //! nothing deviates beyond chance, the answer says so instead of naming someone. Never: I/O, a clock, randomness,
 //! constants that describe how fast or how busy a system ought to be. Each service is compared with its own past.
 //!
-//! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` (what every step
+//! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` with `awaited` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
 //! `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
@@ -22,6 +22,7 @@
 mod absent;
 pub mod anomaly;
 pub mod averaged;
+mod awaited;
 mod blame;
 mod change;
 mod concentration;

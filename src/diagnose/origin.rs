@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::model::id::{ServiceId, SpanId, TraceId};
 use crate::model::node::NodeKind;
+use crate::model::span::SpanKind;
 
+use super::awaited::Wait;
 use super::blame::{Blame, Flow, Ledger, Matter};
 use super::evidence::{ExemplarSpan, ExemplarTrace};
 use super::message::{Hint, text_of};
@@ -86,8 +88,9 @@ impl<'t> Tree<'t> {
     }
 
     /// Nanoseconds that the span spent outside its children, overlaps counted once. Work inside a service that runs beside
-    /// a call of the same parent waits for that call, whoever of the two is written as the parent.
-    fn self_ns(&self, at: usize) -> f64 {
+    /// a call of the same parent waits for that call, whoever of the two is written as the parent. `waits` tells for each span
+    /// whether its parent waits for it: what it does not wait for takes nothing of its time.
+    fn self_ns(&self, at: usize, waits: &[Wait]) -> f64 {
         let span = self.spans[at];
         let end_of = |span: &ExemplarSpan| span.start.0.saturating_add_unsigned(span.duration_ns);
         let (from, to) = (span.start.0, end_of(span));
@@ -99,6 +102,7 @@ impl<'t> Tree<'t> {
         let mut parts: Vec<(i64, i64)> = self.children[at]
             .iter()
             .chain(beside)
+            .filter(|child| waits[**child] != Wait::Not)
             .map(|child| (self.spans[*child].start.0.max(from), end_of(self.spans[*child]).min(to)))
             .filter(|(start, end)| start < end)
             .collect();
@@ -202,16 +206,11 @@ impl Flow<'_, '_> {
             if late_ns <= 0.0 {
                 continue;
             }
-            let mut excess: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
-            for at in 0..tree.spans.len() {
-                let Some(position) = self.view.position(tree.spans[at].operation) else { continue };
-                let before = &self.view.operations[position].before;
-                let usual =
-                    if before.count == 0 { 0.0 } else { before.self_ns() as f64 / before.count as f64 };
-                let beyond = tree.self_ns(at) - usual;
-                if beyond > 0.0 {
-                    excess.entry(position).or_insert((0.0, at)).0 += beyond;
-                }
+            let waits = self.waits(&tree);
+            let beyond = |most: Wait| self.beyond_usual((&tree, &waits), deviation, most);
+            let mut excess = beyond(Wait::ToTheEnd);
+            if excess.values().map(|(beyond, _)| beyond).sum::<f64>() < EXPLAINED_MIN * late_ns {
+                excess = beyond(Wait::PerhapsNot);
             }
             let total: f64 = excess.values().map(|(beyond, _)| beyond).sum();
             votes.traces += 1;
@@ -229,6 +228,54 @@ impl Flow<'_, '_> {
         }
         votes.ledger.normalize();
         votes
+    }
+
+    /// Whether the parent of each span waits for it.
+    fn waits(&self, tree: &Tree<'_>) -> Vec<Wait> {
+        let wait_of = |(at, parent): (usize, &Option<usize>)| {
+            let (span, parent) = (tree.spans[at], tree.spans[(*parent)?]);
+            let is_handed_over = parent.kind == SpanKind::PRODUCER || span.service != parent.service;
+            if span.kind == SpanKind::CONSUMER && is_handed_over {
+                return Some(Wait::Not);
+            }
+            let ends = (self.view.position(parent.operation)?, self.view.position(span.operation)?);
+            Some(self.view.edge(ends.0, ends.1)?.wait)
+        };
+        tree.parents.iter().enumerate().map(|it| wait_of(it).unwrap_or(Wait::ToTheEnd)).collect()
+    }
+
+    /// Time that spans spent themselves beyond what is usual for their operations, with the first span of each; of those alone
+    /// that can have made a span of `deviation` late: up to it each is waited for, by `most` at least.
+    fn beyond_usual(
+        &self,
+        (tree, waits): (&Tree<'_>, &[Wait]),
+        deviation: &Deviation,
+        most: Wait,
+    ) -> BTreeMap<usize, (f64, usize)> {
+        let mut excess: BTreeMap<usize, (f64, usize)> = BTreeMap::new();
+        let deviates = |at: usize| {
+            let position = self.view.position(tree.spans[at].operation);
+            position.is_some_and(|position| deviation.excess.contains_key(&position))
+        };
+        let may_delay = |mut at: usize| {
+            for _ in 0..tree.spans.len() {
+                match tree.parents[at].filter(|_| !deviates(at)) {
+                    Some(_) if waits[at] > most => return false,
+                    Some(parent) => at = parent,
+                    None => break,
+                }
+            }
+            true
+        };
+        for at in (0..tree.spans.len()).filter(|at| may_delay(*at)) {
+            let Some(position) = self.view.position(tree.spans[at].operation) else { continue };
+            let (_, usual) = self.own_means(position);
+            let beyond = tree.self_ns(at, waits) - usual;
+            if beyond > 0.0 {
+                excess.entry(position).or_insert((0.0, at)).0 += beyond;
+            }
+        }
+        excess
     }
 
     /// By how much the trace was late where the deviation shows; 0 where it was not late by half the deviation.

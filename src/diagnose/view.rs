@@ -8,6 +8,7 @@ use crate::model::node::NodeKind;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
+use super::awaited::{Wait, outlasting};
 use super::evidence::{Evidence, ExemplarTrace, Node, SeriesEvidence};
 use super::meaning::{Meaning, meaning_of_series};
 use super::stats::expected_calls;
@@ -51,6 +52,8 @@ pub(super) struct Edge<'a> {
     pub(super) now: &'a Cell,
     pub(super) before: &'a Cell,
     pub(super) way: Way,
+    /// Whether the caller waits for it.
+    pub(super) wait: Wait,
 }
 
 /// What kind of call an edge is.
@@ -114,6 +117,10 @@ impl<'a> View<'a> {
         };
         view.connect();
         view.measure_dependencies();
+        let waits = outlasting(&view);
+        for edge in &mut view.edges {
+            edge.wait = waits.get(&(edge.from, edge.to)).copied().unwrap_or(Wait::ToTheEnd);
+        }
         view
     }
 
@@ -130,6 +137,11 @@ impl<'a> View<'a> {
     /// The name of a node.
     pub(super) fn node_name(&self, id: ServiceId) -> &'a str {
         self.nodes.get(&id).map_or("unknown", |node| node.name.as_str())
+    }
+
+    /// The edge from one position to another.
+    pub(super) fn edge(&self, from: usize, to: usize) -> Option<&Edge<'a>> {
+        self.operations[from].callees.iter().map(|edge| &self.edges[*edge]).find(|edge| edge.to == to)
     }
 
     /// True when there is something to compare with.
@@ -211,7 +223,8 @@ impl<'a> View<'a> {
         for ((from, to), edge) in known {
             let position = self.edges.len();
             let way = self.way_between(from, to, &edge.now, &edge.before);
-            self.edges.push(Edge { from, to, now: &edge.now, before: &edge.before, way });
+            let wait = Wait::ToTheEnd;
+            self.edges.push(Edge { from, to, now: &edge.now, before: &edge.before, way, wait });
             self.operations[from].callees.push(position);
             self.operations[to].callers.push(position);
         }

@@ -1,6 +1,7 @@
 //! Planted faults and quiet runs, and the laws that every answer keeps.
 
 mod asked;
+mod awaited;
 mod faults;
 mod laws;
 mod measured;
