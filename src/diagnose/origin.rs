@@ -117,10 +117,19 @@ impl<'t> Tree<'t> {
 }
 
 impl Flow<'_, '_> {
-    /// The votes of failing traces; with `symptom`, of those that fail there, if any do.
-    pub(super) fn error_votes(&self, symptom: Option<ServiceId>) -> Votes {
+    /// The votes of failing traces; with `symptom`, of those that fail there, if any do. Those alone of traces that show failures
+    /// that callers tolerate, where `deviation` is about these.
+    pub(super) fn error_votes(&self, deviation: &Deviation, symptom: Option<ServiceId>) -> Votes {
+        let is_shown = |span: &ExemplarSpan| {
+            let position = self.view.position(span.operation);
+            span.error && position.is_some_and(|position| deviation.excess.contains_key(&position))
+        };
+        let traces = self.view.traces.iter();
+        let traces = traces.filter(|trace| !deviation.is_tolerated || trace.spans.iter().any(is_shown));
         let trees: Vec<(TraceId, Tree<'_>)> =
-            self.view.traces.iter().map(|trace| (trace.trace_id, Tree::new(trace))).collect();
+            traces.map(|trace| (trace.trace_id, Tree::new(trace))).collect();
+        let place = deviation.is_tolerated.then(|| self.view.operations[deviation.worst].service);
+        let symptom = symptom.or(place);
         let fails_there =
             |tree: &Tree<'_>| tree.spans.iter().any(|span| span.error && Some(span.service) == symptom);
         let wanted = symptom.filter(|_| trees.iter().any(|(_, tree)| fails_there(tree)));

@@ -159,7 +159,7 @@ fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
     let mut accounts = Vec::new();
     for deviation in deviations(flow.view, symptom) {
         let (matter, votes) = match deviation.kind {
-            SymptomKind::Errors => (Matter::Errors, flow.error_votes(symptom)),
+            SymptomKind::Errors => (Matter::Errors, flow.error_votes(&deviation, symptom)),
             SymptomKind::Latency => (Matter::Latency, flow.latency_votes(&deviation)),
             SymptomKind::Silence => {
                 let mut ledger = Ledger::default();

@@ -59,6 +59,7 @@ pub(super) fn missing_calls(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> 
         surprise,
         severity,
         volume: expected_total,
+        is_tolerated: false,
     };
     Some((deviation, ledger))
 }

@@ -1,7 +1,8 @@
 //! What users notice: the significant deviations that need an explanation.
 //!
 //! Without a service to ask about, entry operations are examined; where all of them are well, any operation whose
-//! callers are well too. Who asks a queue for messages is silent where it hardly asks any more though there are some. A deviation
+//! callers are well too, and failures that are far worse than what entries show although their callers tolerate them. Who asks
+//! a queue for messages is silent where it hardly asks any more though there are some. A deviation
 //! must be both improbable and large enough to matter.
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ const FALSE_ALARM_ODDS: f64 = 100.0;
 const ERROR_SHARE_MIN: f64 = 0.004;
 /// Growth of latency that must be exceeded.
 const GROWTH_MIN: f64 = 0.15;
+/// What failures that callers tolerate weigh next to what is noticed.
+const UNNOTICED: f64 = 0.5;
 /// Part of all time that makes a slowness inside half as severe as it is.
 const FELT_HALF: f64 = 0.05;
 /// Calls that silence must be measured against.
@@ -44,6 +47,8 @@ pub(super) struct Deviation {
     pub(super) severity: f64,
     /// Requests of the deviating operations in the window.
     pub(super) volume: f64,
+    /// Whether callers tolerate it, while something else is noticed.
+    pub(super) is_tolerated: bool,
 }
 
 /// One deviating operation.
@@ -64,21 +69,32 @@ pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Dev
                 all.iter().copied().filter(|at| view.operations[*at].service == service).collect();
             let inbound: Vec<usize> = own.iter().copied().filter(|at| takes_requests(view, *at)).collect();
             let kinds = [SymptomKind::Errors, SymptomKind::Latency, SymptomKind::Silence];
+            let hidden = |at: usize| own.contains(&at) && !inbound.contains(&at);
             kinds
                 .iter()
-                .filter_map(|kind| gather(view, *kind, &inbound).or_else(|| gather(view, *kind, &own)))
+                .flat_map(|kind| {
+                    let noticed = gather(view, *kind, &inbound);
+                    let worse = noticed.as_ref().and_then(|noticed| tolerated(view, noticed, hidden));
+                    [noticed.or_else(|| gather(view, *kind, &own)), worse]
+                })
+                .flatten()
                 .collect()
         }
         None => [SymptomKind::Errors, SymptomKind::Latency]
             .iter()
-            .filter_map(|kind| {
+            .flat_map(|kind| {
                 let entries: Vec<usize> = all.iter().copied().filter(|at| view.is_entry(*at)).collect();
-                gather(view, *kind, &entries).or_else(|| {
-                    let mut inner = gather(view, *kind, &surfacing(view, *kind))?;
+                let noticed = gather(view, *kind, &entries);
+                let worse =
+                    noticed.as_ref().and_then(|noticed| tolerated(view, noticed, |at| !view.is_entry(at)));
+                let shown = noticed.or_else(|| {
+                    let mut inner = gather(view, *kind, &surfacing_or_all(view, *kind))?;
                     inner.severity *= felt(view, &inner, &entries);
                     Some(inner)
-                })
+                });
+                [shown, worse]
             })
+            .flatten()
             .chain(gather(
                 view,
                 SymptomKind::Silence,
@@ -88,6 +104,23 @@ pub(super) fn deviations(view: &View<'_>, service: Option<ServiceId>) -> Vec<Dev
     };
     found.sort_by(|a, b| b.severity.total_cmp(&a.severity).then(a.kind.cmp(&b.kind)));
     found
+}
+
+/// Failures where `hidden` says so that callers tolerate, and that are far worse than what is `noticed`: more of them, less by
+/// chance, and, though they weigh less, more severe. Who gets an answer gets less than was asked for; slowness that callers do
+/// not notice takes nothing from them.
+fn tolerated(view: &View<'_>, noticed: &Deviation, hidden: impl Fn(usize) -> bool) -> Option<Deviation> {
+    if noticed.kind != SymptomKind::Errors {
+        return None;
+    }
+    let surfacing = surfacing(view, noticed.kind);
+    let hidden: Vec<usize> = surfacing.into_iter().filter(|at| hidden(*at)).collect();
+    let mut found = gather(view, noticed.kind, &hidden)?;
+    found.severity *= UNNOTICED;
+    found.is_tolerated = true;
+    let failures = |deviation: &Deviation| deviation.excess.values().sum::<f64>();
+    let is_worse = found.surprise > noticed.surprise && found.severity > noticed.severity;
+    (is_worse && failures(&found) > failures(noticed)).then_some(found)
 }
 
 /// How much of a deviation that does not surface at the entries could be felt there, 0 to 1: slowness by its part of
@@ -123,8 +156,16 @@ fn surfacing(view: &View<'_>, kind: SymptomKind) -> Vec<usize> {
         let callers = view.operations[*at].callers.iter().map(|edge| view.edges[*edge].from);
         deviating[*at] && !callers.filter(|from| from != at).any(|from| deviating[from])
     };
-    let found: Vec<usize> = (0..deviating.len()).filter(surfaces).collect();
-    if found.is_empty() { (0..deviating.len()).filter(|at| deviating[*at]).collect() } else { found }
+    (0..deviating.len()).filter(surfaces).collect()
+}
+
+/// The same; where callers deviate all around, all that deviate.
+fn surfacing_or_all(view: &View<'_>, kind: SymptomKind) -> Vec<usize> {
+    let found = surfacing(view, kind);
+    if !found.is_empty() {
+        return found;
+    }
+    (0..view.operations.len()).filter(|at| deviates(view, kind, *at)).collect()
 }
 
 fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviation> {
@@ -142,6 +183,7 @@ fn gather(view: &View<'_>, kind: SymptomKind, among: &[usize]) -> Option<Deviati
         severity: singles.values().map(|single| single.severity * single.volume).sum::<f64>()
             / volume.max(1.0),
         volume,
+        is_tolerated: false,
         excess: singles.iter().map(|(at, single)| (*at, single.excess)).collect(),
     })
 }

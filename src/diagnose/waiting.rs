@@ -65,6 +65,15 @@ pub(super) fn longer_waits(view: &View<'_>, symptom: Option<ServiceId>) -> Optio
     ledger.normalize();
     let (_, edge) = worst?;
     let levels = Some((edge.before.gap_ns(), edge.now.gap_ns()));
-    let kind = SymptomKind::Latency;
-    Some((Deviation { kind, excess, worst: edge.to, levels, surprise, severity, volume }, ledger))
+    let deviation = Deviation {
+        kind: SymptomKind::Latency,
+        excess,
+        worst: edge.to,
+        levels,
+        surprise,
+        severity,
+        volume,
+        is_tolerated: false,
+    };
+    Some((deviation, ledger))
 }

@@ -11,4 +11,5 @@ mod shared;
 mod shop;
 mod simulation;
 mod suspected;
+mod tolerated;
 mod what_if;
