@@ -14,6 +14,7 @@ use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
 use super::absent::{Absence, silent, unanswered};
+use super::alike::together;
 use super::blame::Flow;
 use super::correlation::rank_correlation;
 use super::difference::{Difference, DifferenceKind, differences};
@@ -130,7 +131,8 @@ pub struct Tested {
 
 /// Tests whether `cause` can be what `effect` suffers from.
 pub fn test(evidence: &Evidence, cause: ServiceId, effect: ServiceId) -> Tested {
-    let view = View::new(evidence);
+    let together = together(evidence);
+    let view = View::new(together.as_ref().unwrap_or(evidence));
     let hints = Hints::new(&view);
     let flow = Flow { view: &view, hints: &hints };
     let trial = Trial { view: &view, flow: &flow, cause, effect };

@@ -5,7 +5,7 @@
 //! nothing deviates beyond chance, the answer says so instead of naming someone. Never: I/O, a clock, randomness,
 //! constants that describe how fast or how busy a system ought to be. Each service is compared with its own past.
 //!
-//! Reading order: [`evidence`] (what comes in) and [`verdict`] (what goes out); `stats` and `view` with `awaited` (what every step
+//! Reading order: [`evidence`] (what comes in, with `alike`) and [`verdict`] (what goes out); `stats` and `view` with `awaited` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
 //! `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
 //! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
@@ -20,6 +20,7 @@
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
 
 mod absent;
+mod alike;
 pub mod anomaly;
 pub mod averaged;
 mod awaited;
@@ -103,5 +104,6 @@ pub fn piles_up(name: &str) -> bool {
 /// Answers [`verdict::Outcome::InsufficientEvidence`] when nothing deviates significantly or too little was seen.
 /// Takes time in proportion to the evidence, times the depth of the calls.
 pub fn root_cause(evidence: &Evidence, symptom: Option<ServiceId>, options: &Options) -> Verdict {
-    rank::root_cause(&View::new(evidence), symptom, options)
+    let together = alike::together(evidence);
+    rank::root_cause(&View::new(together.as_ref().unwrap_or(evidence)), symptom, options)
 }

@@ -1,5 +1,6 @@
 //! Planted faults and quiet runs, and the laws that every answer keeps.
 
+mod alike;
 mod asked;
 mod awaited;
 mod faults;
