@@ -185,7 +185,9 @@ impl Queue {
         let items_max = inner.pace.commit_items().min(items_max);
         let mut requests = Vec::new();
         let (mut items, mut bytes) = (0, 0);
-        let is_full = |items: usize, bytes: usize| items_max <= items || self.most.bytes / 4 <= bytes;
+        // One request goes, however little may wait.
+        let bytes_max = (self.most.bytes / 4).max(1);
+        let is_full = |items: usize, bytes: usize| items_max <= items || bytes_max <= bytes;
         while !is_full(items, bytes) && inner.waiting.front().is_some_and(|front| front.lsn <= durable) {
             let Some(front) = inner.waiting.pop_front() else { break };
             inner.bytes -= front.bytes;

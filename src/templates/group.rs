@@ -188,10 +188,13 @@ impl Group {
         } else {
             self.seen_first.push(Reverse((self.now, id, index)));
         }
-        self.tree.add(&line, options, index);
+        let is_new_branch = self.tree.add(&line, options, index);
         self.places.insert(id, index);
         self.retired.remove(&tokens.fingerprint());
-        self.forget_lines(&[index]);
+        match is_new_branch {
+            true => self.recent.clear(),
+            false => self.forget_lines(&[index]),
+        }
         index
     }
 

@@ -43,18 +43,21 @@ impl Tree {
         node.templates.retain(|other| *other != index);
     }
 
-    /// Puts `index` into the leaf of a line.
-    pub(super) fn add(&mut self, line: &[Token], options: &Options, index: usize) {
+    /// Puts `index` into the leaf of a line, and answers whether there is a new branch: lines may come to another leaf now.
+    pub(super) fn add(&mut self, line: &[Token], options: &Options, index: usize) -> bool {
+        let mut is_new = false;
         let mut node = self.lengths.entry(line.len()).or_default();
         for token in leading(line, options) {
             let known = node.children.contains_key(&token.hash);
             node = if token.is_word && (known || node.children.len() < options.children_max) {
+                is_new |= !known;
                 node.children.entry(token.hash).or_default()
             } else {
                 node.others.get_or_insert_default()
             };
         }
         node.templates.push(index);
+        is_new
     }
 }
 

@@ -87,7 +87,7 @@ proptest! {
             let (now, later) = left.split_at(taken.requests.len());
             let items = |of: &[(u64, usize)]| of.iter().map(|(items, _)| *items as usize).sum::<usize>();
             let bytes = |of: &[(u64, usize)]| of.iter().map(|(_, bytes)| *bytes).sum::<usize>();
-            let is_full = |of: &[(u64, usize)]| items_max <= items(of) || bytes_max / 4 <= bytes(of);
+            let is_full = |of: &[(u64, usize)]| items_max <= items(of) || (bytes_max / 4).max(1) <= bytes(of);
             let first = durable - left.len() as u64 + 1;
             let lsns: Vec<u64> = taken.requests.iter().map(|request| request.lsn.0).collect();
             prop_assert_eq!(lsns, (first..).take(now.len()).collect::<Vec<_>>());
