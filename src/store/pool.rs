@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use sqlx::{Connection as _, Executor, Postgres, Sqlite};
-use tokio::sync::Mutex;
+use sqlx::{Executor, Postgres, Sqlite};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,14 +39,19 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 struct Silence(std::sync::Mutex<Option<Instant>>);
 
 impl Silence {
-    /// Whether `connection` is there, which has waited for `idle`.
-    async fn is_there(&self, connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    /// Whether `connection` is there, which has waited for `idle`, and its host still will do.
+    async fn is_there(
+        &self,
+        connection: &mut PgConnection,
+        login: &Login,
+        idle: Duration,
+    ) -> Result<bool, sqlx::Error> {
         let asked = Instant::now();
         if self.covers(asked.checked_sub(idle)) {
             return Err(silence("it waited beside one that says nothing"));
         }
-        match timeout(ANSWER_MAX, connection.ping()).await {
-            Ok(answered) => Ok(answered.is_ok()),
+        match timeout(ANSWER_MAX, login.still_will_do(connection)).await {
+            Ok(answered) => Ok(answered.unwrap_or(false)),
             Err(_) => {
                 *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
                 Err(silence("nothing comes over it"))
@@ -65,22 +70,47 @@ impl Silence {
 #[derive(Debug)]
 pub(super) enum Pool {
     Sqlite(SqlitePool),
-    Postgres { pool: PgPool, login: Arc<Login>, way: Way, keeping: AbortOnDropHandle<()> },
+    Postgres { pool: PgPool, login: Arc<Login>, way: Arc<Way>, keeping: AbortOnDropHandle<()> },
 }
 
 /// How a pool gets to the server. Questions that find it gone look for the way together: each with a connection of its own,
 /// they would open more of them than the pool may.
 #[derive(Debug, Default)]
-pub(super) struct Way(Mutex<Option<Tried>>);
+pub(super) struct Way {
+    tried: Mutex<Option<Tried>>,
+    /// Told when the host turns out to be one that will not do any more. The pool itself would go on asking it for as long as a
+    /// question waits.
+    lost: Notify,
+}
 
 /// When somebody had tried last, and what kept them from it.
 type Tried = (Instant, Option<String>);
 
 impl Way {
+    /// Tells a new connection what it is for. Errs where its host will not do: it was the one that writes when the pool was
+    /// given it, and may be a standby by now, which would answer what was true some time ago.
+    async fn begin(&self, connection: &mut PgConnection, login: &Login) -> Result<(), sqlx::Error> {
+        if !login.will_do(connection).await? {
+            self.lost.notify_waiters();
+            return Err(only_reads());
+        }
+        connection.execute(sqlx::raw_sql(READING)).await.map(|_| ())
+    }
+
+    /// A connection of the pool; errs at once where its host will not do.
+    async fn along(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, Error> {
+        let lost = self.lost.notified();
+        tokio::select! {
+            biased;
+            acquired = understood(pool.acquire()) => acquired,
+            () = lost => Err(Error::Away(only_reads())),
+        }
+    }
+
     /// Finds a host that will do, or learns what somebody found who tried meanwhile.
     async fn find(&self, pool: &PgPool, login: &Login) -> Result<(), Error> {
         let since = Instant::now();
-        let mut tried = self.0.lock().await;
+        let mut tried = self.tried.lock().await;
         if let Some((at, failure)) = &*tried
             && *at >= since
         {
@@ -94,6 +124,12 @@ impl Way {
         pool.set_connect_options(found?);
         Ok(())
     }
+}
+
+/// What is said of a host that will not do.
+fn only_reads() -> sqlx::Error {
+    let why = "the host only reads, and target_session_attrs asks for one that writes";
+    sqlx::Error::Io(io::Error::other(why))
 }
 
 /// A connection for the length of one question.
@@ -111,7 +147,8 @@ impl Pool {
                 SqlitePoolOptions::new().max_connections(connections).connect_lazy_with(file.reading()),
             ),
             Database::Postgres(login) => {
-                let known = Arc::new(Silence::default());
+                let (known, way) = (Arc::new(Silence::default()), Arc::new(Way::default()));
+                let (asked, begun) = (Arc::clone(login), (Arc::clone(login), Arc::clone(&way)));
                 let bounds = [login.connection_lifetime_max(), options.connection_lifetime_max];
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
@@ -124,20 +161,21 @@ impl Pool {
                     // The pool itself would wait until there is no time left to connect.
                     .test_before_acquire(false)
                     .before_acquire(move |connection, about| {
-                        let known = Arc::clone(&known);
-                        Box::pin(async move { known.is_there(connection, about.idle_for).await })
+                        let (known, login) = (Arc::clone(&known), Arc::clone(&asked));
+                        Box::pin(async move { known.is_there(connection, &login, about.idle_for).await })
                     })
-                    .after_connect(|connection, _| {
+                    .after_connect(move |connection, _| {
+                        let (login, way) = begun.clone();
                         Box::pin(async move {
                             // The pool itself would wait for ever.
-                            let told = timeout(ACQUIRE_MAX, connection.execute(sqlx::raw_sql(READING)));
-                            told.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|_| ())
+                            let told = timeout(ACQUIRE_MAX, way.begin(connection, &login));
+                            told.await.map_err(|_| sqlx::Error::PoolTimedOut)?
                         })
                     });
                 let (pool, login) = (options.connect_lazy_with(login.options().await?), Arc::clone(login));
                 let (kept, keeper) = (pool.clone(), Arc::clone(&login));
                 let keeping = AbortOnDropHandle::new(tokio::spawn(async move { keeper.keep(&kept).await }));
-                Self::Postgres { pool, login, way: Way::default(), keeping }
+                Self::Postgres { pool, login, way, keeping }
             }
         })
     }
@@ -147,7 +185,7 @@ impl Pool {
         Ok(match self {
             Self::Sqlite(pool) => Pooled::Sqlite(pool.acquire().await?),
             Self::Postgres { pool, login, way, .. } => {
-                Pooled::Postgres(match understood(pool.acquire()).await {
+                Pooled::Postgres(match way.along(pool).await {
                     Err(crowded @ Error::Crowded(_)) => {
                         // Where the server is away it says so; else its connections are all in use: those that are lost are
                         // given up sooner, where they are asked in time.
@@ -224,6 +262,50 @@ impl Pooled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sql::Sql;
+    use crate::store::tests::home::run;
+    use crate::store::tests::server::{self, Server};
+
+    /// The port of the server that answers.
+    async fn port(pool: &Pool) -> u16 {
+        let mut pooled = pool.acquire().await.unwrap();
+        let sql = Sql::from(Dialect::Postgres, "SELECT current_setting('port')");
+        let answer = pooled.borrow().rows(sql, |row| row.get::<String>(0)).await.unwrap();
+        answer[0].parse().unwrap()
+    }
+
+    /// As after a switchover.
+    #[test]
+    fn a_host_that_came_back_as_a_standby_is_left_for_the_one_that_writes() {
+        run(async {
+            let mut first = Server::start(server::Options::default());
+            let second = Server::start(server::Options::default());
+            let dsn = format!(
+                "host=127.0.0.1,127.0.0.1 port={},{} user=otel password=otel dbname=postgres sslmode=disable \
+                 target_session_attrs=read-write",
+                first.port(),
+                second.port()
+            );
+            let login = Arc::new(Login::parse(&dsn).unwrap());
+            let options = Options::of(Database::Postgres(Arc::clone(&login)));
+            let pool = Pool::new(&options, 2).await.unwrap();
+            assert_eq!(port(&pool).await, first.port());
+            first.stop();
+            std::fs::write(first.file("data/standby.signal"), "").unwrap();
+            first.restart();
+            let asked = Instant::now();
+            assert_eq!(port(&pool).await, second.port());
+            assert!(asked.elapsed() < ACQUIRE_MAX, "the question waited for {:?}", asked.elapsed());
+            // Behind a pooler, connections outlive the change.
+            for (server, leads) in [(&first, false), (&second, true)] {
+                let any = Login::parse(&server.dsn("postgres")).unwrap();
+                let mut connection = any.connect().await.unwrap();
+                assert_eq!(login.still_will_do(&mut connection).await.unwrap(), leads);
+                assert!(any.still_will_do(&mut connection).await.unwrap());
+            }
+            pool.close().await;
+        });
+    }
 
     #[test]
     fn what_waited_beside_a_silent_connection_is_lost_with_it_and_nothing_later() {

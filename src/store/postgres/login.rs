@@ -225,6 +225,31 @@ impl Login {
         Ok(options)
     }
 
+    /// Whether `connection`, a new one that was not told to read only, is to a host that will do: one that can be written to,
+    /// where the DSN asks for it.
+    pub(in crate::store) async fn will_do(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        match self.dsn.target {
+            Target::Any => Ok(true),
+            Target::Writable => writes(connection).await,
+        }
+    }
+
+    /// Whether the host of a connection that reads still will do; errs where it does not answer. One behind a pooler may have
+    /// become a standby meanwhile, and the connection lives on.
+    pub(in crate::store) async fn still_will_do(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<bool, sqlx::Error> {
+        match self.dsn.target {
+            Target::Any => connection.ping().await.map(|()| true),
+            Target::Writable => {
+                let row =
+                    sqlx::raw_sql("SELECT NOT pg_is_in_recovery() AS leads").fetch_one(connection).await?;
+                row.try_get::<bool, _>("leads")
+            }
+        }
+    }
+
     async fn first(&self) -> Result<(PgConnection, PgConnectOptions), Error> {
         self.check_files().await?;
         let password = match &self.tokens {
@@ -280,9 +305,7 @@ impl Login {
         let work = async {
             let mut connection =
                 connected(&options).await.map_err(|source| self.failure(host, mode, source))?;
-            if self.dsn.target == Target::Writable
-                && !writes(&mut connection).await.map_err(|source| self.failure(host, mode, source))?
-            {
+            if !self.will_do(&mut connection).await.map_err(|source| self.failure(host, mode, source))? {
                 let _ = connection.close().await;
                 return Err(Error::ReadOnly { host: host.to_string() });
             }
