@@ -162,9 +162,12 @@ impl Partition {
             _ => table.parent,
         };
         let name = table.on(first);
-        let mut made = vec![format!(
-            "CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} FOR VALUES FROM ({from}) TO ({to})"
-        )];
+        // Made as a partition at once, it would wait for everybody who reads the parent, a dump or a long report, and whoever
+        // came later for it.
+        let mut made = vec![
+            format!("CREATE TABLE {name} (LIKE {parent} INCLUDING ALL)"),
+            format!("ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({to})"),
+        ];
         if table == TRACES {
             // The parent cannot have it: it does not know the day.
             made.push(format!("CREATE UNIQUE INDEX IF NOT EXISTS {name}_by_id ON {name} (id)"));

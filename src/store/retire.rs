@@ -24,13 +24,18 @@ const TURN: Duration = Duration::from_millis(50);
 const READINGS_MAX: u32 = 12;
 /// How long the tables of a retired partition of Postgres are kept: longer than any question that began before.
 const GRACE_SECONDS: i64 = 60;
+/// How long upkeep waits for who reads the tables of Postgres that show all days, such as a dump: commits wait meanwhile, and it
+/// comes again.
+const HURRIED: &str = "SET LOCAL lock_timeout = '1s'";
+/// What Postgres says of a lock that was not to be had by then.
+const NOT_TO_BE_HAD: &str = "55P03";
 
 /// What a step of reclaiming did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reclaimed {
     /// There is more to do.
     Step,
-    /// What is left must wait for questions that may still read it.
+    /// What is left must wait for questions that may still read it, or for whoever reads the tables that show all days.
     Waiting,
     /// Nothing is left.
     Done,
@@ -60,6 +65,7 @@ impl Store {
         let Writer { connection, making, .. } = &mut **writer;
         connection
             .in_transaction(async |connection| {
+                hurry(connection).await?;
                 for partition in &missing {
                     catalog::make(connection, making, &partitions, *partition).await?;
                 }
@@ -172,9 +178,14 @@ impl Store {
                 if now.seconds() < since + GRACE_SECONDS {
                     return Ok(Reclaimed::Waiting);
                 }
-                connection
-                    .in_transaction(async |connection| drop_tables(connection, partition).await)
-                    .await?;
+                let dropping = connection.in_transaction(async |connection| {
+                    hurry(connection).await?;
+                    drop_tables(connection, partition).await
+                });
+                match dropping.await {
+                    Err(error) if waited_for_a_lock(&error) => return Ok(Reclaimed::Waiting),
+                    dropped => dropped?,
+                }
             }
             Dialect::Sqlite => {
                 // Commits take turns with it, and each may take seconds: a step at a time would never end.
@@ -249,6 +260,19 @@ async fn note(
         }
     }
     Ok(())
+}
+
+/// Lets the transaction that was begun wait for no lock for long. SQLite has one lock, and has it by then.
+async fn hurry(connection: &mut Connection) -> Result<(), Error> {
+    match connection.dialect() {
+        Dialect::Sqlite => Ok(()),
+        Dialect::Postgres => connection.execute(connection.sql(HURRIED)).await.map(|_| ()),
+    }
+}
+
+fn waited_for_a_lock(error: &Error) -> bool {
+    let Error::Busy(sqlx::Error::Database(error)) = error else { return false };
+    error.code().as_deref() == Some(NOT_TO_BE_HAD)
 }
 
 async fn drop_tables(connection: &mut Connection, partition: Partition) -> Result<(), Error> {

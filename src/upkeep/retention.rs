@@ -152,7 +152,10 @@ impl Keeper {
                 Some(Err(Error::Stopped)) => return,
                 Some(Err(error)) => {
                     self.tally.failures.fetch_add(1, Ordering::Relaxed);
-                    warn!(error = chain(&error), "old data was not removed; it is tried again");
+                    warn!(
+                        error = chain(&error),
+                        "days were not made or given up as they should be; it is tried again"
+                    );
                 }
             }
             tokio::select! {
@@ -165,7 +168,8 @@ impl Keeper {
     async fn round(&mut self) -> Result<(), Error> {
         fault::point("upkeep.retention");
         let now = self.clock.now();
-        self.prepare(now).await?;
+        // What goes beside it is not kept from it: where one of these fails, the round tells so at its end.
+        let prepared = self.prepare(now).await;
         self.store.roll_up_hours(now).await?;
         match reckoning::reckon_hours(&self.store, now, &self.stop).await {
             Ok(_) => {}
@@ -181,9 +185,10 @@ impl Keeper {
         let old: Vec<Partition> = partitions.iter().copied().filter(is_old).collect();
         self.give_up(&old, "age").await?;
         self.store.forget_notes(believed.minus(self.options.hour)).await?;
-        self.reclaim().await?;
-        self.make_room(believed).await?;
-        self.forget().await
+        let reclaimed = self.reclaim().await;
+        let made_room = self.make_room(believed).await;
+        self.forget().await?;
+        prepared.and(reclaimed).and(made_room)
     }
 
     async fn prepare(&self, now: UnixNanos) -> Result<(), Error> {

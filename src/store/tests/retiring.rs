@@ -1,9 +1,9 @@
 //! Days are made, given up and reclaimed, and come back, on either database.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::home::{Home, on_both};
+use super::home::{Home, beside, on_both, run};
 use super::{TENANT, at, call, cell_counts, count, gauge, log, point, span, stored_cells};
 use crate::model::id::OperationId;
 use crate::model::metric::PointValue;
@@ -118,6 +118,37 @@ fn days_can_be_made_ahead() {
         store.commit(of_days(1, 3)).await.unwrap();
         assert_eq!(store.partitions().await.unwrap().len(), 15);
         assert_eq!(rows(&store).await, [3, 3, 3, 3, 6]);
+    });
+}
+
+/// As a dump or a long report does.
+#[test]
+fn who_reads_all_days_keeps_none_from_being_made_and_one_that_goes_waits_for_them() {
+    run(async {
+        let home = Home::postgres();
+        let store = home.open().await;
+        store.commit(of_days(1, 1)).await.unwrap();
+        let old = store.partitions().await.unwrap();
+        store.retire(&old, at(0)).await.unwrap();
+        let mut report = beside(&home.options()).await;
+        report.begin().await.unwrap();
+        for table in ["spans", "logs", "points", "rollups_10s", "rollups", "series_hours"] {
+            report.execute(report.sql(format!("SELECT count(*) FROM {table}"))).await.unwrap();
+        }
+        let began = Instant::now();
+        let next: Vec<Partition> =
+            Family::ALL.iter().map(|family| family.partition(Day::of(at(100 * DAY)))).collect();
+        assert_eq!(store.prepare(&next).await.unwrap(), 7);
+        // A commit makes what it needs as well.
+        let mut log = log(1);
+        log.time = at(50 * DAY);
+        store.commit(Commit { lsn: 2, logs: vec![log], ..Commit::default() }).await.unwrap();
+        assert_eq!(store.reclaim(at(DAY)).await.unwrap(), Reclaimed::Waiting);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "commits waited for {took:?}");
+        report.roll_back().await.unwrap();
+        reclaim_all(&store, at(DAY)).await;
+        assert_eq!(store.reclaim(at(DAY)).await.unwrap(), Reclaimed::Done);
     });
 }
 
