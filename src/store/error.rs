@@ -69,6 +69,15 @@ pub enum Error {
         /// The first of them.
         table: String,
     },
+    /// The database of a server has not all characters: what is named in others could not be stored.
+    #[error(
+        "the database is encoded in {found}, which has not all characters: make another with CREATE DATABASE … ENCODING 'UTF8' \
+         TEMPLATE template0, and name that one"
+    )]
+    Encoding {
+        /// Its encoding.
+        found: String,
+    },
     /// The schema cannot be brought up to date.
     #[error("cannot migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -223,6 +232,7 @@ impl Error {
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Foreign { .. }
+            | Self::Encoding { .. }
             | Self::Migrate(_)
             | Self::Slow { .. }
             | Self::Damaged(_)

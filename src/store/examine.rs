@@ -56,6 +56,15 @@ pub enum Obstacle {
         /// Where.
         database: String,
     },
+    /// It has not all characters: what is named in others could not be stored.
+    #[error(
+        "it is encoded in {found}, which has not all characters: make another with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE \
+         template0, and name that one"
+    )]
+    Encoding {
+        /// Its encoding.
+        found: String,
+    },
     /// Partitions of a table cannot be made.
     #[error(
         "the table {table} belongs to another role, and only its owner makes partitions of it: log in as that role, or run \
@@ -117,7 +126,7 @@ async fn check_writing(connection: &mut Connection) -> Result<(), Error> {
     }
 }
 
-/// What the role that logged in lacks.
+/// What the database and the role that logged in lack.
 async fn on_postgres(connection: &mut Connection) -> Result<Vec<Obstacle>, Error> {
     const RIGHTS: &str = "SELECT current_user::text, current_database()::text, coalesce(current_schema()::text, ''), \
          current_setting('server_version_num')::bigint / 10000, \
@@ -148,6 +157,7 @@ async fn on_postgres(connection: &mut Connection) -> Result<Vec<Obstacle>, Error
     if !makes_temporary {
         obstacles.push(Obstacle::NoTemporary { role: role.clone(), database });
     }
+    obstacles.extend(schema::foreign_encoding(connection).await?.map(|found| Obstacle::Encoding { found }));
     let names = schema::names();
     let of_others = format!(
         "SELECT class.relname::text FROM pg_class AS class JOIN pg_namespace AS place ON place.oid = class.relnamespace \

@@ -69,6 +69,9 @@ impl Store {
 
 /// Brings the schema up to date. The migrations of a server run under its own lock, each in a transaction.
 pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> Result<(), Error> {
+    if let Some(found) = foreign_encoding(connection).await? {
+        return Err(Error::Encoding { found });
+    }
     let migrator = of(connection.dialect());
     let known = known(connection.dialect());
     let found = highest(connection).await?;
@@ -117,6 +120,16 @@ pub(super) async fn check_names(connection: &mut Connection) -> Result<(), Error
         return Err(Error::Foreign { table });
     }
     Ok(())
+}
+
+/// The encoding of a database that has not all characters; none where it has. A file always has.
+pub(super) async fn foreign_encoding(connection: &mut Connection) -> Result<Option<String>, Error> {
+    const FOREIGN: &str =
+        "SELECT current_setting('server_encoding') WHERE current_setting('server_encoding') <> 'UTF8'";
+    match connection.dialect() {
+        Dialect::Sqlite => Ok(None),
+        Dialect::Postgres => connection.first(connection.sql(FOREIGN), |row| row.get::<String>(0)).await,
+    }
 }
 
 /// The names of our tables, as a list in SQL.

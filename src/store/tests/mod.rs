@@ -11,6 +11,7 @@ mod points;
 mod refusals;
 mod relocating;
 mod retiring;
+mod schemas;
 mod series_hours;
 #[path = "../../../tests/it/postgres/server.rs"]
 #[expect(dead_code, reason = "tests of the whole server use the rest")]
