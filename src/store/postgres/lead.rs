@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor};
 use tokio::time::timeout;
 
-use super::login::Login;
+use super::login::{Login, Reached};
 use super::patience::{Lookout, understood};
 use crate::store::error::Error;
 
@@ -30,14 +30,17 @@ const LEADS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Connects, and leads. Errs with [`Error::Led`] where another server does.
 pub(in crate::store) async fn connect(login: &Arc<Login>) -> Result<(PgConnection, Lookout), Error> {
-    let connection = login.connect().await?;
+    let (connection, reached) = login.reach().await?;
     let silent = || Error::Away(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
-    timeout(LEADS_WITHIN, understood(lead(login, connection))).await.map_err(|_| silent())?
+    timeout(LEADS_WITHIN, understood(lead((login, &reached), connection))).await.map_err(|_| silent())?
 }
 
-async fn lead(login: &Arc<Login>, mut connection: PgConnection) -> Result<(PgConnection, Lookout), Error> {
+async fn lead(
+    (login, reached): (&Arc<Login>, &Reached),
+    mut connection: PgConnection,
+) -> Result<(PgConnection, Lookout), Error> {
     connection.execute(sqlx::raw_sql(WRITING)).await?;
-    let lookout = Lookout::over(login, &mut connection).await?;
+    let lookout = Lookout::over((login, reached), &mut connection).await?;
     // Waits a moment: the connection that held the lock may be on its way out.
     let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await;
     match locked.map_err(Error::from) {

@@ -138,6 +138,20 @@ fn listed(failures: &[Error]) -> String {
     failures.iter().map(|failure| crate::fault::chain(failure)).collect::<Vec<_>>().join("; ")
 }
 
+/// A host that let the server in, and how: to be asked again without those before it.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Reached {
+    host: Host,
+    mode: PgSslMode,
+}
+
+/// What logging in comes to.
+struct Found {
+    connection: PgConnection,
+    options: PgConnectOptions,
+    reached: Reached,
+}
+
 /// How to log in; cheap to clone. Neither `Debug` nor `Display` shows the password.
 #[derive(Debug, Clone)]
 pub struct Login {
@@ -210,7 +224,23 @@ impl Login {
     /// Errs with what the host said, or, of several hosts, with what each of them said. A refused password is told at
     /// once, without asking the hosts after it.
     pub async fn connect(&self) -> Result<PgConnection, Error> {
-        self.first().await.map(|(connection, _)| connection)
+        self.first().await.map(|found| found.connection)
+    }
+
+    /// As [`Login::connect`], and tells which host it is.
+    pub(in crate::store) async fn reach(&self) -> Result<(PgConnection, Reached), Error> {
+        self.first().await.map(|found| (found.connection, found.reached))
+    }
+
+    /// Connects to a host that was reached before, and to no other, whether it can be written to or not.
+    pub(in crate::store) async fn reach_again(&self, reached: &Reached) -> Result<PgConnection, Error> {
+        let Reached { host, mode } = reached;
+        let options = self.options_for(host, *mode, self.password().await?.as_ref());
+        let limit = self.dsn.connect_timeout;
+        match tokio::time::timeout(limit, connected(&options)).await {
+            Ok(connection) => connection.map_err(|source| self.failure(host, *mode, source)),
+            Err(_) => Err(Error::TimedOut { host: host.to_string(), limit }),
+        }
     }
 
     /// Options for a pool: those of the first host that will do, as [`Login::connect`] finds it; the connection that
@@ -219,7 +249,7 @@ impl Login {
     ///
     /// The options hold the password and their `Debug` shows it: never log them.
     pub async fn options(&self) -> Result<PgConnectOptions, Error> {
-        let (connection, options) = self.first().await?;
+        let Found { connection, options, .. } = self.first().await?;
         // The server also notices when the connection just ends.
         let _ = connection.close().await;
         Ok(options)
@@ -250,12 +280,16 @@ impl Login {
         }
     }
 
-    async fn first(&self) -> Result<(PgConnection, PgConnectOptions), Error> {
-        self.check_files().await?;
-        let password = match &self.tokens {
+    async fn password(&self) -> Result<Option<Secret>, Error> {
+        Ok(match &self.tokens {
             Some(tokens) => Some(tokens.token().await?),
             None => self.dsn.password.clone(),
-        };
+        })
+    }
+
+    async fn first(&self) -> Result<Found, Error> {
+        self.check_files().await?;
+        let password = self.password().await?;
         let mut failures = Vec::new();
         for host in &self.dsn.hosts {
             match self.try_host(host, password.as_ref()).await {
@@ -274,11 +308,7 @@ impl Login {
     }
 
     /// Tries one host in each way of encrypting that the mode leaves open.
-    async fn try_host(
-        &self,
-        host: &Host,
-        password: Option<&Secret>,
-    ) -> Result<(PgConnection, PgConnectOptions), Error> {
+    async fn try_host(&self, host: &Host, password: Option<&Secret>) -> Result<Found, Error> {
         let (first, second) = ways(self.dsn.ssl.mode, host);
         let failure = match self.try_once(self.options_for(host, first, password), host, first).await {
             Ok(found) => return Ok(found),
@@ -300,7 +330,7 @@ impl Login {
         options: PgConnectOptions,
         host: &Host,
         mode: PgSslMode,
-    ) -> Result<(PgConnection, PgConnectOptions), Error> {
+    ) -> Result<Found, Error> {
         let limit = self.dsn.connect_timeout;
         let work = async {
             let mut connection =
@@ -312,7 +342,10 @@ impl Login {
             Ok(connection)
         };
         match tokio::time::timeout(limit, work).await {
-            Ok(connection) => connection.map(|connection| (connection, options)),
+            Ok(connection) => {
+                let reached = Reached { host: host.clone(), mode };
+                connection.map(|connection| Found { connection, options, reached })
+            }
             Err(_) => Err(Error::TimedOut { host: host.to_string(), limit }),
         }
     }

@@ -15,7 +15,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row};
 use tokio::time::{Instant, timeout};
 
-use super::login::{self, Login};
+use super::login::{self, Login, Reached};
 use crate::fault;
 use crate::store::error::Error;
 use crate::store::read::QUESTION_TIME_MAX;
@@ -119,6 +119,8 @@ fn silent(how: &'static str) -> Error {
 #[derive(Debug)]
 pub(in crate::store) struct Lookout {
     login: Arc<Login>,
+    /// The host of the connection. Another one that the login names, and does not answer, says nothing about it.
+    reached: Reached,
     /// The process of Postgres behind the connection, and when it began.
     session: (i32, String),
     state: State,
@@ -144,11 +146,14 @@ enum Found {
 }
 
 impl Lookout {
-    /// Looks after `connection`, a new one.
-    pub(super) async fn over(login: &Arc<Login>, connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+    /// Looks after `connection`, a new one to the host `reached`.
+    pub(super) async fn over(
+        (login, reached): (&Arc<Login>, &Reached),
+        connection: &mut PgConnection,
+    ) -> Result<Self, sqlx::Error> {
         let row = sqlx::query(WHO).persistent(false).fetch_one(connection).await?;
         let session = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Self { login: Arc::clone(login), session, state: State::Usable })
+        Ok(Self { login: Arc::clone(login), reached: reached.clone(), session, state: State::Usable })
     }
 
     /// True once nothing is to be hoped for from the connection.
@@ -212,7 +217,7 @@ impl Lookout {
 
     /// Asks Postgres about the session, and ends it where it still waits as it did, `lost`.
     async fn look(&self, lost: Option<&String>) -> Result<Found, Error> {
-        let mut connection = self.login.connect().await?;
+        let mut connection = self.login.reach_again(&self.reached).await?;
         let (process, began) = &self.session;
         let asked = sqlx::query(LOOK).persistent(false).bind(process).bind(began);
         let row = understood(asked.fetch_optional(&mut connection)).await?;

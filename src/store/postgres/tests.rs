@@ -1,9 +1,14 @@
+use std::net::TcpListener;
+use std::sync::Arc;
+
 use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 use sqlx::Row;
 
 use super::dsn::{Dsn, HOSTS_MAX};
 use super::entra::{CONNECTION_LIFETIME_MAX, Environment, Tokens};
+use super::lead;
 use super::login::Login;
+use super::patience::Patience;
 use crate::fault::{Kind, chain};
 use crate::store::tests::server::Server;
 
@@ -205,4 +210,23 @@ async fn the_options_open_connections() {
                  current_setting('work_mem'), current_setting('TimeZone'))";
     let row = sqlx::query(shown).fetch_one(&pool).await.unwrap();
     assert_eq!(row.get::<String, _>(0), "otelcontext 5min 7MB UTC");
+}
+
+/// It says nothing about the host that the connection is to.
+#[tokio::test]
+async fn a_listed_host_that_does_not_answer_costs_nobody_the_connection_to_another() {
+    // Nobody listens there yet, so that logging in passes on at once.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::shared();
+    let (name, works) = (server.database_name(), server.port());
+    let dsn = format!(
+        "host=127.0.0.1,127.0.0.1 port={port},{works} user=otel password=otel dbname={name} sslmode=disable"
+    );
+    let login = Arc::new(Login::parse(&dsn).unwrap());
+    let (mut connection, mut lookout) = lead::connect(&login).await.unwrap();
+    let dark = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let work = sqlx::query("SELECT pg_sleep(15)").execute(&mut connection);
+    Patience::Lookout(&mut lookout).wait(work).await.unwrap();
+    assert!(!lookout.is_lost());
+    drop(dark);
 }
