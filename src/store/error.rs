@@ -99,6 +99,12 @@ pub enum Error {
     /// Another server leads on this database: only one at a time writes.
     #[error("another server writes to this database: this one takes over when that one stops")]
     Led,
+    /// Connections share sessions of the server, so that the lock of the one that leads keeps nobody out.
+    #[error(
+        "connections to the database share sessions, as over a pooler in transaction mode, and two servers could write at \
+         once: name the port of Postgres itself, or set the pooler to session mode"
+    )]
+    Pooled,
     /// The database is behind what this server stored in it: a standby took over without the last of it, or it was restored.
     #[error(
         "the database went back behind what was stored: this server begins anew, and applies its journal again from there"
@@ -233,6 +239,7 @@ impl Error {
             | Self::Older { .. }
             | Self::Foreign { .. }
             | Self::Encoding { .. }
+            | Self::Pooled
             | Self::Migrate(_)
             | Self::Slow { .. }
             | Self::Damaged(_)

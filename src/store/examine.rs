@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::error::Error;
 use super::options::Database;
+use super::postgres::lead;
 use super::sql::Dialect;
 use super::{Store, schema};
 
@@ -65,6 +66,12 @@ pub enum Obstacle {
         /// Its encoding.
         found: String,
     },
+    /// The lock of the server that leads would keep nobody out.
+    #[error(
+        "its connections share sessions, as over a pooler in transaction mode, and two servers could write at once: name the \
+         port of Postgres itself, or set the pooler to session mode"
+    )]
+    Pooled,
     /// Partitions of a table cannot be made.
     #[error(
         "the table {table} belongs to another role, and only its owner makes partitions of it: log in as that role, or run \
@@ -93,7 +100,13 @@ impl Store {
         let examined = examined(&mut connection).await;
         // Best effort: either database also notices when a connection just ends.
         let _ = connection.close().await;
-        examined
+        let mut examined = examined?;
+        if let Database::Postgres(login) = database
+            && lead::shares_sessions(login).await?
+        {
+            examined.obstacles.push(Obstacle::Pooled);
+        }
+        Ok(examined)
     }
 }
 

@@ -1,8 +1,12 @@
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 use sqlx::Row;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
 
 use super::dsn::{Dsn, HOSTS_MAX};
 use super::entra::{CONNECTION_LIFETIME_MAX, Environment, Tokens};
@@ -10,6 +14,10 @@ use super::lead;
 use super::login::Login;
 use super::patience::Patience;
 use crate::fault::{Kind, chain};
+use crate::store::Store;
+use crate::store::error::Error;
+use crate::store::examine::Obstacle;
+use crate::store::options::Database;
 use crate::store::tests::server::Server;
 
 /// What matters of a DSN, on one line; the mistake where there is one.
@@ -229,4 +237,91 @@ async fn a_listed_host_that_does_not_answer_costs_nobody_the_connection_to_anoth
     Patience::Lookout(&mut lookout).wait(work).await.unwrap();
     assert!(!lookout.is_lost());
     drop(dark);
+}
+
+/// One message of the protocol, with its kind.
+async fn message(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
+    let (kind, length) = (from.read_u8().await?, from.read_u32().await?);
+    let mut whole = vec![kind];
+    whole.extend(length.to_be_bytes());
+    whole.resize(length as usize + 1, 0);
+    from.read_exact(&mut whole[5..]).await?;
+    Ok((kind, whole))
+}
+
+/// Everything up to where Postgres waits for what is asked next.
+async fn answer(session: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let (kind, bytes) = message(session).await?;
+        all.extend(bytes);
+        if kind == b'Z' {
+            return Ok(all);
+        }
+    }
+}
+
+/// A pooler in transaction mode that has one session; answers its port.
+async fn pooler(server: &Server, database: &str) -> u16 {
+    let socket = server.folder().join(format!(".s.PGSQL.{}", server.port()));
+    let mut session = UnixStream::connect(socket).await.unwrap();
+    let begin = format!("user\0postgres\0database\0{database}\0\0");
+    session.write_u32(begin.len() as u32 + 8).await.unwrap();
+    session.write_u32(3 << 16).await.unwrap();
+    session.write_all(begin.as_bytes()).await.unwrap();
+    let greeting = answer(&mut session).await.unwrap();
+    let session = Arc::new(Mutex::new(session));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            tokio::spawn(pass_on(client, Arc::clone(&session), greeting.clone()));
+        }
+    });
+    port
+}
+
+async fn pass_on(
+    mut client: TcpStream,
+    session: Arc<Mutex<UnixStream>>,
+    greeting: Vec<u8>,
+) -> io::Result<()> {
+    let length = client.read_u32().await?;
+    client.read_exact(&mut vec![0_u8; length as usize - 4]).await?;
+    client.write_all(&greeting).await?;
+    let mut asked = Vec::new();
+    loop {
+        let (kind, bytes) = message(&mut client).await?;
+        match kind {
+            b'X' => return Ok(()),
+            _ => asked.extend(bytes),
+        }
+        if matches!(kind, b'Q' | b'S') {
+            let mut session = session.lock().await;
+            session.write_all(&std::mem::take(&mut asked)).await?;
+            client.write_all(&answer(&mut session).await?).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_that_share_a_session_do_not_lead() {
+    let server = Server::shared();
+    let name = server.database_name();
+    let port = pooler(server, &name).await;
+    let dsn = format!("host=127.0.0.1 port={port} user=otel password=otel dbname={name} sslmode=disable");
+    let login = Arc::new(Login::parse(&dsn).unwrap());
+    let refused = lead::connect(&login).await.unwrap_err();
+    assert!(matches!(refused, Error::Pooled), "{refused}");
+    let examined = Store::examine(&Database::Postgres(login)).await.unwrap();
+    assert!(examined.obstacles.contains(&Obstacle::Pooled), "{examined:?}");
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(server.sql(&name, locks), "0", "the session of the pooler keeps none");
+
+    let direct = Arc::new(Login::parse(&server.dsn(&name)).unwrap());
+    let _leads = lead::connect(&direct).await.unwrap();
+    let examined = Store::examine(&Database::Postgres(direct)).await.unwrap();
+    assert!(examined.obstacles.is_empty(), "{examined:?}");
 }
