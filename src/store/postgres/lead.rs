@@ -26,10 +26,13 @@ const LOCK: i64 = 0x6f74_656c_6374_7874;
 /// A lock that nobody needs, to look by.
 const TRIED: i64 = LOCK + 1;
 /// What the writing connection is told: a commit that was answered is on disk, and Postgres looks every few seconds
-/// whether this server still lives, so that another can take over.
+/// whether this server still lives, so that another can take over. What a role or the DSN bounds is meant for questions: a commit or a
+/// migration would be tried again for ever.
 const WRITING: &str = "SET synchronous_commit = on; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; \
      SET tcp_keepalives_count = 2; SET client_connection_check_interval = '5s'; \
-     SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '2s'";
+     SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '2s'; \
+     SELECT set_config(name, '0', false) FROM pg_settings \
+     WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')";
 /// What it is told once it leads: readers of a partition may make its removal wait, not for ever.
 const LEADING: &str = "SET lock_timeout = '30s'";
 /// How long all of that may take.

@@ -325,3 +325,12 @@ async fn connections_that_share_a_session_do_not_lead() {
     let examined = Store::examine(&Database::Postgres(direct)).await.unwrap();
     assert!(examined.obstacles.is_empty(), "{examined:?}");
 }
+
+#[tokio::test]
+async fn no_bound_of_questions_applies_to_what_writes() {
+    let dsn = format!("{} statement_timeout=300ms idle_session_timeout=1min", Server::shared().database());
+    let (mut connection, _) = lead::connect(&Arc::new(Login::parse(&dsn).unwrap())).await.unwrap();
+    sqlx::query("SELECT pg_sleep(0.6)").execute(&mut connection).await.unwrap();
+    let row = sqlx::query("SELECT current_setting('idle_session_timeout')").fetch_one(&mut connection).await;
+    assert_eq!(row.unwrap().get::<String, _>(0), "0");
+}
