@@ -16,14 +16,16 @@ use super::connection::Borrowed;
 use super::error::Error;
 use super::options::{Database, Options};
 use super::postgres::login::Login;
-use super::postgres::patience::{Patience, silence, understood};
+use super::postgres::patience::{Patience, looked_for, silence, understood};
 use super::sql::Dialect;
 use crate::fault::chain;
 
-/// What a connection to Postgres is told when it is opened: to notice that whoever asked is gone, and to read only. It does not
-/// notice while it compiles a statement to machine code, which takes seconds for a large one, so it must not.
-const READING: &str = "SET client_connection_check_interval = '250ms'; SET jit = off; \
-                       SET default_transaction_read_only = on";
+/// What a connection to Postgres is told when it is opened: to read only, and to compile no statement to machine code, which takes
+/// seconds for a large one, in which it does not notice that whoever asked is gone.
+const READING: &str = "SET jit = off; SET default_transaction_read_only = on";
+
+/// How often Postgres looks whether who asked is still there.
+const LOOKED_FOR_EVERY: &str = "250ms";
 
 /// How long a question waits for a connection to Postgres. The pool tries again for all of this time while the server
 /// refuses connections, so it must be short of the time that a question has.
@@ -94,7 +96,8 @@ impl Way {
             self.lost.notify_waiters();
             return Err(only_reads());
         }
-        connection.execute(sqlx::raw_sql(READING)).await.map(|_| ())
+        connection.execute(sqlx::raw_sql(READING)).await?;
+        looked_for(connection, LOOKED_FOR_EVERY).await
     }
 
     /// A connection of the pool; errs at once where its host will not do.

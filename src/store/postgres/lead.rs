@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::login::{Login, Reached};
-use super::patience::{Lookout, understood};
+use super::patience::{Lookout, looked_for, understood};
 use crate::fault::chain;
 use crate::store::error::Error;
 
@@ -29,10 +29,12 @@ const TRIED: i64 = LOCK + 1;
 /// whether this server still lives, so that another can take over. What a role or the DSN bounds is meant for questions: a commit or a
 /// migration would be tried again for ever.
 const WRITING: &str = "SET synchronous_commit = on; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; \
-     SET tcp_keepalives_count = 2; SET client_connection_check_interval = '5s'; \
+     SET tcp_keepalives_count = 2; \
      SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '2s'; \
      SELECT set_config(name, '0', false) FROM pg_settings \
      WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')";
+/// How often Postgres looks while it works.
+const LOOKED_FOR_EVERY: &str = "5s";
 /// What it is told once it leads: readers of a partition may make its removal wait, not for ever.
 const LEADING: &str = "SET lock_timeout = '30s'";
 /// How long all of that may take.
@@ -50,6 +52,7 @@ async fn lead(
     mut connection: PgConnection,
 ) -> Result<(PgConnection, Lookout), Error> {
     connection.execute(sqlx::raw_sql(WRITING)).await?;
+    looked_for(&mut connection, LOOKED_FOR_EVERY).await?;
     let lookout = Lookout::over((login, reached), &mut connection).await?;
     // Waits a moment: the connection that held the lock may be on its way out.
     let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await;

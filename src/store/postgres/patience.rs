@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Row};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, Row};
 use tokio::time::{Instant, timeout};
 
 use super::login::{self, Login, Reached};
@@ -28,6 +28,9 @@ const LOOK_MAX: Duration = Duration::from_secs(8);
 const LOST_AFTER: Duration = Duration::from_secs(10);
 /// What comes beyond the time that Postgres itself takes for a question, or for a row of its answer.
 const QUESTION_MORE: Duration = Duration::from_secs(5);
+
+/// What Postgres says of a value that a setting cannot have there.
+const CANNOT_BE_SET: &str = "22023";
 
 /// The session behind a connection.
 const WHO: &str = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
@@ -98,6 +101,19 @@ pub(in crate::store) async fn understood<T, E: Into<Error>>(
             Error::Disk(lost @ sqlx::Error::Io(_)) => Error::Away(lost),
             error => error,
         }),
+    }
+}
+
+/// Lets Postgres look, `every` so often while it works, whether this side is still there. Where its system cannot tell, as Windows
+/// and before release 15 all but Linux, it refuses that, and notices when it answers.
+pub(in crate::store) async fn looked_for(
+    connection: &mut PgConnection,
+    every: &str,
+) -> Result<(), sqlx::Error> {
+    let set = format!("SET client_connection_check_interval = '{every}'");
+    match connection.execute(sqlx::raw_sql(AssertSqlSafe(set))).await {
+        Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some(CANNOT_BE_SET) => Ok(()),
+        told => told.map(|_| ()),
     }
 }
 

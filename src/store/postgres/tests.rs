@@ -12,7 +12,7 @@ use super::dsn::{Dsn, HOSTS_MAX};
 use super::entra::{CONNECTION_LIFETIME_MAX, Environment, Tokens};
 use super::lead;
 use super::login::Login;
-use super::patience::Patience;
+use super::patience::{Patience, looked_for};
 use crate::fault::{Kind, chain};
 use crate::store::Store;
 use crate::store::error::Error;
@@ -333,4 +333,17 @@ async fn no_bound_of_questions_applies_to_what_writes() {
     sqlx::query("SELECT pg_sleep(0.6)").execute(&mut connection).await.unwrap();
     let row = sqlx::query("SELECT current_setting('idle_session_timeout')").fetch_one(&mut connection).await;
     assert_eq!(row.unwrap().get::<String, _>(0), "0");
+}
+
+#[tokio::test]
+async fn a_system_that_cannot_tell_whether_somebody_is_gone_does_without() {
+    let login = Login::parse(&Server::shared().database()).unwrap();
+    let mut connection = login.connect().await.unwrap();
+    // It refuses this value, as it does any other on Windows.
+    for (every, shown) in [("5s", "5s"), ("-1s", "5s"), ("250ms", "250ms")] {
+        looked_for(&mut connection, every).await.unwrap();
+        let row = sqlx::query("SHOW client_connection_check_interval").fetch_one(&mut connection).await;
+        assert_eq!(row.unwrap().get::<String, _>(0), shown);
+    }
+    assert!(looked_for(&mut connection, "5s'; SET nothing_of_the_kind = '1").await.is_err());
 }
