@@ -171,13 +171,18 @@ pub(super) async fn looking(database: &Database) -> Result<Option<Connection>, E
 pub(super) async fn highest(connection: &mut Connection) -> Result<i64, Error> {
     let kept = match connection.dialect() {
         Dialect::Sqlite => {
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'"
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'"
         }
-        Dialect::Postgres => "SELECT count(to_regclass('_sqlx_migrations'))",
+        // Another program may keep its own in a later schema of search_path.
+        Dialect::Postgres => {
+            "SELECT format('%I.%I', place.nspname, class.relname) FROM pg_class AS class \
+             JOIN pg_namespace AS place ON place.oid = class.relnamespace \
+             WHERE place.nspname = current_schema() AND class.relname = '_sqlx_migrations'"
+        }
     };
-    if connection.first(connection.sql(kept), |row| row.get::<i64>(0)).await?.unwrap_or(0) == 0 {
+    let Some(kept) = connection.first(connection.sql(kept), |row| row.get::<String>(0)).await? else {
         return Ok(0);
-    }
-    let highest = connection.sql("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success");
+    };
+    let highest = connection.sql(format!("SELECT coalesce(max(version), 0) FROM {kept} WHERE success"));
     Ok(connection.first(highest, |row| row.get::<i64>(0)).await?.unwrap_or(0))
 }

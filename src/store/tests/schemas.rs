@@ -27,3 +27,26 @@ fn a_database_of_another_encoding_is_refused_with_the_remedy() {
         assert_eq!(refused.kind(), Kind::Internal);
     });
 }
+
+#[test]
+fn migrations_of_another_program_in_a_later_schema_are_not_ours() {
+    run(async {
+        let server = Server::shared();
+        let name = server.database_name();
+        let theirs = "CREATE SCHEMA \"Mine\" AUTHORIZATION otel; CREATE SCHEMA theirs AUTHORIZATION otel; \
+             CREATE TABLE theirs._sqlx_migrations (version bigint, success boolean); \
+             INSERT INTO theirs._sqlx_migrations VALUES (9999, true)";
+        server.sql(&name, theirs);
+        let ours = database(&format!("{} search_path='\"Mine\",theirs'", server.dsn(&name)));
+        let pending = Store::examine(&ours).await.unwrap().pending;
+        assert!(pending > 0);
+        // Made, and found again.
+        for _ in 0..2 {
+            Store::open(Options::of(ours.clone())).await.unwrap().stop().await;
+        }
+        let migrations = Store::migrations(&ours).await.unwrap();
+        assert_eq!((migrations.len(), migrations.iter().all(|migration| migration.applied)), (pending, true));
+        let nowhere = database(&format!("{} search_path=nowhere", server.dsn(&name)));
+        assert!(Store::migrations(&nowhere).await.unwrap().iter().all(|migration| !migration.applied));
+    });
+}
