@@ -27,7 +27,7 @@ use super::sql::Dialect;
 use super::sqlite::file;
 use super::templates::LastDays;
 use super::write::{self, Shape, Written};
-use super::{Inner, Store, ahead};
+use super::{Inner, Store, ahead, schema};
 use crate::fault;
 
 impl Store {
@@ -240,6 +240,8 @@ impl Inner {
             // Names that memory knows may be in no table, and requests that were stored are so no longer.
             return Err(Error::WentBack);
         }
+        // A newer release may have led meanwhile: what this one writes, that one need not understand.
+        schema::check(&mut connection).await?;
         let writer = Writer::start(connection, &self.options).await?;
         let before = self.applied.swap(stored, Ordering::AcqRel);
         let landed = stored > before && stored == *doubted && stored == lsn;

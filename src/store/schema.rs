@@ -1,5 +1,7 @@
 //! The migrations that this version knows, and which of them a database has.
 
+use std::cmp::Ordering;
+
 use sqlx::migrate::Migrator;
 
 use super::connection::{Borrowed, Connection};
@@ -92,6 +94,16 @@ pub(super) async fn migrate(connection: &mut Connection, automigrate: bool) -> R
         }
     };
     done.map_err(Error::Migrate)
+}
+
+/// Errs where the schema is not the one of this release.
+pub(super) async fn check(connection: &mut Connection) -> Result<(), Error> {
+    let (found, known) = (highest(connection).await?, known(connection.dialect()));
+    match found.cmp(&known) {
+        Ordering::Less => Err(Error::Older { found, known }),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Error::Newer { found, known }),
+    }
 }
 
 /// The number of the newest migration of this release.

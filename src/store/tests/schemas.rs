@@ -1,14 +1,18 @@
-//! What a database must be like for the store to open it.
+//! What a database must be like for the store to open it, and to go on with it.
 
 use std::sync::Arc;
 
-use super::home::run;
+use super::home::{Home, on_both, run};
 use super::server::Server;
+use super::{span, tamper};
 use crate::fault::Kind;
 use crate::store::Store;
+use crate::store::commit::Slot;
+use crate::store::error::Error;
 use crate::store::examine::Obstacle;
 use crate::store::options::{Database, Options};
 use crate::store::postgres::login::Login;
+use crate::store::rows::{Commit, Committed};
 
 fn database(dsn: &str) -> Database {
     Database::Postgres(Arc::new(Login::parse(dsn).unwrap()))
@@ -48,5 +52,22 @@ fn migrations_of_another_program_in_a_later_schema_are_not_ours() {
         assert_eq!((migrations.len(), migrations.iter().all(|migration| migration.applied)), (pending, true));
         let nowhere = database(&format!("{} search_path=nowhere", server.dsn(&name)));
         assert!(Store::migrations(&nowhere).await.unwrap().iter().all(|migration| !migration.applied));
+    });
+}
+
+#[test]
+fn a_writer_that_lost_its_connection_does_not_go_on_over_a_newer_schema() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        store.commit(Commit { lsn: 1, ..Commit::default() }).await.unwrap();
+        *store.inner.writer.lock().await = Slot::InDoubt { lsn: u64::MAX, committed: Committed::default() };
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'of tomorrow', true, '', 0)";
+        tamper(&home.options(), newer).await;
+        let commit = || Commit { lsn: 2, spans: vec![span(1, 1)], ..Commit::default() };
+        let refused = store.commit(commit()).await.unwrap_err();
+        assert!(matches!(refused, Error::Newer { found: 9999, .. }), "{refused}");
+        tamper(&home.options(), "DELETE FROM _sqlx_migrations WHERE version = 9999").await;
+        store.commit(commit()).await.unwrap();
     });
 }
