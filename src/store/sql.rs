@@ -32,6 +32,14 @@ impl Dialect {
         }
     }
 
+    /// After a text: that it is compared by its bytes. Postgres does so by itself only in some locales.
+    pub(super) const fn by_bytes(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " COLLATE \"C\"",
+        }
+    }
+
     /// Bytes, given in hexadecimal.
     pub(super) fn bytes(self, hex: impl Display) -> String {
         match self {

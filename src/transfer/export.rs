@@ -245,34 +245,32 @@ impl Export<'_> {
     }
 
     async fn metrics(&mut self, window: Window) -> Result<(), Error> {
-        let mut names: Vec<String> = Vec::new();
-        for metric in self.store.metric_names(self.tenant, None).await? {
-            // A name comes once for each of its units and kinds.
-            if names.last() != Some(&metric.name) {
-                names.push(metric.name);
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.store.metric_names_after(self.tenant, after.as_deref()).await?;
+            let Some(last) = names.last().cloned() else { return Ok(()) };
+            after = Some(last);
+            for name in names {
+                self.metric(name, window).await?;
             }
         }
-        for name in names {
-            let all = SeriesAsk {
-                name: Some(name),
-                within: Some(window),
-                limit: SERIES_MAX,
-                ..SeriesAsk::default()
-            };
-            let series = self.store.series(self.tenant, &all).await?;
-            if series.len() < SERIES_MAX {
-                self.points(&series, window).await?;
-                continue;
+    }
+
+    async fn metric(&mut self, name: String, window: Window) -> Result<(), Error> {
+        let all =
+            SeriesAsk { name: Some(name), within: Some(window), limit: SERIES_MAX, ..SeriesAsk::default() };
+        let series = self.store.series(self.tenant, &all).await?;
+        if series.len() < SERIES_MAX {
+            return self.points(&series, window).await;
+        }
+        for service in self.store.names().services_of(self.tenant) {
+            let own = SeriesAsk { services: vec![service.id], ..all.clone() };
+            let series = self.store.series(self.tenant, &own).await?;
+            if SERIES_MAX <= series.len() {
+                let (what, at_ns) = ("series", window.from.0);
+                return Err(Error::Crowded { what, at_ns, max: SERIES_MAX });
             }
-            for service in self.store.names().services_of(self.tenant) {
-                let own = SeriesAsk { services: vec![service.id], ..all.clone() };
-                let series = self.store.series(self.tenant, &own).await?;
-                if SERIES_MAX <= series.len() {
-                    let (what, at_ns) = ("series", window.from.0);
-                    return Err(Error::Crowded { what, at_ns, max: SERIES_MAX });
-                }
-                self.points(&series, window).await?;
-            }
+            self.points(&series, window).await?;
         }
         Ok(())
     }

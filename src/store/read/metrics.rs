@@ -173,9 +173,10 @@ impl Store {
     ) -> Result<Vec<MetricName>, Error> {
         let mut reader = self.reader().await?;
         let condition = window.map(|window| has_points(&reader, window, false)).unwrap_or_default();
+        let by_bytes = reader.dialect().by_bytes();
         let query = reader.sql(format!(
             "SELECT name, unit, kind, max(description), count(*) FROM series s WHERE tenant_id = {}{condition} \
-             GROUP BY name, unit, kind ORDER BY name, unit, kind LIMIT {NAMES_MAX}",
+             GROUP BY name, unit, kind ORDER BY name{by_bytes}, unit{by_bytes}, kind LIMIT {NAMES_MAX}",
             tenant.0
         ));
         let names = reader.all(query, |row| {
@@ -189,6 +190,25 @@ impl Store {
             })
         });
         let names = names.await?;
+        reader.finish().await?;
+        Ok(names)
+    }
+
+    /// The names of the tenant's metrics that come after `after` in the order of their bytes, of all where there is none: the
+    /// first [`NAMES_MAX`] of them, each once.
+    pub async fn metric_names_after(
+        &self,
+        tenant: TenantNumber,
+        after: Option<&str>,
+    ) -> Result<Vec<String>, Error> {
+        let mut reader = self.reader().await?;
+        let by_bytes = reader.dialect().by_bytes();
+        let mut query = reader.sql(format!("SELECT name FROM series WHERE tenant_id = {}", tenant.0));
+        if let Some(after) = after {
+            query.push(format_args!(" AND name{by_bytes} > ")).bind(after);
+        }
+        query.push(format_args!(" GROUP BY name ORDER BY name{by_bytes} LIMIT {NAMES_MAX}"));
+        let names = reader.all(query, |row| row.get::<String>(0)).await?;
         reader.finish().await?;
         Ok(names)
     }

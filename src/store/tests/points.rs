@@ -1,7 +1,7 @@
 //! Metric points and the series that they belong to.
 
 use super::home::{Home, on_both};
-use super::{TENANT, at, count, counter, gauge, point, table};
+use super::{TENANT, at, count, counter, gauge, point, table, tamper};
 use crate::model::id::SeriesId;
 use crate::model::metric::PointValue;
 use crate::model::packed::Attributes;
@@ -9,8 +9,9 @@ use crate::model::packed::write::Packer;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::Store;
 use crate::store::options::Options;
-use crate::store::read::metrics::{PointsAsk, SeriesAsk};
+use crate::store::read::metrics::{NAMES_MAX, PointsAsk, SeriesAsk};
 use crate::store::rows::{Commit, PointRow};
+use crate::store::sql::Dialect;
 
 #[test]
 fn points_are_kept_with_their_values() {
@@ -228,5 +229,35 @@ fn numbers_are_the_same_however_they_are_read() {
         let rows = store.points_within(TENANT, &[id], ask(true)).await.unwrap();
         assert_eq!(rows.len(), 2_000);
         assert_eq!(store.points_within(TENANT, &[id], ask(false)).await.unwrap(), rows);
+    });
+}
+
+#[test]
+fn more_names_of_metrics_than_one_answer_holds_are_all_found() {
+    on_both(async |home: Home| {
+        let store = home.open().await;
+        let bytes = if home.dialect() == Dialect::Sqlite { "BLOB" } else { "BYTEA" };
+        let none = home.dialect().bytes("");
+        let wanted = NAMES_MAX + 2;
+        let series = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {wanted}) \
+             INSERT INTO series (id, tenant_id, hash, name, unit, description, metadata, kind, temporality, monotonic, \
+             service_id, resource_id, instrumentation_id, attributes, first_seen, last_day) \
+             SELECT i, 1, CAST(CAST(i AS TEXT) AS {bytes}), 'm' || i, '', '', {none}, 5, 0, 0, 1, 1, 1, {none}, 0, 0 FROM n"
+        );
+        tamper(&home.options(), &series).await;
+        let (mut found, mut pages): (Vec<String>, usize) = (Vec::new(), 0);
+        loop {
+            let after = found.last().cloned();
+            let names = store.metric_names_after(TENANT, after.as_deref()).await.unwrap();
+            if names.is_empty() {
+                break;
+            }
+            found.extend(names);
+            pages += 1;
+        }
+        let mut all: Vec<String> = (1..=wanted).map(|number| format!("m{number}")).collect();
+        all.sort_unstable();
+        assert_eq!((found == all, pages), (true, 2), "{} names", found.len());
     });
 }
