@@ -77,7 +77,8 @@ impl Batch {
         }
     }
 
-    /// Whether it has a span that failed, or a log record of an error or worse.
+    /// Whether it has a span that failed as its sender says, or a log record of an error or worse. It is asked of every
+    /// request before anything else is read of it, so attributes are not.
     pub fn tells_of_failure(&self) -> bool {
         match self {
             Self::Traces(groups) => {

@@ -7,7 +7,7 @@
 //! applier waits and asks again, the queue fills, and new requests are refused as retryable. What it refuses by itself,
 //! whenever it is asked, goes into a dead letter, durably, before the position moves past it.
 //!
-//! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] and
+//! Reading order: [`options`], [`queue`] (what waits, bounded), `pace` and `shares` (by how much), [`accept`] (the acknowledgement), [`traits`] with `failure` (what attributes say of a call, and of its end) and
 //! [`enrich`] (rows from records), `links` (which are followed), [`apply`] (the applier), `finish` (what becomes of a commit while the next is made), `recall` (what it asks of earlier commits), `keep` (what it asks of the store), `known` (the templates it starts from), `sampling` (which
 //! spans get a row), `commit` and `poison` (what the store refuses), [`replay`] (after a restart), [`tally`] (the accounts).
 
@@ -16,6 +16,7 @@ mod apply;
 mod commit;
 mod enrich;
 mod error;
+mod failure;
 mod finish;
 mod keep;
 mod known;

@@ -9,12 +9,14 @@ use crate::model::packed::value::Value;
 use crate::model::packed::{UnreadValue, unread};
 use crate::model::span::{Part, Span, SpanKind, Status};
 
+use super::failure::{self, Ending};
+
 /// The attributes that decide, and what else does; one walk over a span's detail fills it.
 #[derive(Debug, Default)]
 pub(super) struct Traits<'a> {
     flags: u32,
     has_links: bool,
-    http_status: u16,
+    ending: Ending,
     database: &'a str,
     namespace: &'a str,
     messaging: &'a str,
@@ -77,7 +79,12 @@ impl<'a> Traits<'a> {
         let integer = || value.read().as_integer();
         match key {
             b"http.response.status_code" | b"http.status_code" => {
-                self.http_status = integer().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+                self.ending.http_status = integer().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+            }
+            b"error.type" => self.ending.names_error = failure::names_error(value),
+            b"rpc.response.status_code" => self.ending.grpc = failure::grpc_code(value),
+            b"rpc.grpc.status_code" if self.ending.grpc.is_none() => {
+                self.ending.grpc = failure::grpc_code(value);
             }
             b"db.system.name" => self.database = value.text(),
             b"db.system" if self.database.is_empty() => self.database = value.text(),
@@ -123,12 +130,12 @@ impl<'a> Traits<'a> {
 
     /// The HTTP status code; 0 where there is none.
     pub(super) const fn http_status(&self) -> u16 {
-        self.http_status
+        self.ending.http_status
     }
 
-    /// How the span ended: as its sender says, and failed where it says nothing but a status code of 500 or more.
+    /// How the span ended: as its sender says; where it says nothing, failed if the rest tells so, see [`Ending`].
     pub(super) fn status(&self, span: &Span) -> Status {
-        if span.status == Status::Unset && (500..600).contains(&self.http_status) {
+        if span.status == Status::Unset && self.ending.is_failure(span.kind) {
             Status::Error
         } else {
             span.status
@@ -435,10 +442,34 @@ mod tests {
     }
 
     #[test]
-    fn a_server_error_code_is_a_failure() {
-        let failed = span(SpanKind::SERVER, &[("http.response.status_code", "503")]);
-        assert_eq!(Traits::of(&failed).status(&failed), Status::Error);
-        let missing = span(SpanKind::SERVER, &[("http.status_code", "404")]);
-        assert_eq!(Traits::of(&missing).status(&missing), Status::Unset);
+    fn what_does_not_say_how_it_ended_fails_by_what_else_it_says() {
+        let status = |kind, said, attributes: &[(&str, &str)]| {
+            let span = Span { status: said, ..span(kind, attributes) };
+            Traits::of(&span).status(&span)
+        };
+        let (client, server) = (SpanKind::CLIENT, SpanKind::SERVER);
+        let (failed, unset) = (Status::Error, Status::Unset);
+        for (kind, attribute, found) in [
+            (server, ("http.response.status_code", "503"), failed),
+            (server, ("http.status_code", "404"), unset),
+            (server, ("http.status_code", "429"), unset),
+            (client, ("http.response.status_code", "429"), failed),
+            (client, ("http.status_code", "429"), failed),
+            (client, ("http.status_code", "408"), failed),
+            (client, ("http.status_code", "404"), unset),
+            (client, ("rpc.grpc.status_code", "5"), failed),
+            (server, ("rpc.grpc.status_code", "5"), unset),
+            (server, ("rpc.grpc.status_code", "14"), failed),
+            (client, ("rpc.response.status_code", "NOT_FOUND"), failed),
+            (server, ("rpc.response.status_code", "DEADLINE_EXCEEDED"), failed),
+            (server, ("rpc.response.status_code", "OK"), unset),
+            (SpanKind::INTERNAL, ("error.type", "ValueError"), failed),
+            (SpanKind::INTERNAL, ("error.type", ""), unset),
+        ] {
+            assert_eq!(status(kind, unset, &[attribute]), found, "{kind:?} {attribute:?}");
+            assert_eq!(status(kind, Status::Ok, &[attribute]), Status::Ok, "{kind:?} {attribute:?}");
+        }
+        let missing = [("http.response.status_code", "404"), ("error.type", "404")];
+        assert_eq!(status(client, unset, &missing), failed);
     }
 }

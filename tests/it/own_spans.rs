@@ -106,9 +106,9 @@ async fn every_question_is_a_span_in_its_clients_trace() {
     let tokens: u64 = found["attributes"]["otelcontext.answer.tokens"].as_str().unwrap().parse().unwrap();
     assert!(0 < tokens, "{found}");
     let found = span_of(&target, "ops", 2).await;
-    check(&found, "tools/call get_service_health", "unset", &[("error.type", "tool_error")]);
+    check(&found, "tools/call get_service_health", "ok", &[("error.type", "tool_error")]);
     let found = span_of(&target, "ops", 3).await;
-    check(&found, "tools/call", "unset", &[("error.type", "-32602")]);
+    check(&found, "tools/call", "ok", &[("error.type", "-32602")]);
     assert!(found["attributes"]["gen_ai.tool.name"].is_null(), "{found}");
     let found = span_of(&target, "ops", 4).await;
     check(&found, "resources/read", "unset", &[("gen_ai.tool.name", "get_service_map")]);

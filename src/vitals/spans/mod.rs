@@ -89,7 +89,8 @@ pub struct Span {
     /// The trace that the client put it in, as a W3C `traceparent`. One that cannot be read counts as none. Where it says
     /// that the trace is not recorded, neither is this span.
     pub traceparent: Option<String>,
-    /// What the server failed at; none where the status is to be left unset.
+    /// What the server failed at; none where it did its part. Where the attributes name an error all the same (`error.type`),
+    /// it was the caller's, and the status says that all is well.
     pub failure: Option<&'static str>,
     /// Attributes.
     pub attributes: Vec<(&'static str, Value)>,
@@ -314,6 +315,8 @@ fn data(span: Span, parent: Option<&SpanContext>) -> SpanData {
         Value::Text(text) => KeyValue::new(key, text),
         Value::Number(number) => KeyValue::new(key, number),
     };
+    let is_callers = span.attributes.iter().any(|(key, _)| *key == "error.type");
+    let well = if is_callers { Status::Ok } else { Status::Unset };
     SpanData {
         span_context: SpanContext::new(
             trace_id,
@@ -332,7 +335,7 @@ fn data(span: Span, parent: Option<&SpanContext>) -> SpanData {
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: span.failure.map_or(Status::Unset, Status::error),
+        status: span.failure.map_or(well, Status::error),
         instrumentation_scope: InstrumentationScope::builder("otelcontext")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),

@@ -69,17 +69,19 @@ async fn what_is_recorded_is_sent_within_seconds_as_a_child_of_the_clients_span(
     let (fake, spans, task) = begin(Target::Takes);
     spans.record(span(Some(TRACEPARENT)));
     spans.record(Span { failure: Some("out of time"), ..span(None) });
+    spans.record(Span { attributes: vec![("error.type", Value::Text("tool_error".into()))], ..span(None) });
     tokio::time::sleep(PAUSE * 2).await;
     let taken = fake.taken.lock().unwrap().clone();
-    assert_eq!(taken.len(), 2);
+    assert_eq!(taken.len(), 3);
+    assert_eq!(taken[2].status, Status::Ok, "an error of the caller's is none of the server's");
     assert_eq!(taken[0].span_context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(taken[0].parent_span_id.to_string(), "00f067aa0ba902b7");
     assert_eq!((taken[0].span_kind.clone(), &taken[0].status), (SpanKind::Server, &Status::Unset));
     assert_eq!(taken[0].end_time.duration_since(taken[0].start_time).unwrap(), Duration::from_secs(1));
     assert_eq!(taken[1].parent_span_id, SpanId::INVALID);
     assert_eq!(taken[1].status, Status::error("out of time"));
-    assert!(taken.iter().all(|span| span.span_context.is_valid() && span.attributes.len() == 2));
-    assert_eq!((spans.exported(), dropped(&spans)), (2, [0, 0, 0]));
+    assert!(taken[..2].iter().all(|span| span.span_context.is_valid() && span.attributes.len() == 2));
+    assert_eq!((spans.exported(), dropped(&spans)), (3, [0, 0, 0]));
     spans.stop();
     task.await.unwrap();
 }
