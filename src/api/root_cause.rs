@@ -49,8 +49,8 @@ struct CauseView {
     /// How sure that is; comparable between causes and between answers.
     #[schema(minimum = 0, maximum = 1)]
     confidence: f64,
-    /// How far down the fault could be located: `service`, `operation`, `instance`, `version`, `dependency`, `edge` or
-    /// `resource`.
+    /// How far down the fault could be located: `service`, `operation`, `instance`, `version`, `dependency`, `edge`, `resource`,
+    /// or `host` or `zone` where instances of several services share it.
     level: &'static str,
     /// `errors`, `latency`, `unreachable`, `silence`, `bad_version`, `bad_instance`, `surge`, `saturation`, or `change` where
     /// nothing measured tells that what is other than before is bad.

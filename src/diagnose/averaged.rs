@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::model::id::ServiceId;
 
+use super::place::place_of;
 use super::rank::{CLEAR, outcome_by};
 use super::verdict::{Cause, Outcome, Verdict};
 
@@ -19,13 +20,16 @@ pub fn averaged(mut verdicts: Vec<(f64, Verdict)>) -> Option<(usize, Verdict)> {
         return verdicts.pop().map(|(_, only)| (0, only));
     }
     let all: f64 = verdicts.iter().map(|(weight, _)| weight).sum();
+    let leads = leads(&verdicts);
+    let node = |cause: &Cause| place_of(cause).and_then(|place| leads.get(place)).copied();
     let mut sure: BTreeMap<ServiceId, f64> = BTreeMap::new();
     let mut told: BTreeMap<ServiceId, (f64, usize, usize)> = BTreeMap::new();
     for (at, (weight, verdict)) in verdicts.iter().enumerate() {
         for (rank, cause) in verdict.causes.iter().enumerate() {
             let part = weight / all * cause.confidence;
-            *sure.entry(cause.service).or_default() += part;
-            let best = told.entry(cause.service).or_insert((part, at, rank));
+            let node = node(cause).unwrap_or(cause.service);
+            *sure.entry(node).or_default() += part;
+            let best = told.entry(node).or_insert((part, at, rank));
             if part > best.0 {
                 *best = (part, at, rank);
             }
@@ -48,6 +52,23 @@ pub fn averaged(mut verdicts: Vec<(f64, Verdict)>) -> Option<(usize, Verdict)> {
     verdict.ruled_out.retain(|out| causes.iter().all(|cause| cause.service != out.service));
     verdict.causes = causes;
     Some((base, verdict))
+}
+
+/// The service that stands for each place: the one that does so in the verdict that is surest of it. From another onset
+/// another one may, and the place is the same.
+fn leads(verdicts: &[(f64, Verdict)]) -> BTreeMap<String, ServiceId> {
+    let mut surest: BTreeMap<String, (f64, ServiceId)> = BTreeMap::new();
+    for (weight, verdict) in verdicts {
+        for cause in &verdict.causes {
+            let Some(place) = place_of(cause) else { continue };
+            let part = weight * cause.confidence;
+            let known = surest.entry(place.to_owned()).or_insert((part, cause.service));
+            if part > known.0 {
+                *known = (part, cause.service);
+            }
+        }
+    }
+    surest.into_iter().map(|(place, (_, service))| (place, service)).collect()
 }
 
 #[cfg(test)]
@@ -94,5 +115,19 @@ mod tests {
         let close = verdict(Outcome::CauseFound, &[(2, 0.95), (1, 0.85)]);
         let (_, both) = averaged(vec![(1.0, only), (1.0, close)]).unwrap();
         assert_eq!((both.causes[0].service, both.outcome), (ServiceId(1), Outcome::CauseFound));
+    }
+
+    #[test]
+    fn a_place_is_one_cause_whoever_stands_for_it() {
+        let mut verdicts = [&[(1, 0.8), (3, 0.1)], &[(2, 0.6), (3, 0.1)]]
+            .map(|causes| (1.0, verdict(Outcome::Candidates, causes)));
+        for (_, verdict) in &mut verdicts {
+            verdict.causes[0].level = Level::Host;
+            verdict.causes[0].sentence = "Host node-3: 4 of 4 bad instances run on it.".to_owned();
+        }
+        let (_, averaged) = averaged(verdicts.to_vec()).unwrap();
+        let told: Vec<(u32, f64)> =
+            averaged.causes.iter().map(|cause| (cause.service.0, cause.confidence)).collect();
+        assert_eq!(told, [(1, 0.7), (3, 0.1)]);
     }
 }

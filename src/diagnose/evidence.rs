@@ -42,6 +42,8 @@ pub struct Evidence {
     pub changes: Vec<ChangeEvidence>,
     /// Failing and slow traces of the window; about 50 of each are enough.
     pub traces: Vec<ExemplarTrace>,
+    /// Where instances run, and where resources were measured.
+    pub places: Vec<PlaceEvidence>,
     /// Buckets of time of some subjects, for onsets; may be empty.
     pub timeline: Arc<[Slice]>,
 }
@@ -63,6 +65,7 @@ impl Evidence {
             calls: Vec::new(),
             changes: Vec::new(),
             traces: Vec::new(),
+            places: Vec::new(),
             timeline: Arc::default(),
         }
     }
@@ -297,6 +300,60 @@ pub struct ChangeEvidence {
     pub revision: String,
     /// The files that changed; empty where they are not known.
     pub files: String,
+}
+
+/// What instances of several services may share, the more specific first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PlaceKind {
+    /// A machine, or a node of a cluster.
+    Host,
+    /// An availability zone.
+    Zone,
+    /// A region of a cloud.
+    Region,
+    /// A cluster.
+    Cluster,
+    /// A type of machine, or its architecture.
+    Machine,
+    /// An operating system, or its version.
+    System,
+    /// What runs containers.
+    Runtime,
+}
+
+impl PlaceKind {
+    /// The words used in answers.
+    pub const fn name(self) -> &'static str {
+        [
+            "host",
+            "availability zone",
+            "region",
+            "cluster",
+            "machine type",
+            "operating system",
+            "container runtime",
+        ][self as usize]
+    }
+}
+
+/// What is at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Placed {
+    /// An instance, by its resource.
+    Instance(ResourceId),
+    /// A measured series of that place itself, such as the processor's use on a host.
+    Series(SeriesId),
+}
+
+/// That something is at a place. One thing may be at several, also of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceEvidence {
+    /// What is there.
+    pub of: Placed,
+    /// What kind of place.
+    pub kind: PlaceKind,
+    /// The place's name.
+    pub name: String,
 }
 
 /// A trace of the window that failed or was slow.

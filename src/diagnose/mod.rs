@@ -8,20 +8,21 @@
 //! Reading order: [`evidence`] (what comes in, with `alike`) and [`verdict`] (what goes out); `stats` and `view` with `awaited` (what every step
 //! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
 //! `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
-//! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance) and `onset` (since when);
+//! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance), `place` with `apart` (which host or zone) and `onset` (since when);
 //! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer
 //! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
 //! gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
-//! with [`averaged`], which makes one verdict of several windows. [`hypothesis`] tries a suspicion, with `absent` and `correlation`. [`difference`] lists what differs between two windows and
+//! with [`averaged`], which makes one verdict of several windows. [`hypothesis`] tries a suspicion, with `absent` and `correlation`, and [`placed`] one of a host or zone. [`difference`] lists what differs between two windows and
 //! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes,
 //! [`observed`] says what can be observed again.
 //!
-//! The handle is seven functions: [`root_cause`], [`hypothesis::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
+//! The handle is eight functions: [`root_cause`], [`hypothesis::test`], [`placed::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].
 
 mod absent;
 mod alike;
 pub mod anomaly;
+mod apart;
 pub mod averaged;
 mod awaited;
 mod blame;
@@ -43,6 +44,8 @@ mod onset;
 mod origin;
 pub mod overrepresented;
 mod path;
+mod place;
+pub mod placed;
 mod rank;
 mod sentence;
 mod series;
@@ -87,6 +90,11 @@ impl Default for Options {
 /// Whether a metric of this name says something about a service's health or its traffic.
 pub fn is_telling(name: &str) -> bool {
     meaning::meaning_of(name) != meaning::Meaning::Neutral
+}
+
+/// Whether a metric of this name measures a resource that may be used up.
+pub fn is_resource(name: &str) -> bool {
+    meaning::meaning_of(name) == meaning::Meaning::Resource
 }
 
 /// Whether a series of the metric `name` with these attributes counts failures.

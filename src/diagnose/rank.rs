@@ -24,6 +24,7 @@ use super::blame::{Blame, Flow, Ledger, Matter};
 use super::message::Hints;
 use super::onset::onset_of;
 use super::origin::{Citation, Votes};
+use super::place::Shared;
 use super::sentence::{Finding, describe, dismissed};
 use super::signal::{Signal, Signals, Source};
 use super::silence::missing_calls;
@@ -36,9 +37,9 @@ use super::ways::Ways;
 use super::{Options, change, path};
 
 /// What a full share of blame is worth.
-const BLAME_WEIGHT: f64 = 0.95;
+pub(super) const BLAME_WEIGHT: f64 = 0.95;
 /// What a full signal is worth beside a symptom that spans show, and without one.
-const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
+pub(super) const SIGNAL_WEIGHT: (f64, f64) = (0.35, 0.6);
 /// Part of the blame for calls no longer made that goes to a callee that surely answers otherwise.
 const ANSWERED_OTHERWISE: f64 = 0.9;
 /// The same for an operation that takes another way.
@@ -46,7 +47,7 @@ const STEP_WEIGHT: (f64, f64) = (0.7, 0.9);
 /// What a change is worth; it never stands alone.
 const CHANGE_WEIGHT: f64 = 0.3;
 /// Causes with a smaller score are not worth naming.
-const SCORE_MIN: f64 = 0.03;
+pub(super) const SCORE_MIN: f64 = 0.03;
 /// Nodes that passed most of their blame on must reach this part of the best score to be named all the same.
 const HEIR_SCORE_MIN: f64 = 0.3;
 /// Severity from which on a symptom counts in full; the worst one does not grow by being alone.
@@ -90,7 +91,13 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     if accounts.is_empty() {
         signals.focus(view);
     }
-    let suspects = suspects(view, &accounts, &signals, symptom);
+    let mut suspects = suspects(view, &accounts, &signals, symptom);
+    let inherits_all = |service| inherits(&accounts, service);
+    let shared =
+        if accounts.is_empty() { None } else { Shared::new(view, &suspects, &signals, inherits_all) };
+    if let Some(shared) = &shared {
+        shared.take_over(&mut suspects);
+    }
     let mut order: Vec<(&ServiceId, &Suspect)> =
         suspects.iter().filter(|(_, it)| it.score >= SCORE_MIN).collect();
     order.sort_by(|a, b| {
@@ -125,11 +132,13 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
             let margin = if rank == 0 { (suspect.score - next) / suspect.score } else { 0.0 };
             let confidence = calibrated(suspect.score * certainty * (0.7 + 0.3 * margin));
             let finding = Finding { service: **service, suspect, confidence, path: paths.from(**service) };
-            describe(view, &accounts, finding)
+            let cause = describe(view, &accounts, finding);
+            if let Some(shared) = &shared { shared.told(cause) } else { cause }
         })
         .collect();
     let outcome = outcome_of(&order, causes.first().map_or(0.0, |cause| cause.confidence), &accounts);
-    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).collect();
+    let explained = shared.iter().flat_map(Shared::parts).copied();
+    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).chain(explained).collect();
     let ruled_out = dismissed(view, &accounts, &named, target, options.ruled_out_max);
     let onsets =
         [shown.as_ref().and_then(|symptom| symptom.onset), causes.first().and_then(|cause| cause.onset)];

@@ -137,12 +137,17 @@ pub enum Level {
     Edge,
     /// Processor, memory or another measured resource of a service.
     Resource,
+    /// A host on which instances of several services run, or a kind of host.
+    Host,
+    /// A zone, region or cluster in which they run.
+    Zone,
 }
 
 impl Level {
     /// The lower-case name used in answers.
     pub const fn name(self) -> &'static str {
-        ["service", "operation", "instance", "version", "dependency", "edge", "resource"][self as usize]
+        ["service", "operation", "instance", "version", "dependency", "edge", "resource", "host", "zone"]
+            [self as usize]
     }
 }
 

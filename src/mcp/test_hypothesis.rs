@@ -43,7 +43,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TestHypothesisAsk)
     table.rows = tested.findings.iter().map(row).collect();
     answer.tables.push(table);
     let is_supported = tested.judgement == Judgement::Supported;
-    answer.next.push(if is_supported {
+    answer.next.push(if is_supported && !found.is_place {
         asked.next("impact_analysis", [("service", json!(ask.cause))])
     } else {
         asked.next("root_cause_analysis", [("service", json!(effect))])

@@ -152,6 +152,7 @@ impl Query {
                 (measured.series, measured.calls, measured.unread);
             evidence.changes = changes.iter().filter(|change| change.at >= since).cloned().collect();
             self.add_nodes(evidence);
+            evidence.places = self.places(evidence, readings);
             evidence.timeline = Arc::clone(asked.slices);
             evidence.forget_empty_baseline();
             if evidence.baseline.is_some() {

@@ -102,6 +102,11 @@ impl Readings {
         heard.map(|(series, _)| (series.service, series.resource)).collect()
     }
 
+    /// The series that were read, with the resource that each came from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (SeriesId, ResourceId)> {
+        self.series.iter().map(|(series, _)| (series.id, series.resource))
+    }
+
     /// The first step that lies behind an instant as a whole.
     fn end(&self, at: UnixNanos) -> usize {
         self.step(UnixNanos(at.0.saturating_add(self.plan.step_ns - 1)))

@@ -7,6 +7,7 @@ mod faults;
 mod laws;
 mod measured;
 mod peaks;
+mod places;
 mod queues;
 mod shared;
 mod shop;

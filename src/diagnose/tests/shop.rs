@@ -115,6 +115,12 @@ pub(super) enum Fault {
         service: u32,
         more_ms: f64,
     },
+    /// From the instance of this number on those of all services fail, or take so many milliseconds longer.
+    BadHosts {
+        from: u32,
+        share: f64,
+        more_ms: f64,
+    },
     /// An outgoing operation sends what the called service turns down without failing itself.
     AsksWrongly {
         operation: u32,

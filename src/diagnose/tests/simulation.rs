@@ -64,6 +64,11 @@ impl Running {
         self.kind.is_inbound() && self.service == service && self.instance == 1
     }
 
+    /// Whether it takes work on a host from this number on.
+    fn is_on_host(&self, from: u32) -> bool {
+        self.kind.is_inbound() && self.instance >= from
+    }
+
     fn span(&self, parent_id: Option<SpanId>) -> ExemplarSpan {
         ExemplarSpan {
             span_id: self.span_id,
@@ -247,6 +252,7 @@ impl Simulation {
             Fault::SlowDependency { node, more_ms } if depends_on(node) => more_ms * wave,
             Fault::TimesOut { operation, limit_ms } if operation == running.number => limit_ms * wave * 1.2,
             Fault::SlowInstance { service, more_ms } if running.is_bad_instance(service) => more_ms * wave,
+            Fault::BadHosts { from, more_ms, .. } if running.is_on_host(from) => more_ms * wave,
             _ => 0.0,
         }
     }
@@ -266,6 +272,9 @@ impl Simulation {
                 if running.is_bad_instance(service) && chance < share =>
             {
                 "index out of range"
+            }
+            Fault::BadHosts { from, share, .. } if running.is_on_host(from) && chance < share => {
+                "no route to host"
             }
             _ => return None,
         };
