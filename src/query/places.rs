@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose;
-use crate::diagnose::evidence::{Evidence, PlaceEvidence, PlaceKind, Placed};
-use crate::model::id::{ResourceId, SeriesId, TenantNumber};
+use crate::diagnose::evidence::{Evidence, PlaceEvidence, PlaceKind, Placed, SeriesEvidence};
+use crate::model::id::{ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::packed::Attributes;
 use crate::model::packed::value::Value;
 
@@ -18,7 +18,12 @@ impl Query {
     /// Where the instances run, and on which hosts resources were measured.
     pub(super) fn places(&self, evidence: &Evidence, readings: &Readings) -> Vec<PlaceEvidence> {
         let instances = evidence.instances.iter().map(|it| (Placed::Instance(it.resource), it.resource));
-        let measures = evidence.series.iter().filter(|it| diagnose::is_resource(&it.metric));
+        let working: BTreeSet<ServiceId> = evidence.instances.iter().map(|it| it.service).collect();
+        // What a service that takes requests measures is its own, unless it is of the machine.
+        let is_of_host = |it: &SeriesEvidence| {
+            diagnose::is_resource(&it.metric) && (!working.contains(&it.service) || is_of_machine(&it.metric))
+        };
+        let measures = evidence.series.iter().filter(|it| is_of_host(it));
         let measures: BTreeSet<SeriesId> = measures.map(|it| it.id).collect();
         let series = readings.sources().filter(|(id, _)| measures.contains(id));
         let series = series.map(|(id, resource)| (Placed::Series(id), resource));
@@ -29,7 +34,7 @@ impl Query {
                 let info = self.names().resource_info(resource);
                 info.map(|info| places_of(&info.resource.attributes)).unwrap_or_default()
             });
-            // What a service measures of itself is its own, also where it tells its zone.
+            // A measure is of the host, and not of the zone that the host is in.
             let is_meant = |kind: PlaceKind| matches!(of, Placed::Instance(_)) || kind == PlaceKind::Host;
             let own = own.iter().filter(|(kind, _)| is_meant(*kind));
             places.extend(own.map(|(kind, name)| PlaceEvidence { of, kind: *kind, name: name.clone() }));
@@ -43,6 +48,11 @@ impl Query {
         let mut resources = services.iter().flat_map(|service| self.names().resources_of(service.id));
         resources.any(|info| places_of(&info.resource.attributes).iter().any(|(_, own)| own == name))
     }
+}
+
+/// Whether a metric is of a machine by the beginning of its name (semantic conventions; the Prometheus node exporter).
+fn is_of_machine(metric: &str) -> bool {
+    ["system.", "k8s.node.", "hw.", "system_", "k8s_node_", "node_"].iter().any(|it| metric.starts_with(it))
 }
 
 /// The kind of place that an attribute names (semantic conventions).
@@ -81,6 +91,12 @@ mod tests {
     use crate::model::packed::write::Packer;
 
     use super::*;
+
+    #[test]
+    fn measures_of_machines_are_told_by_their_names() {
+        assert!(is_of_machine("system.cpu.utilization") && is_of_machine("node_memory_used_bytes"));
+        assert!(!is_of_machine("process.memory.usage") && !is_of_machine("nodejs.eventloop.utilization"));
+    }
 
     #[test]
     fn resources_name_the_places_where_they_are() {

@@ -1,13 +1,15 @@
 //! Hosts and zones that are bad: they are named where they tell bad instances from healthy ones, and nowhere else.
 
+use std::time::Duration;
+
 use crate::diagnose::evidence::{
-    Evidence, InstanceEvidence, PlaceEvidence, PlaceKind, Placed, SeriesEvidence, Spread,
+    Evidence, InstanceEvidence, Node, PlaceEvidence, PlaceKind, Placed, SeriesEvidence, Spread,
 };
 use crate::diagnose::hypothesis::Judgement;
-use crate::diagnose::placed;
 use crate::diagnose::verdict::{Cause, Fault as Wrong, Level, Reference, Verdict};
-use crate::diagnose::{Options, root_cause};
+use crate::diagnose::{Options, placed, root_cause};
 use crate::model::id::{SeriesId, ServiceId};
+use crate::model::node::NodeKind;
 use crate::model::rollup::Cell;
 
 use super::shop::{CART, Fault, GATEWAY, PAYMENTS};
@@ -132,7 +134,7 @@ fn one_bad_instance_stays_an_instance() {
 #[test]
 fn bad_versions_that_run_on_one_host_alone_stay_versions() {
     let mut evidence = placed_shop(3, failing(2));
-    let since = evidence.window.from.minus(std::time::Duration::from_secs(5));
+    let since = evidence.window.from.minus(Duration::from_secs(5));
     for instance in evidence.instances.iter_mut().filter(|it| it.resource.0 % 10 == 2) {
         (instance.version, instance.first_seen) = ("2.0".to_owned(), since);
         instance.before = Cell::default();
@@ -146,11 +148,7 @@ fn bad_versions_that_run_on_one_host_alone_stay_versions() {
 fn what_was_measured_of_the_host_is_told_with_it() {
     let mut evidence = placed_shop(3, Fault::BadHosts { from: 2, share: 0.0, more_ms: 150.0 });
     let agent = ServiceId(50);
-    evidence.nodes.push(crate::diagnose::evidence::Node {
-        id: agent,
-        name: "node-agent".to_owned(),
-        kind: crate::model::node::NodeKind::Service,
-    });
+    evidence.nodes.push(Node { id: agent, name: "node-agent".to_owned(), kind: NodeKind::Service });
     let spread = |level: f64| Spread::of((0..20_u8).map(|it| level + 0.001 * f64::from(it)).collect());
     for (number, level) in [(1, 0.35), (2, 0.97)] {
         evidence.series.push(SeriesEvidence {
