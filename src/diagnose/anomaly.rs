@@ -3,7 +3,7 @@
 //! The baseline of a bucket is the median and the median deviation of the buckets before it that were normal
 //! themselves, so that an incident never becomes its own baseline. An episode begins with the first of
 //! [`Options::buckets_min`] deviating buckets and ends with as many normal ones: one anomaly each, not one a bucket.
-//! Traffic that rises and traffic that falls are two.
+//! Traffic that rises and traffic that falls are two. That an instance ends is none where others take its requests over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +12,7 @@ use crate::model::subject_map::SubjectMap;
 use crate::model::time::UnixNanos;
 
 use super::evidence::Slice;
+use super::replaced::Replaced;
 use super::stats::{deviation_from, rate_surprise, saturate, share_surprise};
 use super::verdict::{Anomaly, AnomalyKind};
 
@@ -82,6 +83,8 @@ pub fn anomalies(series: &[Slice], options: &Options) -> Vec<Anomaly> {
             found.extend(Detector { options, kind, subject, settled_s }.run(&filled));
         }
     }
+    let replaced = Replaced::new(series, options.late_s);
+    found.retain(|anomaly| !replaced.is(anomaly));
     found.sort_by_key(|anomaly| (anomaly.onset, anomaly.subject, anomaly.kind));
     found
 }

@@ -13,6 +13,7 @@ use crate::model::time::UnixNanos;
 
 use super::anomaly::usual_s;
 use super::evidence::Slice;
+use super::replaced::Replaced;
 use super::verdict::{Anomaly, AnomalyKind};
 
 /// Pause after which the same trouble is a new episode.
@@ -183,7 +184,7 @@ pub fn followed(known: &[Episode], found: &[Anomaly], slices: &[Slice], to: Unix
             looked.add(Looked::new(Episode { anomaly: anomaly.clone(), seen }, true));
         }
     }
-    let recent = recent(slices, to);
+    let (recent, replaced) = (recent(slices, to), Replaced::new(slices, 0));
     for (place, Looked { episode, is_found, .. }) in looked.all.iter_mut().enumerate() {
         let was_open = known.get(place).is_some_and(|known| known.anomaly.end.is_none());
         let (anomaly, before) = (&mut episode.anomaly, known.get(place).map_or(episode.seen, |it| it.seen));
@@ -191,6 +192,8 @@ pub fn followed(known: &[Episode], found: &[Anomaly], slices: &[Slice], to: Unix
             // After a while in which nobody looked, nobody knows.
             let is_known = to <= before.plus(UNHEARD_MAX);
             match lasts(anomaly, &recent) {
+                // An instance whose requests others took over meanwhile does not come back.
+                Some(true) if replaced.is(anomaly) => anomaly.end = Some(anomaly.end.unwrap_or(before)),
                 Some(true) if is_known => (anomaly.end, episode.seen) = (None, to),
                 None if is_known => {}
                 _ => anomaly.end = Some(anomaly.end.unwrap_or(episode.seen)),

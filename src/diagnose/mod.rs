@@ -47,6 +47,7 @@ mod path;
 mod place;
 pub mod placed;
 mod rank;
+pub mod replaced;
 mod sentence;
 mod series;
 mod signal;

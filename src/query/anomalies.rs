@@ -10,6 +10,7 @@ use crate::diagnose::episode::{
     Episode, GAP, LASTS_MAX, UNHEARD_MAX, identified, unknown, without_ways_back,
 };
 use crate::diagnose::evidence::Slice;
+use crate::diagnose::replaced::Replaced;
 use crate::diagnose::usual::departures;
 use crate::diagnose::verdict::{Anomaly, AnomalyKind};
 use crate::fault::chain;
@@ -71,7 +72,10 @@ impl Query {
         known.retain(|episode| is_wanted(episode.anomaly.subject));
         let to = asked.to.min(self.clock.now());
         let work = tokio::task::spawn_blocking(move || {
-            let mut found = anomaly::anomalies(&slices, &anomaly::Options::default());
+            let options = anomaly::Options::default();
+            let mut found = anomaly::anomalies(&slices, &options);
+            let replaced = Replaced::new(&slices, options.late_s);
+            known.retain(|episode| !replaced.is(&episode.anomaly));
             found
                 .retain(|anomaly| anomaly.onset < asked.to && anomaly.end.is_none_or(|end| end > asked.from));
             found.retain(|anomaly| !heard.is_unheard(anomaly, to));
