@@ -3,17 +3,19 @@
 //! After each step (a log record, a call, the beginning) another one follows in a share of all cases. Where that share
 //! changed by much and beyond chance, the code, its configuration or its input changed: the deepest service that shows
 //! it is where to look, because callers take other ways when they are answered otherwise (Nezha, FSE 2023, compares
-//! such pairs of events too).
+//! such pairs of events too). Of what comes after a call to another node, as much as fails more than before tells of the
+//! failure and of nothing else.
 
 use std::collections::BTreeMap;
 
 use crate::model::id::{OperationId, ServiceId};
 use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
 
 use super::evidence::{Step, StepEvidence};
 use super::message::cut;
 use super::signal::{OneKind, Signal, Source, keep_strongest};
-use super::stats::{even_surprise, saturate};
+use super::stats::{even_surprise, excess_errors, saturate};
 use super::view::View;
 
 /// Standard deviations that a share must leave behind; hundreds of pairs are compared.
@@ -36,7 +38,7 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
         if change < CHANGE_MIN || surprise < SURPRISE_MIN {
             continue;
         }
-        let signal = Signal {
+        let signal = |change: f64| Signal {
             strength: saturate(surprise - SURPRISE_MIN + 0.5, 2.0) * change,
             source: Source::Step(step.operation),
             kind: None,
@@ -45,10 +47,13 @@ pub(super) fn signals(view: &View<'_>) -> OneKind {
             text: words(view, step),
         };
         if let Some((answering, operation)) = answering(view, step) {
-            let own = Signal { source: Source::Step(operation), ..signal.clone() };
+            let own = Signal { source: Source::Step(operation), ..signal(change) };
             keep_strongest(answered.entry(answering).or_default(), step.service, own);
         }
-        keep_strongest(&mut found, step.service, signal);
+        let change = change - failing_more(view, step);
+        if change >= CHANGE_MIN {
+            keep_strongest(&mut found, step.service, signal(change));
+        }
     }
     for (service, callers) in answered {
         let innocence: f64 = callers.values().map(|it| 1.0 - ANSWERED * it.strength).product();
@@ -71,6 +76,29 @@ fn answering(view: &View<'_>, step: &StepEvidence) -> Option<(ServiceId, Operati
     is_other.then_some((called.service, operation))
 }
 
+/// The part of the calls before a step, to another node, that fails beyond the part that did before: who is failed goes on
+/// otherwise for that reason.
+fn failing_more(view: &View<'_>, step: &StepEvidence) -> f64 {
+    let Step::Call(operation) = step.after else { return 0.0 };
+    let Some(at) = view.position(operation) else { return 0.0 };
+    let called = &view.operations[at];
+    let is_own = called.service == step.service;
+    if is_own && !called.kind.is_outbound() {
+        return 0.0;
+    }
+    let part = |now: &Cell, before: &Cell| excess_errors(now, before) / now.count.max(1) as f64;
+    // What the callee does not know of, its caller does.
+    let made = called.callers.iter().map(|edge| &view.edges[*edge]).filter(|edge| {
+        let caller = &view.operations[edge.from];
+        caller.service == step.service && caller.kind.is_outbound()
+    });
+    let by_callers = made.map(|edge| {
+        let caller = &view.operations[edge.from];
+        part(edge.now, edge.before).max(part(&caller.now, &caller.before))
+    });
+    by_callers.fold(part(&called.now, &called.before), f64::max)
+}
+
 fn words(view: &View<'_>, step: &StepEvidence) -> String {
     let ((now, of), (before, of_before)) = (step.now, step.before);
     let operation = view.position(step.operation).map_or("?", |at| view.operations[at].name);
@@ -89,9 +117,17 @@ fn words(view: &View<'_>, step: &StepEvidence) -> String {
             template.map_or_else(|| "a log record".to_owned(), |it| format!("“{}”", cut(&it.text, 60)))
         }
     };
+    // Many requests may not even come so far.
+    let mut others = view.evidence.steps.iter();
+    let begins = others.find(|other| other.operation == step.operation && other.after == Step::Begin);
+    let among = |of: u64, requests: Option<u64>| {
+        requests.filter(|all| *all > of).map_or_else(String::new, |all| format!(" in {all} requests"))
+    };
     format!(
-        "{operation} goes another way: after {} comes {} {now} times of {of}, {before} of {of_before} before",
+        "{operation} goes another way: after {} comes {} {now} times of {of}{}, {before} of {of_before}{} before",
         name(step.after),
-        name(step.then)
+        name(step.then),
+        among(of, begins.map(|it| it.now.1)),
+        among(of_before, begins.map(|it| it.before.1))
     )
 }

@@ -2,11 +2,12 @@
 
 use crate::diagnose::evidence::{Evidence, SeriesEvidence, Spread, Step, StepEvidence, TemplateEvidence};
 use crate::diagnose::verdict::{self, SymptomKind, Verdict};
-use crate::diagnose::{Options, root_cause};
+use crate::diagnose::view::View;
+use crate::diagnose::{Options, root_cause, steps};
 use crate::model::id::{OperationId, SeriesId, ServiceId, TemplateId};
 use crate::model::log::Severity;
 
-use super::shop::{CHECKOUT, Fault, ORDERS};
+use super::shop::{BANK, CHECKOUT, Fault, ORDERS, PAYMENTS};
 use super::simulation::simulate;
 
 /// A shop in which spans show nothing.
@@ -132,4 +133,28 @@ fn who_complains_where_nothing_is_measured_suffers() {
     let verdict = explained(&evidence);
     assert_eq!((verdict.symptom.as_ref(), verdict.is_calm()), (None, false));
     assert_eq!(verdict.sufferer(), Some(ServiceId(ORDERS)), "{verdict:?}");
+}
+
+#[test]
+fn what_follows_a_failing_call_is_no_other_way() {
+    let step = |after, then, now, before| StepEvidence {
+        service: ServiceId(PAYMENTS),
+        operation: OperationId(22),
+        after,
+        then,
+        now,
+        before,
+    };
+    let bank = Step::Call(OperationId(55));
+    let begins = step(Step::Begin, bank, (400, 400), (400, 400));
+    let failing = Fault::FailingDependency { node: BANK, share: 0.5, message: "no" };
+    for (fault, is_told) in [(Fault::Quiet, true), (failing, false)] {
+        let mut evidence = simulate(1, 60, fault);
+        evidence.steps = vec![begins, step(bank, Step::End, (140, 200), (200, 200))];
+        let found = steps::signals(&View::new(&evidence));
+        let told = found.get(&ServiceId(PAYMENTS)).map(|signal| signal.text.as_str());
+        assert_eq!(told.is_some(), is_told, "{told:?}");
+        let among = "its end 140 times of 200 in 400 requests, 200 of 200 in 400 requests before";
+        assert!(told.is_none_or(|told| told.ends_with(among)), "{told:?}");
+    }
 }
