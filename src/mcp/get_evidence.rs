@@ -39,17 +39,27 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: GetEvidenceAsk) ->
             answer.next.push(Next::new("trace_graph", [("trace_id", json!(trace.to_string()))]));
         }
     }
+    answer.summary = summary(&states);
+    answer.tables.push(table);
+    Ok(answer)
+}
+
+/// What became of how many of them; of those that are but opened, why nothing is said of that.
+fn summary(states: &[&str]) -> String {
     let count = |state| states.iter().filter(|it| **it == state).count();
-    answer.summary = format!(
-        "{} pieces of evidence: {} the same, {} drifted, {} gone, {} opened without an earlier observation.",
+    let opened = match count("opened") {
+        0 => String::new(),
+        opened => format!(
+            " {opened} are records, or of a window that was not over when the id was given: these are not compared."
+        ),
+    };
+    format!(
+        "{} pieces of evidence: {} the same, {} drifted, {} gone.{opened}",
         states.len(),
         count("same"),
         count("drifted"),
-        count("gone"),
-        count("opened")
-    );
-    answer.tables.push(table);
-    Ok(answer)
+        count("gone")
+    )
 }
 
 /// Reads evidence ids, or tells of the first that is none.
@@ -143,5 +153,23 @@ fn measured(observed: Option<Observed>) -> Value {
             cells::milliseconds(it.mean_ns),
             cells::milliseconds(it.p95_ns as f64)
         ]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_compared_is_told_apart() {
+        assert_eq!(
+            summary(&["same", "gone", "same"]),
+            "3 pieces of evidence: 2 the same, 0 drifted, 1 gone."
+        );
+        let opened = summary(&["opened", "drifted"]);
+        assert!(
+            opened.starts_with("2 pieces of evidence: 0 the same, 1 drifted, 0 gone. 1 are records"),
+            "{opened}"
+        );
     }
 }

@@ -64,8 +64,12 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
         Coverage { state: CoverageState::Partial, detail: Some(detail) }
     });
     if !trace.logs.is_empty() {
-        let rows = trace.logs.iter().map(|log| search_logs::row(query, log, window.to)).collect();
-        page::put_beside(&mut answer, Table::new("logs", search_logs::COLUMNS), rows, LOGS_MAX);
+        let rows = trace
+            .logs
+            .iter()
+            .map(|log| placed(search_logs::row(query, log, window.to), log.row.time, window.from))
+            .collect();
+        page::put_beside(&mut answer, Table::new("logs", log_columns()), rows, LOGS_MAX);
     }
     if let Some(origin) = trace.spans.iter().find(|span| span.origin) {
         answer.next.push(Next::new(
@@ -74,6 +78,19 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TraceGraphAsk) -> 
         ));
     }
     Ok(answer)
+}
+
+/// The columns of a log record, beginning with its time from the start of the trace on.
+fn log_columns() -> [&'static str; 7] {
+    let mut columns = search_logs::COLUMNS;
+    columns[0] = "time_ms";
+    columns
+}
+
+/// A log record's row with its time from the start of the trace on, as those of the spans.
+fn placed(mut row: Vec<Value>, at: UnixNanos, start: UnixNanos) -> Vec<Value> {
+    row[0] = cells::milliseconds((at.0 - start.0) as f64);
+    row
 }
 
 fn extent(trace: &TraceTree) -> Window {
@@ -127,4 +144,17 @@ fn row(query: &Query, span: &TreeSpan, window: Window) -> Vec<Value> {
         json!(span.message),
         Value::Object(attributes),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_told_from_the_start_on_as_spans_are() {
+        let row = vec![json!("-0.016s"), json!("error")];
+        let (start, at) = (UnixNanos(1_000_000_000), UnixNanos(1_016_800_000));
+        assert_eq!(placed(row, at, start), [json!(16.8), json!("error")]);
+        assert_eq!((log_columns()[0], log_columns()[1]), ("time_ms", "severity"));
+    }
 }

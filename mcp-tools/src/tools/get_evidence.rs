@@ -14,15 +14,15 @@ const IDS: Argument = Argument::text("ids", 4_096, "Evidence ids, `;` between th
 pub(crate) const SPEC: Spec = Spec {
     name: "get_evidence",
     title: "Open evidence",
-    description: "Opens evidence ids again: the numbers now and before, in the window of the id, and whether they are the \
-                  same as when the answer was given, drifted, or gone.",
+    description: "Opens evidence ids again: the numbers now and before, in the window of the id; where that was \
+                  over, also whether they are still the same or drifted.",
     arguments: &[&IDS, &SINCE.described("Start, for ids without a window. Default 1h."), &UNTIL, &MAX_TOKENS],
 };
 
 /// Which evidence an agent wants opened.
 ///
 /// The answer has a table `evidence` beginning with `id`, `state`: `same`, `drifted`, `gone`, or `opened` where the id does
-/// not say what it was, or what it names is a record.
+/// not say what it was (its window was not over when it was given), or what it names is a record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GetEvidenceAsk {
     /// The ids as they are given, 1 to 10.
