@@ -16,7 +16,8 @@ const NAMES_SINGLE_OF: u64 = 20;
 /// A value that the bad spans have more often.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overrepresented {
-    /// The key and the value; several where the same spans have them.
+    /// The key and the value; several where the same spans have them, those first that say most of the reason: which version
+    /// runs, which flag is set, where it runs, in which zone, then others by key.
     pub pairs: Vec<(String, String)>,
     /// Bad spans that have it, and their share.
     pub bad: (u64, f64),
@@ -104,8 +105,44 @@ impl Values {
                 score: saturate(surprise - SURPRISE_MIN, 4.0) * (shares.0 - shares.1),
             });
         }
+        for same in &mut found {
+            // Equals stay in the order of their keys.
+            same.pairs.sort_by_key(|(key, _)| Telling::of(key));
+        }
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.pairs.cmp(&b.pairs)));
         found
+    }
+}
+
+/// How much a key says of why spans differ that have a value of it: what somebody changed comes before where it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Telling {
+    Version,
+    Flag,
+    Place,
+    Zone,
+    Other,
+}
+
+impl Telling {
+    fn of(key: &str) -> Self {
+        let words: Vec<&str> = key.split(['.', '_']).collect();
+        let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+        // Of a protocol or of what runs below the service, a version is one attribute among others; so is whom a request names.
+        let of_others = has(&["sdk", "protocol", "runtime", "os", "schema", "distro", "http", "net"]);
+        if of_others {
+            Self::Other
+        } else if has(&["version"]) {
+            Self::Version
+        } else if has(&["flag", "variant"]) {
+            Self::Flag
+        } else if has(&["pod", "host", "node", "instance", "container"]) {
+            Self::Place
+        } else if has(&["zone", "region"]) {
+            Self::Zone
+        } else {
+            Self::Other
+        }
     }
 }
 
@@ -141,6 +178,35 @@ mod tests {
         assert_eq!(first, ["region", "zone"], "{found:?}");
         assert_eq!(found[0].bad.1, 1.0);
         assert!(found.iter().flat_map(|it| &it.pairs).all(|(key, _)| key != "request.id"), "{found:?}");
+    }
+
+    #[test]
+    fn of_values_that_the_same_spans_have_the_version_comes_first() {
+        let mut values = Values::default();
+        for at in 0..400_u32 {
+            let bad = at % 4 == 0;
+            let own = |good: &str, new: &str| if bad { new } else { good }.to_owned();
+            let attributes = pairs(&[
+                ("app.color", own("red", "blue")),
+                ("feature_flag.result.variant", own("off", "on")),
+                ("resource.cloud.availability_zone", own("eu-1a", "eu-1b")),
+                ("resource.k8s.pod.name", own("fare-a", "fare-b")),
+                ("resource.service.version", own("1", "2")),
+                ("resource.telemetry.sdk.version", own("7", "8")),
+            ]);
+            values.add(bad, attributes);
+        }
+        let found = values.overrepresented();
+        let keys: Vec<&str> = found[0].pairs.iter().map(|(key, _)| key.as_str()).collect();
+        let wanted = [
+            "resource.service.version",
+            "feature_flag.result.variant",
+            "resource.k8s.pod.name",
+            "resource.cloud.availability_zone",
+            "app.color",
+            "resource.telemetry.sdk.version",
+        ];
+        assert_eq!(keys, wanted, "{found:?}");
     }
 
     #[test]

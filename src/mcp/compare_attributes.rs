@@ -15,6 +15,8 @@ use super::{cells, fault, page};
 const OUTCOMES: [&str; 6] = ["error", "exception", "status_code", "otel.status", "http.response", "rpc.grpc"];
 /// Values shown of those.
 const OUTCOMES_MAX: usize = 5;
+/// Other values of the same spans that the summary names.
+const SAME_MAX: usize = 4;
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
@@ -43,9 +45,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: CompareAttributesA
     let first = causes.first().map(|first| {
         let (key, value) = &first.pairs[0];
         format!(
-            " Most telling: {key} = {value}, {} % against {} %.",
+            " Most telling: {key} = {value}, {} % against {} %{}.",
             cells::percent(first.bad.1),
-            cells::percent(first.rest.1)
+            cells::percent(first.rest.1),
+            same_spans(first)
         )
     });
     answer.summary = format!("{bad} {words} compared with {rest} others.{}", first.unwrap_or_default());
@@ -80,6 +83,19 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: CompareAttributesA
     Ok(answer)
 }
 
+/// What else the same spans have, in words; empty where it is nothing.
+fn same_spans(it: &Overrepresented) -> String {
+    let mut others: Vec<String> =
+        it.pairs.iter().skip(1).map(|(key, value)| format!("{key} = {value}")).collect();
+    let more = others.len().saturating_sub(SAME_MAX);
+    others.truncate(SAME_MAX);
+    match (others.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!("; the same spans have {}", others.join(", ")),
+        (false, more) => format!("; the same spans have {}, and {more} more", others.join(", ")),
+    }
+}
+
 fn row(it: &Overrepresented) -> Vec<Value> {
     let (key, value) = &it.pairs[0];
     let same: Vec<String> = it.pairs[1..].iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -94,4 +110,23 @@ fn row(it: &Overrepresented) -> Vec<Value> {
         cells::rounded(it.score),
         json!(same.join(" ")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_same_spans_have_is_told() {
+        let of = |count: u32| Overrepresented {
+            pairs: (0..count).map(|at| (format!("k{at}"), format!("v{at}"))).collect(),
+            bad: (10, 1.0),
+            rest: (0, 0.0),
+            lift: f64::INFINITY,
+            score: 0.5,
+        };
+        assert_eq!(same_spans(&of(1)), "");
+        assert_eq!(same_spans(&of(3)), "; the same spans have k1 = v1, k2 = v2");
+        assert!(same_spans(&of(8)).ends_with("k4 = v4, and 3 more"), "{}", same_spans(&of(8)));
+    }
 }
