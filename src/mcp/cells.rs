@@ -1,4 +1,5 @@
-//! Numbers and texts for models: three significant digits, units in the column, times relative to the window's end.
+//! Numbers and texts for models: three significant digits, units in the column, times relative to the end of the window as
+//! it was asked for, which answers give as `as_of`, whatever part of it they tell about.
 
 use serde_json::Value;
 

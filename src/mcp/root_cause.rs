@@ -1,10 +1,13 @@
 //! `root_cause_analysis`.
 
-use mcp_tools::{Answer, Coverage, CoverageState, Fault, Next, RootCauseAsk, RuledOut, Table, Verdict};
+use mcp_tools::{
+    Answer, Coverage, CoverageState, Fault, Next, RootCauseAsk, RuledOut, Table, Verdict, rfc3339,
+};
 use serde_json::{Value, json};
 
 use crate::diagnose::verdict::{Cause, Outcome, Reference};
 use crate::model::tenant::Scope;
+use crate::model::time::Window;
 use crate::query::Query;
 use crate::query::root_cause::Explanation;
 
@@ -55,11 +58,11 @@ pub(super) fn laid_out(query: &Query, asked: &Asked, found: &Explanation, page: 
         .causes
         .iter()
         .enumerate()
-        .map(|(index, cause)| row(query, index, cause, found, &mut answer))
+        .map(|(index, cause)| row(query, asked, (index, cause), &mut answer))
         .collect();
     page::put(&mut answer, Table::new("causes", columns), rows, page);
     if !verdict.changes.is_empty() {
-        answer.tables.push(changes(query, found));
+        answer.tables.push(changes(query, asked, found));
     }
     answer.ruled_out = verdict
         .ruled_out
@@ -89,13 +92,13 @@ pub(super) fn laid_out(query: &Query, asked: &Asked, found: &Explanation, page: 
 }
 
 /// What was changed, and may have brought it about.
-fn changes(query: &Query, found: &Explanation) -> Table {
+fn changes(query: &Query, asked: &Asked, found: &Explanation) -> Table {
     let mut table =
         Table::new("changes", ["rank", "at", "service", "kind", "change", "revision", "score", "because"]);
     for (index, change) in found.verdict.changes.iter().enumerate() {
         table.rows.push(vec![
             json!(index + 1),
-            cells::relative(change.at, found.comparison.now.to),
+            cells::relative(change.at, asked.window.to),
             json!(change.service.map(|id| query.service_name(id))),
             json!(change.kind),
             json!(change.text),
@@ -140,7 +143,7 @@ fn without_symptom(found: &Explanation) -> &'static str {
     }
 }
 
-fn row(query: &Query, index: usize, cause: &Cause, found: &Explanation, answer: &mut Answer) -> Vec<Value> {
+fn row(query: &Query, asked: &Asked, (index, cause): (usize, &Cause), answer: &mut Answer) -> Vec<Value> {
     let mut handles = Vec::new();
     for evidence in cause.proof.iter().take(PROOFS_MAX).map(|one| proof::evidence(query, one)) {
         handles.push(evidence.id.clone());
@@ -157,7 +160,7 @@ fn row(query: &Query, index: usize, cause: &Cause, found: &Explanation, answer: 
         json!(cause.level.name()),
         json!(cause.fault.name()),
         json!(cause.operation.map(|id| query.operation_name(id))),
-        cause.onset.map_or(Value::Null, |onset| cells::relative(onset, found.comparison.now.to)),
+        cause.onset.map_or(Value::Null, |onset| cells::relative(onset, asked.window.to)),
         json!(path.join(" -> ")),
         json!(handles),
     ]
@@ -168,7 +171,9 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
         return vec![asked.next("what_changed", []), asked.next("get_service_health", [])];
     };
     let service = query.service_name(cause.service);
-    let mut next = vec![asked.next("impact_analysis", [("service", json!(service))])];
+    // About the time that the causes are told of, so that what is opened agrees with them.
+    let now = found.comparison.now;
+    let mut next = vec![asked.next_about(now, "impact_analysis", [("service", json!(service))])];
     let trace = cause.proof.iter().find_map(|proof| match proof.reference {
         Reference::Trace(id) | Reference::Span(id, _) => Some(id),
         _ => None,
@@ -182,15 +187,30 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     if !ids.is_empty() && next.len() < 2 {
         next.push(Next::new("get_evidence", [("ids", json!(ids.join("; ")))]));
     }
-    next.push(asked.next("search_logs", [("service", json!(service)), ("severity", json!("warn"))]));
+    let since = Window::new(now.from, asked.window.to);
+    next.push(asked.next_about(
+        since,
+        "search_logs",
+        [("service", json!(service)), ("severity", json!("warn"))],
+    ));
     next
+}
+
+/// What changed at the onset that the causes are told of.
+pub(super) fn next_changed(query: &Query, asked: &Asked, found: &Explanation) -> Next {
+    let service = found.verdict.causes.first().map(|cause| query.service_name(cause.service));
+    let mut arguments: Vec<(&'static str, Value)> = Vec::new();
+    arguments.extend(service.map(|service| ("service", json!(service))));
+    let onset = found.comparison.now.from;
+    arguments.extend((asked.window.from < onset).then(|| ("at", json!(rfc3339(onset.0)))));
+    asked.next("what_changed", arguments)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::diagnose::verdict;
     use crate::model::id::ServiceId;
-    use crate::model::time::{UnixNanos, Window};
+    use crate::model::time::UnixNanos;
     use crate::query::window::Comparison;
 
     use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_tools::{Answer, Fault, Table, TriageAsk};
 use serde_json::json;
 
-use crate::diagnose::verdict::{Anomaly, Outcome, Status};
+use crate::diagnose::verdict::{Anomaly, Impact, Outcome, Status};
 use crate::model::id::ServiceId;
 use crate::model::tenant::Scope;
 use crate::query::namesakes::Namesakes;
@@ -23,12 +23,17 @@ const DEPTH: u32 = 5;
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
     let service = ask.service.as_deref();
-    let (mut found, health, anomalies) = tokio::try_join!(
+    let (mut found, anomalies) = tokio::try_join!(
         Box::pin(query.root_cause(scope, asked.window, service)),
-        Box::pin(query.service_health(scope, asked.window, None)),
         Box::pin(query.anomalies(scope, asked.window, service)),
     )
     .map_err(fault::of)?;
+    // Where a cause is found, all that is said is of the time since it shows: an hour of which it is the last minutes would
+    // seem well.
+    let is_found = found.verdict.outcome != Outcome::InsufficientEvidence;
+    let felt = if is_found { found.comparison.now } else { asked.window };
+    let health = async { query.service_health(scope, felt, None).await.map_err(fault::of) };
+    let (health, hurt) = tokio::try_join!(Box::pin(health), Box::pin(hurt(query, scope, &found)))?;
     found.namesakes.extend(unwell_namesakes(&health, &found.namesakes));
     let mut answer = root_cause::laid_out(query, &asked, &found, (0, ask.limit));
     // There is no second page of several tables: the cursor belongs to `root_cause_analysis`.
@@ -38,33 +43,40 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
     }
     answer.tables.iter_mut().for_each(|table| table.cursors.clear());
     let mut told = vec![answer.summary.clone()];
-    told.extend(affected(query, scope, &found, (&mut answer, ask.limit)).await?);
+    told.extend(hurt.and_then(|(service, impact)| affected(query, (&service, &impact), (&mut answer, ask.limit))));
     told.extend(lasting(query, &asked, &anomalies.found, (&mut answer, ask.limit)));
     told.extend(unwell(&health, (&mut answer, ask.limit)));
     answer.summary = told.join(" ");
-    if found.verdict.outcome != Outcome::InsufficientEvidence {
+    if is_found {
         answer.next.truncate(2);
-        let service = found.verdict.causes.first().map(|cause| query.service_name(cause.service));
-        answer.next.push(asked.next("what_changed", service.map(|service| ("service", json!(service)))));
+        answer.next.push(root_cause::next_changed(query, &asked, &found));
     }
     Ok(answer)
 }
 
-/// Who is hurt by the first cause.
-async fn affected(
+/// What comes of the first cause, with the service that it lies in.
+async fn hurt(
     query: &Query,
     scope: &Scope,
     found: &Explanation,
-    (answer, limit): (&mut Answer, usize),
-) -> Result<Option<String>, Fault> {
+) -> Result<Option<(String, Impact)>, Fault> {
     let is_found = found.verdict.outcome != Outcome::InsufficientEvidence;
     let Some(cause) = found.verdict.causes.first().filter(|_| is_found) else { return Ok(None) };
     let service = query.service_name(cause.service);
     let what = WhatIf { service: &service, operation: None, caller: None, added: Duration::ZERO };
     let impact = query.impact(scope, found.comparison.now, what, DEPTH).await.map_err(fault::of)?;
+    Ok(Some((service, impact)))
+}
+
+/// Who is hurt by the first cause.
+fn affected(
+    query: &Query,
+    (service, impact): (&str, &Impact),
+    (answer, limit): (&mut Answer, usize),
+) -> Option<String> {
     let others: Vec<_> = impact.affected.iter().filter(|affected| affected.distance > 0).collect();
     if others.is_empty() {
-        return Ok(None);
+        return None;
     }
     let columns = ["service", "operation", "share", "errors_pct", "entry_point"];
     let rows = others.iter().map(|affected| {
@@ -78,7 +90,7 @@ async fn affected(
     });
     page::put_beside(answer, Table::new("affected", columns), rows.collect(), limit);
     let entries = others.iter().filter(|affected| affected.entry).count();
-    Ok(Some(format!("{} operations depend on {service}, {entries} of them entry points.", others.len())))
+    Some(format!("{} operations depend on {service}, {entries} of them entry points.", others.len()))
 }
 
 /// What left its normal course and has not come back, then what did.

@@ -33,7 +33,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: WhatChangedAsk) ->
     }
     let found =
         query.what_changed(scope, asked.window, (ask.service.as_deref(), at)).await.map_err(fault::of)?;
-    let end = found.comparison.now.to;
+    let end = asked.window.to;
     let mut answer = asked.answer_about(found.comparison.now);
     answer.summary = summary(query, &found);
     let columns =

@@ -50,9 +50,45 @@ impl Asked {
         tool: &str,
         arguments: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Next {
-        let Window { from, to } = self.window;
-        let times = [("since", json!(rfc3339(from.0))), ("until", json!(rfc3339(to.0)))];
-        let times = times.into_iter().filter(|_| !self.is_usual);
+        let times = times(self.window).into_iter().filter(|_| !self.is_usual);
         Next::new(tool, arguments.into_iter().chain(times))
+    }
+
+    /// A call about a part of the window, such as the time since an onset, ready to send: so it agrees with what is said of
+    /// that part.
+    pub(super) fn next_about(
+        &self,
+        part: Window,
+        tool: &str,
+        arguments: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Next {
+        if part == self.window {
+            return self.next(tool, arguments);
+        }
+        Next::new(tool, arguments.into_iter().chain(times(part)))
+    }
+}
+
+/// A window as arguments.
+fn times(window: Window) -> [(&'static str, Value); 2] {
+    [("since", json!(rfc3339(window.from.0))), ("until", json!(rfc3339(window.to.0)))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_keep_the_window_or_the_part_that_they_are_about() {
+        let at = UnixNanos::from_seconds;
+        let window = Window::new(at(0), at(3_600));
+        let usual = Asked { window, as_of: at(3_600), is_usual: true };
+        let ask = || [("service", json!("fare"))];
+        assert_eq!(usual.next_about(window, "impact_analysis", ask()), usual.next("impact_analysis", ask()));
+        assert_eq!(usual.next("impact_analysis", ask()), Next::new("impact_analysis", ask()));
+        let part = Window::new(at(2_700), at(3_540));
+        let times = [("since", json!("1970-01-01T00:45:00Z")), ("until", json!("1970-01-01T00:59:00Z"))];
+        let wanted = Next::new("impact_analysis", ask().into_iter().chain(times));
+        assert_eq!(usual.next_about(part, "impact_analysis", ask()), wanted);
     }
 }
