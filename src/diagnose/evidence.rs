@@ -3,6 +3,7 @@
 //! The lists may come in any order and may be empty; no answer depends on their order. Ids that nothing
 //! describes are tolerated: what refers to them is left out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::id::{OperationId, ResourceId, SeriesId, ServiceId, SpanId, TemplateId, TraceId};
@@ -76,6 +77,15 @@ impl Evidence {
     pub fn is_measured(&self) -> bool {
         let is_counted = !self.operations.is_empty() || !self.calls.is_empty();
         is_counted || !self.series.is_empty() || self.unread_series > 0
+    }
+
+    /// Who logged in the window, and whether warnings or worse were among it.
+    pub fn logged(&self) -> BTreeMap<ServiceId, bool> {
+        let mut logged: BTreeMap<ServiceId, bool> = BTreeMap::new();
+        for template in self.templates.iter().filter(|template| template.now > 0) {
+            *logged.entry(template.service).or_default() |= template.severity >= Severity::WARN;
+        }
+        logged
     }
 
     /// Takes the baseline away where nothing was seen in it: then there is nothing to compare with.

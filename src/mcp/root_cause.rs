@@ -1,11 +1,15 @@
 //! `root_cause_analysis`.
 
+use std::collections::BTreeMap;
+
 use mcp_tools::{
     Answer, Coverage, CoverageState, Fault, Next, RootCauseAsk, RuledOut, Table, Verdict, rfc3339,
 };
 use serde_json::{Value, json};
 
-use crate::diagnose::verdict::{Cause, Outcome, Reference};
+use crate::diagnose::verdict::{self, Cause, Level, Outcome, Reference};
+use crate::model::id::{OperationId, ServiceId};
+use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
 use crate::model::time::Window;
 use crate::query::Query;
@@ -187,18 +191,48 @@ fn next(query: &Query, asked: &Asked, found: &Explanation) -> Vec<Next> {
     if !ids.is_empty() && next.len() < 2 {
         next.push(Next::new("get_evidence", [("ids", json!(ids.join("; ")))]));
     }
-    let since = Window::new(now.from, asked.window.to);
-    next.push(asked.next_about(
-        since,
-        "search_logs",
-        [("service", json!(service)), ("severity", json!("warn"))],
-    ));
+    let owner = |operation| query.node_of(Subject::Operation(operation));
+    next.push(match whose_logs(cause, &found.logged, owner) {
+        Some((service, warns)) => {
+            let mut arguments = vec![("service", json!(query.service_name(service)))];
+            arguments.extend(warns.then(|| ("severity", json!("warn"))));
+            asked.next_about(Window::new(now.from, asked.window.to), "search_logs", arguments)
+        }
+        None => next_changed(query, asked, found),
+    });
     next
 }
 
-/// What changed at the onset that the causes are told of.
+/// Whose log records tell of a cause, and whether there are warnings among them: the caller's where it is told by callers, else
+/// its own, else those of who is next to suffer; none where none of them logs.
+fn whose_logs(
+    cause: &Cause,
+    logged: &BTreeMap<ServiceId, bool>,
+    owner: impl Fn(OperationId) -> Option<ServiceId>,
+) -> Option<(ServiceId, bool)> {
+    let order = [caller(cause, owner), Some(cause.service), cause.path.get(1).copied()];
+    order.into_iter().flatten().find_map(|service| Some((service, *logged.get(&service)?)))
+}
+
+/// Who makes the calls that go wrong, where a cause lies on the way, cannot be reached, or sends no telemetry of its own.
+fn caller(cause: &Cause, owner: impl Fn(OperationId) -> Option<ServiceId>) -> Option<ServiceId> {
+    let is_told_by_callers =
+        matches!(cause.level, Level::Edge | Level::Dependency) || cause.fault == verdict::Fault::Unreachable;
+    if !is_told_by_callers {
+        return None;
+    }
+    let calling = cause.proof.iter().find_map(|proof| match proof.reference {
+        Reference::Edge { from, .. } => owner(from),
+        _ => None,
+    });
+    calling.or_else(|| cause.path.get(1).copied())
+}
+
+/// What changed at the onset that the causes are told of, at the first or, where it is told by its callers, at them.
 pub(super) fn next_changed(query: &Query, asked: &Asked, found: &Explanation) -> Next {
-    let service = found.verdict.causes.first().map(|cause| query.service_name(cause.service));
+    let owner = |operation| query.node_of(Subject::Operation(operation));
+    let first = found.verdict.causes.first();
+    let service = first.map(|cause| query.service_name(caller(cause, owner).unwrap_or(cause.service)));
     let mut arguments: Vec<(&'static str, Value)> = Vec::new();
     arguments.extend(service.map(|service| ("service", json!(service))));
     let onset = found.comparison.now.from;
@@ -208,8 +242,7 @@ pub(super) fn next_changed(query: &Query, asked: &Asked, found: &Explanation) ->
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnose::verdict;
-    use crate::model::id::ServiceId;
+    use crate::diagnose::verdict::Proof;
     use crate::model::time::UnixNanos;
     use crate::query::window::Comparison;
 
@@ -239,7 +272,8 @@ mod tests {
         };
         let window = Window::new(UnixNanos(0), UnixNanos(1));
         let comparison = Comparison { now: window, before: window };
-        Explanation { verdict, comparison, traces: 0, nodes: 1, is_measured, namesakes: Vec::new() }
+        let (namesakes, logged) = (Vec::new(), BTreeMap::new());
+        Explanation { verdict, comparison, traces: 0, nodes: 1, is_measured, namesakes, logged }
     }
 
     #[test]
@@ -254,5 +288,26 @@ mod tests {
         assert_eq!(told(&[change], false), UNMEASURED);
         let weak = found(&[errors], Outcome::InsufficientEvidence, true);
         assert_eq!(without_symptom(&weak), "");
+    }
+
+    #[test]
+    fn who_logs_nothing_is_asked_about_by_way_of_its_caller() {
+        let (database, booking, front) = (ServiceId(1), ServiceId(2), ServiceId(3));
+        let mut cause = found(&[verdict::Fault::Errors], Outcome::Candidates, true).verdict.causes.remove(0);
+        cause.path = vec![database, booking, front];
+        let logged = BTreeMap::from([(database, false), (booking, true), (front, true)]);
+        let owner = |id: OperationId| (id == OperationId(7)).then_some(front);
+        assert_eq!(caller(&cause, owner), None);
+        assert_eq!(whose_logs(&cause, &logged, owner), Some((database, false)));
+        let others = BTreeMap::from([(booking, true), (front, true)]);
+        assert_eq!(whose_logs(&cause, &others, owner), Some((booking, true)), "itself it logs nothing");
+        assert_eq!(whose_logs(&cause, &BTreeMap::new(), owner), None);
+        cause.level = Level::Dependency;
+        assert_eq!(caller(&cause, owner), Some(booking));
+        let edge = Reference::Edge { from: OperationId(7), to: OperationId(8) };
+        cause.proof.push(Proof::new(edge, String::new()));
+        assert_eq!(caller(&cause, owner), Some(front));
+        let logged = BTreeMap::from([(database, true), (front, true)]);
+        assert_eq!(whose_logs(&cause, &logged, owner), Some((front, true)));
     }
 }

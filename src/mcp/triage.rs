@@ -48,6 +48,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
     told.extend(unwell(&health, (&mut answer, ask.limit)));
     answer.summary = told.join(" ");
     if is_found {
+        answer.next.retain(|next| next.tool != "what_changed");
         answer.next.truncate(2);
         answer.next.push(root_cause::next_changed(query, &asked, &found));
     }

@@ -80,7 +80,7 @@ impl Query {
             let before = evidence.baseline.unwrap_or(comparison.before);
             let comparison = Comparison { now: evidence.window, before };
             let (traces, nodes) = (evidence.traces.len(), evidence.nodes.len());
-            let is_measured = evidence.is_measured();
+            let (is_measured, logged) = (evidence.is_measured(), evidence.logged());
             tokio::task::spawn_blocking(move || {
                 let mut verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
                 for proof in verdict.causes.iter_mut().flat_map(|cause| &mut cause.proof) {
@@ -92,7 +92,7 @@ impl Query {
                         observed.map(|observed| (window, Some(observed).filter(|_| is_over && is_firm)));
                 }
                 let namesakes = Vec::new();
-                Explanation { verdict, comparison, traces, nodes, is_measured, namesakes }
+                Explanation { verdict, comparison, traces, nodes, is_measured, namesakes, logged }
             })
         };
         let work: Vec<_> = all.into_iter().zip(comparisons).map(explained).collect();

@@ -63,6 +63,8 @@ pub struct Explanation {
     pub nodes: usize,
     /// Whether spans or metrics measure anything in the windows.
     pub is_measured: bool,
+    /// Who logged in the window, and whether warnings or worse were among it.
+    pub logged: BTreeMap<ServiceId, bool>,
     /// Names that several services share, of those that the answer concerns.
     pub namesakes: Vec<Namesakes>,
 }
@@ -125,15 +127,8 @@ impl Query {
             let evidence = Evidence::empty(asked);
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
-            let namesakes = Vec::new();
-            return Ok(Explanation {
-                verdict,
-                comparison,
-                traces: 0,
-                nodes: 0,
-                is_measured: false,
-                namesakes,
-            });
+            let (is_measured, namesakes, logged) = (false, Vec::new(), BTreeMap::new());
+            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0, is_measured, namesakes, logged });
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before, but where trouble is older.
         let since = window::minute(window::plain(asked).before.from);
