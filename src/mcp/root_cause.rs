@@ -7,7 +7,7 @@ use mcp_tools::{
 };
 use serde_json::{Value, json};
 
-use crate::diagnose::verdict::{self, Cause, Level, Outcome, Reference};
+use crate::diagnose::verdict::{self, Cause, Level, Outcome, Reference, Symptom};
 use crate::model::id::{OperationId, ServiceId};
 use crate::model::rollup::Subject;
 use crate::model::tenant::Scope;
@@ -119,7 +119,8 @@ fn summary(query: &Query, found: &Explanation) -> String {
     let symptom = verdict.symptom.as_ref().map(|symptom| {
         let operation =
             symptom.operation.map(|id| format!(" {}", query.operation_name(id))).unwrap_or_default();
-        format!(" Symptom: {} of {}{operation}.", symptom.kind.name(), query.service_name(symptom.service))
+        let whose = format!("{}{operation}", query.service_name(symptom.service));
+        symptom_text(verdict.outcome, symptom, &whose)
     });
     let symptom = symptom.unwrap_or_else(|| without_symptom(found).to_owned());
     match (verdict.outcome, verdict.causes.first()) {
@@ -134,6 +135,21 @@ fn summary(query: &Query, found: &Explanation) -> String {
                 cause.sentence
             )
         }
+    }
+}
+
+/// The symptom in words. Without a cause, what a measured series alone shows is none: among many series one always stands out
+/// most.
+fn symptom_text(outcome: Outcome, symptom: &Symptom, whose: &str) -> String {
+    let kind = symptom.kind.name();
+    match (outcome, symptom.operation) {
+        (Outcome::InsufficientEvidence, None) => {
+            format!(" Nothing deviates significantly; most of all does {kind} of {whose}.")
+        }
+        (Outcome::InsufficientEvidence, Some(_)) => {
+            format!(" What deviates, for no reason that is told from others: {kind} of {whose}.")
+        }
+        _ => format!(" Symptom: {kind} of {whose}."),
     }
 }
 
@@ -242,7 +258,7 @@ pub(super) fn next_changed(query: &Query, asked: &Asked, found: &Explanation) ->
 
 #[cfg(test)]
 mod tests {
-    use crate::diagnose::verdict::Proof;
+    use crate::diagnose::verdict::{Proof, SymptomKind};
     use crate::model::time::UnixNanos;
     use crate::query::window::Comparison;
 
@@ -309,5 +325,19 @@ mod tests {
         assert_eq!(caller(&cause, owner), Some(front));
         let logged = BTreeMap::from([(database, true), (front, true)]);
         assert_eq!(whose_logs(&cause, &logged, owner), Some((front, true)));
+    }
+
+    #[test]
+    fn a_quiet_system_has_no_symptom() {
+        let kind = SymptomKind::Latency;
+        let mut symptom =
+            Symptom { service: ServiceId(1), operation: None, kind, before: 1.0, now: 2.0, onset: None };
+        let told = |outcome, symptom: &Symptom| symptom_text(outcome, symptom, "booking");
+        let quiet = told(Outcome::InsufficientEvidence, &symptom);
+        assert_eq!(quiet, " Nothing deviates significantly; most of all does latency of booking.");
+        assert_eq!(told(Outcome::Candidates, &symptom), " Symptom: latency of booking.");
+        symptom.operation = Some(OperationId(7));
+        let unexplained = told(Outcome::InsufficientEvidence, &symptom);
+        assert!(unexplained.ends_with("told from others: latency of booking."), "{unexplained}");
     }
 }
