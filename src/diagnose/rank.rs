@@ -110,6 +110,11 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
     order.retain(|(service, suspect)| {
         suspect.score >= HEIR_SCORE_MIN * best || !inherits(&accounts, **service)
     });
+    // A service is told as itself, not by the name of its host too.
+    let hosts = view.answered_nodes();
+    if order.iter().any(|(service, _)| !hosts.contains(*service)) {
+        order.retain(|(service, _)| !hosts.contains(*service));
+    }
     let shown = symptom_of(view, &accounts, &signals);
     if accounts.is_empty() {
         coverage.push(match symptom {
@@ -138,7 +143,7 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
         .collect();
     let outcome = outcome_of(&order, causes.first().map_or(0.0, |cause| cause.confidence), &accounts);
     let explained = shared.iter().flat_map(Shared::parts).copied();
-    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).chain(explained).collect();
+    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).chain(explained).chain(hosts).collect();
     let ruled_out = dismissed(view, &accounts, &named, target, options.ruled_out_max);
     let onsets =
         [shown.as_ref().and_then(|symptom| symptom.onset), causes.first().and_then(|cause| cause.onset)];

@@ -194,6 +194,16 @@ impl<'a> View<'a> {
         now.count >= GOES_ON_MIN.0 && now.count as f64 >= GOES_ON_MIN.1 * expected
     }
 
+    /// Hosts that are services as their callers name them: services answer all calls to them.
+    pub(super) fn answered_nodes(&self) -> BTreeSet<ServiceId> {
+        let into = self.edges.iter().filter(|edge| self.operations[edge.to].node_kind != NodeKind::Service);
+        let (answered, others): (Vec<&Edge<'_>>, Vec<&Edge<'_>>) =
+            into.partition(|edge| edge.way == Way::Answered);
+        let node = |edge: &&Edge<'_>| self.operations[edge.to].service;
+        let others: BTreeSet<ServiceId> = others.iter().map(node).collect();
+        answered.iter().map(node).filter(|node| !others.contains(node)).collect()
+    }
+
     /// The nodes that each node calls, by operations and by service graph metrics; itself left out.
     pub(super) fn callees_by_service(&self) -> BTreeMap<ServiceId, BTreeSet<ServiceId>> {
         let mut callees: BTreeMap<ServiceId, BTreeSet<ServiceId>> = BTreeMap::new();

@@ -1,11 +1,13 @@
 //! Suspicions about nodes that are called in vain, or no longer called: their own spans show nothing.
 
-use crate::diagnose::evidence::Evidence;
+use crate::diagnose::evidence::{EdgeEvidence, Evidence, Node, OperationEvidence};
 use crate::diagnose::hypothesis::{Finding, Judgement, Question, Speaks, Tested, test};
+use crate::diagnose::{Options, root_cause};
 use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Seen};
 
-use super::shop::{CART, CHECKOUT, Fault, GATEWAY, PAYMENTS};
+use super::shop::{CART, CHECKOUT, CLIENT, Fault, GATEWAY, PAYMENTS};
 use super::simulation::simulate;
 
 fn finding(tested: &Tested, question: Question) -> &Finding {
@@ -65,4 +67,27 @@ fn who_is_well_is_cleared() {
     let evidence = simulate(2, 60, Fault::Errors { operation: 22, share: 0.5 });
     let tested = test(&evidence, ServiceId(CART), ServiceId(CHECKOUT));
     assert_eq!(tested.judgement, Judgement::Refuted, "{tested:?}");
+}
+
+#[test]
+fn a_service_is_not_named_by_its_host_too() {
+    let mut evidence = simulate(2, 60, Fault::Errors { operation: 22, share: 0.5 });
+    let (host, operation) = (ServiceId(50), OperationId(90));
+    evidence.nodes.push(Node { id: host, name: "payments:50051".to_owned(), kind: NodeKind::External });
+    evidence.operations.push(OperationEvidence {
+        id: operation,
+        service: host,
+        name: "payments/Charge".to_owned(),
+        kind: CLIENT,
+        now: Cell::default(),
+        before: Cell::default(),
+    });
+    let calls = evidence.edges.iter().find(|edge| edge.to == OperationId(22)).unwrap().clone();
+    let answered = |cell: Cell| Cell { answered: cell.count, ..cell };
+    let (now, before) = (answered(calls.now), answered(calls.before));
+    evidence.edges.push(EdgeEvidence { from: calls.from, to: operation, now, before });
+    let verdict = root_cause(&evidence, None, &Options::default());
+    assert_eq!(verdict.causes[0].service, ServiceId(PAYMENTS), "{}", verdict.causes[0].sentence);
+    assert!(verdict.causes.iter().all(|cause| cause.service != host), "{:?}", verdict.causes);
+    assert!(verdict.ruled_out.iter().all(|out| out.service != host), "{:?}", verdict.ruled_out);
 }
