@@ -21,7 +21,7 @@ use crate::model::node::NodeKind;
 
 use super::evidence::Evidence;
 use super::stats::rate_surprise;
-use super::verdict::{Affected, Impact};
+use super::verdict::{Affected, Impact, Reading};
 use super::view::{Edge, View, Way};
 
 /// Rounds after which shares are good enough; each adds one call to the longest way.
@@ -145,11 +145,16 @@ pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, 
             .then_with(|| view.node_name(a.service).cmp(view.node_name(b.service)))
             .then(a.operation.cmp(&b.operation))
     });
+    let reads = reads(&view, what);
     if affected.is_empty() && coverage.is_empty() {
         coverage.push(match what.caller {
             Some(caller) => {
                 let (from, to) = (view.node_name(caller), view.node_name(failing));
                 format!("No calls of {from} to {to} are known in the window or its baseline.")
+            }
+            None if !reads.is_empty() => {
+                let queues: Vec<&str> = reads.iter().map(|it| view.node_name(it.queue)).collect();
+                format!("It takes messages from {}: nobody waits for it.", queues.join(", "))
             }
             None => "No calls to it are known in the window or its baseline.".to_owned(),
         });
@@ -160,7 +165,27 @@ pub fn impact(evidence: &Evidence, what: Supposed, seen: &BTreeMap<OperationId, 
                 .to_owned(),
         );
     }
-    Impact { affected, coverage }
+    Impact { affected, reads, coverage }
+}
+
+/// The queues that what is supposed to go wrong takes messages from, the most read first.
+fn reads(view: &View<'_>, what: Supposed) -> Vec<Reading> {
+    let mut found: BTreeMap<ServiceId, Reading> = BTreeMap::new();
+    for edge in view.edges.iter().filter(|edge| what.is_meant(view, edge.to)) {
+        let from = &view.operations[edge.from];
+        if from.node_kind != NodeKind::Queue || from.service == what.failing {
+            continue;
+        }
+        let own = found.entry(from.service).or_insert(Reading { queue: from.service, now: 0, before: 0 });
+        // One answer may hold many messages, or none.
+        if !view.is_asking(edge) {
+            own.now += edge.now.count;
+            own.before += edge.before.count;
+        }
+    }
+    let mut reads: Vec<Reading> = found.into_values().collect();
+    reads.sort_by_key(|it| (std::cmp::Reverse(it.now + it.before), it.queue));
+    reads
 }
 
 /// The share and the calls that roll-ups tell of an operation of which so many requests were read and none passed through. Its

@@ -305,8 +305,21 @@ impl From<&Cell> for Summary {
 pub struct Impact {
     /// Affected operations, entry points first, then by falling share.
     pub affected: Vec<Affected>,
+    /// The queues that it takes messages from, the most read first: nobody waits for that.
+    pub reads: Vec<Reading>,
     /// What the answer does not rest on: full sentences.
     pub coverage: Vec<String>,
+}
+
+/// What a node takes from a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The queue.
+    pub queue: ServiceId,
+    /// Messages in the window; 0 where it asks for them, and how many an answer holds is not known.
+    pub now: u64,
+    /// The same in the baseline.
+    pub before: u64,
 }
 
 /// One affected operation.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use mcp_tools::{Answer, Coverage, CoverageState, Fault, ImpactAsk, Table};
 use serde_json::json;
 
-use crate::diagnose::verdict::Affected;
+use crate::diagnose::verdict::{Affected, Reading};
 use crate::model::tenant::Scope;
+use crate::model::time::Window;
 use crate::query::{Query, WhatIf};
 
 use super::window::Asked;
@@ -24,9 +25,19 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ImpactAsk) -> Resu
     let impact = query.impact(scope, asked.window, what, ask.depth).await.map_err(fault::of)?;
     let mut answer = asked.answer();
     answer.summary = summary(query, &ask, &impact.affected);
+    // Who takes messages from a queue is waited for by nobody, and is well known all the same.
+    let is_reader = impact.affected.is_empty() && ask.caller.is_none() && !impact.reads.is_empty();
+    if is_reader {
+        let read = |it: &Reading| (query.service_name(it.queue), it.now, it.before);
+        let reads: Vec<(String, u64, u64)> = impact.reads.iter().map(read).collect();
+        answer.summary = reading_text(&ask.service, &reads, asked.window);
+    }
     if impact.affected.is_empty() {
-        answer.why_empty =
-            Some(format!("{} took no {} in this window; try a longer `since`", ask.service, calls(&ask)));
+        answer.why_empty = Some(if is_reader {
+            format!("nobody waits for {}: messages wait for it instead", ask.service)
+        } else {
+            format!("{} took no {} in this window; try a longer `since`", ask.service, calls(&ask))
+        });
     }
     let slows = ask.added_latency_ms > 0;
     let common = ["service", "operation", "share", "errors_pct", "distance", "entry_point"];
@@ -44,12 +55,29 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: ImpactAsk) -> Resu
         common.into_iter().chain(times.into_iter().filter(|_| slows)).collect()
     });
     page::put(&mut answer, Table::new("affected", columns), rows.collect(), (from, ask.limit));
-    if !impact.coverage.is_empty() {
+    if !impact.coverage.is_empty() && !is_reader {
         answer.coverage =
             Some(Coverage { state: CoverageState::Partial, detail: Some(impact.coverage.join(" ")) });
     }
     answer.next.push(asked.next("root_cause_analysis", [("service", json!(ask.service))]));
     Ok(answer)
+}
+
+/// Who takes messages, from which queues, and how many.
+fn reading_text(service: &str, reads: &[(String, u64, u64)], window: Window) -> String {
+    let one = |(queue, now, before): &(String, u64, u64)| match (now, before) {
+        (0, 0) => queue.clone(),
+        (0, before) => format!("{queue} (no message in this window, {before} in the time before)"),
+        (now, _) => {
+            let rate = cells::rounded(cells::per_second(*now, window));
+            format!("{queue} ({now} messages in this window, {rate} per second)")
+        }
+    };
+    let queues: Vec<String> = reads.iter().map(one).collect();
+    format!(
+        "{service} reads from {}. Nobody waits for it: no request of another service passes through it.",
+        queues.join(", ")
+    )
 }
 
 /// Which calls go wrong.
@@ -100,5 +128,23 @@ fn summary(query: &Query, ask: &ImpactAsk, affected: &[Affected]) -> String {
             }
         }
         None => who,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::time::UnixNanos;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_of_queues_is_told_as_one() {
+        let window = Window::new(UnixNanos(0), UnixNanos::from_seconds(1_000));
+        let told = |now, before| reading_text("notes", &[("kafka/events".to_owned(), now, before)], window);
+        assert!(told(690, 0).starts_with(
+            "notes reads from kafka/events (690 messages in this window, 0.69 per second). Nobody waits"
+        ));
+        assert!(told(0, 7).contains("no message in this window, 7 in the time before"));
+        assert!(told(0, 0).starts_with("notes reads from kafka/events. "));
     }
 }

@@ -44,7 +44,7 @@ impl Query {
         let added_ns = (!what.added.is_zero()).then(|| what.added.as_nanos().try_into().unwrap_or(u64::MAX));
         let what = Supposed { failing, operation, caller, added_ns };
         let Some(tenant) = self.tenant(scope) else {
-            return Ok(Impact { affected: Vec::new(), coverage: Vec::new() });
+            return Ok(Impact { affected: Vec::new(), reads: Vec::new(), coverage: Vec::new() });
         };
         let comparison = window::plain(asked);
         let evidence = self.evidence(tenant, comparison).await?;

@@ -125,3 +125,24 @@ fn who_asks_seldom_or_in_vain_is_not_silent() {
     let tested = test(&starved, WORKER, WORKER);
     assert!(tested.findings.iter().all(|it| !it.text.contains("asked events")), "{tested:?}");
 }
+
+#[test]
+fn nobody_waits_for_who_reads_from_a_queue() {
+    let mut evidence = worker(0, 0);
+    let takes = OperationId(91);
+    let messages = answers(30, 0);
+    evidence.operations.push(OperationEvidence {
+        id: takes,
+        service: WORKER,
+        name: "process".to_owned(),
+        kind: SpanKind::CONSUMER,
+        now: messages.clone(),
+        before: messages.clone(),
+    });
+    evidence.edges.push(EdgeEvidence { from: QUEUE, to: takes, now: messages.clone(), before: messages });
+    let found = impact(&evidence, Supposed::down(WORKER), &BTreeMap::new());
+    assert_eq!(found.affected, [], "{found:?}");
+    let read: Vec<(ServiceId, u64)> = found.reads.iter().map(|it| (it.queue, it.now)).collect();
+    assert_eq!(read, [(ServiceId(EVENTS), 30)]);
+    assert_eq!(found.coverage, ["It takes messages from events: nobody waits for it."]);
+}
