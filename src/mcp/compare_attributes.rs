@@ -15,8 +15,8 @@ use super::{cells, fault, page};
 const OUTCOMES: [&str; 6] = ["error", "exception", "status_code", "otel.status", "http.response", "rpc.grpc"];
 /// Values shown of those.
 const OUTCOMES_MAX: usize = 5;
-/// Other values of the same spans that the summary names.
-const SAME_MAX: usize = 4;
+/// Other values of the same spans that the summary names, and characters of each.
+const SAME_MAX: (usize, usize) = (4, 80);
 
 pub(super) async fn answer(query: &Query, scope: &Scope, ask: CompareAttributesAsk) -> Result<Answer, Fault> {
     let asked = Asked::resolve(query, &ask.range)?;
@@ -87,8 +87,12 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: CompareAttributesA
 fn same_spans(it: &Overrepresented) -> String {
     let mut others: Vec<String> =
         it.pairs.iter().skip(1).map(|(key, value)| format!("{key} = {value}")).collect();
-    let more = others.len().saturating_sub(SAME_MAX);
-    others.truncate(SAME_MAX);
+    let (most, chars_max) = SAME_MAX;
+    let more = others.len().saturating_sub(most);
+    others.truncate(most);
+    for other in others.iter_mut().filter(|other| other.chars().count() > chars_max) {
+        *other = other.chars().take(chars_max).chain(['…']).collect();
+    }
     match (others.is_empty(), more) {
         (true, _) => String::new(),
         (false, 0) => format!("; the same spans have {}", others.join(", ")),
