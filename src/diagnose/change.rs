@@ -139,8 +139,17 @@ fn revision(change: &ChangeEvidence) -> Option<&str> {
     Some(change.revision.as_str()).filter(|revision| !revision.is_empty())
 }
 
+/// What a change speaks of: what its attributes are called says nothing.
 fn spoken(change: &ChangeEvidence) -> String {
-    format!("{} {}", change.text, change.files)
+    let is_key = |key: &str| {
+        key.contains('.') && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
+    let parts = change.text.split(", ").map(|part| match part.split_once('=') {
+        Some((key, value)) if is_key(key) => value,
+        _ => part,
+    });
+    let parts: Vec<&str> = parts.chain([change.files.as_str()]).collect();
+    parts.join(" ")
 }
 
 fn is_harmless(text: &str) -> bool {
@@ -191,10 +200,13 @@ fn words_of(text: &str) -> BTreeSet<String> {
 fn reason(at: UnixNanos, onset: UnixNanos, common: &[&str], deployed: bool) -> String {
     let minutes = (onset.0 - at.0) as f64 / 6e10;
     let what = if deployed { "deployed" } else { "made" };
-    let when = if minutes < -0.5 {
+    // An onset is known as the minute, or part of one, in which it lies.
+    let when = if at > onset.plus(SLACK) {
         format!("{what} {:.0} min after the trouble began", -minutes)
+    } else if minutes < 0.5 {
+        format!("{what} in the minute in which the trouble began")
     } else {
-        format!("{what} {:.0} min before the trouble began", minutes.max(0.0))
+        format!("{what} {minutes:.0} min before the trouble began")
     };
     let shared: Vec<&str> = common.iter().copied().take(5).collect();
     if shared.is_empty() {
@@ -212,6 +224,32 @@ mod tests {
     fn words_come_apart() {
         let words: Vec<String> = words_of("pkg/db/CasRetryPolicy.go: lowers maxConns").into_iter().collect();
         assert_eq!(words, ["conn", "lower", "policy", "retry"]);
+    }
+
+    #[test]
+    fn a_change_in_the_minute_of_the_onset_is_not_told_to_be_late() {
+        let onset = UnixNanos::from_seconds(6_000);
+        for (second, wanted) in [
+            (5_700, "made 5 min before the trouble began"),
+            (5_990, "made in the minute in which the trouble began"),
+            (6_059, "made in the minute in which the trouble began"),
+            (6_120, "made 2 min after the trouble began"),
+        ] {
+            assert_eq!(reason(UnixNanos::from_seconds(second), onset, &[], false), wanted);
+        }
+    }
+
+    #[test]
+    fn keys_of_attributes_are_not_spoken_of() {
+        let change = ChangeEvidence {
+            at: UnixNanos(0),
+            service: None,
+            kind: "config.change".to_owned(),
+            text: "config applied, config.new=timeout=22ms, a.b c=d".to_owned(),
+            revision: String::new(),
+            files: "fare.toml".to_owned(),
+        };
+        assert_eq!(spoken(&change), "config applied timeout=22ms a.b c=d fare.toml");
     }
 
     #[test]

@@ -1,12 +1,10 @@
-//! What was measured about a window: series that describe services, calls that a service graph's metrics count, and
-//! changes that were sent as events.
+//! What was measured about a window: series that describe services, and calls that a service graph's metrics count.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::diagnose;
-use crate::diagnose::evidence::{CallEvidence, ChangeEvidence, Evidence, Node, SeriesEvidence, Spread};
+use crate::diagnose::evidence::{CallEvidence, Evidence, Node, SeriesEvidence, Spread};
 use crate::diagnose::split::Track;
 use crate::model::id::{ResourceId, SeriesId, ServiceId, TenantNumber};
 use crate::model::time::{NANOS_PER_SECOND, UnixNanos, Window};
@@ -36,17 +34,6 @@ const LOOK_BACK: Duration = Duration::from_secs(300);
 const SERIES_BASELINE: Duration = Duration::from_secs(3 * 3600);
 /// Series whose values are further apart on average come seldom.
 const SELDOM_SECONDS: i64 = 90;
-/// Events that are taken for changes (semantic conventions where there are some).
-const CHANGES: &str = "event.name:IN [deployment deployment.started deployment.finished feature_flag.change \
-                       vcs.commit vcs.change config.change configuration.change release rollout]";
-/// Changes that are looked at, the newest.
-const CHANGES_MAX: usize = 200;
-/// The attribute that names a revision (semantic conventions).
-const REVISION: &str = "vcs.ref.head.revision";
-/// The attribute that lists the files of a change.
-const FILES: &str = "vcs.change.files";
-/// Attributes that say what was changed, the most telling first.
-const CHANGED: [&str; 4] = ["service.version", "feature_flag.key", REVISION, "deployment.environment.name"];
 
 /// The telling series of a tenant.
 #[derive(Debug, Default)]
@@ -236,35 +223,6 @@ impl Query {
             by_ends.into_iter().map(|((from, to), (now, before))| CallEvidence { from, to, now, before });
         measured.calls = calls.collect();
         measured
-    }
-
-    /// The changes of `window`.
-    pub(super) async fn changes(
-        &self,
-        tenant: TenantNumber,
-        window: Window,
-    ) -> Result<Vec<ChangeEvidence>, Error> {
-        let mut changes = Vec::new();
-        let found = self.events(tenant, window, CHANGES, CHANGES_MAX).await?;
-        for log in found {
-            let detail = &log.row.detail;
-            let attributes: BTreeMap<&str, Cow<'_, str>> =
-                detail.attributes().map(|(key, value)| (key, value.render())).collect();
-            let what: Vec<&str> =
-                CHANGED.iter().filter_map(|key| attributes.get(key).map(|value| &**value)).collect();
-            let body = detail.body_text();
-            let unsaid = what.into_iter().filter(|what| !body.contains(what));
-            let text: Vec<&str> = std::iter::once(&*body).chain(unsaid).collect();
-            changes.push(ChangeEvidence {
-                at: log.row.time,
-                service: Some(log.row.service),
-                kind: detail.event_name().to_owned(),
-                text: text.join(", "),
-                revision: attributes.get(REVISION).cloned().unwrap_or_default().into_owned(),
-                files: attributes.get(FILES).cloned().unwrap_or_default().into_owned(),
-            });
-        }
-        Ok(changes)
     }
 
     /// One value for each step of each series; series whose points are too many to read are left out and counted.
