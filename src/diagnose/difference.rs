@@ -5,15 +5,17 @@
 //! 0 to 1. Unlike a root cause it blames nobody: callers and callees are listed alike.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::id::{OperationId, ServiceId};
 use crate::model::log::Severity;
 use crate::model::node::NodeKind;
 use crate::model::rollup::{COARSE_SECONDS, Cell};
-use crate::model::time::UnixNanos;
+use crate::model::time::{UnixNanos, Window};
 
 use super::evidence::{Evidence, InstanceEvidence, SeriesEvidence, TemplateEvidence};
 use super::moved::{Move, moved};
+use super::restated::without_restated;
 use super::stats::{error_surprise, latency_shift, saturate};
 use super::verdict::Reference;
 
@@ -33,13 +35,17 @@ const CALLS_MIN: u64 = 5;
 const LEVEL: f64 = 0.6;
 /// Score of a change that somebody announced.
 const ANNOUNCED: f64 = 0.9;
+/// How long before the window a version that came is a change too: its effect may show later than it does.
+const JUST_BEFORE: Duration = Duration::from_secs(15 * 60);
+/// How much later than another version of its service it must have come: those that begin together were always there.
+const LATER_MIN: Duration = Duration::from_secs(60);
 
 /// What kind of thing differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DifferenceKind {
     /// A change that was sent as an event.
     Event,
-    /// A version that did not run before.
+    /// A version that did not run before, or came shortly before the window.
     Version,
     /// The share of an operation's requests that fail.
     Errors,
@@ -82,7 +88,8 @@ impl DifferenceKind {
         match self {
             Self::Errors => "failed_pct",
             Self::Latency => "mean_ms",
-            Self::Traffic | Self::Calls | Self::Instance | Self::LogPattern => "per_s",
+            Self::Traffic | Self::Calls | Self::Instance => "per_s",
+            Self::LogPattern => "per_min",
             Self::Event | Self::Version | Self::Metric => "",
         }
     }
@@ -105,8 +112,10 @@ pub struct Difference {
     pub now: Option<f64>,
     /// The unit of a metric; empty otherwise.
     pub unit: String,
-    /// When it was first seen, where that is known and lies in the window.
+    /// When it was first seen, where that is known and lies in the window; of a version that is told, always.
     pub at: Option<UnixNanos>,
+    /// Whether it is for the better: fewer failures or complaints, or less time.
+    pub is_better: bool,
     /// 0 to 1: how far beyond chance, times how large.
     pub score: f64,
 }
@@ -114,7 +123,8 @@ pub struct Difference {
 /// What was compared.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Differences {
-    /// What differs, the highest score first.
+    /// What differs, the highest score first; what is for the better after all else. What only states again what another
+    /// states is left out.
     pub changed: Vec<Difference>,
     /// Of each kind, how many were compared and how many of them differ.
     pub compared: BTreeMap<DifferenceKind, (usize, usize)>,
@@ -133,7 +143,11 @@ pub fn differences(evidence: &Evidence) -> Differences {
         found.series();
     }
     let mut found = found.found;
-    found.changed.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| order(a).cmp(&order(b))));
+    found.changed = without_restated(evidence, found.changed);
+    found.changed.sort_by(|a, b| {
+        let by_score = || b.score.total_cmp(&a.score).then_with(|| order(a).cmp(&order(b)));
+        a.is_better.cmp(&b.is_better).then_with(by_score)
+    });
     found
 }
 
@@ -169,6 +183,7 @@ fn plain(kind: DifferenceKind, service: ServiceId, reference: Reference, score: 
         now: None,
         unit: String::new(),
         at: None,
+        is_better: false,
         score,
     }
 }
@@ -197,6 +212,7 @@ impl Finder<'_> {
                 now: None,
                 unit: String::new(),
                 at: Some(change.at),
+                is_better: false,
                 score: ANNOUNCED,
             };
             self.put(DifferenceKind::Event, Some(difference));
@@ -236,6 +252,7 @@ impl Finder<'_> {
             is_failing.then(|| Difference {
                 before: Some(share_before),
                 now: Some(share),
+                is_better: share < share_before,
                 ..of(DifferenceKind::Errors, score(surprise, saturate((share - share_before).abs(), 0.05)))
             }),
         );
@@ -247,6 +264,7 @@ impl Finder<'_> {
             is_moved.then(|| Difference {
                 before: Some(before.mean_ns()),
                 now: Some(now.mean_ns()),
+                is_better: now.mean_ns() < before.mean_ns(),
                 ..of(DifferenceKind::Latency, score(shift.surprise, saturate(shift.growth, 0.5)))
             }),
         );
@@ -309,19 +327,32 @@ impl Finder<'_> {
                 }),
             );
         }
-        let known: Vec<ServiceId> =
-            versions.iter().filter(|(_, counts)| counts.1 > 0).map(|((service, _), _)| *service).collect();
+        self.versions(&versions);
+    }
+
+    /// Versions that began to run, while or after another one of their service did.
+    fn versions(&mut self, versions: &BTreeMap<(ServiceId, &str), (u64, u64, UnixNanos)>) {
+        let window = self.evidence.window;
+        let recently = Window::new(window.from.minus(JUST_BEFORE), window.from);
         for ((service, version), (now, before, first_seen)) in versions {
-            let is_new = now > 0 && before == 0 && !version.is_empty() && known.contains(&service);
-            let difference = is_new.then(|| Difference {
+            let known = versions.iter().filter(|((of, _), (_, calls, _))| of == service && *calls > 0);
+            let mut others = known.filter(|((_, other), _)| other != version);
+            let is_told = if *before == 0 {
+                others.next().is_some()
+            } else {
+                recently.contains(*first_seen)
+                    && others.any(|(_, (.., seen))| seen.plus(LATER_MIN) <= *first_seen)
+            };
+            let difference = (is_told && *now > 0 && !version.is_empty()).then(|| Difference {
                 kind: DifferenceKind::Version,
-                service: Some(service),
+                service: Some(*service),
                 reference: None,
-                name: version.to_owned(),
+                name: (*version).to_owned(),
                 before: None,
-                now: Some(now as f64 / seconds.max(1e-9)),
+                now: Some(*now as f64 / self.seconds.0.max(1e-9)),
                 unit: String::new(),
-                at: self.seen_inside(first_seen),
+                at: Some(*first_seen),
+                is_better: false,
                 score: ANNOUNCED,
             });
             self.put(DifferenceKind::Version, difference);
@@ -345,9 +376,10 @@ impl Finder<'_> {
                 DifferenceKind::LogPattern,
                 differs.then(|| Difference {
                     name: template.text.clone(),
-                    before: Some(*before as f64 / seconds_before.max(1e-9)),
-                    now: Some(*now as f64 / seconds.max(1e-9)),
+                    before: Some(*before as f64 * 60.0 / seconds_before.max(1e-9)),
+                    now: Some(*now as f64 * 60.0 / seconds.max(1e-9)),
                     at: self.seen_inside(template.first_seen),
+                    is_better: change.surprise < 0.0 && template.severity >= Severity::WARN,
                     ..plain(DifferenceKind::LogPattern, template.service, reference, score)
                 }),
             );

@@ -48,6 +48,7 @@ mod place;
 pub mod placed;
 mod rank;
 pub mod replaced;
+mod restated;
 mod sentence;
 mod series;
 mod signal;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::diagnose::difference::{Difference, DifferenceKind};
 use crate::diagnose::verdict::Reference;
 use crate::model::tenant::Scope;
-use crate::model::time::UnixNanos;
+use crate::model::time::{UnixNanos, Window};
 use crate::query::Query;
 use crate::query::changed::Changed;
 use crate::query::root_cause::Moment;
@@ -33,13 +33,14 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: WhatChangedAsk) ->
     }
     let found =
         query.what_changed(scope, asked.window, (ask.service.as_deref(), at)).await.map_err(fault::of)?;
-    let end = asked.window.to;
-    let mut answer = asked.answer_about(found.comparison.now);
+    let (window, end) = (found.comparison.now, asked.window.to);
+    let mut answer = asked.answer_about(window);
     answer.summary = summary(query, &found);
     let columns =
         ["rank", "kind", "service", "subject", "before", "now", "unit", "first_seen", "score", "evidence"];
     let changed = &found.differences.changed;
-    let rows = changed.iter().enumerate().map(|(at, difference)| row(query, at, difference, end)).collect();
+    let rows =
+        changed.iter().enumerate().map(|(at, difference)| row(query, at, difference, window)).collect();
     page::put(&mut answer, Table::new("changes", columns), rows, (from, ask.limit));
     let compared = DifferenceKind::ALL.iter().filter_map(|kind| {
         let (compared, changed) = found.differences.compared.get(kind)?;
@@ -78,7 +79,11 @@ fn summary(query: &Query, found: &Changed) -> String {
     let compared: usize = found.differences.compared.values().map(|(compared, _)| compared).sum();
     let first = changed.first().map(|first| {
         let service = first.service.map(|id| format!(" of {}", query.service_name(id))).unwrap_or_default();
-        format!(" First: {}{service}, {}.", first.kind.name(), subject(query, first))
+        format!(
+            " First: {}{service}, {}.",
+            first.kind.name(),
+            subject(query, first, found.comparison.now.from)
+        )
     });
     format!(
         "{} of {compared} things differ between both sides of {moment} ({how}).{}",
@@ -87,7 +92,7 @@ fn summary(query: &Query, found: &Changed) -> String {
     )
 }
 
-fn row(query: &Query, at: usize, difference: &Difference, end: UnixNanos) -> Vec<Value> {
+fn row(query: &Query, at: usize, difference: &Difference, window: Window) -> Vec<Value> {
     let shown: fn(f64) -> Value = match difference.kind {
         DifferenceKind::Errors => cells::percent,
         DifferenceKind::Latency => cells::milliseconds,
@@ -98,23 +103,25 @@ fn row(query: &Query, at: usize, difference: &Difference, end: UnixNanos) -> Vec
         json!(at + 1),
         json!(difference.kind.name()),
         json!(difference.service.map(|id| query.service_name(id))),
-        json!(subject(query, difference)),
+        json!(subject(query, difference, window.from)),
         difference.before.map_or(Value::Null, shown),
         difference.now.map_or(Value::Null, shown),
         json!(unit),
-        difference.at.map_or(Value::Null, |at| cells::relative(at, end)),
+        difference.at.map_or(Value::Null, |at| cells::relative(at, window.to)),
         cells::rounded(difference.score),
         json!(difference.reference.as_ref().map(|reference| proof::handle(query, reference).0)),
     ]
 }
 
-/// What differs, in a few words.
-fn subject(query: &Query, difference: &Difference) -> String {
+/// What differs, in a few words; of a version that was there before `moment`, since when.
+fn subject(query: &Query, difference: &Difference, moment: UnixNanos) -> String {
+    let came = difference.at.filter(|at| difference.kind == DifferenceKind::Version && *at < moment);
+    if let Some(came) = came {
+        let minutes = moment.since(came).as_secs_f64() / 60.0;
+        return format!("{}, first seen {minutes:.0} min before", shortened(&difference.name));
+    }
     if !difference.name.is_empty() {
-        return match difference.name.char_indices().nth(NAME_CHARS_MAX) {
-            Some((at, _)) => format!("{}…", &difference.name[..at]),
-            None => difference.name.clone(),
-        };
+        return shortened(&difference.name);
     }
     match difference.reference {
         Some(Reference::Operation { id, .. }) => query.operation_name(id),
@@ -123,5 +130,12 @@ fn subject(query: &Query, difference: &Difference) -> String {
         }
         Some(Reference::Instance { resource, .. }) => query.instance_name(resource),
         _ => String::new(),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
     }
 }

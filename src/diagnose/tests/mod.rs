@@ -3,6 +3,7 @@
 mod alike;
 mod asked;
 mod awaited;
+mod differences;
 mod faults;
 mod laws;
 mod measured;
