@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::diagnose::difference::{Differences, differences};
-use crate::diagnose::evidence::Evidence;
+use crate::diagnose::evidence::{EdgeEvidence, Evidence, OperationEvidence};
 use crate::model::id::{OperationId, ServiceId};
+use crate::model::node::NodeKind;
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 
@@ -74,7 +75,8 @@ fn around(asked: Window, at: UnixNanos) -> Comparison {
     Comparison { now, before: Window::new(at.minus(length), at) }
 }
 
-/// Leaves what concerns `service` and what it calls, over however many calls.
+/// Leaves what concerns `service` and what it calls, over however many calls, with what its own callers see of it. All
+/// changes stay: who announces them, such as a server of flags, is seldom whom they concern.
 fn keep_below(evidence: &mut Evidence, service: ServiceId) {
     let owners: BTreeMap<OperationId, ServiceId> =
         evidence.operations.iter().map(|operation| (operation.id, operation.service)).collect();
@@ -87,10 +89,86 @@ fn keep_below(evidence: &mut Evidence, service: ServiceId) {
         let callees = calls.iter().filter(|(from, _)| *from == caller).map(|(_, to)| *to);
         waiting.extend(callees.filter(|callee| below.insert(*callee)).collect::<Vec<_>>());
     }
-    evidence.edges.retain(|edge| owner(edge.to).is_some_and(|owner| below.contains(&owner)));
-    evidence.operations.retain(|operation| below.contains(&operation.service));
+    let seen_by = clients_of(evidence, service);
+    let is_seen = |edge: &EdgeEvidence| seen_by.contains(&edge.from);
+    let ways: BTreeSet<OperationId> =
+        evidence.edges.iter().filter(|edge| is_seen(edge)).map(|edge| edge.to).collect();
+    evidence.edges.retain(|edge| is_seen(edge) || owner(edge.to).is_some_and(|owner| below.contains(&owner)));
+    evidence.operations.retain(|operation| {
+        let is_on_the_way = seen_by.contains(&operation.id) || ways.contains(&operation.id);
+        is_on_the_way || below.contains(&operation.service)
+    });
     evidence.instances.retain(|instance| below.contains(&instance.service));
     evidence.templates.retain(|template| below.contains(&template.service));
     evidence.series.retain(|series| below.contains(&series.service));
-    evidence.changes.retain(|change| change.service.is_none_or(|service| below.contains(&service)));
+}
+
+/// The operations of others that call `service`, and no other service.
+fn clients_of(evidence: &Evidence, service: ServiceId) -> BTreeSet<OperationId> {
+    let nodes = evidence.nodes.iter().filter(|node| node.kind == NodeKind::Service);
+    let services: BTreeSet<ServiceId> = nodes.map(|node| node.id).collect();
+    let operations: BTreeMap<OperationId, &OperationEvidence> =
+        evidence.operations.iter().map(|operation| (operation.id, operation)).collect();
+    let mut called: BTreeMap<OperationId, BTreeSet<ServiceId>> = BTreeMap::new();
+    for edge in &evidence.edges {
+        let callee = operations.get(&edge.to).map(|to| to.service);
+        if let Some(callee) = callee.filter(|callee| services.contains(callee)) {
+            called.entry(edge.from).or_default().insert(callee);
+        }
+    }
+    let calls_it = |(from, callees): &(OperationId, BTreeSet<ServiceId>)| {
+        let is_client = operations.get(from).is_some_and(|it| it.kind.is_outbound() && it.service != service);
+        is_client && callees.len() == 1 && callees.contains(&service)
+    };
+    called.into_iter().filter(calls_it).map(|(from, _)| from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnose::evidence::{ChangeEvidence, Node};
+    use crate::model::rollup::Cell;
+    use crate::model::span::SpanKind;
+
+    use super::*;
+
+    #[test]
+    fn changes_and_what_callers_see_are_kept() {
+        let at = UnixNanos::from_seconds;
+        let mut evidence = Evidence::empty(Window::new(at(0), at(60)));
+        let (shop, fare, host, seat) = (ServiceId(1), ServiceId(2), ServiceId(3), ServiceId(4));
+        for (id, name) in [(shop, "shop"), (fare, "fare"), (host, "fare:8080"), (seat, "seat")] {
+            let kind = if id == host { NodeKind::External } else { NodeKind::Service };
+            evidence.nodes.push(Node { id, name: name.to_owned(), kind });
+        }
+        let kinds = [SpanKind::SERVER, SpanKind::CLIENT];
+        for (id, service, kind) in
+            [(1, shop, 0), (2, shop, 1), (3, fare, 0), (4, host, 1), (5, shop, 1), (6, seat, 0)]
+        {
+            evidence.operations.push(OperationEvidence {
+                id: OperationId(id),
+                service,
+                name: String::new(),
+                kind: kinds[kind],
+                now: Cell::default(),
+                before: Cell::default(),
+            });
+        }
+        for (from, to) in [(1, 2), (2, 3), (2, 4), (1, 5), (5, 6)] {
+            let (from, to) = (OperationId(from), OperationId(to));
+            evidence.edges.push(EdgeEvidence { from, to, now: Cell::default(), before: Cell::default() });
+        }
+        evidence.changes.push(ChangeEvidence {
+            at: at(1),
+            service: Some(ServiceId(9)),
+            kind: "feature_flag.change".to_owned(),
+            text: "fast".to_owned(),
+            revision: String::new(),
+            files: String::new(),
+        });
+        keep_below(&mut evidence, fare);
+        let operations: Vec<u32> = evidence.operations.iter().map(|operation| operation.id.0).collect();
+        let edges: Vec<(u32, u32)> = evidence.edges.iter().map(|edge| (edge.from.0, edge.to.0)).collect();
+        assert_eq!((operations, edges), (vec![2, 3, 4], vec![(2, 3), (2, 4)]));
+        assert_eq!(evidence.changes.len(), 1);
+    }
 }
