@@ -162,8 +162,13 @@ fn told(view: &View<'_>, first: &Cause) -> BTreeSet<String> {
     let mut text = String::new();
     // A change does not speak for itself.
     for proof in first.proof.iter().filter(|proof| !matches!(proof.reference, Reference::Change(_))) {
+        // Of a pattern what was logged: how often is said in words of our own.
+        let logged = match proof.reference {
+            Reference::Template(id) => view.evidence.templates.iter().find(|template| template.id == id),
+            _ => None,
+        };
         text.push(' ');
-        text.push_str(&proof.text);
+        text.push_str(logged.map_or(&proof.text, |template| &template.text));
     }
     let fresh = |count: u64, before: u64| count >= 3 && before * 5 <= count;
     for template in view.evidence.templates.iter().filter(|it| it.service == first.service) {

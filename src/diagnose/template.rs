@@ -11,7 +11,7 @@ use crate::model::node::NodeKind;
 
 use super::evidence::TemplateEvidence;
 use super::message::{cut, is_unreachable};
-use super::signal::{OneKind, Signal, Source, keep_strongest};
+use super::signal::{OneKind, Signal, Source, keep_strongest, short};
 use super::spoken::Names;
 use super::stats::{error_surprise, rate_surprise, saturate};
 use super::view::{Operation, View};
@@ -124,13 +124,19 @@ fn strength(
         _ => 0.2,
     };
     let quote = cut(&template.text, 100);
+    // Windows are seldom of one length, and counts of unequal times say nothing side by side.
+    let expected = before * exposure.0 / exposure.1;
     if surprise > GROWN_MIN {
         let word = if fresh { "new log pattern" } else { "log pattern" };
-        let text = format!("{word} “{quote}”: {} records, {} before", template.now, template.before);
+        let usual = match template.before {
+            0 => "where there were none before".to_owned(),
+            _ if expected < 10.0 => format!("where {} were expected", short(expected)),
+            _ => format!("where {expected:.0} were expected"),
+        };
+        let text = format!("{word} “{quote}”: {} records {usual}", template.now);
         let grown = saturate(surprise - GROWN_MIN + 1.0, 4.0);
         return Some((grown * weight * if fresh { 1.0 } else { 0.7 }, text));
     }
-    let expected = before * exposure.0 / exposure.1;
     if surprise < -CEASED_MIN && expected >= EXPECTED_MIN && now < 0.1 * expected {
         let text = format!(
             "log pattern “{quote}” ceased: {} records where {expected:.0} were expected",
@@ -139,4 +145,38 @@ fn strength(
         return Some((0.6 * saturate(-surprise - CEASED_MIN + 1.0, 4.0), text));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnose::evidence::Evidence;
+    use crate::model::id::TemplateId;
+    use crate::model::time::{UnixNanos, Window};
+
+    use super::*;
+
+    #[test]
+    fn counts_of_unequal_times_are_told_as_what_was_expected() {
+        let at = UnixNanos::from_seconds;
+        let mut evidence = Evidence::empty(Window::new(at(1_680), at(1_800)));
+        evidence.baseline = Some(Window::new(at(0), at(1_680)));
+        let view = View::new(&evidence);
+        let said = |now, before| {
+            let template = TemplateEvidence {
+                id: TemplateId(1),
+                service: ServiceId(1),
+                severity: Severity::ERROR,
+                text: "refused".to_owned(),
+                first_seen: at(-100),
+                now,
+                before,
+            };
+            strength(&view, &template, (120.0, 1_680.0), &[]).map(|(_, text)| text)
+        };
+        let text = "log pattern “refused”: 900 records where 275 were expected";
+        assert_eq!(said(900, 3_855).as_deref(), Some(text));
+        assert_eq!(said(331, 3_855).as_deref(), None, "no more than expected");
+        let text = "log pattern “refused”: 90 records where there were none before";
+        assert_eq!(said(90, 0).as_deref(), Some(text));
+    }
 }

@@ -64,8 +64,8 @@ pub enum Reopened {
 }
 
 impl Query {
-    /// Opens what a handle names. What is counted or measured is observed in `window`, and in the time before it; of several
-    /// that have the name, the one with this digest, or else the one that has the most to show.
+    /// Opens what a handle names. What is counted or measured is observed in `window`, and in as long a time before it (levels
+    /// in longer); of several that have the name, the one with this digest, or else the one that has the most to show.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -106,7 +106,11 @@ impl Query {
         if references.is_empty() {
             return Ok(Reopened::Nothing);
         }
-        let before = window::plain(window).before;
+        // Counts of unequal times say nothing side by side; levels may rest on more.
+        let before = match named {
+            Named::Series(_) => window::plain(window).before,
+            _ => Window::new(window.from.minus(window.length()), window.from),
+        };
         let (now, earlier) = match named {
             Named::Template(_) => {
                 let now = self.records_in(tenant, window, &patterns).await?;
