@@ -14,6 +14,7 @@ use crate::model::rollup::{COARSE_SECONDS, Cell};
 use crate::model::time::{UnixNanos, Window};
 
 use super::evidence::{Evidence, InstanceEvidence, SeriesEvidence, TemplateEvidence};
+use super::meaning::{FEW, grain_of};
 use super::moved::{Move, moved};
 use super::restated::without_restated;
 use super::stats::{error_surprise, latency_shift, saturate};
@@ -410,8 +411,10 @@ fn level_moved(series: &SeriesEvidence) -> Option<f64> {
     if now.count < 2 || before.count < 3 {
         return None;
     }
-    let level = before.median.abs();
-    let spread = ((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
+    // One more or less of what is counted is no move, and none at all before makes no growth endless.
+    let grain = grain_of(&series.metric, &series.unit);
+    let level = before.median.abs().max(FEW * grain);
+    let spread = grain.max((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
     let spread = spread.max(0.02 * level).max(1e-9);
     let distance = (now.median - before.median).abs();
     let relative = distance / level.max(1e-9);

@@ -64,9 +64,29 @@ pub(super) fn piles_up(name: &str) -> bool {
     let words = Words::of(name);
     let piles = words.begins(&["queue", "backlog", "memory", "heap", "disk"])
         || words.any(&LAGS)
-        || words.any(&["connections", "threads", "nonheap"]);
+        || words.says_connections()
+        || words.any(&["threads", "nonheap"]);
     piles && !words.is_utilization()
 }
+
+/// The least that a series of the metric `name` in this unit can move by, where it counts things that wait, are open or lag
+/// behind: one of them. 0 where its levels are no numbers of things.
+pub(super) fn grain_of(name: &str, unit: &str) -> f64 {
+    let words = Words::of(name);
+    let is_of_things = words.begins(&["queue", "backlog"])
+        || words.any(&LAGS)
+        || words.says_connections()
+        || words.any(&["threads"]);
+    let is_number = unit.is_empty() || unit == "1" || unit.starts_with('{');
+    // Rates, shares and times; and how far a copy lags behind, which is told in time.
+    let others =
+        ["total", "rate", "ratio", "percent", "pct", "time", "age", "seconds", "ms", "milliseconds", "bytes"];
+    let is_other = words.any(&others) || words.begins(&["replica", "replication"]) || words.is_utilization();
+    if is_of_things && is_number && !is_other { 1.0 } else { 0.0 }
+}
+
+/// So many things are few: next to fewer, growth means nothing.
+pub(super) const FEW: f64 = 5.0;
 
 /// Words for how far somebody is behind.
 const LAGS: [&str; 5] = ["lag", "lags", "consumerlag", "replicationlag", "replicalag"];
@@ -139,12 +159,20 @@ impl Words {
     }
 
     fn says_resource(&self) -> bool {
-        let whole =
-            ["vcpu", "vcpus", "nonheap", "pressure", "backpressure", "saturation", "connections", "threads"];
+        let whole = ["vcpu", "vcpus", "nonheap", "pressure", "backpressure", "saturation", "threads"];
         self.begins(&["cpu", "memory", "throttl", "heap", "disk", "queue", "restart"])
             || self.any(&whole)
             || self.any(&LAGS)
+            || self.says_connections()
             || self.is_utilization()
+    }
+
+    /// Whether it is about connections that are open or waited for. PostgreSQL has a backend for each.
+    fn says_connections(&self) -> bool {
+        self.any(&["connections", "numbackends"])
+            || self.pair("connection", "count")
+            || self.pair("connection", "pending")
+            || self.pair("postgresql", "backends")
     }
 
     /// Whether it is about what is left, or about what may be had.
@@ -212,6 +240,13 @@ mod tests {
             ("go_gc_duration_seconds", Meaning::Resource),
             ("QueueDepth", Meaning::Resource),
             ("DatabaseConnections", Meaning::Resource),
+            ("postgresql.backends", Meaning::Resource),
+            ("pg_stat_database_numbackends", Meaning::Resource),
+            ("db.client.connection.count", Meaning::Resource),
+            ("db.client.connection.pending_requests", Meaning::Resource),
+            ("db.client.connections.usage", Meaning::Resource),
+            ("postgresql.connection.max", Meaning::Neutral),
+            ("haproxy.backends", Meaning::Neutral),
             ("pod_restart_total", Meaning::Resource),
             ("node.latency.p95", LATENCY),
             ("http_server_duration_p99_ms", LATENCY),
@@ -297,6 +332,30 @@ mod tests {
         }
         for name in ["feature_flag.evaluation", "k8s.pod.memory_limit_utilization", "orders.sold"] {
             assert!(!piles_up(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_things_have_a_grain() {
+        for (name, unit) in [
+            ("kafka.consumer_group.lag", "1"),
+            ("shop.queue", ""),
+            ("QueueDepth", ""),
+            ("db.client.connections.usage", "{connection}"),
+            ("postgresql.backends", "1"),
+        ] {
+            assert!(grain_of(name, unit) > 0.0, "{name}");
+        }
+        for (name, unit) in [
+            ("kafka_consumer_lag_seconds", ""),
+            ("mysql.replica.lag", ""),
+            ("queue.utilization", "1"),
+            ("queue.wait", "ms"),
+            ("jvm.memory.used", "By"),
+            ("system.cpu.utilization", "1"),
+            ("k8s.container.restarts", ""),
+        ] {
+            assert!(grain_of(name, unit) == 0.0, "{name}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::id::{SeriesId, ServiceId};
 
 use super::evidence::SeriesEvidence;
-use super::meaning::{Meaning, Words};
+use super::meaning::{FEW, Meaning, Words, grain_of};
 use super::signal::{OneKind, Signal, Source, keep_strongest, short};
 use super::spoken::Names;
 use super::stats::{saturate, share_surprise};
@@ -81,8 +81,10 @@ fn movement(series: &SeriesEvidence, meaning: Meaning) -> Option<(f64, f64, f64)
     if now.count == 0 || before.count < 3 {
         return None;
     }
-    let level = before.median.abs();
-    let usual = ((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
+    // One more or less of what is counted is no move, and none at all before makes no growth endless.
+    let grain = grain_of(&series.metric, &series.unit);
+    let level = before.median.abs().max(FEW * grain);
+    let usual = grain.max((before.upper - before.lower) / 1.349).max((before.high - before.low) / 3.29);
     let (spread, apart, moved, reached) = if meaning == Meaning::Better {
         let reached = f64::midpoint(now.lower, now.low);
         (usual.max(SUCCESS_SPREAD * level), before.low - reached, before.median - reached, reached)
@@ -215,31 +217,87 @@ fn moved(
             * if kind.is_some() { weight_of_traffic(&parts, series.service) } else { 1.0 }
             * if spans_tell { COUNTED } else { 1.0 }
             * traffic.map_or(1.0, |traffic| traffic.worth(series));
-        let unit = if series.unit == "1" { "" } else { &series.unit };
-        let text =
-            format!("{} went from {} to {} {unit}", series.name, short(series.before.median), short(reached));
         let levels = (series.before.median, reached);
-        let mut text = text.trim_end().to_owned();
-        if let Some(times) = traffic.and_then(|traffic| traffic.explains(series)) {
-            text = format!("{text}, with {} times the requests", short(times));
-        }
         let slower_s = seconds_of(series)
             .filter(|_| kind == Some(SymptomKind::Latency))
             .map(|it| it * (levels.1 - levels.0));
         let other = names.other_in(&series.name, series.service);
-        let text = match other {
-            Some(_) => format!("{} of {}", text, view.node_name(series.service)),
-            None => text,
+        let name = match other {
+            Some(_) => format!("{} of {}", series.name, view.node_name(series.service)),
+            None => series.name.clone(),
         };
+        let mut text = said(&name, series, (reached, if counted.is_some() { "on average" } else { "at worst" }));
+        if let Some(times) = traffic.and_then(|traffic| traffic.explains(series)) {
+            text = format!("{text}, with {} times the requests", short(times));
+        }
         let signal = Signal { strength, source: source(series.id), kind, slower_s, levels, text };
         keep_strongest(&mut found, other.unwrap_or(series.service), signal);
     }
     found
 }
 
+/// What is said of a series that moved: its middle where that went most of the way, which is what is found when it is looked
+/// at again, with what it came to beyond that; else both middles.
+fn said(name: &str, series: &SeriesEvidence, (reached, how): (f64, &str)) -> String {
+    let (now, before) = (series.now.median, series.before.median);
+    let unit = match series.unit.as_str() {
+        "" | "1" => String::new(),
+        unit => format!(" {unit}"),
+    };
+    let has_moved = (now - before) / (reached - before) >= 0.5;
+    let beyond = (reached - now).abs() > 0.1 * reached.abs().max(now.abs());
+    let [now, before, reached] = [now, before, reached].map(short);
+    if !has_moved {
+        format!("{name} came to {reached}{unit} {how}: its median is {now}{unit}, {before}{unit} before")
+    } else if beyond {
+        format!("{name} went from {before} to {now}{unit}, {reached}{unit} {how}")
+    } else {
+        format!("{name} went from {before} to {now}{unit}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::diagnose::evidence::Spread;
+
     use super::*;
+
+    fn series(metric: &str, unit: &str, before: &[f64], now: &[f64]) -> SeriesEvidence {
+        SeriesEvidence {
+            id: SeriesId(1),
+            service: ServiceId(1),
+            name: metric.to_owned(),
+            metric: metric.to_owned(),
+            attributes: Vec::new(),
+            unit: unit.to_owned(),
+            now: Spread::of(now.to_vec()),
+            before: Spread::of(before.to_vec()),
+            above: now.len() as u64,
+            below: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_level_is_its_middle() {
+        let slow = [0.008, 0.009, 0.009, 0.07, 0.08];
+        let stray = series("http.server.request.duration", "s", &[0.0107; 9], &slow);
+        let text = "d came to 0.0750 s at worst: its median is 0.00900 s, 0.0107 s before";
+        assert_eq!(said("d", &stray, (0.075, "at worst")), text);
+        let full = series("db.client.connections.usage", "{connection}", &[4.0; 9], &[19.0, 20.0, 20.0]);
+        assert_eq!(said("pool", &full, (20.0, "at worst")), "pool went from 4.00 to 20.0 {connection}");
+        let lag = series("kafka.consumer.lag", "1", &[0.0; 9], &[0.0, 200.0, 400.0]);
+        assert_eq!(said("lag", &lag, (400.0, "at worst")), "lag went from 0 to 200, 400 at worst");
+    }
+
+    #[test]
+    fn one_thing_more_is_no_move() {
+        let lag =
+            |now: &[f64]| movement(&series("kafka.consumer.lag", "1", &[0.0; 60], now), Meaning::Resource);
+        assert_eq!(lag(&[0.0, 0.5, 0.5, 1.0]), None);
+        assert!(lag(&[50.0, 150.0, 250.0, 400.0]).is_some_and(|(_, relative, _)| relative > 10.0));
+        let share = series("system.cpu.utilization", "1", &[0.2; 60], &[0.9; 60]);
+        assert!(movement(&share, Meaning::Resource).is_some());
+    }
 
     #[test]
     fn extremes_and_machines_are_trusted_less() {
