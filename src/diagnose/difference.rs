@@ -129,6 +129,8 @@ pub struct Differences {
     pub changed: Vec<Difference>,
     /// Of each kind, how many were compared and how many of them differ.
     pub compared: BTreeMap<DifferenceKind, (usize, usize)>,
+    /// Series that were too many to be read, and metrics that were not read as their names say nothing.
+    pub unread: (usize, usize),
 }
 
 /// What differs between the window of `evidence` and its baseline. Without a baseline nothing but events.
@@ -144,6 +146,7 @@ pub fn differences(evidence: &Evidence) -> Differences {
         found.series();
     }
     let mut found = found.found;
+    found.unread = (evidence.unread_series, evidence.unread_metrics);
     found.changed = without_restated(evidence, found.changed);
     found.changed.sort_by(|a, b| {
         let by_score = || b.score.total_cmp(&a.score).then_with(|| order(a).cmp(&order(b)));
@@ -390,7 +393,10 @@ impl Finder<'_> {
     fn series(&mut self) {
         for series in &self.evidence.series {
             let difference = level_moved(series).map(|score| Difference {
-                name: series.name.clone(),
+                name: match series.replaced {
+                    true => format!("{} of a new instance, beside those it replaced", series.name),
+                    false => series.name.clone(),
+                },
                 before: Some(series.before.median),
                 now: Some(series.now.median),
                 unit: series.unit.clone(),

@@ -35,6 +35,8 @@ pub struct Evidence {
     pub series: Vec<SeriesEvidence>,
     /// Series that would tell something and were too many to be read.
     pub unread_series: usize,
+    /// Metrics that were not read, as their names say nothing about faults or load.
+    pub unread_metrics: usize,
     /// What operations did one after the other.
     pub steps: Vec<StepEvidence>,
     /// Calls between services that only a service graph's metrics know.
@@ -62,6 +64,7 @@ impl Evidence {
             templates: Vec::new(),
             series: Vec::new(),
             unread_series: 0,
+            unread_metrics: 0,
             steps: Vec::new(),
             calls: Vec::new(),
             changes: Vec::new(),
@@ -203,6 +206,8 @@ pub struct SeriesEvidence {
     pub above: u64,
     /// Points of the window below one twentieth of the baseline.
     pub below: u64,
+    /// Whether the baseline is that of earlier instances, which the one that sends it replaced.
+    pub replaced: bool,
 }
 
 /// A few robust numbers about the points of a series.

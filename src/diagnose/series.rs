@@ -247,8 +247,13 @@ fn said(name: &str, series: &SeriesEvidence, (reached, how): (f64, &str)) -> Str
     let has_moved = (now - before) / (reached - before) >= 0.5;
     let beyond = (reached - now).abs() > 0.1 * reached.abs().max(now.abs());
     let [now, before, reached] = [now, before, reached].map(short);
+    // Its own past is none that it could be compared with.
+    let name = if series.replaced { format!("{name} of a new instance") } else { name.to_owned() };
+    let of_whom = if series.replaced { " in those it replaced" } else { " before" };
     if !has_moved {
-        format!("{name} came to {reached}{unit} {how}: its median is {now}{unit}, {before}{unit} before")
+        format!("{name} came to {reached}{unit} {how}: its median is {now}{unit}, {before}{unit}{of_whom}")
+    } else if series.replaced {
+        format!("{name} is at {now}{unit}, {before}{unit}{of_whom}, {reached}{unit} {how}")
     } else if beyond {
         format!("{name} went from {before} to {now}{unit}, {reached}{unit} {how}")
     } else {
@@ -274,6 +279,7 @@ mod tests {
             before: Spread::of(before.to_vec()),
             above: now.len() as u64,
             below: 0,
+            replaced: false,
         }
     }
 

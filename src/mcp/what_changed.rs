@@ -48,6 +48,15 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: WhatChangedAsk) ->
     });
     let table = Table::new("not_changed", ["kind", "not_changed", "compared"]);
     page::put_beside(&mut answer, table, compared.collect(), DifferenceKind::ALL.len());
+    let (series, metrics) = found.differences.unread;
+    if series > 0 {
+        answer.warnings.push(format!("{series} measured series were too many to be read"));
+    }
+    if metrics > 0 {
+        answer.warnings.push(format!(
+            "{metrics} metrics were not compared, as their names say nothing of faults or load: `query_metrics` shows them"
+        ));
+    }
     if !found.has_baseline {
         answer.coverage = Some(Coverage {
             state: CoverageState::Partial,

@@ -150,6 +150,7 @@ impl Query {
             let measured = self.measured(tenant, readings, told.0, since);
             (evidence.series, evidence.calls, evidence.unread_series) =
                 (measured.series, measured.calls, measured.unread);
+            evidence.unread_metrics = measured.others;
             evidence.changes = changes.iter().filter(|change| change.at >= since).cloned().collect();
             self.add_nodes(evidence);
             evidence.places = self.places(evidence, readings);

@@ -18,6 +18,7 @@ use super::error::Error;
 use super::handle::Query;
 use super::metrics::reading::{Pages, Part};
 use super::metrics::refusal::Refusal;
+use super::replaced::{self, Earlier};
 use super::window;
 
 /// What a service graph calls the number of calls (OpenTelemetry Collector, `servicegraph` connector).
@@ -42,6 +43,8 @@ struct Measures {
     calls: Vec<StoredSeries>,
     /// Whether there are more than were read.
     more: bool,
+    /// Metrics whose names say nothing.
+    others: usize,
 }
 
 /// What they tell of a window and its baseline.
@@ -51,6 +54,8 @@ pub(super) struct Measured {
     pub(super) calls: Vec<CallEvidence>,
     /// Series that were too many to be read.
     pub(super) unread: usize,
+    /// Metrics that were not read, as their names say nothing.
+    pub(super) others: usize,
 }
 
 /// The telling series as they were read: one value for each step.
@@ -62,6 +67,7 @@ pub(super) struct Readings {
     series: Vec<(StoredSeries, Vec<Option<f64>>)>,
     calls: Vec<(StoredSeries, Vec<Option<f64>>)>,
     unread: usize,
+    others: usize,
 }
 
 impl Readings {
@@ -109,15 +115,11 @@ impl Readings {
 impl Query {
     /// Which series tell something about a service's health; where they are many those that have points in `within`.
     async fn measures(&self, tenant: TenantNumber, within: Window) -> Result<Measures, Error> {
-        let mut measures = Measures::default();
-        let names: BTreeSet<String> = self
-            .store
-            .metric_names(tenant, None)
-            .await?
-            .into_iter()
-            .map(|metric| metric.name)
-            .filter(|name| name == CALLS || diagnose::is_telling(name))
-            .collect();
+        let known = self.store.metric_names(tenant, None).await?;
+        let known: BTreeSet<String> = known.into_iter().map(|metric| metric.name).collect();
+        let (names, others): (Vec<String>, Vec<String>) =
+            known.into_iter().partition(|name| name == CALLS || diagnose::is_telling(name));
+        let mut measures = Measures { others: others.len(), ..Measures::default() };
         for name in names {
             let is_calls = name == CALLS;
             let list = if is_calls { &mut measures.calls } else { &mut measures.series };
@@ -146,7 +148,7 @@ impl Query {
         (before, asked, until): (UnixNanos, UnixNanos, UnixNanos),
         is_wanted: impl Fn(&StoredSeries) -> bool,
     ) -> Result<Readings, Error> {
-        let Measures { mut series, mut calls, more } =
+        let Measures { mut series, mut calls, more, others } =
             self.measures(tenant, Window::new(before, until)).await?;
         let since = series.iter().chain(&calls).map(|series| series.first_seen).min();
         let long_before = asked.minus(SERIES_BASELINE).max(since.unwrap_or(before));
@@ -158,7 +160,7 @@ impl Query {
         calls.retain(&is_wanted);
         let series = self.values(tenant, series, plan, level_of, &mut unread).await?;
         let calls = self.values(tenant, calls, plan, |_| Function::Increase, &mut unread).await?;
-        Ok(Readings { since, plan, series, calls, unread })
+        Ok(Readings { since, plan, series, calls, unread, others })
     }
 
     /// What was measured in `window`, and since `before` in the time before it.
@@ -169,7 +171,8 @@ impl Query {
         window: Window,
         before: UnixNanos,
     ) -> Measured {
-        let mut measured = Measured { unread: readings.unread, ..Measured::default() };
+        let (unread, others) = (readings.unread, readings.others);
+        let mut measured = Measured { unread, others, ..Measured::default() };
         let long_before = window.from.minus(SERIES_BASELINE).max(readings.since.unwrap_or(before));
         let [start, split, end] =
             [before.min(long_before), window.from, window.to].map(|at| readings.step(at));
@@ -180,36 +183,13 @@ impl Query {
             let most = heard.entry(series.resource).or_default();
             *most = steps.max(*most);
         }
+        let steps = [start, split, end];
+        let earlier = replaced::earlier(&readings.series, steps, readings.plan.step_ns);
         for (series, values) in &readings.series {
-            let metric = series.definition.name.to_string();
-            let attributes = attributes_of(series);
-            let mut before = spread(part(values, start, split));
-            let counts_failures =
-                || counts_events(nature(series)) && diagnose::counts_failures(&metric, &attributes);
-            if before.count == 0 && counts_failures() {
-                // Many of these counters begin with the first failure: who told of others before had none.
-                before = Spread::of(vec![0.0; heard.get(&series.resource).copied().unwrap_or_default()]);
-            }
-            let now = since_it_left(part(values, split, end), &before, readings.plan.step_ns);
-            let (points, now) = (now.iter().flatten(), spread(now));
-            let (above, below) =
-                (points.clone().filter(|it| **it > before.high), points.filter(|it| **it < before.low));
-            let (above, below) = (above.count() as u64, below.count() as u64);
-            if now.count == 0 && before.count == 0 {
-                continue;
-            }
-            measured.series.push(SeriesEvidence {
-                id: series.id,
-                service: series.service,
-                name: named(&metric, &attributes),
-                metric,
-                attributes,
-                unit: series.definition.unit.to_string(),
-                now,
-                before,
-                above,
-                below,
-            });
+            let heard = heard.get(&series.resource).copied().unwrap_or_default();
+            let earlier = earlier.get(&series.id);
+            let compared = compared((series, values), steps, readings.plan.step_ns, (heard, earlier));
+            measured.series.extend(compared);
         }
         let mut by_ends: BTreeMap<(ServiceId, ServiceId), (f64, f64)> = BTreeMap::new();
         for (series, values) in &readings.calls {
@@ -288,6 +268,43 @@ impl Query {
         }
         evidence.nodes.sort_by_key(|node| node.id);
     }
+}
+
+/// A series in the steps of the window, from the second on, and before it from the first on. `heard` is in how many steps
+/// before the window its resource is heard of, and `earlier` what it is compared with where it replaced another.
+fn compared(
+    (series, values): (&StoredSeries, &[Option<f64>]),
+    [start, split, end]: [usize; 3],
+    step_ns: i64,
+    (heard, earlier): (usize, Option<&Earlier>),
+) -> Option<SeriesEvidence> {
+    let metric = series.definition.name.to_string();
+    let attributes = attributes_of(series);
+    let mut before = earlier.map_or_else(|| spread(part(values, start, split)), |earlier| earlier.before);
+    let counts_failures = || counts_events(nature(series)) && diagnose::counts_failures(&metric, &attributes);
+    if before.count == 0 && counts_failures() {
+        // Many of these counters begin with the first failure: who told of others before had none.
+        before = Spread::of(vec![0.0; heard]);
+    }
+    let split = earlier.map_or(split, |earlier| split.max(earlier.settled));
+    let now = since_it_left(part(values, split, end), &before, step_ns);
+    let (points, now) = (now.iter().flatten(), spread(now));
+    let (above, below) =
+        (points.clone().filter(|it| **it > before.high), points.filter(|it| **it < before.low));
+    let (above, below) = (above.count() as u64, below.count() as u64);
+    (now.count > 0 || before.count > 0).then(|| SeriesEvidence {
+        id: series.id,
+        service: series.service,
+        name: named(&metric, &attributes),
+        metric,
+        attributes,
+        unit: series.definition.unit.to_string(),
+        now,
+        before,
+        above,
+        below,
+        replaced: earlier.is_some(),
+    })
 }
 
 fn nature(series: &StoredSeries) -> Nature {

@@ -5,7 +5,7 @@
 //! judgement to `diagnose`. Nothing here writes but [`investigations`]. All answers are bounded and in a fixed order.
 //!
 //! Reading order: [`handle`] (what a question has at hand), [`window`] (which time it is about), [`sums`] (what was counted
-//! in it), [`evidence`] (everything known about it; `measured`, `places`, `announced`, `exemplars` and `steps` are parts of that), then the
+//! in it), [`evidence`] (everything known about it; `measured` (with `replaced`: what new instances are compared with), `places`, `announced`, `exemplars` and `steps` are parts of that), then the
 //! questions: [`service_map`], [`service_health`], [`root_cause`] (with `compared`: both sides of an onset), [`impact`],
 //! [`changed`], [`hypothesis`], [`attributes`], [`described`], [`aggregate`], [`reopened`], [`investigations`],
 //! [`anomalies`] (with [`usual`]: what is none at its time of day, and `changes`: who is told of them), [`trace`],
@@ -42,6 +42,7 @@ mod passing;
 mod patterns;
 mod places;
 pub mod reopened;
+mod replaced;
 pub mod root_cause;
 pub mod service_health;
 pub mod service_map;

@@ -197,6 +197,7 @@ fn metrics_and_logs_alone_give_candidates() {
             before,
             above: 10,
             below: 0,
+            replaced: false,
         });
     };
     series(1, front, 0.3, 0.9);

@@ -37,6 +37,7 @@ fn series(metric: &str, attribute: (&str, &str), (before, now): (f64, f64)) -> S
         before: spread(before),
         above: if now > before { 40 } else { 0 },
         below: if now < before { 40 } else { 0 },
+        replaced: false,
     }
 }
 
