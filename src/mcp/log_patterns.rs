@@ -31,13 +31,17 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: LogPatternsAsk) ->
     let mut answer = asked.answer_about(found.window);
     let all = found.patterns.len();
     let count = |status| found.patterns.iter().filter(|it| status_of(it) == Some(status)).count();
-    let counts = [PatternStatus::New, PatternStatus::Gone, PatternStatus::Up, PatternStatus::Down].map(count);
+    let told = [
+        PatternStatus::New,
+        PatternStatus::Returned,
+        PatternStatus::Gone,
+        PatternStatus::Up,
+        PatternStatus::Down,
+    ];
+    let counts = told.map(|status| format!("{} {}", count(status), status.name()));
     answer.summary = format!(
-        "{all} log patterns: {} new, {} gone, {} up, {} down against the {} before.",
-        counts[0],
-        counts[1],
-        counts[2],
-        counts[3],
+        "{all} log patterns: {} against the {} before.",
+        counts.join(", "),
         found.baseline.map_or_else(|| "time".to_owned(), |it| format!("{} s", it.length().as_secs())),
     );
     if found.baseline.is_none() {
@@ -75,6 +79,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: LogPatternsAsk) ->
 
 fn status_of(pattern: &LogPattern) -> Option<PatternStatus> {
     pattern.moved.map(|moved| match moved.kind {
+        Move::New if pattern.is_old => PatternStatus::Returned,
         Move::New => PatternStatus::New,
         Move::Gone => PatternStatus::Gone,
         Move::Up => PatternStatus::Up,
@@ -112,4 +117,33 @@ fn row(
         json!(template.text),
         json!(traces.get(&template.id).map(TraceId::to_string)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diagnose::moved::moved;
+    use crate::model::id::ServiceId;
+    use crate::store::read::templates::TemplateText;
+
+    use super::*;
+
+    #[test]
+    fn what_was_known_before_is_not_new() {
+        let pattern = |is_old| LogPattern {
+            template: TemplateText {
+                id: TemplateId(1),
+                service: ServiceId(1),
+                text: "refused".to_owned(),
+                first_seen: UnixNanos(0),
+            },
+            ids: vec![TemplateId(1)],
+            severity: Severity::ERROR,
+            now: 90,
+            before: Some(0),
+            moved: Some(moved((90, 600.0), (0, 600.0))),
+            is_old,
+        };
+        assert_eq!(status_of(&pattern(false)), Some(PatternStatus::New));
+        assert_eq!(status_of(&pattern(true)), Some(PatternStatus::Returned));
+    }
 }

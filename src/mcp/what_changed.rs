@@ -83,6 +83,9 @@ fn summary(query: &Query, found: &Changed) -> String {
         Moment::Symptom => "when the symptom began",
         Moment::Instant => "when most changed at once",
         Moment::Window => "where the window begins, as no moment stands out",
+        Moment::Middle => {
+            "in the middle of what is known, as no moment stands out and nothing older is known"
+        }
     };
     let changed = &found.differences.changed;
     let compared: usize = found.differences.compared.values().map(|(compared, _)| compared).sum();

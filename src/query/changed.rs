@@ -12,8 +12,8 @@ use crate::model::time::{UnixNanos, Window};
 
 use super::error::Error;
 use super::handle::Query;
-use super::root_cause::Moment;
-use super::window::{self, Comparison};
+use super::root_cause::{Moment, PLAIN_AFTER};
+use super::window::{self, Comparison, Trouble};
 
 /// Least time on either side of a moment that is given.
 const SIDE_MIN: Duration = Duration::from_secs(60);
@@ -75,6 +75,32 @@ fn around(asked: Window, at: UnixNanos) -> Comparison {
     Comparison { now, before: Window::new(at.minus(length), at) }
 }
 
+/// The likeliest of what may be compared, and how it was found. Where telemetry only began, in the window or just before it,
+/// that is no moment at which anything changed: unless another stands out, what is known is halved.
+pub(super) fn chosen(
+    asked: Window,
+    (began, trouble): (Option<UnixNanos>, Trouble),
+    likely: Vec<Comparison>,
+) -> (Comparison, Moment) {
+    let is_plain = |it: &Comparison| trouble.is_plain && *it == trouble.comparison;
+    let is_beginning =
+        |it: &Comparison| began.is_some_and(|began| it.now.from < began.plus(PLAIN_AFTER)) && !is_plain(it);
+    let first = likely.first().copied().unwrap_or(trouble.comparison);
+    let known = Window::new(began.unwrap_or(asked.from).max(asked.from).min(asked.to), asked.to);
+    let found = likely.into_iter().find(|it| !is_beginning(it));
+    if found.is_none() && is_beginning(&first) && known.length() >= 2 * SIDE_MIN {
+        let middle = window::minute(known.from.plus(known.length() / 2)).max(known.from);
+        return (around(asked, middle), Moment::Middle);
+    }
+    let first = found.unwrap_or(first);
+    let moment = match first {
+        _ if first == window::plain(asked) => Moment::Window,
+        _ if first == trouble.comparison => Moment::Symptom,
+        _ => Moment::Instant,
+    };
+    (first, moment)
+}
+
 /// Leaves what concerns `service` and what it calls, over however many calls, with what its own callers see of it. All
 /// changes stay: who announces them, such as a server of flags, is seldom whom they concern.
 fn keep_below(evidence: &mut Evidence, service: ServiceId) {
@@ -130,6 +156,25 @@ mod tests {
     use crate::model::span::SpanKind;
 
     use super::*;
+
+    #[test]
+    fn where_telemetry_begins_nothing_changed() {
+        let at = UnixNanos::from_seconds;
+        let asked = Window::new(at(0), at(3_600));
+        let cut = |from| around(asked, at(from));
+        let trouble = Trouble { comparison: window::plain(asked), is_plain: false };
+        let of = |began: Option<i64>, likely: &[i64]| {
+            let likely = likely.iter().map(|from| cut(*from)).collect();
+            let (comparison, moment) = chosen(asked, (began.map(at), trouble), likely);
+            (comparison.now.from, moment)
+        };
+        assert_eq!(of(Some(1_200), &[1_260]), (at(2_400), Moment::Middle));
+        assert_eq!(of(Some(1_200), &[1_260, 2_000]), (at(2_000), Moment::Instant));
+        assert_eq!(of(Some(1_200), &[]), (at(2_400), Moment::Middle), "the window begins before");
+        assert_eq!(of(Some(-9_000), &[60]), (at(60), Moment::Instant), "known for long");
+        assert_eq!(of(Some(-9_000), &[]), (at(0), Moment::Window));
+        assert_eq!(of(None, &[]), (at(0), Moment::Window));
+    }
 
     #[test]
     fn changes_and_what_callers_see_are_kept() {

@@ -53,6 +53,8 @@ pub struct LogPattern {
     pub before: Option<u64>,
     /// How the two compare.
     pub moved: Option<Moved>,
+    /// Whether it was seen before both, so that it is not new where there were none in the time before.
+    pub is_old: bool,
 }
 
 /// Patterns of log records.
@@ -153,7 +155,9 @@ impl Query {
                 true => appeared((now, seconds(window)), seconds(it)),
                 false => moved((now, seconds(window)), (before, seconds(it))),
             });
-            Some(LogPattern { template, ids, severity, now, before: baseline.map(|_| before), moved })
+            let is_old = baseline.is_some_and(|baseline| template.first_seen < baseline.from);
+            let before = baseline.map(|_| before);
+            Some(LogPattern { template, ids, severity, now, before, moved, is_old })
         };
         let mut patterns: Vec<LogPattern> = counts.into_iter().filter_map(pattern).collect();
         patterns.sort_by_key(|pattern| pattern.template.id);

@@ -14,6 +14,7 @@ use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 
+use super::changed;
 use super::compared::{Ahead, Sides};
 use super::error::Error;
 use super::handle::Query;
@@ -26,7 +27,7 @@ use super::window::{self, Comparison, Trouble};
 const SILENCE_SLACK: Duration = Duration::from_secs(60);
 
 /// How much must be known before trouble for it to be plain that it was not always so.
-const PLAIN_AFTER: Duration = Duration::from_secs(300);
+pub(super) const PLAIN_AFTER: Duration = Duration::from_secs(300);
 /// Onsets so close are one.
 const SAME_ONSET: Duration = Duration::from_secs(10);
 /// Said where the baseline is not the time just before the window.
@@ -48,6 +49,8 @@ pub enum Moment {
     Instant,
     /// Nothing tells: the window as it was asked for begins then.
     Window,
+    /// Nothing tells, and nothing older is known: it halves what is known.
+    Middle,
 }
 
 /// The answer with the windows it rests on.
@@ -229,14 +232,10 @@ impl Query {
                 let (comparisons, read) =
                     Box::pin(self.likely(tenant, (asked, asked.to), trouble, known)).await?;
                 (ahead, logs) = (read, comparisons.logs);
-                let first =
-                    comparisons.likely.into_iter().next().map_or(trouble.comparison, |(_, first)| first);
-                let moment = match first {
-                    _ if first == window::plain(asked) => Moment::Window,
-                    _ if first == trouble.comparison => Moment::Symptom,
-                    _ => Moment::Instant,
-                };
-                (first, moment)
+                let counted = slices.iter().map(|slice| slice.bucket_s).min().map(UnixNanos::from_seconds);
+                let began = counted.into_iter().chain(readings.since).min();
+                let likely = comparisons.likely.into_iter().map(|(_, comparison)| comparison).collect();
+                changed::chosen(asked, (began, trouble), likely)
             }
         };
         let ends = (asked.to, asked.to);

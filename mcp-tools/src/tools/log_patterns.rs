@@ -55,8 +55,10 @@ pub struct LogPatternsAsk {
 /// How the number of records of a pattern moved from the time before to the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PatternStatus {
-    /// There were none before.
+    /// There were none ever before.
     New,
+    /// There were none in as long a time before, but earlier.
+    Returned,
     /// There are none any more.
     Gone,
     /// There are more than chance explains.
@@ -68,8 +70,8 @@ pub enum PatternStatus {
 }
 
 impl PatternStatus {
-    const WORDS: [&'static str; 5] = ["new", "gone", "up", "down", "steady"];
-    const ALL: [Self; 5] = [Self::New, Self::Gone, Self::Up, Self::Down, Self::Steady];
+    const WORDS: [&'static str; 6] = ["new", "returned", "gone", "up", "down", "steady"];
+    const ALL: [Self; 6] = [Self::New, Self::Returned, Self::Gone, Self::Up, Self::Down, Self::Steady];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {
