@@ -162,13 +162,15 @@ fn told(view: &View<'_>, first: &Cause) -> BTreeSet<String> {
     let mut text = String::new();
     // A change does not speak for itself.
     for proof in first.proof.iter().filter(|proof| !matches!(proof.reference, Reference::Change(_))) {
-        // Of a pattern what was logged: how often is said in words of our own.
-        let logged = match proof.reference {
-            Reference::Template(id) => view.evidence.templates.iter().find(|template| template.id == id),
+        // Of a pattern what was logged, of a series what is measured: how much is said in words of our own.
+        let evidence = view.evidence;
+        let own = match proof.reference {
+            Reference::Template(id) => evidence.templates.iter().find(|it| it.id == id).map(|it| &it.text),
+            Reference::Series(id) => evidence.series.iter().find(|it| it.id == id).map(|it| &it.name),
             _ => None,
         };
         text.push(' ');
-        text.push_str(logged.map_or(&proof.text, |template| &template.text));
+        text.push_str(own.unwrap_or(&proof.text));
     }
     let fresh = |count: u64, before: u64| count >= 3 && before * 5 <= count;
     for template in view.evidence.templates.iter().filter(|it| it.service == first.service) {
