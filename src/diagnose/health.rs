@@ -22,7 +22,7 @@ use crate::model::id::{OperationId, ServiceId};
 
 use super::due::{Due, Dues};
 use super::evidence::{Evidence, OperationEvidence};
-use super::sentence::time_text;
+use super::figures::time_text;
 use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
 use super::verdict::{Health, Status};
 

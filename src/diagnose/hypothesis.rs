@@ -6,11 +6,11 @@
 //! always did, has its trouble from somebody else, began later, or is missing where the sufferer fails. For support the way,
 //! the deviation and at least one of order, dose and examples must speak for it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::id::{OperationId, ServiceId, SpanId};
+use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
-use crate::model::rollup::Subject;
+use crate::model::rollup::{Cell, Subject};
 use crate::model::time::UnixNanos;
 
 use super::absent::{Absence, silent, unanswered};
@@ -18,7 +18,7 @@ use super::alike::together;
 use super::blame::Flow;
 use super::correlation::rank_correlation;
 use super::difference::{Difference, DifferenceKind, differences};
-use super::evidence::{Evidence, ExemplarTrace};
+use super::evidence::Evidence;
 use super::message::Hints;
 use super::moved::{Move, moved};
 use super::onset::onset_of;
@@ -27,7 +27,7 @@ use super::verdict::SymptomKind;
 use super::view::{View, Way};
 
 /// Standard deviations that a deviation must leave behind.
-const SURPRISE_MIN: f64 = 4.0;
+pub(super) const SURPRISE_MIN: f64 = 4.0;
 /// Part of all requests that must fail more, and growth of a duration in part of what it was, to be a deviation.
 const ERRORS_MIN: f64 = 0.005;
 const LATENCY_MIN: f64 = 0.15;
@@ -37,12 +37,6 @@ const OWN_PARTS: (f64, f64) = (0.3, 0.15);
 const BUCKETS_MIN: usize = 8;
 /// Rank correlation from which on the dose speaks for it, and below which it speaks against it.
 const DOSES: (f64, f64) = (0.4, 0.0);
-/// Traces of the sufferer's failures that must be known.
-const EXAMPLES_MIN: usize = 5;
-/// Part of them that show the suspect, from which on they speak for it, and below which against it.
-const EXAMPLES: (f64, f64) = (0.6, 0.2);
-/// Part of a slow span that a span of the suspect must take.
-const SLOW_PART: f64 = 0.3;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +79,7 @@ impl Speaks {
         ["for", "against", "neither"][self as usize]
     }
 
-    fn between(value: f64, (for_from, against_below): (f64, f64)) -> Self {
+    pub(super) fn between(value: f64, (for_from, against_below): (f64, f64)) -> Self {
         match value {
             _ if value >= for_from => Self::For,
             _ if value < against_below => Self::Against,
@@ -166,43 +160,33 @@ fn judged(findings: &[Finding]) -> Judgement {
 }
 
 /// How a node deviates.
-struct Deviation {
+pub(super) struct Deviation {
     /// The position of the operation that shows it.
-    at: usize,
-    kind: SymptomKind,
+    pub(super) at: usize,
+    pub(super) kind: SymptomKind,
     /// Standard deviations.
-    surprise: f64,
+    pub(super) surprise: f64,
     /// Why its own spans do not show it, where they do not.
-    absence: Option<Absence>,
+    pub(super) absence: Option<Absence>,
 }
 
-struct Trial<'a> {
-    view: &'a View<'a>,
-    flow: &'a Flow<'a, 'a>,
-    cause: ServiceId,
+/// A suspicion with what is known about it.
+pub(super) struct Trial<'a> {
+    pub(super) view: &'a View<'a>,
+    pub(super) flow: &'a Flow<'a, 'a>,
+    pub(super) cause: ServiceId,
     effect: ServiceId,
 }
 
 impl Trial<'_> {
-    fn name(&self, service: ServiceId) -> &str {
+    pub(super) fn name(&self, service: ServiceId) -> &str {
         self.view.node_name(service)
     }
 
     /// The operations that tell how a node does: its own.
-    fn measured(&self, service: ServiceId) -> Vec<usize> {
+    pub(super) fn measured(&self, service: ServiceId) -> Vec<usize> {
         let own = self.view.operations.iter().enumerate().filter(|(_, it)| it.service == service);
         own.map(|(at, _)| at).collect()
-    }
-
-    /// Those whose spans show a node: its own, and for one that sends none the calls to it.
-    fn seen(&self, service: ServiceId) -> BTreeSet<OperationId> {
-        let view = self.view;
-        let own = self.measured(service);
-        let calls =
-            own.iter().flat_map(|at| &view.operations[*at].callers).map(|edge| view.edges[*edge].from);
-        let is_silent = view.nodes.get(&service).is_some_and(|node| node.kind != NodeKind::Service);
-        let calls: Vec<usize> = if is_silent { calls.collect() } else { Vec::new() };
-        own.iter().chain(&calls).map(|at| view.operations[*at].id).collect()
     }
 
     /// How a node deviates most: by its own spans or by calls to it that do not arrive, else by what is no longer called.
@@ -442,57 +426,5 @@ impl Trial<'_> {
             (slice.bucket_s, value)
         }));
         course
-    }
-
-    fn has_examples(&self, suspect: Option<&Deviation>, sufferer: Option<&Deviation>) -> Finding {
-        let found = |speaks, value, text| Finding { question: Question::Examples, speaks, value, text };
-        let (Some(suspect), Some(sufferer)) = (suspect, sufferer) else {
-            return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
-        };
-        if [suspect, sufferer].iter().any(|it| it.absence.as_ref().is_some_and(|it| !it.is_unanswered)) {
-            return found(Speaks::Neither, None, "what is not called shows in no trace".to_owned());
-        }
-        let (suffering, suspected) = (self.view.operations[sufferer.at].id, self.seen(self.cause));
-        let unanswering = self.unanswering();
-        let shows = |trace: &&ExemplarTrace| -> Option<bool> {
-            let bad = trace.spans.iter().filter(|span| span.operation == suffering);
-            let bad = bad.filter(|span| span.error == (sufferer.kind != SymptomKind::Latency));
-            let worst = bad.max_by_key(|span| span.duration_ns)?;
-            let is_part = |duration_ns: u64| duration_ns as f64 >= SLOW_PART * worst.duration_ns as f64;
-            // What is slow below may fail above, by whose patience ends.
-            let mut own = trace.spans.iter().filter(|span| suspected.contains(&span.operation));
-            let shows = own.any(|span| match suspect.kind {
-                SymptomKind::Latency => is_part(span.duration_ns),
-                SymptomKind::Errors | SymptomKind::Silence => span.error,
-            });
-            Some(shows || self.is_unanswered(trace, &unanswering))
-        };
-        let answers: Vec<bool> = self.view.traces.iter().filter_map(shows).collect();
-        let (all, shown) = (answers.len(), answers.iter().filter(|shows| **shows).count());
-        let text = format!("{shown} of {all} traces of the trouble show it in {}", self.name(self.cause));
-        if all < EXAMPLES_MIN {
-            return found(Speaks::Neither, None, text);
-        }
-        let part = shown as f64 / all as f64;
-        found(Speaks::between(part, EXAMPLES), Some(part), text)
-    }
-
-    /// The operations that call the suspect and wait for it, where calls to it do not arrive; none where they do.
-    fn unanswering(&self) -> BTreeSet<OperationId> {
-        let view = self.view;
-        let lost = unanswered(self.flow, self.cause).filter(|it| it.surprise > SURPRISE_MIN);
-        let calls = view.edges.iter().filter(|edge| {
-            lost.is_some() && edge.way == Way::Remote && view.operations[edge.to].service == self.cause
-        });
-        let from = calls.map(|edge| &view.operations[edge.from]).filter(|from| from.kind.is_outbound());
-        from.map(|from| from.id).collect()
-    }
-
-    /// Whether a call to the suspect fails in a trace without a span of the suspect below it.
-    fn is_unanswered(&self, trace: &ExemplarTrace, calls: &BTreeSet<OperationId>) -> bool {
-        let answers = trace.spans.iter().filter(|span| span.service == self.cause);
-        let answered: BTreeSet<SpanId> = answers.filter_map(|span| span.parent_id).collect();
-        let mut failing = trace.spans.iter().filter(|span| span.error && calls.contains(&span.operation));
-        failing.any(|span| !answered.contains(&span.span_id))
     }
 }

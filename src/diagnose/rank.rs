@@ -21,11 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::id::ServiceId;
 
 use super::blame::{Blame, Flow, Ledger, Matter};
+use super::dismissed::dismissed;
 use super::message::Hints;
 use super::onset::onset_of;
 use super::origin::{Citation, Votes};
 use super::place::Shared;
-use super::sentence::{Finding, describe, dismissed};
+use super::sentence::{Finding, describe};
 use super::signal::{Signal, Signals, Source};
 use super::silence::missing_calls;
 use super::stats::saturate;

@@ -1,13 +1,14 @@
 //! Words and references for a suspect: what is wrong, how far down it could be located, and what shows it.
 
-use std::collections::BTreeMap;
-
 use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::blame::Blame;
 use super::concentration::{Seat, rolled_out, seat_of};
+use super::figures::{
+    calls_ratio, calls_text, errors_text, failures_text, gap_text, self_text, time_text, waits_text,
+};
 use super::onset::onset_of;
 use super::origin::first_failing;
 use super::rank::{Account, Suspect};
@@ -16,7 +17,7 @@ use super::signal::{Source, short};
 use super::stats::rate_surprise;
 use super::symptom::deviates;
 use super::traffic::is_asked_for;
-use super::verdict::{Cause, Fault, Level, Proof, Reference, RuledOut, Summary, SymptomKind};
+use super::verdict::{Cause, Fault, Level, Proof, Reference, Summary, SymptomKind};
 use super::view::{Operation, View};
 
 /// Strength from which on a resource's use is taken for the reason of what its service suffers.
@@ -364,128 +365,6 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
     for citation in cited {
         let text = if citation.text.is_empty() { "an example".to_owned() } else { citation.text };
         diagnosis.proof.push(Proof::new(Reference::Span(citation.trace, citation.span), text));
-    }
-}
-
-/// Nodes that deviate, or that blame passed through, and that are no causes.
-pub(super) fn dismissed(
-    view: &View<'_>,
-    accounts: &[Account],
-    named: &[ServiceId],
-    target: Option<ServiceId>,
-    max: usize,
-) -> Vec<RuledOut> {
-    let mut found: BTreeMap<ServiceId, (f64, String)> = BTreeMap::new();
-    for account in accounts {
-        let noun = match account.deviation.kind {
-            SymptomKind::Errors => "failures",
-            SymptomKind::Latency => "added time",
-            SymptomKind::Silence => "missing calls",
-        };
-        for (service, targets) in &account.ledger.passed {
-            let reached = account.ledger.reached.get(service).copied().unwrap_or(0.0);
-            let (to, share) = match targets.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a))) {
-                Some((to, share)) if reached > 0.01 => (*to, *share / reached),
-                _ => continue,
-            };
-            let weight = reached * account.weight;
-            if share > 0.5 && found.get(service).is_none_or(|(known, _)| weight > *known) {
-                let percent = (100.0 * share).min(100.0).round();
-                let text =
-                    format!("{percent:.0} % of its {noun} come from {}, which it calls.", view.node_name(to));
-                found.insert(*service, (weight, text));
-            }
-        }
-    }
-    for (at, operation) in view.operations.iter().enumerate() {
-        if target.is_none() || found.contains_key(&operation.service) {
-            continue;
-        }
-        if [SymptomKind::Errors, SymptomKind::Latency].iter().any(|kind| deviates(view, *kind, at)) {
-            let text = format!("{} deviates, but explains nothing of the symptom.", operation.name);
-            found.insert(operation.service, (0.0, text));
-        }
-    }
-    let mut list: Vec<(ServiceId, (f64, String))> =
-        found.into_iter().filter(|(service, _)| !named.contains(service)).collect();
-    list.sort_by(|a, b| {
-        b.1.0.total_cmp(&a.1.0).then_with(|| view.node_name(a.0).cmp(view.node_name(b.0))).then(a.0.cmp(&b.0))
-    });
-    list.into_iter().take(max).map(|(service, (_, reason))| RuledOut { service, reason }).collect()
-}
-
-/// How many calls to an operation fail, those included that ask it for messages in vain.
-fn failures_text(view: &View<'_>, at: usize) -> String {
-    let operation = &view.operations[at];
-    let (mut now, mut before) = (operation.now.clone().into_owned(), operation.before.clone().into_owned());
-    let callees = operation.callees.iter().map(|edge| &view.edges[*edge]);
-    for edge in callees.filter(|edge| view.is_asking(edge)) {
-        now.merge_totals(edge.now);
-        before.merge_totals(edge.before);
-    }
-    errors_text(&now, &before)
-}
-
-fn errors_text(now: &Cell, before: &Cell) -> String {
-    format!(
-        "{} of {} calls failed ({}), {} before",
-        now.errors,
-        now.count,
-        percent(now.error_ratio()),
-        if before.count == 0 { "unknown".to_owned() } else { percent(before.error_ratio()) }
-    )
-}
-
-fn self_text(operation: &Operation<'_>) -> String {
-    format!(
-        "{} of its own time per call, {} before",
-        time_text(operation.now.self_mean_ns()),
-        time_text(operation.before.self_mean_ns())
-    )
-}
-
-fn calls_text(operation: &Operation<'_>) -> String {
-    format!("{} calls in the window, {} in the baseline", operation.now.count, operation.before.count)
-}
-
-/// How long messages wait on an edge, now and before.
-fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
-    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
-    edge.map_or_else(String::new, |edge| {
-        let [now, before] = [edge.now, edge.before].map(|cell| time_text(cell.gap_ns()));
-        format!(": {now} each, {before} before")
-    })
-}
-
-fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {
-    match view.edges.iter().find(|edge| edge.from == from && edge.to == to) {
-        Some(edge) if edge.now.gap_ns() > 0.0 => {
-            format!(": {} per call, {} before", time_text(edge.now.gap_ns()), time_text(edge.before.gap_ns()))
-        }
-        _ => String::new(),
-    }
-}
-
-/// Calls per request of the caller, before and now.
-fn calls_ratio(view: &View<'_>, from: usize, to: usize) -> (f64, f64) {
-    let caller = &view.operations[from];
-    let ratio = |calls: u64, requests: u64| if requests == 0 { 0.0 } else { calls as f64 / requests as f64 };
-    view.edges.iter().find(|edge| edge.from == from && edge.to == to).map_or((0.0, 0.0), |edge| {
-        (ratio(edge.before.count, caller.before.count), ratio(edge.now.count, caller.now.count))
-    })
-}
-
-fn percent(share: f64) -> String {
-    let digits = usize::from(share > 0.0 && share < 0.1);
-    format!("{:.digits$} %", 100.0 * share)
-}
-
-/// A duration with a fitting unit.
-pub(super) fn time_text(nanos: f64) -> String {
-    match nanos {
-        nanos if nanos >= 1e9 => format!("{} s", short(nanos / 1e9)),
-        nanos if nanos >= 1e6 => format!("{} ms", short(nanos / 1e6)),
-        nanos => format!("{} µs", short(nanos / 1e3)),
     }
 }
 
