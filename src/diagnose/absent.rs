@@ -82,28 +82,24 @@ pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence>
 /// How many of the calls of an edge do not arrive; none where chance explains it.
 fn of_calls(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<Absence> {
     let (from, to) = (&flow.view.operations[edge.from], &flow.view.operations[edge.to]);
-    let failing = error_surprise(&from.now, &from.before);
+    let (made, made_before) = flow.view.made(edge.from, to.service);
+    let failing = error_surprise(&made, &made_before);
     // Calls that went elsewhere under the same name are not lost.
     let lost = flow.lost_calls(edge).min(more_unanswered(flow, edge.from, edge.way));
     let (lost, surprise) = if lost > 0.0 {
         let (count, known) = (edge.now.count as f64, edge.before.count as f64);
         (lost, -rate_surprise(count, count + lost, known, known))
     } else {
-        // Failures that the one who is called knows nothing of; where others are called by the same name, they may be theirs.
-        let remote = from.callees.iter().map(|edge| &flow.view.edges[*edge]);
-        let remote = remote.filter(|edge| edge.way == Way::Remote);
-        let known: f64 = remote.clone().map(|edge| excess_errors(edge.now, edge.before)).sum();
-        let unknown = excess_errors(&from.now, &from.before) - known;
-        let is_only = remote.map(|edge| flow.view.operations[edge.to].service).all(|it| it == to.service);
-        let is_unreachable = is_only && flow.hints.of(edge.from) == Hint::Unreachable;
-        if !is_unreachable || unknown < FAILED_MIN {
+        let refused = flow.view.refused(edge.from, to.service);
+        let unknown = refused.or_else(|| unreachable(flow, edge.from, to.service))?;
+        if unknown < FAILED_MIN {
             return None;
         }
         (unknown, failing)
     };
     let text = format!(
         "{lost:.0} of {} calls by {} of {} do not arrive at {}",
-        from.now.count,
+        made.count,
         from.name,
         flow.view.node_name(from.service),
         to.name
@@ -111,6 +107,18 @@ fn of_calls(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<Absence> {
     let fails = failing > SURPRISE_MIN;
     let (at, kind) = if fails { (edge.from, SymptomKind::Errors) } else { (edge.to, SymptomKind::Silence) };
     Some(Absence { at, kind, surprise, is_unanswered: true, text })
+}
+
+/// Failures of calls that say that nobody was reached, and that the one who is called knows nothing of; none where others are
+/// called by the same name, whose they may be.
+fn unreachable(flow: &Flow<'_, '_>, at: usize, service: ServiceId) -> Option<f64> {
+    let from = &flow.view.operations[at];
+    let remote = from.callees.iter().map(|edge| &flow.view.edges[*edge]);
+    let remote = remote.filter(|edge| edge.way == Way::Remote);
+    let known: f64 = remote.clone().map(|edge| excess_errors(edge.now, edge.before)).sum();
+    let is_only = remote.map(|edge| flow.view.operations[edge.to].service).all(|it| it == service);
+    let unknown = excess_errors(&from.now, &from.before) - known;
+    (is_only && flow.hints.of(at) == Hint::Unreachable).then_some(unknown)
 }
 
 /// The one that chance explains least; of equal ones the first by position.

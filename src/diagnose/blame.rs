@@ -4,7 +4,7 @@
 //! in proportion to what each of them has too much of. What a node keeps is its blame; what it passes on it has
 //! merely inherited. The shares of all blames add up to 1, cycles die out after [`STEPS_MAX`] steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
@@ -15,7 +15,7 @@ use super::awaited::Wait;
 use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
 use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
-use super::view::{Edge, View, Way};
+use super::view::{Edge, Operation, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.
 const STEPS_MAX: usize = 48;
@@ -37,6 +37,8 @@ pub(super) enum Blame {
     Way(usize, usize),
     /// An operation that is called and does not answer.
     Unanswered(usize, usize),
+    /// An operation that does not wait for the answer of another.
+    GivesUp(usize, usize),
     /// An operation that calls another more often than before.
     MoreCalls(usize, usize),
     /// An operation that no longer calls another.
@@ -48,8 +50,20 @@ impl Blame {
     pub(super) const fn operation(self) -> usize {
         match self {
             Self::Operation(at) | Self::Dependency(at) => at,
-            Self::MoreCalls(from, _) | Self::FewerCalls(from, _) => from,
+            Self::GivesUp(from, _) | Self::MoreCalls(from, _) | Self::FewerCalls(from, _) => from,
             Self::Way(_, to) | Self::Unanswered(_, to) => to,
+        }
+    }
+
+    /// The caller and the called one, where it is about calls.
+    pub(super) const fn ends(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Operation(_) | Self::Dependency(_) => None,
+            Self::Way(from, to)
+            | Self::Unanswered(from, to)
+            | Self::GivesUp(from, to)
+            | Self::MoreCalls(from, to)
+            | Self::FewerCalls(from, to) => Some((from, to)),
         }
     }
 }
@@ -64,7 +78,7 @@ pub(super) enum Matter {
 }
 
 /// Where a part of an operation's excess goes.
-enum Part {
+pub(super) enum Part {
     Stays(Blame),
     Passes(Matter, usize),
 }
@@ -218,14 +232,14 @@ impl Flow<'_, '_> {
     /// What one caller alone says is left to it: it gave up, or asked for what is not there. What several services say of one
     /// operation is that one's, and so is that it has no room, and what is said of a version that is new where the caller's is
     /// not.
-    fn shared_failures(&self, edge: &Edge<'_>) -> f64 {
+    pub(super) fn shared_failures(&self, edge: &Edge<'_>) -> f64 {
         if edge.way != Way::Remote {
             return 1.0;
         }
         let callee = &self.view.operations[edge.to];
         let callers = callee.callers.iter().map(|other| &self.view.edges[*other]);
         let callers = callers.filter(|other| other.way == Way::Remote);
-        let (mut told, mut failing) = (0.0, std::collections::BTreeSet::new());
+        let (mut told, mut failing) = (0.0, BTreeSet::new());
         for other in callers {
             told += excess_errors(other.now, other.before);
             if error_surprise(other.now, other.before) > 3.0 {
@@ -248,59 +262,12 @@ impl Flow<'_, '_> {
             && (usual <= 0.0 || edge.now.count as f64 <= MORE_CALLS * usual)
     }
 
-    /// Failures of a call that the called service does not know of: lost on the way, timed out, or the caller's.
-    fn split_unanswered(&self, at: usize, mut rest: f64, parts: &mut Vec<(Part, f64)>) -> f64 {
-        let operation = &self.view.operations[at];
-        let remote: Vec<&Edge<'_>> = self.calls_of(at).filter(|edge| edge.way == Way::Remote).collect();
-        for edge in &remote {
-            let lost = self.lost_calls(edge).min(rest);
-            if lost > 0.0 {
-                parts.push((Part::Stays(Blame::Unanswered(at, edge.to)), lost));
-                rest -= lost;
-            }
-        }
-        let busiest =
-            remote.iter().max_by_key(|edge| (edge.now.count + edge.before.count, edge.from, edge.to));
-        let Some(edge) = busiest.filter(|_| rest > 0.0) else { return rest };
-        let callee = &self.view.operations[edge.to];
-        let shift = latency_shift(&callee.now, &callee.before);
-        if shift.surprise > 4.0 && shift.growth > 0.5 {
-            parts.push((Part::Passes(Matter::Latency, edge.to), rest));
-            return 0.0;
-        }
-        if self.hints.of(at) == Hint::Unreachable {
-            let all_fail = operation.now.error_ratio() > 0.9;
-            let blame = if all_fail { Blame::Unanswered(at, edge.to) } else { Blame::Way(at, edge.to) };
-            parts.push((Part::Stays(blame), rest));
-            return 0.0;
-        }
-        rest
-    }
-
-    /// Calls that the caller made and the callee did not see, judged by how many arrived in the baseline.
-    pub(super) fn lost_calls(&self, edge: &Edge<'_>) -> f64 {
-        let caller = &self.view.operations[edge.from];
-        if caller.before.count < 10 || edge.before.count < 10 {
-            return 0.0;
-        }
-        let ratio = edge.before.count as f64 / caller.before.count as f64;
-        let expected = ratio * caller.now.count as f64;
-        let lost = expected - edge.now.count as f64;
-        let surprise = rate_surprise(
-            edge.now.count as f64,
-            expected,
-            edge.before.count as f64,
-            edge.before.count as f64,
-        );
-        if lost >= 3.0 && surprise < -4.0 { lost } else { 0.0 }
-    }
-
     /// A dependency that fails one of many callers for one of many calls was asked wrongly; one that cannot be
     /// reached, fails several callers, or fails most calls is at fault itself. External hosts answer for what
     /// they return, unless they say that the request was wrong.
     fn dependency_is_to_blame(&self, edge: &Edge<'_>) -> bool {
         let service = self.view.operations[edge.to].service;
-        let (mut calls, mut errors, mut failing) = (0, 0, std::collections::BTreeSet::new());
+        let (mut calls, mut errors, mut failing) = (0, 0, BTreeSet::new());
         let into = self.view.edges.iter().filter(|edge| edge.way == Way::Dependency);
         for other in into.filter(|other| self.view.operations[other.to].service == service) {
             calls += other.now.count;
@@ -328,7 +295,6 @@ impl Flow<'_, '_> {
         if before.count == 0 {
             own = now.self_ns() as f64;
         }
-        let mut gaps = Vec::new();
         let (mut beside, mut unsure) = (Vec::new(), Vec::new());
         for edge in self.calls_of(at).filter(|edge| edge.wait != Wait::Not) {
             let slower = edge.now.count as f64 * (edge.now.mean_ns() - edge.before.mean_ns());
@@ -350,17 +316,12 @@ impl Flow<'_, '_> {
             if more > 0.0 && error_surprise(edge.now, edge.before) < 3.0 {
                 parts.push((Part::Stays(Blame::MoreCalls(at, edge.to)), more * edge.before.mean_ns()));
             }
-            if edge.way == Way::Remote {
-                let more_ns = edge.now.count as f64 * (edge.now.gap_ns() - edge.before.gap_ns());
-                gaps.push((edge.to, more_ns.max(0.0) + 1.0));
-            }
         }
         let excess = now.count as f64 * (now.mean_ns() - before.mean_ns());
         leave_rest(excess - own.max(0.0), &unsure, &mut parts);
         self.count_once(excess - own.max(0.0), &beside, &mut parts);
-        let gap: f64 = gaps.iter().map(|(_, gap)| gap).sum();
-        if operation.kind.is_outbound() && !gaps.is_empty() {
-            parts.extend(gaps.iter().map(|(to, part)| (Part::Stays(Blame::Way(at, *to)), own * part / gap)));
+        if operation.kind.is_outbound() && self.calls_of(at).any(|edge| edge.way == Way::Remote) {
+            parts.extend(self.time_beyond_answers(at, own));
         } else {
             parts.push((Part::Stays(self.rest_of(at)), own));
         }
@@ -456,4 +417,9 @@ fn leave_rest(excess: f64, unsure: &[usize], parts: &mut [(Part, f64)]) {
     for at in unsure {
         parts[*at].1 *= left / theirs;
     }
+}
+
+/// How much more of its own time an operation takes for each request.
+pub(super) fn own_growth(operation: &Operation<'_>) -> f64 {
+    operation.now.self_mean_ns() - operation.before.self_mean_ns()
 }

@@ -395,6 +395,8 @@ pub struct ExemplarSpan {
     pub resource: ResourceId,
     /// Its part in calls.
     pub kind: SpanKind,
+    /// The database, queue or host that it says it calls.
+    pub peer: Option<ServiceId>,
     /// Whether it failed.
     pub error: bool,
     /// When it began.

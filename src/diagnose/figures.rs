@@ -1,9 +1,11 @@
 //! Counts, shares and durations in words.
 
+use std::cmp::Reverse;
+
 use crate::model::rollup::Cell;
 
 use super::signal::short;
-use super::view::{Operation, View};
+use super::view::{Edge, Operation, View, Way};
 
 /// How many calls to an operation fail, those included that ask it for messages in vain.
 pub(super) fn failures_text(view: &View<'_>, at: usize) -> String {
@@ -27,6 +29,10 @@ pub(super) fn errors_text(now: &Cell, before: &Cell) -> String {
     )
 }
 
+pub(super) fn mean_text(now: &Cell, before: &Cell) -> String {
+    format!("{} on average, {} before", time_text(now.mean_ns()), time_text(before.mean_ns()))
+}
+
 pub(super) fn self_text(operation: &Operation<'_>) -> String {
     format!(
         "{} of its own time per call, {} before",
@@ -48,13 +54,67 @@ pub(super) fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
     })
 }
 
+/// How long calls spend on the way, now and before.
 pub(super) fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {
-    match view.edges.iter().find(|edge| edge.from == from && edge.to == to) {
-        Some(edge) if edge.now.gap_ns() > 0.0 => {
-            format!(": {} per call, {} before", time_text(edge.now.gap_ns()), time_text(edge.before.gap_ns()))
-        }
-        _ => String::new(),
+    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    let [now, before] = edge.map_or([0.0; 2], |edge| [edge.now.gap_ns(), edge.before.gap_ns()]);
+    format!("{} per call, {} before", time_text(now), time_text(before))
+}
+
+/// An operation with the node it is of.
+pub(super) fn place_text(view: &View<'_>, at: usize) -> String {
+    let operation = &view.operations[at];
+    format!("{} ({})", view.node_name(operation.service), operation.name)
+}
+
+/// Whom an operation stands for that does nothing but call: the one that it calls most.
+pub(super) fn whom_text(view: &View<'_>, at: usize) -> String {
+    let calls = view.operations[at].callees.iter().map(|edge| &view.edges[*edge]);
+    let calls = calls.filter(|edge| matches!(edge.way, Way::Remote | Way::Dependency));
+    let most = calls.max_by_key(|edge| (edge.now.count + edge.before.count, Reverse(edge.to)));
+    let most = most.filter(|_| view.operations[at].kind.is_outbound() && !view.calls_many(at));
+    place_text(view, most.map_or(at, |edge| edge.to))
+}
+
+/// The calls of an operation to the service of another.
+pub(super) fn calls_to_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let caller = place_text(view, from);
+    match view.peer(from, view.operations[to].service) {
+        Some(peer) => format!("calls by {caller} to {}", view.node_name(view.operations[peer.at].service)),
+        None if view.calls_many(from) => format!("calls by {caller}, some of them to others,"),
+        None => format!("calls by {caller}"),
     }
+}
+
+/// How many of them fail.
+pub(super) fn failing_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let (now, before) = view.made(from, view.operations[to].service);
+    format!(
+        "{} of {} {} fail, {} before",
+        now.errors,
+        now.count,
+        calls_to_text(view, from, to),
+        percent(before.error_ratio())
+    )
+}
+
+/// How many calls fail of those that arrive.
+pub(super) fn given_up_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    edge.map_or_else(String::new, |edge| errors_text(edge.now, edge.before))
+}
+
+/// How many calls to a service arrive.
+pub(super) fn arriving_text(view: &View<'_>, from: usize, to: usize) -> String {
+    let service = view.operations[to].service;
+    if let Some(peer) = view.peer(from, service) {
+        let arrived = |of: fn(&Edge<'_>) -> u64| view.arrived(from, service).map(of).sum::<u64>();
+        let (now, before) = (arrived(|edge| edge.now.count), arrived(|edge| edge.before.count));
+        let text = format!("{now} of {} calls arrive", peer.now.count);
+        return format!("{text}, {before} of {} before", peer.before.count);
+    }
+    let (before, now) = calls_ratio(view, from, to);
+    format!("{} calls per request, {} before", short(now), short(before))
 }
 
 /// Calls per request of the caller, before and now.
@@ -66,7 +126,7 @@ pub(super) fn calls_ratio(view: &View<'_>, from: usize, to: usize) -> (f64, f64)
     })
 }
 
-pub(super) fn percent(share: f64) -> String {
+fn percent(share: f64) -> String {
     let digits = usize::from(share > 0.0 && share < 0.1);
     format!("{:.digits$} %", 100.0 * share)
 }

@@ -48,6 +48,7 @@ pub mod overrepresented;
 mod path;
 mod place;
 pub mod placed;
+mod peers;
 mod rank;
 pub mod replaced;
 mod restated;
@@ -65,6 +66,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unheard;
 pub mod usual;
 pub mod verdict;
 mod view;

@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 
 use crate::model::id::{ServiceId, SpanId, TraceId};
 use crate::model::node::NodeKind;
+use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::awaited::Wait;
-use super::blame::{Blame, Flow, Ledger, Matter};
+use super::blame::{Blame, Flow, Ledger, Matter, own_growth};
 use super::evidence::{ExemplarSpan, ExemplarTrace};
-use super::message::{Hint, text_of};
-use super::stats::excess_errors;
+use super::message::{Hint, hint_of, is_late, told_of};
+use super::stats::{LATENCY_COUNT_MIN, excess_errors, latency_shift};
 use super::symptom::Deviation;
 use super::view::{View, Way};
+use super::ways::gap_surprise;
 
 /// Most spans of one trace that are read.
 const SPANS_MAX: usize = 4_000;
@@ -24,15 +26,19 @@ const SPANS_MAX: usize = 4_000;
 const TOLERATED: f64 = 0.2;
 /// Share of a trace's lateness that its spans' own time must explain; else it was late by repeating calls.
 const EXPLAINED_MIN: f64 = 0.4;
-/// Longest text that is quoted, in characters.
-const QUOTE_CHARS_MAX: usize = 160;
+/// Spans that are kept to be cited for an operation and whom it calls.
+pub(super) const CITED_MAX: usize = 3;
+/// Standard deviations from which on a roll-up has moved in full.
+const MOVED: f64 = 4.0;
 
 /// A failing span that can be cited.
 #[derive(Debug, Clone)]
 pub(super) struct Citation {
     pub(super) trace: TraceId,
     pub(super) span: SpanId,
-    /// Exception or status message; may be empty.
+    /// The database, queue or host that it says it calls.
+    pub(super) peer: Option<ServiceId>,
+    /// Exception or status message, its own or that of who waited for it; may be empty.
     pub(super) text: String,
 }
 
@@ -72,6 +78,18 @@ impl<'t> Tree<'t> {
             }
         }
         Self { spans, parents, children }
+    }
+
+    fn parent_of(&self, span: &ExemplarSpan) -> Option<&'t ExemplarSpan> {
+        let at = self.spans.binary_search_by_key(&span.parent_id?, |other| other.span_id).ok()?;
+        Some(self.spans[at])
+    }
+
+    /// The operation of another service that a call led to, where its span is in the trace.
+    fn answering(&self, view: &View<'_>, at: usize) -> Option<usize> {
+        let mut children = self.children[at].iter().map(|child| self.spans[*child]);
+        let callee = children.find(|child| child.service != self.spans[at].service)?;
+        view.position(callee.operation)
     }
 
     /// The failing chain above a failing span: its topmost failing ancestor, and whether `wanted` lies on the chain.
@@ -144,7 +162,7 @@ impl Flow<'_, '_> {
             votes.weight += 1.0;
             for (at, weight) in origins {
                 self.vote(tree, at, weight / total, &mut votes.ledger);
-                self.cite(*trace, tree.spans[at], &mut votes.citations);
+                self.cite(*trace, tree, tree.spans[at], &mut votes.citations);
             }
         }
         votes.ledger.normalize();
@@ -181,10 +199,16 @@ impl Flow<'_, '_> {
             ledger.add(&part, weight);
             return;
         }
-        let answered = span.kind.is_outbound() && super::message::hint_of(span) == Hint::Unreachable;
-        let remote = self.calls_of(position).find(|edge| edge.way == Way::Remote);
-        let blame = match remote.filter(|_| answered) {
-            Some(edge) => Blame::Way(position, edge.to),
+        let unheard = span.kind.is_outbound() && hint_of(span) == Hint::Unreachable;
+        let callee = tree.answering(self.view, at).filter(|_| unheard);
+        let callee = callee.filter(|to| self.calls_of(position).any(|edge| edge.to == *to));
+        let blame = match callee {
+            Some(to) if is_late(span) && self.has_slowed(to) => {
+                ledger.add(&self.run(Matter::Latency, &BTreeMap::from([(to, 1.0)])), weight);
+                return;
+            }
+            Some(to) if is_late(span) => Blame::GivesUp(position, to),
+            Some(to) => Blame::Way(position, to),
             None if self.view.asked_queue(position).is_some() => self.failure_of(position),
             None => Blame::Operation(position),
         };
@@ -192,16 +216,23 @@ impl Flow<'_, '_> {
         *ledger.reached.entry(span.service).or_default() += weight;
     }
 
-    fn cite(&self, trace: TraceId, span: &ExemplarSpan, citations: &mut BTreeMap<usize, Vec<Citation>>) {
-        const CITED_MAX: usize = 3;
+    /// Keeps a few spans for each operation and whom it calls.
+    fn cite(
+        &self,
+        trace: TraceId,
+        tree: &Tree<'_>,
+        span: &ExemplarSpan,
+        citations: &mut BTreeMap<usize, Vec<Citation>>,
+    ) {
         let Some(position) = self.view.position(span.operation) else { return };
         let dependencies = self
             .calls_of(position)
             .filter(|edge| self.view.operations[edge.to].node_kind != NodeKind::Service);
         for at in dependencies.map(|edge| edge.to).chain([position]) {
             let cited = citations.entry(at).or_default();
-            if cited.len() < CITED_MAX {
-                cited.push(Citation { trace, span: span.span_id, text: text_of(span, QUOTE_CHARS_MAX) });
+            if cited.iter().filter(|other| other.peer == span.peer).count() < CITED_MAX {
+                let text = told_of(span, |of| tree.parent_of(of));
+                cited.push(Citation { trace, span: span.span_id, peer: span.peer, text });
             }
         }
     }
@@ -227,13 +258,19 @@ impl Flow<'_, '_> {
                 continue;
             }
             let explained = (total / late_ns).min(1.0);
-            votes.weight += explained;
+            let (mut large, mut kept) = (0.0, 0.0);
             for (position, (beyond, at)) in
                 excess.into_iter().filter(|(_, (beyond, _))| *beyond >= 0.15 * total)
             {
-                self.blame_time(&tree, at, position, explained * beyond / total, &mut votes.ledger);
-                self.cite(trace.trace_id, tree.spans[at], &mut votes.citations);
+                let blame = self.blame_of_time(&tree, at, position);
+                let moved = beyond * self.moved(blame);
+                (large, kept) = (large + beyond, kept + moved);
+                if moved > 0.0 {
+                    *votes.ledger.shares.entry(blame).or_default() += explained * moved / total;
+                    self.cite(trace.trace_id, &tree, tree.spans[at], &mut votes.citations);
+                }
             }
+            votes.weight += if large > 0.0 { explained * kept / large } else { explained };
         }
         votes.ledger.normalize();
         votes
@@ -300,12 +337,11 @@ impl Flow<'_, '_> {
     }
 
     /// Time that a span spent outside its children: in its dependency, on the way to a remote child, or itself.
-    fn blame_time(&self, tree: &Tree<'_>, at: usize, position: usize, weight: f64, ledger: &mut Ledger) {
+    fn blame_of_time(&self, tree: &Tree<'_>, at: usize, position: usize) -> Blame {
         let span = tree.spans[at];
         let dependency = self.calls_of(position).find(|edge| edge.way == Way::Dependency);
-        let remote = tree.children[at].iter().find(|child| tree.spans[**child].service != span.service);
-        let callee = remote.and_then(|child| self.view.position(tree.spans[*child].operation));
-        let blame = if let Some(edge) = dependency {
+        let callee = tree.answering(self.view, at);
+        if let Some(edge) = dependency {
             Blame::Dependency(edge.to)
         } else if let Some(to) = callee.filter(|_| span.kind.is_outbound()) {
             Blame::Way(position, to)
@@ -315,17 +351,52 @@ impl Flow<'_, '_> {
             Blame::Unanswered(position, edge.to)
         } else {
             Blame::Operation(position)
+        }
+    }
+
+    /// How far what is blamed for time takes longer than before by its roll-up, 0 to 1; 1 where too little is counted to tell.
+    /// Traces are looked at because they are late, and in those whatever varies most is beyond its mean.
+    fn moved(&self, blame: Blame) -> f64 {
+        let edge = |from: usize, to: usize| self.calls_of(from).find(move |edge| edge.to == to);
+        let of_cells = |now: &Cell, before: &Cell| {
+            let shift = latency_shift(now, before);
+            let is_known = now.count.min(before.count) >= LATENCY_COUNT_MIN;
+            (is_known, if shift.growth > 0.0 { shift.surprise } else { 0.0 })
         };
-        *ledger.shares.entry(blame).or_default() += weight;
+        let (is_known, surprise) = match blame {
+            Blame::Way(from, to) => match edge(from, to).map(|edge| gap_surprise(edge.now, edge.before)) {
+                Some(Some(surprise)) => (true, surprise),
+                _ => (false, 0.0),
+            },
+            Blame::Operation(at) | Blame::Unanswered(at, _) => {
+                let operation = &self.view.operations[at];
+                let (is_known, surprise) = of_cells(&operation.now, &operation.before);
+                (is_known, if own_growth(operation) > 0.0 { surprise } else { 0.0 })
+            }
+            // Of many callers one may suffer alone.
+            _ => {
+                let callers = self.view.operations[blame.operation()].callers.iter();
+                let callers = callers.map(|edge| &self.view.edges[*edge]);
+                callers
+                    .map(|edge| of_cells(edge.now, edge.before))
+                    .fold((false, 0.0), |most, of| (most.0 || of.0, f64::max(most.1, of.1)))
+            }
+        };
+        if is_known { (surprise / MOVED).clamp(0.0, 1.0) } else { 1.0 }
     }
 }
 
-/// The failing spans of an operation's exemplars, for citing what no vote cited.
-pub(super) fn first_failing(view: &View<'_>, position: usize) -> Option<Citation> {
+/// A failing span of an operation's exemplars, for citing what no vote cited: of those that call one of `peers`, where
+/// there are any.
+pub(super) fn first_failing(view: &View<'_>, position: usize, peers: &[ServiceId]) -> Option<Citation> {
     let operation = view.operations[position].id;
+    let is_meant =
+        |span: &&ExemplarSpan| peers.is_empty() || span.peer.is_some_and(|peer| peers.contains(&peer));
     view.traces.iter().find_map(|trace| {
         let failing = trace.spans.iter().filter(|span| span.error && span.operation == operation);
-        let span = failing.min_by_key(|span| span.span_id)?;
-        Some(Citation { trace: trace.trace_id, span: span.span_id, text: text_of(span, QUOTE_CHARS_MAX) })
+        let span = failing.filter(is_meant).min_by_key(|span| span.span_id)?;
+        let parent_of = |of: &ExemplarSpan| trace.spans.iter().find(|it| Some(it.span_id) == of.parent_id);
+        let text = told_of(span, parent_of);
+        Some(Citation { trace: trace.trace_id, span: span.span_id, peer: span.peer, text })
     })
 }

@@ -4,17 +4,18 @@ use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
-use super::blame::Blame;
+use super::blame::{Blame, own_growth};
 use super::concentration::{Seat, rolled_out, seat_of};
 use super::figures::{
-    calls_ratio, calls_text, errors_text, failures_text, gap_text, self_text, time_text, waits_text,
+    arriving_text, calls_ratio, calls_text, calls_to_text, errors_text, failing_text, failures_text,
+    gap_text, given_up_text, mean_text, place_text, self_text, time_text, waits_text, whom_text,
 };
 use super::onset::onset_of;
-use super::origin::first_failing;
+use super::origin::{CITED_MAX, Citation, first_failing};
 use super::rank::{Account, Suspect};
 use super::series::is_used_up;
 use super::signal::{Source, short};
-use super::stats::rate_surprise;
+use super::stats::{excess_errors, has_grown, rate_surprise};
 use super::symptom::deviates;
 use super::traffic::is_asked_for;
 use super::verdict::{Cause, Fault, Level, Proof, Reference, Summary, SymptomKind};
@@ -71,7 +72,11 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         diagnosis.proof.push(Proof::new(reference, signal.text.clone()));
     }
     diagnosis.proof.truncate(PROOF_MAX);
-    let onset = diagnosis.operation.zip(kind).and_then(|(at, kind)| onset_of(view, at, kind));
+    let shown = diagnosis.operation.map(|at| match strongest {
+        Some(((kind, blame), _)) => shown_at(view, *kind, *blame),
+        None => at,
+    });
+    let onset = shown.zip(kind).and_then(|(at, kind)| onset_of(view, at, kind));
     Cause {
         service: finding.service,
         operation: diagnosis
@@ -85,6 +90,20 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         onset,
         path: finding.path,
         proof: diagnosis.proof,
+    }
+}
+
+/// The operation whose timeline shows what is blamed: where calls do not arrive, or are longer on the way, that of their caller;
+/// the host's where no other calls it.
+fn shown_at(view: &View<'_>, kind: SymptomKind, blame: Blame) -> usize {
+    match blame {
+        Blame::Way(from, to) | Blame::Unanswered(from, to)
+            if kind != SymptomKind::Silence && view.operations[to].kind != SpanKind::CONSUMER =>
+        {
+            let host = view.peer(from, view.operations[to].service).map(|peer| peer.at);
+            host.filter(|host| view.operations[*host].callers.len() == 1).unwrap_or(from)
+        }
+        _ => blame.operation(),
     }
 }
 
@@ -132,54 +151,16 @@ fn of_blame(view: &View<'_>, kind: SymptomKind, blame: Blame, share: f64) -> Dia
     let at = blame.operation();
     let operation = &view.operations[at];
     let node = view.node_name(operation.service);
-    let other = |at: usize| {
-        let operation = &view.operations[at];
-        format!("{} ({})", view.node_name(operation.service), operation.name)
-    };
     let (level, fault, sentence) = match blame {
         Blame::Operation(_) => return of_operation(view, kind, at, share),
         Blame::Dependency(_) => return of_dependency(view, kind, at),
-        Blame::Way(from, to) if view.operations[to].kind == SpanKind::CONSUMER => {
-            let ends = format!("between {} and {}", other(from), other(to));
-            let waits = waits_text(view, from, to);
-            (Level::Edge, Fault::Latency, format!("Queue: messages wait longer {ends}{waits}."))
-        }
-        Blame::Way(from, to) => {
-            let what = if kind == SymptomKind::Errors { "calls are lost" } else { "calls spend more time" };
-            let fault = if kind == SymptomKind::Errors { Fault::Unreachable } else { Fault::Latency };
-            let ends = format!("between {} and {}", other(from), other(to));
-            (Level::Edge, fault, format!("Network: {what} on the way {ends}{}.", gap_text(view, from, to)))
-        }
-        Blame::Unanswered(from, _) if kind == SymptomKind::Silence => {
-            let text = calls_text(operation);
-            (
-                Level::Service,
-                Fault::Silence,
-                format!(
-                    "{node} has fallen silent: {} calls it as before, but {} took {text}.",
-                    other(from),
-                    operation.name
-                ),
-            )
-        }
-        Blame::Unanswered(from, _) => {
-            let caller = &view.operations[from];
-            let text = format!(
-                "{} of {} calls by {} fail and do not arrive",
-                caller.now.errors,
-                caller.now.count,
-                other(from)
-            );
-            (
-                Level::Service,
-                Fault::Unreachable,
-                format!("{node} is unreachable: {text} at {}.", operation.name),
-            )
-        }
+        Blame::Way(from, to) => of_way(view, kind, (from, to)),
+        Blame::Unanswered(from, to) => of_unanswered(view, kind, (from, to)),
+        Blame::GivesUp(from, to) => of_given_up(view, (from, to)),
         Blame::MoreCalls(from, to) => {
             let (before, now) = calls_ratio(view, from, to);
-            let text =
-                format!("calls {} {} times per request, {} before", other(to), short(now), short(before));
+            let whom = whom_text(view, to);
+            let text = format!("calls {whom} {} times per request, {} before", short(now), short(before));
             (
                 Level::Operation,
                 Fault::Latency,
@@ -188,15 +169,77 @@ fn of_blame(view: &View<'_>, kind: SymptomKind, blame: Blame, share: f64) -> Dia
         }
         Blame::FewerCalls(from, to) => {
             let (before, now) = calls_ratio(view, from, to);
+            let whom = whom_text(view, to);
             let text = format!("{} calls per request, {} before", short(now), short(before));
             (
                 Level::Operation,
                 Fault::Silence,
-                format!("{node}: {} no longer calls {} as it did: {text}.", operation.name, other(to)),
+                format!("{node}: {} no longer calls {whom} as it did: {text}.", operation.name),
             )
         }
     };
     Diagnosis { level, fault, operation: Some(at), sentence, proof: Vec::new() }
+}
+
+/// The way from one operation to another's.
+fn of_way(view: &View<'_>, kind: SymptomKind, (from, to): (usize, usize)) -> (Level, Fault, String) {
+    let ends = format!("between {} and {}", place_text(view, from), place_text(view, to));
+    if view.operations[to].kind == SpanKind::CONSUMER {
+        let waits = waits_text(view, from, to);
+        return (Level::Edge, Fault::Latency, format!("Queue: messages wait longer {ends}{waits}."));
+    }
+    if kind == SymptomKind::Errors {
+        let text = failing_text(view, from, to);
+        return (
+            Level::Edge,
+            Fault::Unreachable,
+            format!("Network: calls are lost on the way {ends}: {text}."),
+        );
+    }
+    let text = gap_text(view, from, to);
+    (Level::Edge, Fault::Latency, format!("Network: calls spend more time on the way {ends}: {text}."))
+}
+
+/// Calls that do not arrive, or of which nothing is known there.
+fn of_unanswered(view: &View<'_>, kind: SymptomKind, (from, to): (usize, usize)) -> (Level, Fault, String) {
+    let operation = &view.operations[to];
+    let node = view.node_name(operation.service);
+    if kind == SymptomKind::Silence {
+        let text = calls_text(operation);
+        let caller = place_text(view, from);
+        let sentence = format!(
+            "{node} has fallen silent: {caller} calls it as before, but {} took {text}.",
+            operation.name
+        );
+        return (Level::Service, Fault::Silence, sentence);
+    }
+    let (now, before) = view.made(from, operation.service);
+    if kind == SymptomKind::Latency && excess_errors(&now, &before) < 1.0 {
+        let text = format!(
+            "{} take {} on average, {} before, and not all of them are seen",
+            calls_to_text(view, from, to),
+            time_text(now.mean_ns()),
+            time_text(before.mean_ns())
+        );
+        return (Level::Service, Fault::Latency, format!("{node} answers late or not at all: {text}."));
+    }
+    let text =
+        format!("{} of {} {} fail and do not arrive", now.errors, now.count, calls_to_text(view, from, to));
+    (Level::Service, Fault::Unreachable, format!("{node} is unreachable: {text} at {}.", operation.name))
+}
+
+/// A caller that does not wait for who answers as well as before.
+fn of_given_up(view: &View<'_>, (from, to): (usize, usize)) -> (Level, Fault, String) {
+    let [caller, callee] = [from, to].map(|at| view.node_name(view.operations[at].service));
+    let operation = &view.operations[to];
+    let calls = given_up_text(view, from, to);
+    let sentence = format!(
+        "{caller} gives up before {callee} answers: {calls}; {} takes {} on average, {} before.",
+        operation.name,
+        time_text(operation.now.mean_ns()),
+        time_text(operation.before.mean_ns())
+    );
+    (Level::Operation, Fault::Errors, sentence)
 }
 
 fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Diagnosis {
@@ -224,7 +267,14 @@ fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Di
         operation: Some(at),
         sentence: match kind {
             SymptomKind::Errors => format!("{node}: {} fails by itself: {numbers}.", operation.name),
-            SymptomKind::Latency => format!("{node}: {} is slow by itself: {numbers}.", operation.name),
+            SymptomKind::Latency
+                if has_grown(&operation.now, &operation.before) && own_growth(operation) > 0.0 =>
+            {
+                format!("{node}: {} is slow by itself: {numbers}.", operation.name)
+            }
+            SymptomKind::Latency => {
+                format!("{node}: {} takes part in what is slow: {numbers}.", operation.name)
+            }
             SymptomKind::Silence => format!("{node}: {} has fallen silent: it {numbers}.", operation.name),
         },
         proof: Vec::new(),
@@ -284,7 +334,10 @@ fn of_seat(view: &View<'_>, kind: SymptomKind, at: usize, numbers: &str) -> Opti
             let sentence = format!(
                 "{node}: since version {version} replaced all others, {} {}: {numbers}.",
                 view.operations[at].name,
-                if kind == SymptomKind::Latency { "is slow" } else { "fails" }
+                match kind {
+                    SymptomKind::Latency => slow_words(&view.operations[at]),
+                    _ => "fails",
+                }
             );
             (Level::Version, Fault::BadVersion, sentence, instance_proof(&resources, "runs the new version"))
         }
@@ -302,17 +355,18 @@ fn of_dependency(view: &View<'_>, kind: SymptomKind, at: usize) -> Diagnosis {
         let text = failures_text(view, at);
         (Fault::Unreachable, format!("The {label} is unreachable: {text}."))
     } else if kind == SymptomKind::Latency {
-        let text = format!(
-            "{} on average, {} before",
-            time_text(operation.now.mean_ns()),
-            time_text(operation.before.mean_ns())
-        );
-        (Fault::Latency, format!("The {label} is slow: {text}."))
+        let text = mean_text(&operation.now, &operation.before);
+        (Fault::Latency, format!("The {label} {}: {text}.", slow_words(operation)))
     } else {
         let text = failures_text(view, at);
         (Fault::Errors, format!("The {label} fails: {text}."))
     };
     Diagnosis { level: Level::Dependency, fault, operation: Some(at), sentence, proof: Vec::new() }
+}
+
+/// What takes no longer than before is not slow, though slow requests wait for it.
+fn slow_words(operation: &Operation<'_>) -> &'static str {
+    if has_grown(&operation.now, &operation.before) { "is slow" } else { "takes part in what is slow" }
 }
 
 /// How many times the traffic of the operation grew, where users send that much more too.
@@ -332,30 +386,17 @@ fn surge(view: &View<'_>, operation: &Operation<'_>) -> Option<f64> {
 fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, diagnosis: &mut Diagnosis) {
     let at = blame.operation();
     let operation = &view.operations[at];
-    let reference = reference_of(operation);
     let text = match kind {
         SymptomKind::Errors => failures_text(view, at),
-        SymptomKind::Latency => format!(
-            "{} on average, {} before",
-            time_text(operation.now.mean_ns()),
-            time_text(operation.before.mean_ns())
-        ),
+        SymptomKind::Latency => mean_text(&operation.now, &operation.before),
         SymptomKind::Silence => calls_text(operation),
     };
-    diagnosis.proof.insert(0, Proof::new(reference, text));
-    if let Blame::Way(from, to)
-    | Blame::Unanswered(from, to)
-    | Blame::MoreCalls(from, to)
-    | Blame::FewerCalls(from, to) = blame
-    {
-        let reference = Reference::Edge { from: view.operations[from].id, to: view.operations[to].id };
-        let (before, now) = calls_ratio(view, from, to);
-        let text = format!("{} calls per request, {} before", short(now), short(before));
-        diagnosis.proof.insert(0, Proof::new(reference, text));
-    }
-    let account = accounts.iter().find(|account| account.deviation.kind == kind);
-    let cited = account.and_then(|account| account.citations.get(&at)).cloned();
-    let cited = cited.or_else(|| first_failing(view, at).map(|citation| vec![citation])).unwrap_or_default();
+    diagnosis.proof = [ends_proof(view, kind, blame), vec![Proof::new(reference_of(operation), text)]]
+        .into_iter()
+        .flatten()
+        .chain(std::mem::take(&mut diagnosis.proof))
+        .collect();
+    let cited = citations(view, accounts, kind, blame);
     if let Some(citation) =
         cited.iter().find(|citation| !citation.text.is_empty()).filter(|_| kind == SymptomKind::Errors)
     {
@@ -366,6 +407,51 @@ fn cite(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame, 
         let text = if citation.text.is_empty() { "an example".to_owned() } else { citation.text };
         diagnosis.proof.push(Proof::new(Reference::Span(citation.trace, citation.span), text));
     }
+}
+
+/// What shows that something is wrong between two operations: their calls, and those of the caller to the host that the other
+/// answers for.
+fn ends_proof(view: &View<'_>, kind: SymptomKind, blame: Blame) -> Vec<Proof> {
+    let Some((from, to)) = blame.ends() else { return Vec::new() };
+    let edge = |to: usize| Reference::Edge { from: view.operations[from].id, to: view.operations[to].id };
+    let host = view.peer(from, view.operations[to].service);
+    let host = host.filter(|_| kind != SymptomKind::Silence).map(|peer| {
+        let text = match kind {
+            SymptomKind::Errors => errors_text(&peer.now, &peer.before),
+            _ => format!("as the caller counts: {}", mean_text(&peer.now, &peer.before)),
+        };
+        Proof::new(edge(peer.at), text)
+    });
+    let is_way = matches!(blame, Blame::Way(..)) && kind == SymptomKind::Latency;
+    let text = match blame {
+        Blame::Way(..) if is_way => {
+            format!("callers wait {} beyond the answer", gap_text(view, from, to))
+        }
+        Blame::Way(..) | Blame::Unanswered(..) => arriving_text(view, from, to),
+        Blame::GivesUp(..) => given_up_text(view, from, to),
+        _ => {
+            let (before, now) = calls_ratio(view, from, to);
+            format!("{} calls per request, {} before", short(now), short(before))
+        }
+    };
+    let host = host.filter(|_| matches!(blame, Blame::Way(..) | Blame::Unanswered(..)));
+    std::iter::once(Proof::new(edge(to), text)).chain(host).collect()
+}
+
+/// Failing spans to cite: of the caller, to this service, where calls to it are blamed.
+fn citations(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Blame) -> Vec<Citation> {
+    let at = match blame {
+        Blame::Way(from, _) | Blame::Unanswered(from, _) if kind == SymptomKind::Errors => from,
+        _ => blame.operation(),
+    };
+    let service = view.operations[blame.operation()].service;
+    let hosts = view.behind.iter().filter(|(_, behind)| **behind == service).map(|(host, _)| *host);
+    let hosts: Vec<ServiceId> = if at == blame.operation() { Vec::new() } else { hosts.collect() };
+    let is_meant = |it: &&Citation| hosts.is_empty() || it.peer.is_some_and(|peer| hosts.contains(&peer));
+    let account = accounts.iter().find(|account| account.deviation.kind == kind);
+    let cited = account.and_then(|account| account.citations.get(&at)).into_iter().flatten();
+    let cited: Vec<Citation> = cited.filter(is_meant).take(CITED_MAX).cloned().collect();
+    if cited.is_empty() { first_failing(view, at, &hosts).into_iter().collect() } else { cited }
 }
 
 fn reference_of(operation: &Operation<'_>) -> Reference {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::id::{OperationId, SpanId};
+use crate::model::id::{OperationId, ServiceId, SpanId};
 use crate::model::node::NodeKind;
 
 use super::absent::unanswered;
@@ -67,8 +67,10 @@ impl Trial<'_> {
     fn is_unanswered(&self, trace: &ExemplarTrace, calls: &BTreeSet<OperationId>) -> bool {
         let answers = trace.spans.iter().filter(|span| span.service == self.cause);
         let answered: BTreeSet<SpanId> = answers.filter_map(|span| span.parent_id).collect();
+        // One name may stand for calls to many, of whom a span may say which one it calls.
+        let is_meant = |host: ServiceId| self.view.behind.get(&host).is_none_or(|it| *it == self.cause);
         let mut failing = trace.spans.iter().filter(|span| span.error && calls.contains(&span.operation));
-        failing.any(|span| !answered.contains(&span.span_id))
+        failing.any(|span| !answered.contains(&span.span_id) && span.peer.is_none_or(is_meant))
     }
 
     /// Those whose spans show a node: its own, and for one that sends none the calls to it.

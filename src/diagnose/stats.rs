@@ -13,6 +13,8 @@ const PRIOR_TRIES: f64 = 50.0;
 const INDEPENDENT_MAX: f64 = 400.0;
 /// The same for counts of slow requests.
 const INDEPENDENT_TAIL_MAX: f64 = 2_000.0;
+/// Standard deviations within which durations are as they were.
+const GROWN_MIN: f64 = 2.0;
 /// Calls that a latency must rest on in both windows.
 pub(super) const LATENCY_COUNT_MIN: u64 = 10;
 
@@ -103,6 +105,13 @@ pub(super) fn latency_shift(now: &Cell, before: &Cell) -> Shift {
     };
     let tail = tail_shift(now, before);
     if tail.surprise > body.surprise { tail } else { body }
+}
+
+/// Whether durations grew, and beyond chance where enough are known to tell.
+pub(super) fn has_grown(now: &Cell, before: &Cell) -> bool {
+    let is_known = now.count.min(before.count) >= LATENCY_COUNT_MIN;
+    let grew = now.mean_ns() > before.mean_ns();
+    grew && (!is_known || latency_shift(now, before).surprise > GROWN_MIN)
 }
 
 /// The shift of the slowest twentieth; its growth is that of the mean, so that it weighs what callers feel.

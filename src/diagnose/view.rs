@@ -11,6 +11,7 @@ use crate::model::span::SpanKind;
 use super::awaited::{Wait, outlasting};
 use super::evidence::{Evidence, ExemplarTrace, Node, SeriesEvidence};
 use super::meaning::{Meaning, meaning_of_series};
+use super::peers;
 use super::stats::expected_calls;
 
 /// Calls, and the part of those of the baseline's rate, that there must be for something to go on.
@@ -29,6 +30,8 @@ pub(super) struct View<'a> {
     pub(super) window_s: f64,
     /// 0 without a baseline.
     pub(super) baseline_s: f64,
+    /// The services that turned out to stand behind hosts, by host.
+    pub(super) behind: BTreeMap<ServiceId, ServiceId>,
     positions: BTreeMap<OperationId, usize>,
 }
 
@@ -113,6 +116,7 @@ impl<'a> View<'a> {
             traces,
             window_s: evidence.window.length().as_secs_f64(),
             baseline_s: evidence.baseline.map_or(0.0, |baseline| baseline.length().as_secs_f64()),
+            behind: BTreeMap::new(),
             positions,
         };
         view.connect();
@@ -121,6 +125,7 @@ impl<'a> View<'a> {
         for edge in &mut view.edges {
             edge.wait = waits.get(&(edge.from, edge.to)).copied().unwrap_or(Wait::ToTheEnd);
         }
+        view.behind = peers::behind(&view);
         view
     }
 

@@ -16,6 +16,32 @@ const COUNT_MIN: u64 = 3;
 /// Ways whose time grew by this part of the largest growth are slow.
 const SLOW_PART: f64 = 0.25;
 
+/// Calls that both windows need for what one way takes longer to be told from chance.
+const GAP_COUNT_MIN: u64 = 8;
+/// Calls close in time resemble each other, so that more than this many say no more about how long they are on the way.
+const INDEPENDENT_MAX: f64 = 400.0;
+/// Standard deviations that a longer way must leave behind: those of eight calls that take many times as long.
+const GAP_SURPRISE_MIN: f64 = 2.5;
+
+/// By how many standard deviations calls are longer on the way than they were, 0 where they are not; none where there are too
+/// few to tell. The time on the way is taken to spread as much as it is long.
+pub(super) fn gap_surprise(now: &Cell, before: &Cell) -> Option<f64> {
+    if now.count.min(before.count) < GAP_COUNT_MIN {
+        return None;
+    }
+    let variance = |cell: &Cell| cell.gap_ns().powi(2) / (cell.count as f64).min(INDEPENDENT_MAX);
+    let noise = (variance(now) + variance(before)).sqrt();
+    Some(((now.gap_ns() - before.gap_ns()) / noise.max(1.0)).max(0.0))
+}
+
+/// Whether calls are longer on the way than they were, beyond chance where enough are known.
+pub(super) fn is_longer(now: &Cell, before: &Cell) -> bool {
+    match gap_surprise(now, before) {
+        Some(surprise) => surprise > GAP_SURPRISE_MIN,
+        None => now.gap_ns() > before.gap_ns(),
+    }
+}
+
 /// A caller and a callee.
 pub(super) type Ends = (ServiceId, ServiceId);
 

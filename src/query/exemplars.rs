@@ -243,6 +243,7 @@ fn exemplar_span(row: &SpanRow) -> ExemplarSpan {
         operation: row.operation,
         resource: row.resource,
         kind: row.kind,
+        peer: row.dependency,
         error: row.status == Status::Error,
         start: row.start,
         duration_ns: row.duration_ns,

@@ -77,6 +77,7 @@ impl Running {
             operation: OperationId(self.number),
             resource: resource_of(self.service, self.instance, self.fault),
             kind: self.kind,
+            peer: None,
             error: false,
             start: UnixNanos(self.start_ns),
             duration_ns: 0,
