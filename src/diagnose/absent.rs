@@ -1,19 +1,25 @@
-//! Trouble of a node that its own spans do not show: calls to it that do not arrive, calls that are no longer made, and silence.
+//! Trouble of a node that its own spans do not show: calls to it that do not arrive or are longer on the way, calls that are
+//! no longer made, and silence.
 
 use crate::model::id::ServiceId;
 
 use super::blame::Flow;
+use super::figures::time_text;
 use super::message::Hint;
 use super::silence::{missing, more_unanswered};
 use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
 use super::symptom::{deviates, may_cease};
 use super::verdict::SymptomKind;
 use super::view::{Edge, Way};
+use super::ways::gap_surprise;
 
 /// Failures that calls must have that nobody answers, where as many arrive as before.
 const FAILED_MIN: f64 = 4.0;
 /// Standard deviations that the failures of a caller must leave behind to show where its calls do not arrive.
 const SURPRISE_MIN: f64 = 4.0;
+
+/// Part of what callers waited by which a longer way must make them wait longer.
+const DELAY_MIN: f64 = 0.15;
 
 /// What is not there of a node.
 #[derive(Debug, Clone)]
@@ -24,10 +30,21 @@ pub(super) struct Absence {
     pub(super) kind: SymptomKind,
     /// Standard deviations.
     pub(super) surprise: f64,
-    /// Whether it is called and does not answer.
-    pub(super) is_unanswered: bool,
+    /// In which way.
+    pub(super) lack: Lack,
     /// What is not there, in one sentence.
     pub(super) text: String,
+}
+
+/// In which way something is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// It is called and does not answer.
+    Unanswered,
+    /// It is called and answers as ever, and its callers wait for longer than it takes.
+    Delayed,
+    /// It is not called, or does not call.
+    Missing,
 }
 
 /// The calls to a node that most surely do not arrive: it is called, and does not know of it. The few that do may be well.
@@ -38,6 +55,32 @@ pub(super) fn unanswered(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Abse
         edge.way == Way::Remote && to.service == service && from.kind.is_outbound()
     });
     most(into.filter_map(|edge| of_calls(flow, edge)))
+}
+
+/// The calls to a node that most surely spend longer on the way than they did: it takes no notice of that.
+pub(super) fn delayed(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
+    let view = flow.view;
+    let into = view.edges.iter().filter(|edge| {
+        let (from, to) = (&view.operations[edge.from], &view.operations[edge.to]);
+        edge.way == Way::Remote && to.service == service && from.kind.is_outbound()
+    });
+    most(into.filter_map(|edge| {
+        let surprise = gap_surprise(edge.now, edge.before).filter(|surprise| *surprise > SURPRISE_MIN)?;
+        let (now, before) = (edge.now.gap_ns(), edge.before.gap_ns());
+        if now - before < DELAY_MIN * (edge.before.mean_ns() + before) {
+            return None;
+        }
+        let from = &view.operations[edge.from];
+        let text = format!(
+            "calls by {} of {} wait {} beyond the answer of {}, {} before",
+            from.name,
+            view.node_name(from.service),
+            time_text(now),
+            view.operations[edge.to].name,
+            time_text(before)
+        );
+        Some(Absence { at: edge.from, kind: SymptomKind::Latency, surprise, lack: Lack::Delayed, text })
+    }))
 }
 
 /// What of a node is no longer called, or no longer calls, though those who did are at work; or that users no longer call, or
@@ -57,7 +100,7 @@ pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence>
         );
         let owner = if goes_out { to.service } else { from.service };
         let (at, kind) = (edge.to, SymptomKind::Silence);
-        (owner == service).then_some(Absence { at, kind, surprise, is_unanswered: false, text })
+        (owner == service).then_some(Absence { at, kind, surprise, lack: Lack::Missing, text })
     });
     let own = (0..view.operations.len()).filter(|at| view.operations[*at].service == service);
     let ceased = own.filter(|at| may_cease(view, *at) && deviates(view, SymptomKind::Silence, *at));
@@ -74,7 +117,7 @@ pub(super) fn silent(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence>
             None => format!("{} took {now} calls where {expected:.0} were expected", operation.name),
         };
         let surprise = -rate_surprise(now as f64, view.window_s, before as f64, view.baseline_s);
-        Absence { at, kind: SymptomKind::Silence, surprise, is_unanswered: false, text }
+        Absence { at, kind: SymptomKind::Silence, surprise, lack: Lack::Missing, text }
     });
     most(calls.chain(entries))
 }
@@ -106,7 +149,7 @@ fn of_calls(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<Absence> {
     );
     let fails = failing > SURPRISE_MIN;
     let (at, kind) = if fails { (edge.from, SymptomKind::Errors) } else { (edge.to, SymptomKind::Silence) };
-    Some(Absence { at, kind, surprise, is_unanswered: true, text })
+    Some(Absence { at, kind, surprise, lack: Lack::Unanswered, text })
 }
 
 /// Failures of calls that say that nobody was reached, and that the one who is called knows nothing of; none where others are

@@ -1,6 +1,7 @@
 //! Whether one node can be what another one suffers from: six questions, each answered by evidence for, against, or neither.
 //!
-//! A node deviates by its own spans, by calls to it that do not arrive (those that do may be well), or by what is no longer called.
+//! A node deviates by its own spans, by calls to it that do not arrive (those that do may be well) or are longer on the way, or by
+//! what is no longer called. What of its trouble is its own is told by the shares that causes are ranked by as well.
 //!
 //! One answer against is enough to refute where it leaves no way: nothing leads from one to the other, the suspect does as it
 //! always did, has its trouble from somebody else, began later, or is missing where the sufferer fails. For support the way,
@@ -13,12 +14,13 @@ use crate::model::node::NodeKind;
 use crate::model::rollup::{Cell, Subject};
 use crate::model::time::UnixNanos;
 
-use super::absent::{Absence, silent, unanswered};
+use super::absent::{Absence, Lack, delayed, silent, unanswered};
 use super::alike::together;
 use super::blame::Flow;
 use super::correlation::rank_correlation;
 use super::difference::{Difference, DifferenceKind, differences};
 use super::evidence::Evidence;
+use super::kept::kept;
 use super::message::Hints;
 use super::moved::{Move, moved};
 use super::onset::onset_of;
@@ -129,7 +131,7 @@ pub fn test(evidence: &Evidence, cause: ServiceId, effect: ServiceId) -> Tested 
     let view = View::new(together.as_ref().unwrap_or(evidence));
     let hints = Hints::new(&view);
     let flow = Flow { view: &view, hints: &hints };
-    let trial = Trial { view: &view, flow: &flow, cause, effect };
+    let trial = Trial { view: &view, flow: &flow, cause, effect, kept: kept(&flow, cause, effect) };
     let path = trial.path();
     let (suspect, sufferer) = (trial.worst(cause), trial.worst(effect));
     let (suspect, sufferer) = (suspect.as_ref(), sufferer.as_ref());
@@ -176,6 +178,8 @@ pub(super) struct Trial<'a> {
     pub(super) flow: &'a Flow<'a, 'a>,
     pub(super) cause: ServiceId,
     effect: ServiceId,
+    /// Part of the sufferer's trouble that stays with the suspect, of what of it reaches the suspect.
+    kept: Option<f64>,
 }
 
 impl Trial<'_> {
@@ -189,7 +193,8 @@ impl Trial<'_> {
         own.map(|(at, _)| at).collect()
     }
 
-    /// How a node deviates most: by its own spans or by calls to it that do not arrive, else by what is no longer called.
+    /// How a node deviates most: by its own spans or by calls to it that do not arrive, else by calls that are longer on the way,
+    /// else by what is no longer called.
     fn worst(&self, service: ServiceId) -> Option<Deviation> {
         let of = |at: usize| {
             let operation = &self.view.operations[at];
@@ -211,6 +216,7 @@ impl Trial<'_> {
         let all = own.chain(unanswered(self.flow, service).map(absent));
         all.filter(|it| it.surprise > SURPRISE_MIN)
             .max_by(|a, b| a.surprise.total_cmp(&b.surprise).then(b.at.cmp(&a.at)))
+            .or_else(|| delayed(self.flow, service).map(absent))
             .or_else(|| silent(self.flow, service).map(absent))
     }
 
@@ -261,13 +267,30 @@ impl Trial<'_> {
                 Some(0.0),
                 format!("{cause} calls {effect}, {:.1} times as often as before", calls.ratio),
             ),
-            _ if now + before > 0 => {
-                let text =
-                    format!("{cause} calls {effect}, not more often than before, and is not called by it");
-                found(Speaks::Against, None, text)
+            _ => {
+                let text = if now + before > 0 {
+                    format!("{cause} calls {effect}, not more often than before, and is not called by it")
+                } else {
+                    format!("no calls lead from {effect} to {cause}")
+                };
+                match self.harm_beside_calls() {
+                    Some(harm) => found(Speaks::Neither, None, format!("{text}; {harm}")),
+                    None => found(Speaks::Against, None, text),
+                }
             }
-            _ => found(Speaks::Against, None, format!("no calls lead from {effect} to {cause}")),
         }
+    }
+
+    /// Why the suspect may do harm that no calls tell of; none where calls would tell.
+    fn harm_beside_calls(&self) -> Option<String> {
+        let view = self.view;
+        let cause = self.name(self.cause);
+        let is_counted = |at: &usize| view.operations[*at].now.count + view.operations[*at].before.count > 0;
+        if !self.measured(self.cause).iter().any(is_counted) {
+            return Some(format!("no spans of {cause} are known that would tell"));
+        }
+        let changed = view.evidence.changes.iter().any(|change| change.service == Some(self.cause));
+        changed.then(|| format!("{cause} changed, which may do harm without a call"))
     }
 
     fn deviates(&self, suspect: Option<&Deviation>, path: &[ServiceId]) -> Finding {
@@ -316,7 +339,8 @@ impl Trial<'_> {
         if self.measured(self.cause).iter().all(|at| self.view.operations[*at].now.count == 0) {
             return found(Speaks::Neither, None, format!("nothing was measured of {cause} in the window"));
         }
-        found(Speaks::Against, None, format!("{cause} fails no more, and takes no longer, than before"))
+        let speaks = if self.kept.is_some() { Speaks::Neither } else { Speaks::Against };
+        found(speaks, None, format!("{cause} fails no more, and takes no longer, than before"))
     }
 
     /// How much of the suspect's trouble is not that of those whom it calls.
@@ -326,16 +350,18 @@ impl Trial<'_> {
             return found(Speaks::Neither, None, "no operation of it deviates".to_owned());
         };
         if let Some(absence) = absence {
-            let text = "calls that do not arrive reach nobody that it calls";
-            return if absence.is_unanswered {
-                found(Speaks::For, Some(1.0), text.to_owned())
-            } else {
-                found(
-                    Speaks::Neither,
-                    None,
-                    "that calls are missing does not tell whose doing it is".to_owned(),
-                )
+            let (speaks, part, text) = match absence.lack {
+                Lack::Unanswered => {
+                    (Speaks::For, Some(1.0), "calls that do not arrive reach nobody that it calls")
+                }
+                Lack::Delayed => {
+                    (Speaks::For, Some(1.0), "time on the way to it is not that of those it calls")
+                }
+                Lack::Missing => {
+                    (Speaks::Neither, None, "that calls are missing does not tell whose doing it is")
+                }
             };
+            return found(speaks, part, text.to_owned());
         }
         let operation = &self.view.operations[*at];
         let (now, before) = (&*operation.now, &*operation.before);
@@ -357,6 +383,11 @@ impl Trial<'_> {
             _ => (self.flow.own_growth(*at).max(0.0), now.mean_ns() - before.mean_ns()),
         };
         let part = if all > 0.0 { (own / all).min(1.0) } else { 1.0 };
+        // How often it calls others, and how long it waits for them, is its own doing.
+        if let Some(kept) = self.kept.filter(|kept| *kept > part) {
+            let text = format!("{:.0} % of its trouble stays with it, by how it calls others", 100.0 * kept);
+            return found(Speaks::between(kept, OWN_PARTS), Some(kept), text);
+        }
         let text = format!("{:.0} % of its trouble is its own, not that of those it calls", 100.0 * part);
         found(Speaks::between(part, OWN_PARTS), Some(part), text)
     }

@@ -38,6 +38,7 @@ mod figures;
 pub mod health;
 pub mod hypothesis;
 pub mod impact;
+mod kept;
 mod meaning;
 mod message;
 pub mod moved;

@@ -170,7 +170,7 @@ fn coverage_of(view: &View<'_>) -> Vec<String> {
 }
 
 /// The blame for each kind of symptom that deviates, worst first.
-fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
+pub(super) fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<Account> {
     let mut accounts = Vec::new();
     for deviation in deviations(flow.view, symptom) {
         let (matter, votes) = match deviation.kind {
@@ -257,7 +257,7 @@ fn suspects(
 }
 
 /// Blames by node and place.
-type Seats = BTreeMap<(ServiceId, Blame), f64>;
+pub(super) type Seats = BTreeMap<(ServiceId, Blame), f64>;
 
 /// Services that others may be answered otherwise by: they take another way than they used to.
 struct Answers {
@@ -297,7 +297,7 @@ impl Answers {
 }
 
 /// Blames by node; the way between two nodes is charged to one of them.
-fn seated(view: &View<'_>, ledger: &Ledger, ways: &Ways) -> Seats {
+pub(super) fn seated(view: &View<'_>, ledger: &Ledger, ways: &Ways) -> Seats {
     let service = |at: usize| view.operations[at].service;
     let mut by_ends: BTreeMap<(ServiceId, ServiceId), f64> = BTreeMap::new();
     for (blame, share) in &ledger.shares {

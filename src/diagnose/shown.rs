@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::model::id::{OperationId, ServiceId, SpanId};
 use crate::model::node::NodeKind;
 
-use super::absent::unanswered;
+use super::absent::{Lack, unanswered};
 use super::evidence::ExemplarTrace;
 use super::hypothesis::{Deviation, Finding, Question, SURPRISE_MIN, Speaks, Trial};
 use super::verdict::SymptomKind;
@@ -24,7 +24,8 @@ impl Trial<'_> {
         let (Some(suspect), Some(sufferer)) = (suspect, sufferer) else {
             return found(Speaks::Neither, None, "one of the two does not deviate".to_owned());
         };
-        if [suspect, sufferer].iter().any(|it| it.absence.as_ref().is_some_and(|it| !it.is_unanswered)) {
+        let lack = |of: &Deviation| of.absence.as_ref().map(|it| it.lack);
+        if [suspect, sufferer].iter().any(|it| lack(it) == Some(Lack::Missing)) {
             return found(Speaks::Neither, None, "what is not called shows in no trace".to_owned());
         }
         let (suffering, suspected) = (self.view.operations[sufferer.at].id, self.seen(self.cause));
@@ -40,7 +41,8 @@ impl Trial<'_> {
                 SymptomKind::Latency => is_part(span.duration_ns),
                 SymptomKind::Errors | SymptomKind::Silence => span.error,
             });
-            Some(shows || self.is_unanswered(trace, &unanswering))
+            let is_delayed = lack(suspect) == Some(Lack::Delayed) && self.waited_for(trace).any(is_part);
+            Some(shows || is_delayed || self.is_unanswered(trace, &unanswering))
         };
         let answers: Vec<bool> = self.view.traces.iter().filter_map(shows).collect();
         let (all, shown) = (answers.len(), answers.iter().filter(|shows| **shows).count());
@@ -50,6 +52,17 @@ impl Trial<'_> {
         }
         let part = shown as f64 / all as f64;
         found(Speaks::between(part, EXAMPLES), Some(part), text)
+    }
+
+    /// How long the callers of the suspect waited in a trace beyond its answers, each in nanoseconds.
+    fn waited_for(&self, trace: &ExemplarTrace) -> impl Iterator<Item = u64> {
+        let answers = trace.spans.iter().filter(|span| span.service == self.cause);
+        answers.filter_map(move |answer| {
+            let mut spans = trace.spans.iter();
+            let caller = spans.find(|span| Some(span.span_id) == answer.parent_id)?;
+            let is_call = caller.service != answer.service && caller.kind.is_outbound();
+            is_call.then(|| caller.duration_ns.saturating_sub(answer.duration_ns))
+        })
     }
 
     /// The operations that call the suspect and wait for it, where calls to it do not arrive; none where they do.
