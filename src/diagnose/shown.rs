@@ -56,7 +56,7 @@ impl Trial<'_> {
 
     /// How long the callers of the suspect waited in a trace beyond its answers, each in nanoseconds.
     fn waited_for(&self, trace: &ExemplarTrace) -> impl Iterator<Item = u64> {
-        let answers = trace.spans.iter().filter(|span| span.service == self.cause);
+        let answers = trace.spans.iter().filter(move |span| span.service == self.cause);
         answers.filter_map(move |answer| {
             let mut spans = trace.spans.iter();
             let caller = spans.find(|span| Some(span.span_id) == answer.parent_id)?;

@@ -103,11 +103,17 @@ fn summary(query: &Query, ask: &ImpactAsk, affected: &[Affected]) -> String {
         Some(_) => format!("{calls} to {}", ask.service),
         None => ask.service.clone(),
     };
-    let who = format!(
-        "{} operations of {} services depend on {target}, {entries} of them entry points.",
-        others.len(),
-        services.len(),
-    );
+    let who = match (others.len(), services.len()) {
+        (1, _) => format!("1 operation depends on {target}"),
+        (count, 1) => format!("{count} operations of 1 service depend on {target}"),
+        (count, services) => format!("{count} operations of {services} services depend on {target}"),
+    };
+    let who = match (others.len(), entries) {
+        (1, 0) => format!("{who}."),
+        (1, _) => format!("{who}, an entry point."),
+        (_, 1) => format!("{who}, 1 of them an entry point."),
+        _ => format!("{who}, {entries} of them entry points."),
+    };
     let slowest = others.iter().copied().filter(|affected| affected.entry).max_by(|a, b| {
         a.added_ns.total_cmp(&b.added_ns).then(b.service.cmp(&a.service)).then(b.operation.cmp(&a.operation))
     });

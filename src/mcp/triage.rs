@@ -91,7 +91,13 @@ fn affected(
     });
     page::put_beside(answer, Table::new("affected", columns), rows.collect(), limit);
     let entries = others.iter().filter(|affected| affected.entry).count();
-    Some(format!("{} operations depend on {service}, {entries} of them entry points.", others.len()))
+    let who = match (others.len(), entries) {
+        (1, 0) => format!("1 operation depends on {service}."),
+        (1, _) => format!("1 operation depends on {service}, an entry point."),
+        (count, 1) => format!("{count} operations depend on {service}, 1 of them an entry point."),
+        (count, _) => format!("{count} operations depend on {service}, {entries} of them entry points."),
+    };
+    Some(who)
 }
 
 /// What left its normal course and has not come back, then what did.

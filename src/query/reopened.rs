@@ -137,7 +137,10 @@ impl Query {
         };
         let all = references
             .into_iter()
-            .map(|(reference, what)| (observed(&now, &reference), observed(&earlier, &reference), what));
+            .map(|(reference, what)| {
+                let what = format!("{what}{}", beyond(&reference, &now, &earlier));
+                (observed(&now, &reference), observed(&earlier, &reference), what)
+            });
         let is_meant = |now: &Option<Observed>| now.is_some_and(|now| Some(now.digest()) == digest);
         let most = all.max_by_key(|(now, before, _)| (is_meant(now), size(now), size(before)));
         Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
@@ -280,6 +283,20 @@ impl Query {
             }
         })
     }
+}
+
+/// What calls take beyond what they take where they arrive, in words; empty for what is no call, or takes nothing more.
+fn beyond(reference: &Reference, now: &Evidence, earlier: &Evidence) -> String {
+    let Reference::Edge { from, to } = *reference else { return String::new() };
+    let gap_ms = |evidence: &Evidence| {
+        let mut edges = evidence.edges.iter();
+        edges.find(|edge| edge.from == from && edge.to == to).map_or(0.0, |edge| edge.now.gap_ns() / 1e6)
+    };
+    let (now, before) = (gap_ms(now), gap_ms(earlier));
+    if now <= 0.0 && before <= 0.0 {
+        return String::new();
+    }
+    format!("; {now:.2} ms for each call beyond what it takes there, {before:.2} ms before")
 }
 
 /// The numbers of what is referred to; none where there are too many to be asked about.
