@@ -46,18 +46,18 @@ struct Diagnosis {
 /// Puts a suspect into words.
 pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'_>) -> Cause {
     let strongest = finding.suspect.blames.iter().max_by(|(a, x), (b, y)| x.total_cmp(y).then(b.cmp(a)));
+    let strongest = strongest.map(|((kind, blame), share)| (told_kind(view, *kind, *blame), *blame, *share));
     let blamed: f64 = finding.suspect.blames.values().sum();
     let signal = finding.suspect.signals.first();
     let mut diagnosis = match strongest {
-        Some(((kind, blame), share)) if *share > 0.05 || signal.is_none() => {
-            of_blame(view, *kind, *blame, *share / blamed.max(f64::MIN_POSITIVE))
+        Some((kind, blame, share)) if share > 0.05 || signal.is_none() => {
+            of_blame(view, kind, blame, share / blamed.max(f64::MIN_POSITIVE))
         }
         _ => of_signals(view, &finding),
     };
-    let kind = strongest.map(|((kind, _), _)| *kind);
     saturated(view, finding.suspect, &mut diagnosis);
-    if let Some(((kind, blame), _)) = strongest {
-        cite(view, accounts, *kind, *blame, &mut diagnosis);
+    if let Some((kind, blame, _)) = strongest {
+        cite(view, accounts, kind, blame, &mut diagnosis);
     }
     for signal in &finding.suspect.signals {
         let reference = match signal.source {
@@ -72,11 +72,8 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         diagnosis.proof.push(Proof::new(reference, signal.text.clone()));
     }
     diagnosis.proof.truncate(PROOF_MAX);
-    let shown = diagnosis.operation.map(|at| match strongest {
-        Some(((kind, blame), _)) => shown_at(view, *kind, *blame),
-        None => at,
-    });
-    let onset = shown.zip(kind).and_then(|(at, kind)| onset_of(view, at, kind));
+    let onset = strongest.filter(|_| diagnosis.operation.is_some());
+    let onset = onset.and_then(|(kind, blame, _)| onset_of(view, shown_at(view, kind, blame), kind));
     Cause {
         service: finding.service,
         operation: diagnosis
@@ -91,6 +88,14 @@ pub(super) fn describe(view: &View<'_>, accounts: &[Account], finding: Finding<'
         path: finding.path,
         proof: diagnosis.proof,
     }
+}
+
+/// What is wrong with what is blamed: who fails nobody and takes longer is blamed for callers that give up.
+fn told_kind(view: &View<'_>, kind: SymptomKind, blame: Blame) -> SymptomKind {
+    let Blame::Operation(at) = blame else { return kind };
+    let (now, before) = (&view.operations[at].now, &view.operations[at].before);
+    let is_late = kind == SymptomKind::Errors && excess_errors(now, before) < 1.0 && has_grown(now, before);
+    if is_late { SymptomKind::Latency } else { kind }
 }
 
 /// The operation whose timeline shows what is blamed: where calls do not arrive, or are longer on the way, that of their caller;
@@ -425,7 +430,7 @@ fn ends_proof(view: &View<'_>, kind: SymptomKind, blame: Blame) -> Vec<Proof> {
     let is_way = matches!(blame, Blame::Way(..)) && kind == SymptomKind::Latency;
     let text = match blame {
         Blame::Way(..) if is_way => {
-            format!("callers wait {} beyond the answer", gap_text(view, from, to))
+            format!("beyond the answer callers wait {}", gap_text(view, from, to))
         }
         Blame::Way(..) | Blame::Unanswered(..) => arriving_text(view, from, to),
         Blame::GivesUp(..) => given_up_text(view, from, to),

@@ -135,12 +135,10 @@ impl Query {
             Some(Observed::Level(_)) => 1,
             None => 0,
         };
-        let all = references
-            .into_iter()
-            .map(|(reference, what)| {
-                let what = format!("{what}{}", beyond(&reference, &now, &earlier));
-                (observed(&now, &reference), observed(&earlier, &reference), what)
-            });
+        let all = references.into_iter().map(|(reference, what)| {
+            let what = format!("{what}{}", beyond(&reference, &now, &earlier));
+            (observed(&now, &reference), observed(&earlier, &reference), what)
+        });
         let is_meant = |now: &Option<Observed>| now.is_some_and(|now| Some(now.digest()) == digest);
         let most = all.max_by_key(|(now, before, _)| (is_meant(now), size(now), size(before)));
         Ok(most.map_or(Reopened::Nothing, |(now, before, what)| Reopened::Observed { now, before, what }))
