@@ -4,6 +4,7 @@ mod alike;
 mod asked;
 mod awaited;
 mod differences;
+mod called;
 mod faults;
 mod laws;
 mod measured;
