@@ -345,13 +345,19 @@ impl Flow<'_, '_> {
             Blame::Dependency(edge.to)
         } else if let Some(to) = callee.filter(|_| span.kind.is_outbound()) {
             Blame::Way(position, to)
-        } else if let Some(edge) =
-            self.calls_of(position).find(|edge| edge.way == Way::Remote).filter(|_| span.kind.is_outbound())
-        {
-            Blame::Unanswered(position, edge.to)
+        } else if let Some(to) = self.meant(span, position).filter(|_| span.kind.is_outbound()) {
+            Blame::Unanswered(position, to)
         } else {
             Blame::Operation(position)
         }
+    }
+
+    /// The operation that a call that nobody answered was meant for: of the service that the span names, where it names one.
+    fn meant(&self, span: &ExemplarSpan, position: usize) -> Option<usize> {
+        let named = span.peer.and_then(|host| self.view.behind.get(&host).copied());
+        let is_meant = |to: usize| named.is_none_or(|named| named == self.view.operations[to].service);
+        let mut called = self.calls_of(position).filter(|edge| edge.way == Way::Remote);
+        called.find(|edge| is_meant(edge.to)).map(|edge| edge.to)
     }
 
     /// How far what is blamed for time takes longer than before by its roll-up, 0 to 1; 1 where too little is counted to tell.
