@@ -57,6 +57,8 @@ pub(super) fn together(evidence: &Evidence) -> Option<Evidence> {
         templates: evidence.templates.clone(),
         series: evidence.series.clone(),
         unread_series: evidence.unread_series,
+        unread_metrics: evidence.unread_metrics,
+        places: evidence.places.clone(),
         steps: evidence.steps.iter().map(|step| step_of(&heads, step)).collect(),
         calls: evidence.calls.clone(),
         changes: evidence.changes.clone(),

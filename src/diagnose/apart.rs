@@ -10,7 +10,7 @@ use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 
 use super::evidence::InstanceEvidence;
-use super::sentence::time_text;
+use super::figures::time_text;
 use super::stats::{error_surprise, excess_errors, latency_shift};
 use super::verdict::SymptomKind;
 use super::view::View;

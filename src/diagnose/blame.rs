@@ -14,7 +14,7 @@ use crate::model::span::SpanKind;
 use super::awaited::Wait;
 use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
-use super::stats::{error_surprise, excess_errors, expected_calls, latency_shift, rate_surprise};
+use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
 use super::view::{Edge, Operation, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.

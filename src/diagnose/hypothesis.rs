@@ -10,8 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::id::ServiceId;
-use crate::model::node::NodeKind;
-use crate::model::rollup::{Cell, Subject};
+use crate::model::rollup::Subject;
 use crate::model::time::UnixNanos;
 
 use super::absent::{Absence, Lack, delayed, silent, unanswered};

@@ -159,7 +159,7 @@ impl Shared {
         let (name, here) = best(by_place(view, &parted), all, &witnesses)?;
         let parts: BTreeSet<ServiceId> = here.services().intersection(&held).copied().collect();
         let found = parts.iter().filter(|it| witnesses.contains(*it));
-        let lead = *found.max_by(|a, b| score(*a).total_cmp(&score(*b)).then(b.cmp(a)))?;
+        let lead = *found.max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)))?;
         let mut by_kind: BTreeMap<SymptomKind, f64> = BTreeMap::new();
         for ((kind, _), share) in parts.iter().filter_map(|it| suspects.get(it)).flat_map(|it| &it.blames) {
             *by_kind.entry(*kind).or_default() += share;
@@ -191,8 +191,8 @@ impl Shared {
         }
         // One of each service before the second of any.
         let mut cited = BTreeSet::new();
-        let (firsts, others): (Vec<_>, Vec<_>) =
-            worse.into_iter().partition(|(service, _)| cited.insert(*service));
+        let (firsts, others): (Vec<&(ServiceId, &Worse<'_>)>, Vec<_>) =
+            worse.into_iter().partition(|worse| cited.insert(worse.0));
         let proof = firsts.into_iter().chain(others).take(INSTANCES_MAX).map(|(service, it)| {
             let reference = Reference::Instance { service: *service, resource: it.instance.resource };
             Proof::new(reference, it.text.clone())

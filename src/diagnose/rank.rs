@@ -144,7 +144,8 @@ pub(super) fn root_cause(view: &View<'_>, symptom: Option<ServiceId>, options: &
         .collect();
     let outcome = outcome_of(&order, causes.first().map_or(0.0, |cause| cause.confidence), &accounts);
     let explained = shared.iter().flat_map(Shared::parts).copied();
-    let named: Vec<ServiceId> = causes.iter().map(|cause| cause.service).chain(explained).chain(hosts).collect();
+    let named: Vec<ServiceId> =
+        causes.iter().map(|cause| cause.service).chain(explained).chain(hosts).collect();
     let ruled_out = dismissed(view, &accounts, &named, target, options.ruled_out_max);
     let onsets =
         [shown.as_ref().and_then(|symptom| symptom.onset), causes.first().and_then(|cause| cause.onset)];

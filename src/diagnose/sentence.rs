@@ -16,7 +16,6 @@ use super::rank::{Account, Suspect};
 use super::series::is_used_up;
 use super::signal::{Source, short};
 use super::stats::{excess_errors, has_grown, rate_surprise};
-use super::symptom::deviates;
 use super::traffic::is_asked_for;
 use super::verdict::{Cause, Fault, Level, Proof, Reference, Summary, SymptomKind};
 use super::view::{Operation, View};

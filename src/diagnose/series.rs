@@ -226,7 +226,8 @@ fn moved(
             Some(_) => format!("{} of {}", series.name, view.node_name(series.service)),
             None => series.name.clone(),
         };
-        let mut text = said(&name, series, (reached, if counted.is_some() { "on average" } else { "at worst" }));
+        let mut text =
+            said(&name, series, (reached, if counted.is_some() { "on average" } else { "at worst" }));
         if let Some(times) = traffic.and_then(|traffic| traffic.explains(series)) {
             text = format!("{text}, with {} times the requests", short(times));
         }

@@ -43,7 +43,9 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
     }
     answer.tables.iter_mut().for_each(|table| table.cursors.clear());
     let mut told = vec![answer.summary.clone()];
-    told.extend(hurt.and_then(|(service, impact)| affected(query, (&service, &impact), (&mut answer, ask.limit))));
+    told.extend(
+        hurt.and_then(|(service, impact)| affected(query, (&service, &impact), (&mut answer, ask.limit))),
+    );
     told.extend(lasting(query, &asked, &anomalies.found, (&mut answer, ask.limit)));
     told.extend(unwell(&health, (&mut answer, ask.limit)));
     answer.summary = told.join(" ");
@@ -56,11 +58,7 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
 }
 
 /// What comes of the first cause, with the service that it lies in.
-async fn hurt(
-    query: &Query,
-    scope: &Scope,
-    found: &Explanation,
-) -> Result<Option<(String, Impact)>, Fault> {
+async fn hurt(query: &Query, scope: &Scope, found: &Explanation) -> Result<Option<(String, Impact)>, Fault> {
     let is_found = found.verdict.outcome != Outcome::InsufficientEvidence;
     let Some(cause) = found.verdict.causes.first().filter(|_| is_found) else { return Ok(None) };
     let service = query.service_name(cause.service);

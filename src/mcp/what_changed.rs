@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::diagnose::difference::{Difference, DifferenceKind};
 use crate::diagnose::verdict::Reference;
 use crate::model::tenant::Scope;
-use crate::model::time::{UnixNanos, Window};
+use crate::model::time::UnixNanos;
 use crate::query::Query;
 use crate::query::changed::Changed;
 use crate::query::root_cause::Moment;
@@ -39,8 +39,11 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: WhatChangedAsk) ->
     let columns =
         ["rank", "kind", "service", "subject", "before", "now", "unit", "first_seen", "score", "evidence"];
     let changed = &found.differences.changed;
-    let rows =
-        changed.iter().enumerate().map(|(at, difference)| row(query, at, difference, window)).collect();
+    let rows = changed
+        .iter()
+        .enumerate()
+        .map(|(at, difference)| row(query, at, difference, (window.from, end)))
+        .collect();
     page::put(&mut answer, Table::new("changes", columns), rows, (from, ask.limit));
     let compared = DifferenceKind::ALL.iter().filter_map(|kind| {
         let (compared, changed) = found.differences.compared.get(kind)?;
@@ -104,7 +107,13 @@ fn summary(query: &Query, found: &Changed) -> String {
     )
 }
 
-fn row(query: &Query, at: usize, difference: &Difference, window: Window) -> Vec<Value> {
+/// One line, with what is said of times before the moment, and of all others before the end.
+fn row(
+    query: &Query,
+    at: usize,
+    difference: &Difference,
+    (moment, end): (UnixNanos, UnixNanos),
+) -> Vec<Value> {
     let shown: fn(f64) -> Value = match difference.kind {
         DifferenceKind::Errors => cells::percent,
         DifferenceKind::Latency => cells::milliseconds,
@@ -115,11 +124,11 @@ fn row(query: &Query, at: usize, difference: &Difference, window: Window) -> Vec
         json!(at + 1),
         json!(difference.kind.name()),
         json!(difference.service.map(|id| query.service_name(id))),
-        json!(subject(query, difference, window.from)),
+        json!(subject(query, difference, moment)),
         difference.before.map_or(Value::Null, shown),
         difference.now.map_or(Value::Null, shown),
         json!(unit),
-        difference.at.map_or(Value::Null, |at| cells::relative(at, window.to)),
+        difference.at.map_or(Value::Null, |at| cells::relative(at, end)),
         cells::rounded(difference.score),
         json!(difference.reference.as_ref().map(|reference| proof::handle(query, reference).0)),
     ]

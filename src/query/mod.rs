@@ -14,8 +14,8 @@
 //! operator asks; [`cache`] remembers answers for a few seconds.
 
 pub mod aggregate;
-pub mod anomalies;
 mod announced;
+pub mod anomalies;
 pub mod attributes;
 pub mod cache;
 pub mod changed;

@@ -10,6 +10,9 @@ use crate::model::id::{ResourceId, SeriesId, ServiceId};
 use crate::model::time::NANOS_PER_SECOND;
 use crate::store::read::metrics::StoredSeries;
 
+/// What a series measures: its service and metric, and its attributes.
+type Measured = (ServiceId, String, Vec<(String, String)>);
+
 /// How long before the window an instance may have come whose series are compared with earlier ones.
 const CAME_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How long instances overlap, or leave a gap; and how long one begins.
@@ -61,7 +64,7 @@ pub(super) fn earlier(
     steps: [usize; 3],
     step_ns: i64,
 ) -> BTreeMap<SeriesId, Earlier> {
-    let mut alike: BTreeMap<(ServiceId, String, Vec<(String, String)>), Vec<Followed<'_>>> = BTreeMap::new();
+    let mut alike: BTreeMap<Measured, Vec<Followed<'_>>> = BTreeMap::new();
     for (series, values) in series {
         let attributes = series.attributes.iter().filter(|(key, _)| !OF_INSTANCES.contains(key));
         let attributes = attributes.map(|(key, value)| (key.to_owned(), value.render().into_owned()));

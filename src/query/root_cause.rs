@@ -131,7 +131,15 @@ impl Query {
             let verdict = diagnose::root_cause(&evidence, symptom, &diagnose::Options::default());
             let comparison = window::plain(asked);
             let (is_measured, namesakes, logged) = (false, Vec::new(), BTreeMap::new());
-            return Ok(Explanation { verdict, comparison, traces: 0, nodes: 0, is_measured, namesakes, logged });
+            return Ok(Explanation {
+                verdict,
+                comparison,
+                traces: 0,
+                nodes: 0,
+                is_measured,
+                namesakes,
+                logged,
+            });
         };
         // No comparison of this window, or of a part of it that ends sooner, begins before, but where trouble is older.
         let since = window::minute(window::plain(asked).before.from);

@@ -28,6 +28,7 @@ fn series(metric: &str, (before, now): (f64, f64)) -> SeriesEvidence {
         before: spread(before),
         above: 40,
         below: 0,
+        replaced: false,
     }
 }
 

@@ -89,6 +89,7 @@ fn trace(request: Request, number: u64) -> ExemplarTrace {
             operation: OperationId(operation),
             resource: ResourceId(service.0),
             kind,
+            peer: None,
             error: false,
             start: UnixNanos(1_000_000_000_000 + times[&operation].0 as i64),
             duration_ns: times[&operation].1,

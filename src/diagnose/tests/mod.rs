@@ -3,8 +3,8 @@
 mod alike;
 mod asked;
 mod awaited;
-mod differences;
 mod called;
+mod differences;
 mod faults;
 mod laws;
 mod measured;

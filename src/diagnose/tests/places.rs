@@ -162,6 +162,7 @@ fn what_was_measured_of_the_host_is_told_with_it() {
             before: spread(0.35),
             above: if number == 2 { 20 } else { 0 },
             below: 0,
+            replaced: false,
         });
         let (of, name) = (Placed::Series(SeriesId(number)), format!("node-{number}"));
         evidence.places.push(PlaceEvidence { of, kind: PlaceKind::Host, name });
