@@ -122,6 +122,8 @@ fn stands_out(kind: SymptomKind, it: &InstanceEvidence, (others, others_before):
             };
             now.mean_ns() > SLOWER_MIN * usual * others.mean_ns()
                 && latency_shift(now, others).surprise > SURPRISE_MIN.0
+                // Beside instances that fail at once it may seem slow.
+                && (!is_known || latency_shift(now, before).surprise > SURPRISE_MIN.1)
         }
         SymptomKind::Silence => false,
     }

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::id::{ResourceId, SeriesId, ServiceId};
+use crate::model::id::{ResourceId, SeriesId, ServiceId, SpanId};
 
 use super::apart::{Parted, Worse, parted};
 use super::evidence::{PlaceKind, Placed};
@@ -32,6 +32,9 @@ pub(super) const SEPARATION_MIN: f64 = 0.7;
 const BROADER: f64 = 1.05;
 /// Part of a service's trouble that its bad instances must hold: the rest may be that of others.
 const HELD_MIN: f64 = 0.4;
+/// Failing spans of a service with which failures begin, and the part of them that must lie there for its trouble to be the
+/// place's where it has that of its callees beside, so that its instances say less.
+const BEGINNINGS: (usize, f64) = (5, 0.8);
 /// Part of what is held against the worst service that must be held against another for it to count.
 const WITNESS_MIN: f64 = 0.15;
 /// Bad instances that are cited.
@@ -157,7 +160,8 @@ impl Shared {
             own.into_iter().filter(|it| score(it) >= WITNESS_MIN * most).collect();
         let all: usize = parted.iter().map(|it| it.worse.len()).sum();
         let (name, here) = best(by_place(view, &parted), all, &witnesses)?;
-        let parts: BTreeSet<ServiceId> = here.services().intersection(&held).copied().collect();
+        let mut parts: BTreeSet<ServiceId> = here.services().intersection(&held).copied().collect();
+        parts.extend(failing_there(view, name).into_iter().filter(|it| suspects.contains_key(it)));
         let found = parts.iter().filter(|it| witnesses.contains(*it));
         let lead = *found.max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)))?;
         let mut by_kind: BTreeMap<SymptomKind, f64> = BTreeMap::new();
@@ -269,6 +273,30 @@ impl Shared {
             ..cause
         }
     }
+}
+
+/// The services whose own failures begin at a place alone.
+fn failing_there(view: &View<'_>, name: Name<'_>) -> BTreeSet<ServiceId> {
+    let at_place = view.evidence.places.iter().filter(|it| (it.kind, it.name.as_str()) == name);
+    let there: BTreeSet<ResourceId> = at_place
+        .filter_map(|it| match it.of {
+            Placed::Instance(resource) => Some(resource),
+            Placed::Series(_) => None,
+        })
+        .collect();
+    let mut begun: BTreeMap<ServiceId, (usize, usize)> = BTreeMap::new();
+    for trace in &view.traces {
+        let failing = || trace.spans.iter().filter(|span| span.error);
+        let passed_on: BTreeSet<SpanId> = failing().filter_map(|span| span.parent_id).collect();
+        for span in failing().filter(|span| !passed_on.contains(&span.span_id)) {
+            let (here, all) = begun.entry(span.service).or_default();
+            *here += usize::from(there.contains(&span.resource));
+            *all += 1;
+        }
+    }
+    let is_there =
+        |(here, all): (usize, usize)| BEGINNINGS.0 <= all && BEGINNINGS.1 * all as f64 <= here as f64;
+    begun.into_iter().filter(|(_, counts)| is_there(*counts)).map(|(service, _)| service).collect()
 }
 
 /// The place that separates best, of those that enough instances of the witnesses tell of.
