@@ -16,9 +16,8 @@ use super::error::Error;
 use super::handle::Query;
 
 /// Events whose names begin as those of changes do.
-const BY_NAME: &str = "(event.name:deploy* OR event.name:release* OR event.name:rollout* OR event.name:rollback* OR \
-                       event.name:feature_flag* OR event.name:flag* OR event.name:config* OR event.name:vcs.commit* OR \
-                       event.name:vcs.change*) -event.name:feature_flag.evaluat*";
+const BY_NAME: &str = "(event.name:deploy* OR event.name:release* OR event.name:roll* OR event.name:feature_flag* OR \
+                       event.name:flag* OR event.name:config* OR event.name:vcs.c*) -event.name:feature_flag.evaluat*";
 /// Events with an attribute that names what was changed.
 const BY_KEY: &str = "event.name:* (feature_flag.key:* OR config.key:* OR config.revision:* OR deployment.id:* OR \
                       deployment.name:*) -event.name:feature_flag.evaluat*";
@@ -138,9 +137,60 @@ fn text_of(body: &str, attributes: &BTreeMap<&str, Cow<'_, str>>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::id::TemplateId;
+    use crate::model::log::Severity;
     use crate::model::time::UnixNanos;
+    use crate::search::{Ask, Document, Index, Nameless, Options};
 
     use super::*;
+
+    /// The numbers of those of these events that a query finds, the newest first; each has a name and perhaps a key.
+    fn found(text: &str, events: &[(&'static str, &'static str)]) -> Vec<i64> {
+        let (tenant, directory) = (TenantNumber(1), tempfile::tempdir().unwrap());
+        let options = Options { directory: directory.path().to_owned(), writer_bytes: 15_000_000 };
+        let index = Index::open(options).unwrap();
+        let document = |(row, (name, key)): (i64, &(&'static str, &'static str))| Document {
+            row,
+            tenant,
+            time: UnixNanos::from_seconds(row),
+            service: ServiceId(7),
+            severity: Severity(9),
+            template: TemplateId(3),
+            body: "something happened",
+            attributes: [("event.name", *name), (*key, "x")]
+                .into_iter()
+                .filter(|(key, _)| !key.is_empty())
+                .collect::<Vec<_>>(),
+        };
+        index.add((1..).zip(events).map(document)).unwrap();
+        index.commit().unwrap();
+        let ask = Ask {
+            text: text.to_owned(),
+            window: Window::new(UnixNanos(0), UnixNanos::from_seconds(1_000)),
+            services: Vec::new(),
+            templates: Vec::new(),
+            severity_min: Severity(0),
+            before: None,
+            limit: 100,
+            waiting: None,
+        };
+        index.search(tenant, &ask, &Nameless).unwrap().rows
+    }
+
+    #[test]
+    fn events_are_asked_for_by_how_their_names_begin_and_by_what_they_say_was_changed() {
+        let events = [
+            ("deployment.finished", ""),
+            ("rollback", ""),
+            ("feature_flag.changed", "feature_flag.key"),
+            ("feature_flag.evaluation", "feature_flag.key"),
+            ("pricing.updated", "config.key"),
+            ("vcs.commit", ""),
+            ("exception", ""),
+        ];
+        assert_eq!(found(BY_NAME, &events), [6, 3, 2, 1]);
+        assert_eq!(found(BY_KEY, &events), [5, 3]);
+    }
 
     #[test]
     fn a_name_says_whether_something_was_changed() {
