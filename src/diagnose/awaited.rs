@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::id::SpanId;
+use crate::model::rollup::Cell;
 
 use super::evidence::ExemplarSpan;
 use super::view::{Edge, View, Way};
@@ -17,6 +18,33 @@ const EXAMPLES_MIN: u32 = 3;
 const LAST_PART: f64 = 0.8;
 /// Part of a call that must lie behind the end of its caller: spans that end together are closed one after the other.
 const BEHIND_PART: f64 = 0.1;
+
+impl View<'_> {
+    /// How much more of its own time an operation takes for each request.
+    pub(super) fn own_growth(&self, at: usize) -> f64 {
+        let (now, before) = self.own_means(at);
+        now - before
+    }
+
+    /// How much of its own time an operation takes for each request, in the window and before. What goes on beside it without
+    /// being waited for hides nothing of that.
+    pub(super) fn own_means(&self, at: usize) -> (f64, f64) {
+        let operation = &self.operations[at];
+        let (now, before) = (operation.now.self_mean_ns(), operation.before.self_mean_ns());
+        let calls = operation.callees.iter().map(|edge| &self.edges[*edge]);
+        let calls = calls.filter(|edge| edge.to != at && matches!(edge.way, Way::Within | Way::Remote));
+        if calls.clone().all(|edge| edge.wait != Wait::Not) {
+            return (now, before);
+        }
+        let (mut waited, mut waited_before) = (0.0, 0.0);
+        for edge in calls.filter(|edge| edge.wait != Wait::Not) {
+            waited += edge.now.sum_ns as f64;
+            waited_before += edge.before.sum_ns as f64;
+        }
+        let rest = |cell: &Cell, waited: f64| (cell.sum_ns as f64 - waited) / (cell.count as f64).max(1.0);
+        (now.max(rest(&operation.now, waited)), before.max(rest(&operation.before, waited_before)))
+    }
+}
 
 /// Whether an operation waits for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

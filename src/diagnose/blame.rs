@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::ServiceId;
 use crate::model::node::NodeKind;
-use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::awaited::Wait;
 use super::concentration::has_fresh_version;
 use super::message::{Hint, Hints};
 use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
-use super::view::{Edge, Operation, View, Way};
+use super::view::{Edge, View, Way};
 
 /// Longest way from a symptom to a cause, in operations.
 const STEPS_MAX: usize = 48;
@@ -112,7 +111,16 @@ impl Ledger {
 
     /// Makes the shares add up to 1; an empty ledger stays empty.
     pub(super) fn normalize(&mut self) {
-        let total: f64 = self.shares.values().sum();
+        self.divide(self.total());
+    }
+
+    /// What the shares add up to.
+    pub(super) fn total(&self) -> f64 {
+        self.shares.values().sum()
+    }
+
+    /// Makes each share that part of `total`.
+    pub(super) fn divide(&mut self, total: f64) {
         if total > 0.0 {
             self.shares.values_mut().for_each(|share| *share /= total);
             self.reached.values_mut().for_each(|share| *share /= total);
@@ -291,7 +299,7 @@ impl Flow<'_, '_> {
         let operation = &self.view.operations[at];
         let (now, before) = (&operation.now, &operation.before);
         let mut parts = Vec::new();
-        let mut own = now.count as f64 * self.own_growth(at);
+        let mut own = now.count as f64 * self.view.own_growth(at);
         if before.count == 0 {
             own = now.self_ns() as f64;
         }
@@ -333,32 +341,7 @@ impl Flow<'_, '_> {
     fn kept_by(&self, at: usize) -> f64 {
         let operation = &self.view.operations[at];
         let grown = operation.now.mean_ns() - operation.before.mean_ns();
-        (self.own_growth(at) / grown.max(1.0)).clamp(0.0, 1.0)
-    }
-
-    /// How much more of its own time an operation takes for each request.
-    pub(super) fn own_growth(&self, at: usize) -> f64 {
-        let (now, before) = self.own_means(at);
-        now - before
-    }
-
-    /// How much of its own time an operation takes for each request, in the window and before. What goes on beside it without
-    /// being waited for hides nothing of that.
-    pub(super) fn own_means(&self, at: usize) -> (f64, f64) {
-        let operation = &self.view.operations[at];
-        let (now, before) = (operation.now.self_mean_ns(), operation.before.self_mean_ns());
-        let calls = operation.callees.iter().map(|edge| &self.view.edges[*edge]);
-        let calls = calls.filter(|edge| edge.to != at && matches!(edge.way, Way::Within | Way::Remote));
-        if calls.clone().all(|edge| edge.wait != Wait::Not) {
-            return (now, before);
-        }
-        let (mut waited, mut waited_before) = (0.0, 0.0);
-        for edge in calls.filter(|edge| edge.wait != Wait::Not) {
-            waited += edge.now.sum_ns as f64;
-            waited_before += edge.before.sum_ns as f64;
-        }
-        let rest = |cell: &Cell, waited: f64| (cell.sum_ns as f64 - waited) / (cell.count as f64).max(1.0);
-        (now.max(rest(&operation.now, waited)), before.max(rest(&operation.before, waited_before)))
+        (self.view.own_growth(at) / grown.max(1.0)).clamp(0.0, 1.0)
     }
 
     /// Children that run at the same time are slow for the same reason. Where together they grew by more than `excess`,
@@ -417,9 +400,4 @@ fn leave_rest(excess: f64, unsure: &[usize], parts: &mut [(Part, f64)]) {
     for at in unsure {
         parts[*at].1 *= left / theirs;
     }
-}
-
-/// How much more of its own time an operation takes for each request.
-pub(super) fn own_growth(operation: &Operation<'_>) -> f64 {
-    operation.now.self_mean_ns() - operation.before.self_mean_ns()
 }

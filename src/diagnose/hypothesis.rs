@@ -379,7 +379,7 @@ impl Trial<'_> {
                     .map(|edge| excess_errors(self.view.edges[**edge].now, self.view.edges[**edge].before));
                 ((all - theirs.sum::<f64>()).max(0.0), all)
             }
-            _ => (self.flow.own_growth(*at).max(0.0), now.mean_ns() - before.mean_ns()),
+            _ => (self.view.own_growth(*at).max(0.0), now.mean_ns() - before.mean_ns()),
         };
         let part = if all > 0.0 { (own / all).min(1.0) } else { 1.0 };
         // How often it calls others, and how long it waits for them, is its own doing.

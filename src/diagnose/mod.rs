@@ -5,16 +5,19 @@
 //! nothing deviates beyond chance, the answer says so instead of naming someone. Never: I/O, a clock, randomness,
 //! constants that describe how fast or how busy a system ought to be. Each service is compared with its own past.
 //!
-//! Reading order: [`evidence`] (what comes in, with `alike`) and [`verdict`] (what goes out); `stats` and `view` with `awaited` (what every step
-//! rests on); `symptom` (what needs an explanation); `blame`, `origin` with `message`, `silence`, and `signal` with
-//! `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways to look for the cause: roll-ups, traces, missing calls, and logs with
-//! ways taken and measured series, of whomever they speak); `ways` (which end of a slow way), `concentration` (which version or instance), `place` with `apart` (which host or zone) and `onset` (since when);
-//! `rank`, `path` and `sentence` (the verdict); then [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer
-//! their own questions, with [`usual`], which knows what the same time of earlier days shows as well, and [`episode`], which
-//! gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does,
-//! with [`averaged`], which makes one verdict of several windows. [`hypothesis`] tries a suspicion, with `absent` and `correlation`, and [`placed`] one of a host or zone. [`difference`] lists what differs between two windows and
-//! blames nobody, [`moved`] tells whether a count rose or fell, [`overrepresented`] compares attributes,
-//! [`observed`] says what can be observed again.
+//! Reading order: [`evidence`] (what comes in, with `alike`) and [`verdict`] (what goes out); `stats` and `view` with `awaited`
+//! and `peers` (what every step rests on); `symptom` (what needs an explanation); `blame` with `unheard`, `origin` with
+//! `message`, `silence`, and `signal` with `template`, `steps`, `series` (with `meaning` and `traffic`) and `spoken` (four ways
+//! to look for the cause: roll-ups, traces, missing calls, and logs with ways taken and measured series, of whomever they
+//! speak); `ways` (which end of a slow way), `concentration` (which version or instance), `place` with `apart` (which host or
+//! zone) and `onset` (since when); `rank`, `path`, `sentence` with `figures`, and `dismissed` (the verdict); then
+//! [`mod@impact`], [`mod@health`] (with `due`) and [`anomaly`], which answer their own questions, with [`replaced`], which knows
+//! the instances that others replace, [`usual`], which knows what the same time of earlier days shows as well, and [`episode`],
+//! which gives anomalies one identity over time; and [`mod@split`], which finds the window where nothing else does, with
+//! [`averaged`], which makes one verdict of several windows. [`hypothesis`] tries a suspicion, with `absent`, `kept`, `shown`
+//! and `correlation`, and [`placed`] one of a host or zone. [`difference`] lists what differs between two windows and blames
+//! nobody (`restated` leaves out what was said already), [`moved`] tells whether a count rose or fell, [`overrepresented`]
+//! compares attributes, [`observed`] says what can be observed again.
 //!
 //! The handle is eight functions: [`root_cause`], [`hypothesis::test`], [`placed::test`], [`impact::impact`], [`health::health`], [`anomaly::anomalies`],
 //! [`difference::differences`], and [`overrepresented::Values::overrepresented`].

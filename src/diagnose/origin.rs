@@ -12,7 +12,7 @@ use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
 use super::awaited::Wait;
-use super::blame::{Blame, Flow, Ledger, Matter, own_growth};
+use super::blame::{Blame, Flow, Ledger, Matter};
 use super::evidence::{ExemplarSpan, ExemplarTrace};
 use super::message::{Hint, hint_of, is_late, told_of};
 use super::stats::{LATENCY_COUNT_MIN, excess_errors, latency_shift};
@@ -239,7 +239,7 @@ impl Flow<'_, '_> {
 
     /// The votes of traces in which an operation of `deviation` was slow.
     pub(super) fn latency_votes(&self, deviation: &Deviation) -> Votes {
-        let mut votes = Votes::default();
+        let (mut votes, mut all) = (Votes::default(), 0.0);
         for trace in &self.view.traces {
             let tree = Tree::new(trace);
             let late_ns = self.late_ns(&tree, deviation);
@@ -258,21 +258,21 @@ impl Flow<'_, '_> {
                 continue;
             }
             let explained = (total / late_ns).min(1.0);
-            let (mut large, mut kept) = (0.0, 0.0);
             for (position, (beyond, at)) in
                 excess.into_iter().filter(|(_, (beyond, _))| *beyond >= 0.15 * total)
             {
                 let blame = self.blame_of_time(&tree, at, position);
                 let moved = beyond * self.moved(blame);
-                (large, kept) = (large + beyond, kept + moved);
+                all += explained * beyond / total;
                 if moved > 0.0 {
                     *votes.ledger.shares.entry(blame).or_default() += explained * moved / total;
                     self.cite(trace.trace_id, &tree, tree.spans[at], &mut votes.citations);
                 }
             }
-            votes.weight += if large > 0.0 { explained * kept / large } else { explained };
+            votes.weight += explained;
         }
-        votes.ledger.normalize();
+        // What did not move is nobody's, and makes no other part larger.
+        votes.ledger.divide(all);
         votes
     }
 
@@ -315,7 +315,7 @@ impl Flow<'_, '_> {
         };
         for at in (0..tree.spans.len()).filter(|at| may_delay(*at)) {
             let Some(position) = self.view.position(tree.spans[at].operation) else { continue };
-            let (_, usual) = self.own_means(position);
+            let (_, usual) = self.view.own_means(position);
             let beyond = tree.self_ns(at, waits) - usual;
             if beyond > 0.0 {
                 excess.entry(position).or_insert((0.0, at)).0 += beyond;
@@ -377,7 +377,7 @@ impl Flow<'_, '_> {
             Blame::Operation(at) | Blame::Unanswered(at, _) => {
                 let operation = &self.view.operations[at];
                 let (is_known, surprise) = of_cells(&operation.now, &operation.before);
-                (is_known, if own_growth(operation) > 0.0 { surprise } else { 0.0 })
+                (is_known, if self.view.own_growth(at) > 0.0 { surprise } else { 0.0 })
             }
             // Of many callers one may suffer alone.
             _ => {

@@ -194,8 +194,10 @@ pub(super) fn accounts(flow: &Flow<'_, '_>, symptom: Option<ServiceId>) -> Vec<A
         } else {
             0.5 * saturate(weight, VOTES_HALF) * (weight / traces as f64)
         };
-        ledger.add(&voted, trust / (1.0 - trust));
-        ledger.normalize();
+        let voices = trust / (1.0 - trust);
+        let total = ledger.total() + voices;
+        ledger.add(&voted, voices);
+        ledger.divide(total);
         accounts.push(Account { deviation, ledger, citations, weight: 0.0 });
     }
     if let Some((deviation, ledger)) = missing_calls(flow, symptom) {

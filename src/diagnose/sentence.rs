@@ -4,7 +4,7 @@ use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
 
-use super::blame::{Blame, own_growth};
+use super::blame::Blame;
 use super::concentration::{Seat, rolled_out, seat_of};
 use super::figures::{
     arriving_text, calls_ratio, calls_text, calls_to_text, errors_text, failing_text, failures_text,
@@ -272,7 +272,7 @@ fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Di
         sentence: match kind {
             SymptomKind::Errors => format!("{node}: {} fails by itself: {numbers}.", operation.name),
             SymptomKind::Latency
-                if has_grown(&operation.now, &operation.before) && own_growth(operation) > 0.0 =>
+                if has_grown(&operation.now, &operation.before) && view.own_growth(at) > 0.0 =>
             {
                 format!("{node}: {} is slow by itself: {numbers}.", operation.name)
             }

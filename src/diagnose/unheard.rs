@@ -113,15 +113,14 @@ impl Flow<'_, '_> {
         if lost >= 3.0 && surprise < -4.0 { lost } else { 0.0 }
     }
 
-    /// Whose the time is that calls take beyond those who answer them: of the ways that take longer beyond chance, else of who
-    /// does not answer; else nobody's.
+    /// Whose the time is that calls take beyond those who answer them: of the ways that take longer, where one does beyond
+    /// chance; else of who does not answer; else nobody's.
     pub(super) fn time_beyond_answers(&self, at: usize, own: f64) -> Vec<(Part, f64)> {
         let remote: Vec<&Edge<'_>> = self.calls_of(at).filter(|edge| edge.way == Way::Remote).collect();
-        let grown = remote.iter().filter(|edge| is_longer(edge.now, edge.before)).map(|edge| {
-            let more_ns = edge.now.count as f64 * (edge.now.gap_ns() - edge.before.gap_ns());
-            (edge.to, more_ns.max(0.0) + 1.0)
-        });
-        let grown: Vec<(usize, f64)> = grown.collect();
+        let is_plain = remote.iter().any(|edge| is_longer(edge.now, edge.before));
+        let more_ns = |edge: &Edge<'_>| edge.now.count as f64 * (edge.now.gap_ns() - edge.before.gap_ns());
+        let grown = remote.iter().filter(|_| is_plain).map(|edge| (edge.to, more_ns(edge)));
+        let grown: Vec<(usize, f64)> = grown.filter(|(_, more_ns)| *more_ns > 0.0).collect();
         let all: f64 = grown.iter().map(|(_, more_ns)| more_ns).sum();
         if all > 0.0 {
             let part = |(to, more_ns): (usize, f64)| (Part::Stays(Blame::Way(at, to)), own * more_ns / all);
