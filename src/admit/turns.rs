@@ -28,6 +28,8 @@ pub struct Turns(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     at_once_max: usize,
+    /// Questions of one tenant, and in all, that may wait.
+    waiting_max: (usize, usize),
     state: Mutex<State>,
 }
 
@@ -57,7 +59,16 @@ pub struct Turn {
 impl Turns {
     /// Room for so many at once.
     pub fn new(at_once_max: usize) -> Self {
-        Self(Arc::new(Shared { at_once_max, state: Mutex::default() }))
+        Self::bounded(at_once_max, (TENANT_WAITING_MAX, WAITING_MAX))
+    }
+
+    /// The same for what something else bounds while it waits.
+    pub fn however_many_wait(at_once_max: usize) -> Self {
+        Self::bounded(at_once_max, (usize::MAX, usize::MAX))
+    }
+
+    fn bounded(at_once_max: usize, waiting_max: (usize, usize)) -> Self {
+        Self(Arc::new(Shared { at_once_max, waiting_max, state: Mutex::default() }))
     }
 
     /// A turn of the tenant; none where all are taken, where it has its share and others ask too, or where another question
@@ -84,7 +95,7 @@ impl Turns {
         if let Some(turn) = self.take(tenant) {
             return Ok(turn);
         }
-        let coming = self.0.state().line_up(tenant)?;
+        let coming = self.0.state().line_up(tenant, self.0.waiting_max)?;
         // Who left in between served nobody.
         self.0.serve();
         let come = tokio::time::timeout(wait, coming).await;
@@ -132,15 +143,19 @@ impl State {
     }
 
     /// Lets a question of the tenant wait behind its others.
-    fn line_up(&mut self, tenant: &TenantId) -> Result<oneshot::Receiver<Turn>, Error> {
+    fn line_up(
+        &mut self,
+        tenant: &TenantId,
+        (tenant_max, all_max): (usize, usize),
+    ) -> Result<oneshot::Receiver<Turn>, Error> {
         self.forget_given_up();
-        if self.lines.iter().map(|line| line.waiting.len()).sum::<usize>() >= WAITING_MAX {
-            return Err(Error::Waiting { waiting_max: WAITING_MAX });
+        if self.lines.iter().map(|line| line.waiting.len()).sum::<usize>() >= all_max {
+            return Err(Error::Waiting { waiting_max: all_max });
         }
         let (waiting, coming) = oneshot::channel();
         match self.lines.iter_mut().find(|line| line.tenant == *tenant) {
-            Some(line) if line.waiting.len() >= TENANT_WAITING_MAX => {
-                return Err(Error::TenantWaits { waiting_max: TENANT_WAITING_MAX });
+            Some(line) if line.waiting.len() >= tenant_max => {
+                return Err(Error::TenantWaits { waiting_max: tenant_max });
             }
             Some(line) => line.waiting.push_back(waiting),
             None => {

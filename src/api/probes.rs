@@ -4,12 +4,14 @@
 //! exposition. None of them tells anything about a tenant, and none needs a key.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::Semaphore;
 
 use crate::vitals::health::Health;
 use crate::vitals::metrics::{Metrics, OPENMETRICS_TYPE, PROMETHEUS_TYPE};
@@ -18,6 +20,8 @@ use crate::vitals::metrics::{Metrics, OPENMETRICS_TYPE, PROMETHEUS_TYPE};
 struct Parts {
     health: Health,
     metrics: Metrics,
+    /// One page at a time: who asks often shall not fill the threads that others need.
+    turn: Arc<Semaphore>,
 }
 
 const LIVE: &str = "/live";
@@ -34,7 +38,7 @@ pub fn probes(health: Health, metrics: Metrics) -> Router {
         .route(READY, get(ready))
         .route(METRICS[0], get(metrics_text))
         .route(METRICS[1], get(metrics_text))
-        .with_state(Parts { health, metrics })
+        .with_state(Parts { health, metrics, turn: Arc::new(Semaphore::new(1)) })
 }
 
 async fn live() -> Response {
@@ -59,9 +63,16 @@ async fn metrics_text(State(parts): State<Parts>, headers: HeaderMap) -> Respons
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_open = accepts.contains("application/openmetrics-text");
     // Files are looked at.
-    let work = move || match is_open {
+    let Ok(turn) = Arc::clone(&parts.turn).acquire_owned().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let page = move || match is_open {
         true => (OPENMETRICS_TYPE, parts.metrics.openmetrics()),
         false => (PROMETHEUS_TYPE, parts.metrics.prometheus()),
+    };
+    let work = move || {
+        let _turn = turn;
+        page()
     };
     match tokio::task::spawn_blocking(work).await {
         Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),

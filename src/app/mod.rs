@@ -166,7 +166,7 @@ impl Bound {
             &exports::Exported::of(&config, (&state, &behind), &receive, &authenticator),
         );
         let routers = behind.routers(&config, &receive, (&authenticator, &metrics)).map(|(router, _)| router);
-        meanwhile.end().await;
+        drop(meanwhile);
         let servers = serve((&config, &encryption), doors.into_iter().zip(routers), &stop_listening);
         health.started();
         announce(&config, addresses, authenticator.requires_key())?;

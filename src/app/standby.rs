@@ -29,10 +29,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long clients wait for a start that is quick, instead of being told to come again.
 const QUICK_START: Duration = Duration::from_secs(1);
 
-/// The ports of a server that does not work yet. Dropping it ends the answers.
+/// The ports of a server that does not work yet. Dropping it ends the answers: connections that come from then on are for
+/// whoever serves the ports next, and those that are open end by themselves.
 pub(super) struct Meanwhile {
-    stop: DropGuard,
-    answering: JoinHandle<()>,
+    _stop: DropGuard,
 }
 
 impl Meanwhile {
@@ -50,7 +50,7 @@ impl Meanwhile {
         let router = api::probes(health.clone(), metrics.clone()).fallback(receive::come_again);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let answering = tokio::spawn(async move {
+        tokio::spawn(async move {
             if stopped.run_until_cancelled(tokio::time::sleep(QUICK_START)).await.is_none() {
                 return;
             }
@@ -63,13 +63,7 @@ impl Meanwhile {
                 let _ = server.await;
             }
         });
-        Ok(Self { stop: stop.drop_guard(), answering })
-    }
-
-    /// Ends the answers; connections that come from now on wait for whoever serves the ports next.
-    pub(super) async fn end(self) {
-        drop(self.stop);
-        let _ = self.answering.await;
+        Ok(Self { _stop: stop.drop_guard() })
     }
 }
 

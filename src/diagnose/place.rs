@@ -153,16 +153,22 @@ impl Shared {
         let parted = parted(view);
         let score = |service: &ServiceId| suspects.get(service).map_or(0.0, |suspect| suspect.score);
         let held = parted.iter().filter(|it| it.held >= HELD_MIN && score(&it.service) >= SCORE_MIN);
-        let held: BTreeSet<ServiceId> = held.map(|it| it.service).collect();
+        let mut held: BTreeSet<ServiceId> = held.map(|it| it.service).collect();
         let own: BTreeSet<ServiceId> = held.iter().copied().filter(|it| !inherits(*it)).collect();
         let most = own.iter().map(&score).fold(0.0, f64::max);
-        let witnesses: BTreeSet<ServiceId> =
+        let mut witnesses: BTreeSet<ServiceId> =
             own.into_iter().filter(|it| score(it) >= WITNESS_MIN * most).collect();
+        // Those with which the symptom has nothing to do bear witness too.
+        let beside = parted.iter().filter(|it| it.held >= HELD_MIN && score(&it.service) < SCORE_MIN);
+        let beside = beside.filter(|it| !calls_any(view, it.service, &parted)).map(|it| it.service);
+        let beside: Vec<ServiceId> = beside.collect();
+        held.extend(&beside);
+        witnesses.extend(beside);
         let all: usize = parted.iter().map(|it| it.worse.len()).sum();
         let (name, here) = best(by_place(view, &parted), all, &witnesses)?;
         let mut parts: BTreeSet<ServiceId> = here.services().intersection(&held).copied().collect();
         parts.extend(failing_there(view, name).into_iter().filter(|it| suspects.contains_key(it)));
-        let found = parts.iter().filter(|it| witnesses.contains(*it));
+        let found = parts.iter().filter(|it| witnesses.contains(*it) && score(it) >= SCORE_MIN);
         let lead = *found.max_by(|a, b| score(a).total_cmp(&score(b)).then(b.cmp(a)))?;
         let mut by_kind: BTreeMap<SymptomKind, f64> = BTreeMap::new();
         for ((kind, _), share) in parts.iter().filter_map(|it| suspects.get(it)).flat_map(|it| &it.blames) {
@@ -273,6 +279,13 @@ impl Shared {
             ..cause
         }
     }
+}
+
+/// Whether a service calls another one of which some instances are worse.
+fn calls_any(view: &View<'_>, service: ServiceId, parted: &[Parted<'_>]) -> bool {
+    let of = |at: usize| view.operations[at].service;
+    let called = view.edges.iter().filter(|it| of(it.from) == service).map(|it| of(it.to));
+    called.filter(|it| *it != service).any(|it| parted.iter().any(|other| other.service == it))
 }
 
 /// The services whose own failures begin at a place alone.

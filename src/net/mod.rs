@@ -53,14 +53,14 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Limits on the connections of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Connections open at once; at the limit further clients wait in the kernel's queue, and connections that are idle make
-    /// room for them.
+    /// Connections open at once; at the limit one more client waits, others in the kernel's queue, and for each that waits
+    /// a connection that is idle makes room.
     pub connections_max: usize,
     /// From connecting to the end of the handshake, where connections are encrypted.
     pub handshake_timeout: Duration,
     /// From the first byte of a request's head to its last, and from connecting to the first request.
     pub header_timeout: Duration,
-    /// How long a connection without a request in progress is kept; the header timeout while all places are taken.
+    /// How long a connection without a request in progress is kept; where others wait for its place, the header timeout.
     pub idle_timeout: Duration,
     /// How long a client may refuse to take the next byte of an answer.
     pub write_timeout: Duration,
@@ -201,10 +201,13 @@ where
     let settings = Arc::new(connection::Settings::new(options, stop.clone()));
     loop {
         let next = async {
-            settings.crowd.set_full(slots.available_permits() == 0);
+            let accepted = persistently(|| listener.socket.accept()).await;
+            if slots.available_permits() == 0 {
+                settings.crowd.wait();
+            }
             let slot = Arc::clone(&slots).acquire_owned().await;
-            settings.crowd.set_full(false);
-            (slot, persistently(|| listener.socket.accept()).await)
+            settings.crowd.served();
+            (slot, accepted)
         };
         let (slot, (stream, peer)) = tokio::select! {
             biased;

@@ -31,19 +31,33 @@ pub(super) enum Overdue {
     Write,
 }
 
-/// Whether all places for connections are taken; then who asks nothing for the header timeout makes room.
+/// Whether somebody waits for a place, as all are taken; then one connection that asked nothing for the header timeout makes
+/// room.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    is_full: AtomicBool,
+    is_waiting: AtomicBool,
     changed: Notify,
 }
 
 impl Crowd {
-    /// All places are taken, or no longer.
-    pub(super) fn set_full(&self, is_full: bool) {
-        if self.is_full.swap(is_full, Ordering::Relaxed) != is_full {
-            self.changed.notify_waiters();
-        }
+    /// Somebody waits for a place.
+    pub(super) fn wait(&self) {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn served(&self) {
+        self.is_waiting.store(false, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is for the one that asks to make room: one does for each that waits.
+    fn is_its_turn(&self) -> bool {
+        self.is_waiting.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -218,7 +232,9 @@ impl Watch {
                 None => self.changed.notified().await,
                 Some((deadline, why)) => tokio::select! {
                     () = tokio::time::sleep_until(deadline) => {
-                        if self.deadline().is_some_and(|(deadline, _)| deadline <= Instant::now()) {
+                        let now = Instant::now();
+                        let is_over = self.deadline().is_some_and(|(deadline, _)| deadline <= now);
+                        if is_over && (self.is_overdue_anyway(now) || self.crowd.is_its_turn()) {
                             return why;
                         }
                     }
@@ -230,13 +246,21 @@ impl Watch {
     }
 
     fn deadline(&self) -> Option<(Instant, Overdue)> {
+        self.deadline_where(self.crowd.is_waiting())
+    }
+
+    /// Whether it is over though nobody waits for its place.
+    fn is_overdue_anyway(&self, now: Instant) -> bool {
+        self.deadline_where(false).is_some_and(|(deadline, _)| deadline <= now)
+    }
+
+    fn deadline_where(&self, is_crowded: bool) -> Option<(Instant, Overdue)> {
         let state = self.state();
         let waiting = (state.requests == 0).then(|| match state.phase {
             Phase::Preface(_) | Phase::Head | Phase::Leaving => {
                 (state.since + self.header_timeout, Overdue::Head)
             }
             Phase::Idle | Phase::Multiplexed => {
-                let is_crowded = self.crowd.is_full.load(Ordering::Relaxed);
                 let patience = if is_crowded { self.header_timeout } else { self.idle_timeout };
                 (state.since + patience.min(self.idle_timeout), Overdue::Idle)
             }

@@ -89,7 +89,8 @@ impl Intake {
     ) -> Self {
         Self {
             limits: Arc::new(options.limits.clone()),
-            decoders: Turns::new(options.decoders_max.max(1)),
+            // Those that wait hold bytes of the budget.
+            decoders: Turns::however_many_wait(options.decoders_max.max(1)),
             is_serving: AtomicBool::new(true),
             tally: Tally::default(),
             options,

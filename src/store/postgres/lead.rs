@@ -40,10 +40,17 @@ const LEADING: &str = "SET lock_timeout = '30s'";
 /// How long all of that may take.
 const LEADS_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long a second connection may take that tells whether connections share sessions: in front of a pool that is used up it
+/// waits.
+const SHARED_WITHIN: Duration = Duration::from_secs(3);
+
+fn silent() -> Error {
+    Error::Away(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+}
+
 /// Connects, and leads. Errs with [`Error::Led`] where another server does.
 pub(in crate::store) async fn connect(login: &Arc<Login>) -> Result<(PgConnection, Lookout), Error> {
     let (connection, reached) = login.reach().await?;
-    let silent = || Error::Away(sqlx::Error::Io(io::ErrorKind::TimedOut.into()));
     timeout(LEADS_WITHIN, understood(lead((login, &reached), connection))).await.map_err(|_| silent())?
 }
 
@@ -58,7 +65,10 @@ async fn lead(
     let locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await;
     match locked.map_err(Error::from) {
         Ok(_) => {
-            match is_shared(login, reached, LOCK).await {
+            match timeout(SHARED_WITHIN, is_shared(login, reached, LOCK))
+                .await
+                .unwrap_or_else(|_| Err(silent()))
+            {
                 Ok(false) => {}
                 Ok(true) => return Err(Error::Pooled),
                 // All connections may be in use, which is no reason to store nothing.
