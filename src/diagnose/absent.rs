@@ -129,6 +129,7 @@ fn of_calls(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<Absence> {
     let failing = error_surprise(&made, &made_before);
     // Calls that went elsewhere under the same name are not lost.
     let lost = flow.lost_calls(edge).min(more_unanswered(flow, edge.from, edge.way));
+    let lost = lost.min(flow.view.most_lost(edge.from, to.service));
     let (lost, surprise) = if lost > 0.0 {
         let (count, known) = (edge.now.count as f64, edge.before.count as f64);
         (lost, -rate_surprise(count, count + lost, known, known))

@@ -16,6 +16,8 @@ use crate::model::span::SpanKind;
 use super::evidence::{EdgeEvidence, Evidence, OperationEvidence, Slice, Step, StepEvidence};
 use super::stats::LATENCY_COUNT_MIN;
 
+/// Operations of names that differ in digits alone that must be there for the digits to be ids, and not versions.
+const SHAPED_MIN: usize = 5;
 /// Names that there must be for it to tell something that they do not come again.
 const NAMES_MIN: usize = 20;
 /// Part of them that must be seen in one of the two windows alone.
@@ -24,12 +26,12 @@ const ONCE_PART: f64 = 0.8;
 /// For each operation that is one of several the one that stands for them.
 type Heads = BTreeMap<OperationId, OperationId>;
 
-/// The evidence with such operations taken for one, that of them that is called most; none where there are none.
+/// The evidence with such operations taken for one, that of them that is called most in the window; none where there are none.
 pub(super) fn together(evidence: &Evidence) -> Option<Evidence> {
     let mut heads = Heads::new();
     let mut operations = Vec::new();
     for (name, members) in groups(evidence) {
-        let most = members.iter().max_by_key(|it| (it.now.count + it.before.count, Reverse(it.id)));
+        let most = members.iter().max_by_key(|it| (it.now.count, it.before.count, Reverse(it.id)));
         let Some(&&OperationEvidence { id, service, kind, .. }) = most else { continue };
         let (mut now, mut before) = (Cell::default(), Cell::default());
         for member in members {
@@ -84,7 +86,7 @@ fn groups(evidence: &Evidence) -> Vec<(String, Vec<&OperationEvidence>)> {
     let mut others: BTreeMap<(ServiceId, SpanKind, bool), Vec<&OperationEvidence>> = BTreeMap::new();
     for ((service, kind, is_called, shape), members) in alike {
         let is_telling = shape.contains(char::is_alphabetic);
-        if is_telling && members.len() > 1 && !is_rare(&members) {
+        if is_telling && members.len() >= SHAPED_MIN && !is_rare(&members) {
             groups.push((shape, members));
         } else {
             others.entry((service, kind, is_called)).or_default().extend(members);

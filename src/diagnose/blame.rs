@@ -301,7 +301,7 @@ impl Flow<'_, '_> {
         let mut parts = Vec::new();
         let mut own = now.count as f64 * self.view.own_growth(at);
         if before.count == 0 {
-            own = now.self_ns() as f64;
+            own = now.count as f64 * self.view.own_means(at).0;
         }
         let (mut beside, mut unsure) = (Vec::new(), Vec::new());
         for edge in self.calls_of(at).filter(|edge| edge.wait != Wait::Not) {

@@ -33,12 +33,9 @@ pub(super) fn mean_text(now: &Cell, before: &Cell) -> String {
     format!("{} on average, {} before", time_text(now.mean_ns()), time_text(before.mean_ns()))
 }
 
-pub(super) fn self_text(operation: &Operation<'_>) -> String {
-    format!(
-        "{} of its own time per call, {} before",
-        time_text(operation.now.self_mean_ns()),
-        time_text(operation.before.self_mean_ns())
-    )
+pub(super) fn self_text(view: &View<'_>, at: usize) -> String {
+    let (now, before) = view.own_means(at);
+    format!("{} of its own time per call, {} before", time_text(now), time_text(before))
 }
 
 pub(super) fn calls_text(operation: &Operation<'_>) -> String {

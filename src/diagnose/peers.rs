@@ -81,6 +81,13 @@ impl<'a> View<'a> {
         if 100 * missing < made { 0 } else { missing }
     }
 
+    /// How many calls of an operation to a service can be lost at most: those that did not arrive, where their spans say whom
+    /// they call; any number where they do not.
+    pub(super) fn most_lost(&self, from: usize, service: ServiceId) -> f64 {
+        let is_known = self.peer(from, service).is_some();
+        if is_known { self.unanswered(from, service) as f64 } else { f64::INFINITY }
+    }
+
     /// Whether an operation calls several services by its one name.
     pub(super) fn calls_many(&self, from: usize) -> bool {
         let edges = self.operations[from].callees.iter().map(|edge| &self.edges[*edge]);

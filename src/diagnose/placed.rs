@@ -1,7 +1,7 @@
 //! Whether a host or a zone can be what a service suffers from: three of the questions that are asked of a node, answered by
 //! how its instances do next to others of the same services.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::{ResourceId, ServiceId};
 
@@ -71,11 +71,12 @@ fn deviates(view: &View<'_>, name: &str, there: &BTreeSet<ResourceId>) -> Findin
     let worst = parted.iter().flat_map(|part| part.worse.iter().map(move |it| (part.service, it)));
     let mut worst = worst.filter(|(_, it)| there.contains(&it.instance.resource));
     // Who has nobody to be compared with tells neither way.
-    let compared = view.evidence.instances.iter().filter(|it| {
-        let others = view.evidence.instances.iter().filter(|other| other.service == it.service);
-        it.now.count > 0 && others.filter(|it| it.now.count > 0).count() > 1
-    });
-    let compared = compared.filter(|it| there.contains(&it.resource)).count();
+    let asked = || view.evidence.instances.iter().filter(|it| it.now.count > 0);
+    let mut by_service: BTreeMap<ServiceId, usize> = BTreeMap::new();
+    asked().for_each(|it| *by_service.entry(it.service).or_default() += 1);
+    let is_beside_others = |service: &ServiceId| by_service.get(service).is_some_and(|count| *count > 1);
+    let here = asked().filter(|it| there.contains(&it.resource));
+    let compared = here.filter(|it| is_beside_others(&it.service)).count();
     let (speaks, text) = match worst.next() {
         Some((service, it)) => (Speaks::For, format!("{}: {}", view.node_name(service), it.text)),
         None if compared == 0 => {

@@ -62,7 +62,10 @@ impl Replaced {
         let before = self.per_second(buckets, first.max(onset - LOOKED_AT_S)..onset);
         let after = self.per_second(buckets, onset..end.min(onset + LOOKED_AT_S));
         let (Some(before), Some(after)) = (before, after) else { return false };
-        after >= before - f64::max(LOST_MAX * before, LEFT_MAX * anomaly.before)
+        // By chance alone more or fewer come.
+        let length = LOOKED_AT_S as f64;
+        let chance = ((before + after) / length).sqrt();
+        after >= before - f64::min(LOST_MAX * before, LEFT_MAX * anomaly.before + chance)
     }
 
     /// Requests a second in the whole buckets of some seconds; none where there are none.

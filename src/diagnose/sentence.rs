@@ -1,5 +1,7 @@
 //! Words and references for a suspect: what is wrong, how far down it could be located, and what shows it.
 
+use std::collections::BTreeSet;
+
 use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 use crate::model::span::SpanKind;
@@ -251,7 +253,7 @@ fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Di
     let node = view.node_name(operation.service);
     let numbers = match kind {
         SymptomKind::Errors => errors_text(&operation.now, &operation.before),
-        SymptomKind::Latency => self_text(operation),
+        SymptomKind::Latency => self_text(view, at),
         SymptomKind::Silence if view.asked_queue(at).is_some() => {
             format!("hardly asks for messages, though there are some: {}", calls_text(operation))
         }
@@ -452,9 +454,11 @@ fn citations(view: &View<'_>, accounts: &[Account], kind: SymptomKind, blame: Bl
     let hosts = view.behind.iter().filter(|(_, behind)| **behind == service).map(|(host, _)| *host);
     let hosts: Vec<ServiceId> = if at == blame.operation() { Vec::new() } else { hosts.collect() };
     let is_meant = |it: &&Citation| hosts.is_empty() || it.peer.is_some_and(|peer| hosts.contains(&peer));
-    let account = accounts.iter().find(|account| account.deviation.kind == kind);
-    let cited = account.and_then(|account| account.citations.get(&at)).into_iter().flatten();
-    let cited: Vec<Citation> = cited.filter(is_meant).take(CITED_MAX).cloned().collect();
+    let accounts = accounts.iter().filter(|account| account.deviation.kind == kind);
+    let cited = accounts.filter_map(|account| account.citations.get(&at)).flatten();
+    let mut seen = BTreeSet::new();
+    let cited = cited.filter(is_meant).filter(|it| seen.insert((it.trace, it.span)));
+    let cited: Vec<Citation> = cited.take(CITED_MAX).cloned().collect();
     if cited.is_empty() { first_failing(view, at, &hosts).into_iter().collect() } else { cited }
 }
 

@@ -102,6 +102,7 @@ pub(super) fn missing(flow: &Flow<'_, '_>, edge: &Edge<'_>) -> Option<(f64, f64,
     if calls_many || caller.node_kind == NodeKind::Queue {
         // Calls that went elsewhere are not lost.
         lost = lost.min(more_unanswered(flow, edge.from, edge.way));
+        lost = lost.min(flow.view.most_lost(edge.from, flow.view.operations[edge.to].service));
     }
     if expected < 10.0 || lost < LOST_SHARE_MIN * expected {
         return None;

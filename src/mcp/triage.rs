@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_tools::{Answer, Fault, Table, TriageAsk};
 use serde_json::json;
 
-use crate::diagnose::verdict::{Anomaly, Impact, Outcome, Status};
+use crate::diagnose::verdict::{Anomaly, Impact, Level, Outcome, Status};
 use crate::model::id::ServiceId;
 use crate::model::tenant::Scope;
 use crate::query::namesakes::Namesakes;
@@ -61,6 +61,10 @@ pub(super) async fn answer(query: &Query, scope: &Scope, ask: TriageAsk) -> Resu
 async fn hurt(query: &Query, scope: &Scope, found: &Explanation) -> Result<Option<(String, Impact)>, Fault> {
     let is_found = found.verdict.outcome != Outcome::InsufficientEvidence;
     let Some(cause) = found.verdict.causes.first().filter(|_| is_found) else { return Ok(None) };
+    if matches!(cause.level, Level::Host | Level::Zone) {
+        // Who depends on one of its services are not all whom the place hurts.
+        return Ok(None);
+    }
     let service = query.service_name(cause.service);
     let what = WhatIf { service: &service, operation: None, caller: None, added: Duration::ZERO };
     let impact = query.impact(scope, found.comparison.now, what, DEPTH).await.map_err(fault::of)?;
