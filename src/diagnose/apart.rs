@@ -10,7 +10,7 @@ use crate::model::id::ServiceId;
 use crate::model::rollup::Cell;
 
 use super::evidence::InstanceEvidence;
-use super::figures::time_text;
+use super::figures::elsewhere_text;
 use super::stats::{error_surprise, excess_errors, latency_shift};
 use super::verdict::SymptomKind;
 use super::view::View;
@@ -63,7 +63,7 @@ fn parted_one(service: ServiceId, instances: Vec<&InstanceEvidence>) -> Option<P
         held = held.max(held_by(kind, &apart, &instances));
         for instance in apart {
             if worse.iter().all(|it| it.instance.resource != instance.resource) {
-                worse.push(Worse { instance, kind, text: compared(kind, &instance.now, &others) });
+                worse.push(Worse { instance, kind, text: elsewhere_text(kind, &instance.now, &others) });
             }
         }
     }
@@ -143,18 +143,4 @@ fn held_by(kind: SymptomKind, apart: &[&InstanceEvidence], all: &[&InstanceEvide
     let whole: f64 = all.iter().map(too_much).sum();
     let own: f64 = apart.iter().map(too_much).sum();
     if whole > 0.0 { own / whole } else { 1.0 }
-}
-
-fn compared(kind: SymptomKind, now: &Cell, others: &Cell) -> String {
-    match kind {
-        SymptomKind::Latency => format!(
-            "{} on average there, {} elsewhere",
-            time_text(now.mean_ns()),
-            time_text(others.mean_ns())
-        ),
-        _ => format!(
-            "{} of {} requests fail there, {} of {} elsewhere",
-            now.errors, now.count, others.errors, others.count
-        ),
-    }
 }

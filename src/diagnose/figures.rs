@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use crate::model::rollup::Cell;
 
 use super::signal::short;
+use super::verdict::SymptomKind;
 use super::view::{Edge, Operation, View, Way};
 
 /// How many calls to an operation fail, those included that ask it for messages in vain.
@@ -31,6 +32,20 @@ pub(super) fn errors_text(now: &Cell, before: &Cell) -> String {
 
 pub(super) fn mean_text(now: &Cell, before: &Cell) -> String {
     format!("{} on average, {} before", time_text(now.mean_ns()), time_text(before.mean_ns()))
+}
+
+/// How an instance or version does next to the others.
+pub(super) fn elsewhere_text(kind: SymptomKind, now: &Cell, others: &Cell) -> String {
+    match kind {
+        SymptomKind::Latency => {
+            let [now, others] = [now, others].map(|cell| time_text(cell.mean_ns()));
+            format!("{now} on average there, {others} elsewhere")
+        }
+        _ => format!(
+            "{} of {} requests fail there, {} of {} elsewhere",
+            now.errors, now.count, others.errors, others.count
+        ),
+    }
 }
 
 pub(super) fn self_text(view: &View<'_>, at: usize) -> String {

@@ -9,8 +9,9 @@ use crate::model::span::SpanKind;
 use super::blame::Blame;
 use super::concentration::{Seat, rolled_out, seat_of};
 use super::figures::{
-    arriving_text, calls_ratio, calls_text, calls_to_text, errors_text, failing_text, failures_text,
-    gap_text, given_up_text, mean_text, place_text, self_text, time_text, waits_text, whom_text,
+    arriving_text, calls_ratio, calls_text, calls_to_text, elsewhere_text, errors_text, failing_text,
+    failures_text, gap_text, given_up_text, mean_text, place_text, self_text, time_text, waits_text,
+    whom_text,
 };
 use super::onset::onset_of;
 use super::origin::{CITED_MAX, Citation, first_failing};
@@ -300,17 +301,7 @@ fn of_operation(view: &View<'_>, kind: SymptomKind, at: usize, share: f64) -> Di
 fn of_seat(view: &View<'_>, kind: SymptomKind, at: usize, numbers: &str) -> Option<Diagnosis> {
     let service = view.operations[at].service;
     let node = view.node_name(service);
-    let compare = |now: &Cell, others: &Cell| match kind {
-        SymptomKind::Latency => format!(
-            "{} on average there, {} elsewhere",
-            time_text(now.mean_ns()),
-            time_text(others.mean_ns())
-        ),
-        _ => format!(
-            "{} of {} requests fail there, {} of {} elsewhere",
-            now.errors, now.count, others.errors, others.count
-        ),
-    };
+    let compare = |now: &Cell, others: &Cell| elsewhere_text(kind, now, others);
     let instance_proof = |resources: &[crate::model::id::ResourceId], text: &str| {
         resources
             .iter()
