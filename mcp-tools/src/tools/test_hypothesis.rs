@@ -6,12 +6,9 @@ use crate::arguments::{Argument, MAX_TOKENS, NAME_BYTES_MAX, Reader, SINCE, Spec
 use crate::fault::Fault;
 use crate::time::TimeRange;
 
-const CAUSE: Argument = Argument::text(
-    "cause",
-    NAME_BYTES_MAX,
-    "Suspected service, database, queue or host, or the name of a machine or zone that instances run on.",
-)
-.required();
+const CAUSE: Argument =
+    Argument::text("cause", NAME_BYTES_MAX, "Suspected service, database, queue, host, machine or zone.")
+        .required();
 const EFFECT: Argument =
     Argument::text("effect", NAME_BYTES_MAX, "Service that suffers. Default: the worst symptom.");
 
