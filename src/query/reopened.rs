@@ -10,7 +10,7 @@ use crate::model::rollup::{COARSE_SECONDS, Subject};
 use crate::model::tenant::Scope;
 use crate::model::time::{UnixNanos, Window};
 use crate::store::read::NAMED_MAX;
-use crate::store::read::metrics::SeriesAsk;
+use crate::store::read::metrics::{SeriesAsk, StoredSeries};
 use crate::store::read::trace::TRACE_SPANS_MAX;
 use crate::store::rows::SpanRow;
 
@@ -165,7 +165,8 @@ impl Query {
         Ok(Evidence { templates, ..Evidence::empty(window) })
     }
 
-    /// A series in a window, and in the time before it.
+    /// A series in a window, and in the time before it; with those of its service and metric, as that of a new instance is
+    /// compared with what it replaced.
     async fn levels_in(
         &self,
         tenant: TenantNumber,
@@ -173,8 +174,13 @@ impl Query {
         (window, before): (Window, Window),
     ) -> Result<Evidence, Error> {
         let asked = (before.from, window.from, window.to);
-        let readings = Box::pin(self.readings_of(tenant, asked, |series| series.id == id)).await?;
-        let series = self.measured(tenant, &readings, window, before.from).series;
+        let ask = SeriesAsk { id: Some(id), limit: 1, ..SeriesAsk::default() };
+        let own = self.store.series(tenant, &ask).await?.into_iter().next();
+        let of = |series: &StoredSeries| (series.service, series.definition.name.to_string());
+        let own = own.as_ref().map(of);
+        let readings = Box::pin(self.readings_of(tenant, asked, |series| Some(of(series)) == own)).await?;
+        let mut series = self.measured(tenant, &readings, window, before.from).series;
+        series.retain(|series| series.id == id);
         Ok(Evidence { series, ..Evidence::empty(window) })
     }
 

@@ -19,6 +19,8 @@ const CAME_WITHIN: Duration = Duration::from_secs(30 * 60);
 const CHANGE_TAKES: Duration = Duration::from_secs(120);
 /// Earlier series that one is compared with.
 const EARLIER_MAX: usize = 8;
+/// New series of one metric that are compared: more of them say the same.
+const NEW_MAX: usize = 50;
 /// Values that they must have.
 const VALUES_MIN: u64 = 3;
 /// Attributes that tell instances apart, and nothing about what is measured.
@@ -114,7 +116,8 @@ fn earlier_of(
         let is_enough = before.count >= VALUES_MIN;
         is_enough.then_some((new.id, Earlier { before, settled: came + slack }))
     };
-    group.iter().filter_map(of).collect()
+    let came = |it: &&Followed<'_>| recently <= it.seen.0 && start < it.seen.0;
+    group.iter().filter(came).take(NEW_MAX).filter_map(of).collect()
 }
 
 #[cfg(test)]
