@@ -1,6 +1,6 @@
 //! Days that are too old go, and the server goes on meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -172,13 +172,15 @@ async fn log_templates_go_with_what_is_counted_of_them() {
 
     let server = server.again(&kept("2")).await;
     server.ready().await;
-    while server.metric("otelcontext_retention_last_success_timestamp").await == 0.0 {
+    // It goes with the first commit after a round of retention chose it: the first round, or the one a minute later where the
+    // days were given up in between.
+    let began = Instant::now();
+    while state(&server, old).await != "gone" {
+        assert!(began.elapsed() < Duration::from_secs(180), "it is not forgotten:\n{}", server.log());
         say(&server, 0, "all is well").await;
+        server.settled().await;
     }
-    // It goes with the next commit.
-    say(&server, 0, "all is well").await;
-    server.settled().await;
-    assert_eq!((state(&server, old).await, state(&server, other).await), (json!("gone"), json!("opened")));
+    assert_eq!(state(&server, other).await, "opened");
     say(&server, 0, "the disk has failed").await;
     server.settled().await;
     let new = template(&server, "from=1h", "the disk has failed").await.unwrap();
