@@ -10,7 +10,7 @@ use super::silence::{missing, more_unanswered};
 use super::stats::{error_surprise, excess_errors, expected_calls, rate_surprise};
 use super::symptom::{deviates, may_cease};
 use super::verdict::SymptomKind;
-use super::view::{Edge, Way};
+use super::view::{Edge, View, Way};
 use super::ways::gap_surprise;
 
 /// Failures that calls must have that nobody answers, where as many arrive as before.
@@ -49,22 +49,21 @@ pub(super) enum Lack {
 
 /// The calls to a node that most surely do not arrive: it is called, and does not know of it. The few that do may be well.
 pub(super) fn unanswered(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
-    let view = flow.view;
-    let into = view.edges.iter().filter(|edge| {
+    most(calls_into(flow.view, service).filter_map(|edge| of_calls(flow, edge)))
+}
+
+/// The calls of others to a node, as those who wait for them count them.
+fn calls_into<'v, 'a>(view: &'v View<'a>, service: ServiceId) -> impl Iterator<Item = &'v Edge<'a>> {
+    view.edges.iter().filter(move |edge| {
         let (from, to) = (&view.operations[edge.from], &view.operations[edge.to]);
         edge.way == Way::Remote && to.service == service && from.kind.is_outbound()
-    });
-    most(into.filter_map(|edge| of_calls(flow, edge)))
+    })
 }
 
 /// The calls to a node that most surely spend longer on the way than they did: it takes no notice of that.
 pub(super) fn delayed(flow: &Flow<'_, '_>, service: ServiceId) -> Option<Absence> {
     let view = flow.view;
-    let into = view.edges.iter().filter(|edge| {
-        let (from, to) = (&view.operations[edge.from], &view.operations[edge.to]);
-        edge.way == Way::Remote && to.service == service && from.kind.is_outbound()
-    });
-    most(into.filter_map(|edge| {
+    most(calls_into(view, service).filter_map(|edge| {
         let surprise = gap_surprise(edge.now, edge.before).filter(|surprise| *surprise > SURPRISE_MIN)?;
         let (now, before) = (edge.now.gap_ns(), edge.before.gap_ns());
         if now - before < DELAY_MIN * (edge.before.mean_ns() + before) {

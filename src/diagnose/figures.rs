@@ -59,7 +59,7 @@ pub(super) fn calls_text(operation: &Operation<'_>) -> String {
 
 /// How long messages wait on an edge, now and before.
 pub(super) fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
-    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    let edge = view.edge(from, to);
     edge.map_or_else(String::new, |edge| {
         let [now, before] = [edge.now, edge.before].map(|cell| time_text(cell.gap_ns()));
         format!(": {now} each, {before} before")
@@ -68,7 +68,7 @@ pub(super) fn waits_text(view: &View<'_>, from: usize, to: usize) -> String {
 
 /// How long calls spend on the way, now and before.
 pub(super) fn gap_text(view: &View<'_>, from: usize, to: usize) -> String {
-    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    let edge = view.edge(from, to);
     let [now, before] = edge.map_or([0.0; 2], |edge| [edge.now.gap_ns(), edge.before.gap_ns()]);
     format!("{} per call, {} before", time_text(now), time_text(before))
 }
@@ -112,7 +112,7 @@ pub(super) fn failing_text(view: &View<'_>, from: usize, to: usize) -> String {
 
 /// How many calls fail of those that arrive.
 pub(super) fn given_up_text(view: &View<'_>, from: usize, to: usize) -> String {
-    let edge = view.edges.iter().find(|edge| edge.from == from && edge.to == to);
+    let edge = view.edge(from, to);
     edge.map_or_else(String::new, |edge| errors_text(edge.now, edge.before))
 }
 
@@ -133,7 +133,7 @@ pub(super) fn arriving_text(view: &View<'_>, from: usize, to: usize) -> String {
 pub(super) fn calls_ratio(view: &View<'_>, from: usize, to: usize) -> (f64, f64) {
     let caller = &view.operations[from];
     let ratio = |calls: u64, requests: u64| if requests == 0 { 0.0 } else { calls as f64 / requests as f64 };
-    view.edges.iter().find(|edge| edge.from == from && edge.to == to).map_or((0.0, 0.0), |edge| {
+    view.edge(from, to).map_or((0.0, 0.0), |edge| {
         (ratio(edge.before.count, caller.before.count), ratio(edge.now.count, caller.now.count))
     })
 }

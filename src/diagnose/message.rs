@@ -221,24 +221,27 @@ mod tests {
 
     use super::*;
 
+    /// A failing call of a service, waited for by the span of the number before.
+    fn failing(id: u8, service: u32, message: &str) -> ExemplarSpan {
+        ExemplarSpan {
+            span_id: SpanId::try_from(&[id; 8][..]).unwrap(),
+            parent_id: SpanId::try_from(&[id - 1; 8][..]).ok(),
+            service: ServiceId(service),
+            operation: OperationId(1),
+            resource: ResourceId(1),
+            kind: SpanKind::CLIENT,
+            peer: None,
+            error: true,
+            start: UnixNanos(0),
+            duration_ns: 1,
+            status_message: message.to_owned(),
+            exception: None,
+        }
+    }
+
     #[test]
     fn texts_give_hints() {
-        let hint = |message: &str| {
-            hint_of(&ExemplarSpan {
-                span_id: SpanId::try_from(&[1; 8][..]).unwrap(),
-                parent_id: None,
-                service: ServiceId(1),
-                operation: OperationId(1),
-                resource: ResourceId(1),
-                kind: SpanKind::CLIENT,
-                peer: None,
-                error: true,
-                start: UnixNanos(0),
-                duration_ns: 1,
-                status_message: message.to_owned(),
-                exception: None,
-            })
-        };
+        let hint = |message: &str| hint_of(&failing(1, 1, message));
         assert_eq!(hint("dial tcp 10.0.0.1:5432: Connection refused"), Hint::Unreachable);
         assert_eq!(hint("rpc error: DEADLINE EXCEEDED"), Hint::Unreachable);
         assert_eq!(hint("FATAL: sorry, too many clients already"), Hint::Unreachable);
@@ -252,29 +255,15 @@ mod tests {
 
     #[test]
     fn what_a_span_does_not_say_is_said_by_who_waited() {
-        let span = |id: u8, service: u32, message: &str| ExemplarSpan {
-            span_id: SpanId::try_from(&[id; 8][..]).unwrap(),
-            parent_id: SpanId::try_from(&[id - 1; 8][..]).ok(),
-            service: ServiceId(service),
-            operation: OperationId(1),
-            resource: ResourceId(1),
-            kind: SpanKind::CLIENT,
-            peer: None,
-            error: true,
-            start: UnixNanos(0),
-            duration_ns: 1,
-            status_message: message.to_owned(),
-            exception: None,
-        };
         let told = |spans: &[ExemplarSpan]| {
             let parent_of = |of: &ExemplarSpan| spans.iter().find(|span| Some(span.span_id) == of.parent_id);
             told_of(&spans[0], parent_of)
         };
         let long = "certificate has expired ".repeat(9);
-        assert_eq!(told(&[span(3, 1, ""), span(2, 1, &long)]), long.trim());
-        assert_eq!(told(&[span(3, 1, "refused"), span(2, 1, &long)]), "refused");
+        assert_eq!(told(&[failing(3, 1, ""), failing(2, 1, &long)]), long.trim());
+        assert_eq!(told(&[failing(3, 1, "refused"), failing(2, 1, &long)]), "refused");
         assert_eq!(
-            told(&[span(3, 1, ""), span(2, 2, &long)]),
+            told(&[failing(3, 1, ""), failing(2, 2, &long)]),
             "",
             "another service fails for its own reasons"
         );

@@ -363,17 +363,18 @@ impl Flow<'_, '_> {
     /// How far what is blamed for time takes longer than before by its roll-up, 0 to 1; 1 where too little is counted to tell.
     /// Traces are looked at because they are late, and in those whatever varies most is beyond its mean.
     fn moved(&self, blame: Blame) -> f64 {
-        let edge = |from: usize, to: usize| self.calls_of(from).find(move |edge| edge.to == to);
         let of_cells = |now: &Cell, before: &Cell| {
             let shift = latency_shift(now, before);
             let is_known = now.count.min(before.count) >= LATENCY_COUNT_MIN;
             (is_known, if shift.growth > 0.0 { shift.surprise } else { 0.0 })
         };
         let (is_known, surprise) = match blame {
-            Blame::Way(from, to) => match edge(from, to).map(|edge| gap_surprise(edge.now, edge.before)) {
-                Some(Some(surprise)) => (true, surprise),
-                _ => (false, 0.0),
-            },
+            Blame::Way(from, to) => {
+                match self.view.edge(from, to).map(|edge| gap_surprise(edge.now, edge.before)) {
+                    Some(Some(surprise)) => (true, surprise),
+                    _ => (false, 0.0),
+                }
+            }
             Blame::Operation(at) | Blame::Unanswered(at, _) => {
                 let operation = &self.view.operations[at];
                 let (is_known, surprise) = of_cells(&operation.now, &operation.before);
